@@ -1,0 +1,3 @@
+"""predictd: an open, self-hosted Model Uploads platform."""
+
+__version__ = "0.1.0"

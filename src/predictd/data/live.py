@@ -1,0 +1,50 @@
+"""The live files of one round."""
+
+import os
+import shutil
+from pathlib import Path
+
+from predictd.data import schema
+from predictd.data.catalogue import read_ids
+from predictd.data.process import Process
+from predictd.data.staging import staged_file, staged_folder
+from predictd.data.synthetic import load_plan, write_live
+from predictd.data.tables import write_table
+from predictd.domain.errors import InvalidInputError
+
+_COPY_ATTEMPTS = 3
+
+
+def publish_live(folder: Path, round_number: int, out: Path, targets_out: Path) -> bool:
+    """Put the live files of a round into the folder `out`; returns whether its targets are known already.
+
+    Of a synthetic version, each round has its own ids and values, which follow from the version's seed and the round's
+    number (1 and up), and the targets that it will resolve to are written to the parquet file `targets_out` (index
+    `id`, columns of `schema.TARGETS`), which must lie outside of `out`. Of an imported version, the live files that
+    lie in `folder` now are copied and there are no targets.
+
+    What a round was once given stays: a second call leaves `out` as it is, even if the version's live files have been
+    replaced in the meantime, and only makes up for missing targets.
+    Raises InvalidInputError when the live files of an imported version do not belong together.
+    """
+    if targets_out.absolute().is_relative_to(out.absolute()):
+        raise InvalidInputError(f"The targets may not be published: {targets_out} lies in {out}; choose another place.")
+    published = (out / schema.LIVE_FILE).exists()
+    plan = load_plan(folder)
+    if plan is None:
+        if not published:
+            _copy_live(folder, out)
+        return False
+    if round_number < 1:
+        raise InvalidInputError(f"Rounds are numbered from 1, and {round_number} is less.")
+    if published and targets_out.exists():
+        return True
+    process = Process(seed=plan.seed, signal=plan.signal)
+    if published:
+        drawn, ids = process.live(round_number, plan.live_rows), read_ids(out / schema.LIVE_FILE)
+        _write_targets(targets_out, ids, drawn.targets)
+        return True
+    with staged_folder(out) as staging:
+        ids, drawn = write_live(staging, process, plan, round_number=round_number)
+        _write_targets(targets_out, ids, drawn.targets)
+    return True

@@ -1,0 +1,95 @@
+"""Runtimes and data versions, among which an upload chooses."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from predictd.db.tables import DataVersion, Runtime
+from predictd.domain.errors import NotFoundError
+
+
+def list_runtimes(session: Session, *, deprecated: bool = False) -> Sequence[Runtime]:
+    """The runtimes in use, or with `deprecated` those that no new upload should choose; by Python version."""
+    found = session.scalars(select(Runtime).where(Runtime.is_deprecated.is_(deprecated))).all()
+    return sorted(found, key=lambda runtime: ([int(part) for part in runtime.python.split(".")], runtime.inserted_at))
+
+
+def record_runtime(
+    session: Session, *, name: str, image: str, tag: str, python: str, folder: str, now: datetime, default: bool = False
+) -> Runtime:
+    """Make a built runtime known, in place of earlier builds of the same image; the first one known is the default."""
+    runtime = session.scalar(select(Runtime).where(Runtime.image == image, Runtime.tag == tag))
+    if runtime is None:
+        runtime = Runtime(image=image, tag=tag, name=name, python=python, folder=folder, inserted_at=now)
+        session.add(runtime)
+    runtime.folder, runtime.is_deprecated = folder, False
+    session.flush()
+    replaced = session.scalars(
+        select(Runtime).where(Runtime.image == image, Runtime.id != runtime.id, Runtime.is_deprecated.is_(False))
+    ).all()
+    has_default = session.scalar(select(Runtime.id).where(Runtime.is_default)) is not None
+    if default or not has_default or any(old.is_default for old in replaced):
+        session.execute(update(Runtime).values(is_default=False))
+        runtime.is_default = True
+    for old in replaced:
+        old.is_deprecated = True
+    session.flush()
+    return runtime
+
+
+def choose_runtime(session: Session, wanted: str | None) -> Runtime:
+    """The runtime of that id, image name or name ('Python 3.12'); the default one for None.
+
+    Raises:
+        NotFoundError: there is no such runtime.
+    """
+    if wanted is None:
+        runtime = session.scalar(select(Runtime).where(Runtime.is_default))
+    else:
+        runtime = session.scalar(
+            select(Runtime)
+            .where(or_(Runtime.id == wanted, Runtime.image == wanted, Runtime.name == wanted))
+            .order_by(Runtime.is_deprecated, Runtime.inserted_at.desc())
+            .limit(1)
+        )
+    if runtime is None:
+        known = ", ".join(f"{known.name} ({known.id})" for known in list_runtimes(session)) or "none"
+        raise NotFoundError(f"Docker image {wanted or 'default'!r} not found; there are: {known}.")
+    return runtime
+
+
+def list_data_versions(session: Session, *, deprecated: bool = False) -> Sequence[DataVersion]:
+    """The data versions in use, or with `deprecated` those that no new upload should choose; newest first."""
+    return session.scalars(
+        select(DataVersion).where(DataVersion.is_deprecated.is_(deprecated)).order_by(DataVersion.inserted_at.desc())
+    ).all()
+
+
+def record_data_version(session: Session, name: str, now: datetime, *, default: bool = False) -> DataVersion:
+    """Make a data version known; the first one known is the default."""
+    version = session.scalar(select(DataVersion).where(DataVersion.name == name))
+    if version is None:
+        version = DataVersion(name=name, inserted_at=now)
+        session.add(version)
+    session.flush()
+    if default or session.scalar(select(DataVersion.id).where(DataVersion.is_default)) is None:
+        session.execute(update(DataVersion).values(is_default=False))
+        version.is_default = True
+    session.flush()
+    return version
+
+
+def choose_data_version(session: Session, wanted: str | None) -> DataVersion:
+    """The data version of that id or name; the default one for None.
+
+    Raises:
+        NotFoundError: there is no such data version.
+    """
+    condition = DataVersion.is_default if wanted is None else or_(DataVersion.id == wanted, DataVersion.name == wanted)
+    version = session.scalar(select(DataVersion).where(condition))
+    if version is None:
+        known = ", ".join(f"{known.name} ({known.id})" for known in list_data_versions(session)) or "none"
+        raise NotFoundError(f"Data version {wanted or 'default'!r} not found; there are: {known}.")
+    return version

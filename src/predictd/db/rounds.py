@@ -1,0 +1,60 @@
+"""Rounds, as they are stored; when they open and close is decided elsewhere."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from predictd.db.tables import Round
+from predictd.domain.states import RoundStatus
+
+
+def current_round(session: Session, tournament: int, now: datetime) -> Round | None:
+    """The round that is open at that moment."""
+    return session.scalar(
+        select(Round)
+        .where(
+            Round.tournament == tournament,
+            Round.is_closed.is_(False),
+            Round.open_time <= now,
+            Round.close_time > now,
+        )
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+
+
+def latest_round(session: Session, tournament: int, now: datetime) -> Round | None:
+    """The newest round that has opened, whether it is open still or not."""
+    return session.scalar(
+        select(Round)
+        .where(Round.tournament == tournament, Round.open_time <= now)
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+
+
+def find_round(session: Session, tournament: int, number: int) -> Round | None:
+    """The round of that number."""
+    return session.scalar(select(Round).where(Round.tournament == tournament, Round.number == number))
+
+
+def next_number(session: Session, tournament: int) -> int:
+    """The number of the round to come: one more than the newest, 1 for the first."""
+    return (session.scalar(select(func.max(Round.number)).where(Round.tournament == tournament)) or 0) + 1
+
+
+def list_rounds(session: Session, tournament: int, limit: int | None = None) -> Sequence[Round]:
+    """All rounds, newest first."""
+    query = select(Round).where(Round.tournament == tournament).order_by(Round.number.desc())
+    return session.scalars(query.limit(limit) if limit is not None else query).all()
+
+
+def status_of(round_: Round, now: datetime) -> RoundStatus:
+    """Where the round stands at that moment."""
+    if now < round_.open_time:
+        return RoundStatus.UPCOMING
+    if not round_.is_closed and now < round_.close_time:
+        return RoundStatus.OPEN
+    return RoundStatus.RESOLVED if now >= round_.resolve_time else RoundStatus.RESOLVING

@@ -1,0 +1,292 @@
+"""The tables. One class a noun; ids are random, times are aware and in UTC."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from predictd.db.columns import UtcDateTime, new_id
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """The root of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads it as a class attribute)
+
+
+def _id() -> Mapped[str]:
+    return mapped_column(String(36), primary_key=True, default=new_id)
+
+
+class Account(Base):
+    """Somebody who owns models. `username_key` is the name in lower case, which is unique."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = _id()
+    username: Mapped[str] = mapped_column(String(64))
+    username_key: Mapped[str] = mapped_column(String(64), unique=True)
+    email: Mapped[str | None] = mapped_column(String(320))
+    display_name: Mapped[str | None] = mapped_column(String(128))
+    bio: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16), default="VERIFIED")
+    email_preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    inserted_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Token(Base):
+    """An API token; of the secret only a hash is kept."""
+
+    __tablename__ = "tokens"
+
+    public_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    name: Mapped[str] = mapped_column(String(128))
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    inserted_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    account: Mapped[Account] = relationship()
+
+
+class Model(Base):
+    """A slot of an account in a tournament, to which one pickle may be assigned."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("tournament", "name_key"),)
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    tournament: Mapped[int]
+    name: Mapped[str] = mapped_column(String(20))
+    name_key: Mapped[str] = mapped_column(String(20))
+    bio: Mapped[str | None] = mapped_column(Text)
+    link_url: Mapped[str | None] = mapped_column(Text)
+    link_text: Mapped[str | None] = mapped_column(Text)
+    submission_webhook: Mapped[str | None] = mapped_column(Text)
+    pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"), index=True)
+    inserted_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+
+    account: Mapped[Account] = relationship()
+    pickle: Mapped["Pickle | None"] = relationship(foreign_keys=[pickle_id])
+
+
+class Upload(Base):
+    """A filename given out for an upload; `registered_at` says that something was made of it."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    filename: Mapped[str] = mapped_column(String(300), unique=True)
+    model_id: Mapped[str | None] = mapped_column(String(36))
+    inserted_at: Mapped[datetime]
+    registered_at: Mapped[datetime | None]
+
+
+class DataVersion(Base):
+    """A version of the data; its files lie in storage below `data/<name>/`."""
+
+    __tablename__ = "data_versions"
+
+    id: Mapped[str] = _id()
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    is_default: Mapped[bool] = mapped_column(default=False)
+    is_deprecated: Mapped[bool] = mapped_column(default=False)
+    inserted_at: Mapped[datetime]
+
+
+class Runtime(Base):
+    """A Python version with a locked package set, built in `folder` below the runtimes' folder."""
+
+    __tablename__ = "runtimes"
+    __table_args__ = (UniqueConstraint("image", "tag"),)
+
+    id: Mapped[str] = _id()
+    name: Mapped[str] = mapped_column(String(64))
+    image: Mapped[str] = mapped_column(String(128))
+    tag: Mapped[str] = mapped_column(String(64))
+    python: Mapped[str] = mapped_column(String(8))
+    folder: Mapped[str] = mapped_column(Text)
+    is_default: Mapped[bool] = mapped_column(default=False)
+    is_deprecated: Mapped[bool] = mapped_column(default=False)
+    inserted_at: Mapped[datetime]
+
+
+class Pickle(Base):
+    """An uploaded model, `model_id` being what it was uploaded for.
+
+    `takes_slot` says that it shall be assigned to that model once it is validated.
+    """
+
+    __tablename__ = "pickles"
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    model_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    runtime_id: Mapped[str] = mapped_column(ForeignKey("runtimes.id"))
+    data_version_id: Mapped[str] = mapped_column(ForeignKey("data_versions.id"))
+    filename: Mapped[str] = mapped_column(String(300))
+    label: Mapped[str | None] = mapped_column(String(200))
+    storage_key: Mapped[str] = mapped_column(String(400))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[str | None] = mapped_column(String(100))
+    validation_status: Mapped[str] = mapped_column(String(16))
+    diagnostics_status: Mapped[str | None] = mapped_column(String(16))
+    takes_slot: Mapped[bool] = mapped_column(default=False)
+    inserted_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    runtime: Mapped[Runtime] = relationship()
+    data_version: Mapped[DataVersion] = relationship()
+    triggers: Mapped[list["Trigger"]] = relationship(order_by="Trigger.inserted_at.desc()", back_populates="pickle")
+    assigned_models: Mapped[list[Model]] = relationship(
+        foreign_keys="Model.pickle_id", order_by="Model.inserted_at", viewonly=True
+    )
+
+
+class Round(Base):
+    """One round. `scheduled_at` is the calendar's opening time; rounds opened by hand have none."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (UniqueConstraint("tournament", "number"), UniqueConstraint("tournament", "scheduled_at"))
+
+    id: Mapped[str] = _id()
+    tournament: Mapped[int]
+    number: Mapped[int]
+    scheduled_at: Mapped[datetime | None]
+    open_time: Mapped[datetime]
+    close_time: Mapped[datetime]
+    score_time: Mapped[datetime]
+    resolve_time: Mapped[datetime]
+    is_closed: Mapped[bool] = mapped_column(default=False)
+
+
+class Trigger(Base):
+    """One run of a pickle, and the job of the queue that it is.
+
+    `attempt` is the fencing token: it grows with each claim, and what a worker reports counts only under the attempt
+    that it claimed. `failures` counts the attempts that the platform lost; `log_cut_bytes` is what was printed but not
+    kept.
+    """
+
+    __tablename__ = "triggers"
+    __table_args__ = (
+        Index("ix_triggers_state_not_before", "state", "not_before"),
+        Index("ix_triggers_pickle_id_inserted_at", "pickle_id", "inserted_at"),
+    )
+
+    id: Mapped[str] = _id()
+    pickle_id: Mapped[str] = mapped_column(ForeignKey("pickles.id"))
+    round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"), index=True)
+    submission_id: Mapped[str | None] = mapped_column(String(36))
+    type: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(24))
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    not_before: Mapped[datetime]
+    log_cut_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_expires_at: Mapped[datetime | None]
+    inserted_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    pickle: Mapped[Pickle] = relationship(back_populates="triggers")
+    round: Mapped[Round | None] = relationship()
+    statuses: Mapped[list["TriggerStatus"]] = relationship(order_by="TriggerStatus.sequence", back_populates="trigger")
+
+
+class TriggerStatus(Base):
+    """One step in the history of a trigger."""
+
+    __tablename__ = "trigger_statuses"
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(36), default=new_id)
+    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), index=True)
+    status: Mapped[str] = mapped_column(String(24))
+    description: Mapped[str | None] = mapped_column(Text)
+    inserted_at: Mapped[datetime]
+
+    trigger: Mapped[Trigger] = relationship(back_populates="statuses")
+
+
+class TriggerLog(Base):
+    """One line of what a model printed; `timestamp` in milliseconds since the epoch."""
+
+    __tablename__ = "trigger_logs"
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), index=True)
+    attempt: Mapped[int]
+    timestamp: Mapped[int] = mapped_column(BigInteger)
+    message: Mapped[str] = mapped_column(Text)
+
+
+class Submission(Base):
+    """Predictions of one model for one round. At most one of a model and round is `selected`: it counts.
+
+    `is_queued` says that it came late and is kept for the next round.
+    """
+
+    __tablename__ = "submissions"
+    __table_args__ = (
+        Index("ix_submissions_model_id_inserted_at", "model_id", "inserted_at"),
+        Index(
+            "uq_submissions_selected",
+            "model_id",
+            "round_id",
+            unique=True,
+            sqlite_where=text("selected"),
+            postgresql_where=text("selected"),
+        ),
+    )
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), index=True)
+    trigger_id: Mapped[str | None] = mapped_column(ForeignKey("triggers.id"))
+    filename: Mapped[str] = mapped_column(String(300))
+    storage_key: Mapped[str] = mapped_column(String(400))
+    status: Mapped[str] = mapped_column(String(16))
+    selected: Mapped[bool]
+    is_queued: Mapped[bool] = mapped_column(default=False)
+    row_count: Mapped[int]
+    data_datestamp: Mapped[int | None]
+    source: Mapped[str | None] = mapped_column(String(100))
+    notes: Mapped[str | None] = mapped_column(Text)
+    inserted_at: Mapped[datetime]
+
+    round: Mapped[Round] = relationship()
+
+
+class Diagnostics(Base):
+    """Diagnostics of a file of validation predictions."""
+
+    __tablename__ = "diagnostics"
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"), index=True)
+    pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"))
+    filename: Mapped[str] = mapped_column(String(300))
+    storage_key: Mapped[str] = mapped_column(String(400))
+    status: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str | None] = mapped_column(Text)
+    inserted_at: Mapped[datetime]
+    updated_at: Mapped[datetime]

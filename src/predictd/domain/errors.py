@@ -1,0 +1,70 @@
+"""One root for every error that a person is meant to read."""
+
+
+class PredictdError(Exception):
+    """Something a person can act on: what is wrong, the limit it met and the remedy.
+
+    Attributes:
+        code: stable name of the error, for programs.
+        message: one or two sentences, for people.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (self.__doc__ or self.code).strip().splitlines()[0]
+        super().__init__(self.message)
+
+
+class InvalidInputError(PredictdError):
+    """The input can't be taken."""
+
+    code = "invalid_input"
+
+
+class NotFoundError(PredictdError):
+    """There is no such object, or it belongs to another account."""
+
+    code = "not_found"
+
+
+class ConflictError(PredictdError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+
+
+class NotAuthenticatedError(PredictdError):
+    """Your session is invalid or has expired."""
+
+    code = "not_authenticated"
+
+
+class MissingScopeError(PredictdError):
+    """The token lacks the scope that this needs."""
+
+    code = "missing_scope"
+
+
+class ForbiddenTransferError(PredictdError):
+    """The presigned URL is forged, has expired or was made for something else."""
+
+    code = "forbidden_transfer"
+
+
+class TooLargeError(PredictdError):
+    """The object is larger than the limit."""
+
+    code = "too_large"
+
+
+class PlatformError(PredictdError):
+    """The platform failed, not the user's model; the work is retried."""
+
+    code = "platform"
+
+
+class SetupError(PredictdError):
+    """This machine or data dir lacks something that the command needs."""
+
+    code = "setup"

@@ -1,0 +1,139 @@
+"""How a run of a user's model can fail: a stable code, a sentence and a remedy each.
+
+The sentence and the remedy are templates; `describe` fills them with the facts of one run. Every code stands in
+`FAILURES`, so that documentation, wire and log say the same words.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One way for a model to fail: `sentence` says what happened, `remedy` what to do about it."""
+
+    sentence: str
+    remedy: str
+
+
+FAILURES: dict[str, Failure] = {
+    "not_a_pickle": Failure(
+        sentence="The file is not a pickle: {detail}.",
+        remedy="Write it with cloudpickle.dump(predict, file) in binary mode and upload that file.",
+    ),
+    "truncated_pickle": Failure(
+        sentence="The pickle ends in the middle: {detail}.",
+        remedy="Write the file again, close it, and upload the whole of it.",
+    ),
+    "python_mismatch": Failure(
+        sentence="The pickle was made by Python {pickle_python}, but this runtime is Python {runtime_python}: {detail}.",
+        remedy="Choose the runtime of Python {pickle_python}, or make the pickle with Python {runtime_python}.",
+    ),
+    "import_error": Failure(
+        sentence="The model needs a module that the runtime does not have: {detail}.",
+        remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value) and use only packages of the runtime.",
+    ),
+    "unpickle_error": Failure(
+        sentence="Unpickling raised {detail}.",
+        remedy="Make the pickle with the package versions of the runtime, and load it in a fresh process before you upload it.",
+    ),
+    "not_callable": Failure(
+        sentence="The pickle holds {detail}, which can't be called.",
+        remedy="Pickle the function predict(live_features, live_benchmark_models) itself.",
+    ),
+    "bad_signature": Failure(
+        sentence="The model must take one or two arguments, live_features and live_benchmark_models, but it takes {detail}.",
+        remedy="Change predict to take one or two arguments without defaults; bring everything else in as globals.",
+    ),
+    "exception": Failure(
+        sentence="The model raised {detail}.",
+        remedy="The log has the traceback; run the same pickle on the live data of this data version to see it yourself.",
+    ),
+    "network_access": Failure(
+        sentence="The model tried to use the network, which it does not have: {detail}.",
+        remedy="Put everything that the model needs (weights, lists, keys) into the pickle.",
+    ),
+    "exited": Failure(
+        sentence="The model ended the process ({detail}) before it answered.",
+        remedy="Return a DataFrame from predict; do not call exit, quit or os._exit.",
+    ),
+    "segfault": Failure(
+        sentence="Segmentation fault! Ensure python and library versions match our environment.",
+        remedy="Make the pickle with the Python and the package versions of the runtime.",
+    ),
+    "killed": Failure(
+        sentence="The model's process died of signal {detail}.",
+        remedy="Look into the log for what came before, and run the pickle locally under the same limits.",
+    ),
+    "out_of_memory": Failure(
+        sentence="Out of memory: the model needed more than {limit}.",
+        remedy="Use smaller types, fewer copies of live_features or a smaller model.",
+    ),
+    "timeout": Failure(
+        sentence="Timeout: the model had not ended after {limit}; it was at the stage '{stage}'.",
+        remedy="Make the model faster or smaller; compute in training whatever does not depend on live data.",
+    ),
+    "output_too_large": Failure(
+        sentence="The output is larger than {limit}.",
+        remedy="Return one prediction for each row of live_features and print less.",
+    ),
+    "bad_output": Failure(
+        sentence="The model's process answered nothing that can be read: {detail}.",
+        remedy="Return a DataFrame from predict and leave the process's other open files alone.",
+    ),
+    "not_a_dataframe": Failure(
+        sentence="predict must return a pandas DataFrame, but it returned {detail}.",
+        remedy="Return pd.DataFrame(predictions, index=live_features.index, columns=['prediction']).",
+    ),
+    "not_numeric": Failure(
+        sentence="The first column must hold numbers, but it holds {detail}.",
+        remedy="Return floats in the first column of the DataFrame.",
+    ),
+    "empty_predictions": Failure(
+        sentence="There are no predictions: the DataFrame is empty{detail}.",
+        remedy="Return one row for each row of live_features, with the predictions in the first column.",
+    ),
+    "nan_predictions": Failure(
+        sentence="{count} of {total} predictions are NaN or infinite, first for id {example}.",
+        remedy="Fill missing values before or after predicting, for example with 0.5.",
+    ),
+    "out_of_range": Failure(
+        sentence="{count} of {total} predictions are not within 0 to 1, first {value} for id {example}.",
+        remedy="Rank or scale them into 0 to 1, for example with predictions.rank(pct=True).",
+    ),
+    "constant_predictions": Failure(
+        sentence="All predictions are the same ({value}), which says nothing about the ids.",
+        remedy="Return predictions that differ from id to id; check that the features reach the model.",
+    ),
+    "duplicate_ids": Failure(
+        sentence="{count} ids occur more than once, first {example}.",
+        remedy="Return exactly one row for each id of live_features.",
+    ),
+    "unknown_ids": Failure(
+        sentence="{count} ids are not among the {total} live ids, first {example}.",
+        remedy="Keep the index of live_features as the index of the predictions.",
+    ),
+    "missing_ids": Failure(
+        sentence="{count} of {total} live ids have no prediction, first {example}.",
+        remedy="Return one row for each row of live_features; do not drop rows.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFailure:
+    """One failure of one run: a code of `FAILURES` and the facts that fill its sentence."""
+
+    code: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """The sentence and the remedy with this run's facts, in one line for a person."""
+        failure = FAILURES[self.code]
+        facts = {key: _one_line(value) for key, value in self.facts.items()}
+        return f"{failure.sentence.format_map(facts)} {failure.remedy.format_map(facts)}"
+
+
+def _one_line(text: str, most: int = 300) -> str:
+    """Facts may quote what a model wrote: bounded, printable, on one line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

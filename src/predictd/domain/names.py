@@ -1,0 +1,54 @@
+"""The rules for names that people choose."""
+
+import re
+import secrets
+import string
+from pathlib import PurePath
+
+from predictd.domain.errors import InvalidInputError
+
+CLASSIC = 8
+MODEL_NAME_LENGTH = 20
+USERNAME_LENGTH = 40
+FILENAME_LENGTH = 200
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def check_tournament(tournament: int) -> None:
+    """Raise InvalidInputError unless it is the one tournament of this server."""
+    if tournament != CLASSIC:
+        raise InvalidInputError(f"Tournament {tournament} does not exist here; the only one is {CLASSIC} (classic).")
+
+
+def check_model_name(name: str) -> None:
+    """Raise InvalidInputError unless it is 1 to 20 letters, digits, _ or -."""
+    _check(name, "Model name", MODEL_NAME_LENGTH)
+
+
+def check_username(name: str) -> None:
+    """Raise InvalidInputError unless it is 1 to 40 letters, digits, _ or -."""
+    _check(name, "Account name", USERNAME_LENGTH)
+
+
+def _check(name: str, what: str, most: int) -> None:
+    if not _NAME.fullmatch(name) or len(name) > most:
+        raise InvalidInputError(f"{what} {name[:60]!r} can't be taken: use 1 to {most} letters, digits, _ and -.")
+
+
+def unique_filename(filename: str, endings: tuple[str, ...], default: str) -> str:
+    """The given name, a dash and 12 random letters and digits: `model.pkl` becomes `model-Kc5pT9r85SRD.pkl`.
+
+    A folder in front is dropped and what a URL can't carry plainly becomes `_`.
+
+    Raises:
+        InvalidInputError: the name has none of the endings or is too long.
+    """
+    name = PurePath((filename or default).replace("\\", "/")).name
+    stem, dot, ending = name.rpartition(".")
+    if not dot or not stem or f".{ending.lower()}" not in endings:
+        raise InvalidInputError(f"Filename {name[:60]!r} can't be taken: it must end in {' or '.join(endings)}.")
+    if len(name) > FILENAME_LENGTH:
+        raise InvalidInputError(f"The filename has {len(name)} characters; at most {FILENAME_LENGTH} can be taken.")
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip(".") or "file"
+    return f"{plain}-{''.join(secrets.choice(_ALPHABET) for _ in range(12))}.{ending}"

@@ -1,0 +1,161 @@
+"""The workers of this machine: threads that claim triggers, and one that keeps their leases and logs."""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from predictd.db import Database
+from predictd.db.tables import Trigger
+from predictd.engine.logs import LogWriter
+from predictd.engine.queue import Claim, claim, give_back, renew
+from predictd.engine.recovery import recover_expired, recover_owned
+from predictd.engine.worker import WorkerConfig, work
+from predictd.storage import Storage
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 0.5
+KEEP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    claimed: Claim
+    writer: LogWriter
+    cancel: threading.Event
+
+
+class Executor:
+    """Runs the queue on this machine, `workers` triggers at a time.
+
+    Args:
+        server_id: name of this server that outlives a restart; no other running server has it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        config: WorkerConfig,
+        *,
+        server_id: str,
+        workers: int,
+        lease_seconds: float,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._config = config
+        self._server_id = server_id
+        self._lease_seconds = lease_seconds
+        self._runs: dict[int, _Run] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._due = threading.Semaphore(0)
+        self._threads = [
+            threading.Thread(target=self._loop, args=(slot,), name=f"worker-{slot}") for slot in range(workers)
+        ]
+        self._keeper = threading.Thread(target=self._keep, name="lease-keeper")
+
+    def start(self) -> None:
+        """Take up what an earlier process of this server left, and start the workers."""
+        with self._database.write() as session:
+            found = recover_owned(
+                session, f"{self._server_id}/", datetime.now(UTC), max_attempts=self._config.max_attempts
+            )
+        if found:
+            log.info("runs_taken_up", count=found)
+        for thread in (*self._threads, self._keeper):
+            thread.start()
+
+    def wake(self) -> None:
+        """Tell the workers that a trigger was added, so that they need not wait for their next look."""
+        self._due.release()
+
+    def stop(self, drain_seconds: float) -> None:
+        """Claim nothing more, wait for the runs, then give back those that have not ended."""
+        self._stopping.set()
+        for _ in self._threads:
+            self._due.release()
+        deadline = time.monotonic() + drain_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            left = list(self._runs.values())
+        for run in left:
+            with self._database.write() as session:
+                give_back(session, run.claimed, datetime.now(UTC))
+            run.cancel.set()
+        for thread in self._threads:
+            thread.join()
+        self._stopped.set()
+        self._keeper.join()
+
+    def _loop(self, slot: int) -> None:
+        owner = f"{self._server_id}/{os.getpid()}/{slot}"
+        while not self._stopping.is_set():
+            try:
+                with self._database.write() as session:
+                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds)
+            except Exception:
+                log.exception("claim_failed")
+                claimed = None
+            if claimed is None:
+                self._due.acquire(timeout=POLL_SECONDS)
+                continue
+            writer = LogWriter(self._database, claimed, self._config.limits.log_kept_bytes)
+            run = _Run(claimed=claimed, writer=writer, cancel=threading.Event())
+            with self._lock:
+                self._runs[slot] = run
+            try:
+                work(self._database, self._storage, self._config, claimed, slot, writer, run.cancel)
+            finally:
+                with self._lock:
+                    del self._runs[slot]
+
+    def _keep(self) -> None:
+        renewed_at = recovered_at = time.monotonic()
+        while not self._stopped.wait(KEEP_SECONDS):
+            now = time.monotonic()
+            try:
+                self._flush_logs()
+                if now - renewed_at >= self._lease_seconds / 4:
+                    self._renew()
+                    renewed_at = now
+                if now - recovered_at >= self._lease_seconds / 2 and not self._stopping.is_set():
+                    self._recover()
+                    recovered_at = now
+            except Exception:
+                log.exception("keeping_failed")
+
+    def _active(self) -> list[_Run]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def _flush_logs(self) -> None:
+        for run in self._active():
+            run.writer.flush()
+
+    def _renew(self) -> None:
+        for run in self._active():
+            with self._database.write() as session:
+                held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
+            if not held and not self._has_ended(run.claimed):
+                log.warning("lease_lost", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+                run.cancel.set()
+
+    def _has_ended(self, claimed: Claim) -> bool:
+        with self._database.read() as session:
+            trigger = session.get(Trigger, claimed.trigger_id)
+            return trigger is not None and trigger.attempt == claimed.attempt and trigger.lease_owner is None
+
+    def _recover(self) -> None:
+        with self._database.write() as session:
+            count = recover_expired(session, datetime.now(UTC), max_attempts=self._config.max_attempts)
+        if count:
+            log.warning("leases_expired", count=count)
+            self.wake()

@@ -1,0 +1,118 @@
+"""Keeping what a model prints, while it runs."""
+
+import threading
+import time
+from collections import deque
+
+import sqlalchemy as sa
+
+from predictd.db import Database
+from predictd.db.tables import Trigger, TriggerLog
+from predictd.engine.queue import Claim
+
+LINE_BYTES = 8000
+
+
+class LogWriter:
+    """Takes bytes as they come and stores lines; of more than `kept_bytes` characters the newest stay.
+
+    `write` only gathers, so that a slow database never holds up a model; `flush` stores. Safe to call from several
+    threads.
+    """
+
+    def __init__(self, database: Database, claimed: Claim, kept_bytes: int) -> None:
+        self._database = database
+        self._claimed = claimed
+        self._kept_bytes = kept_bytes
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._partial = b""
+        self._pending: deque[tuple[int, str]] = deque()
+        self._pending_bytes = 0
+        self._stored: deque[tuple[int, int]] = deque()
+        self._stored_bytes = 0
+        self._cut_bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Take bytes of the model's output."""
+        with self._lock:
+            *lines, self._partial = (self._partial + chunk).split(b"\n")
+            for line in lines:
+                self._add(line)
+            while len(self._partial) > LINE_BYTES:
+                self._add(self._partial[:LINE_BYTES])
+                self._partial = self._partial[LINE_BYTES:]
+
+    def flush(self) -> None:
+        """Store the lines that are complete."""
+        with self._flushing:
+            with self._lock:
+                pending, self._pending, self._pending_bytes = list(self._pending), deque(), 0
+            if pending:
+                self._store(pending)
+
+    def close(self, last_line: str | None = None) -> None:
+        """Store everything, and one line of the platform's own after it."""
+        with self._lock:
+            if self._partial:
+                self._add(self._partial)
+                self._partial = b""
+            if last_line is not None:
+                self._add(last_line.encode())
+        self.flush()
+
+    def _add(self, line: bytes) -> None:
+        now = int(time.time() * 1000)
+        for start in range(0, max(len(line), 1), LINE_BYTES):
+            text = _text(line[start : start + LINE_BYTES])
+            self._pending.append((now, text))
+            self._pending_bytes += len(text)
+        # Of a flood, only what can stay is stored at all.
+        while self._pending_bytes > self._kept_bytes:
+            size = len(self._pending.popleft()[1])
+            self._pending_bytes -= size
+            self._cut_bytes += size
+
+    def _store(self, pending: list[tuple[int, str]]) -> None:
+        rows = [
+            {
+                "trigger_id": self._claimed.trigger_id,
+                "attempt": self._claimed.attempt,
+                "timestamp": at,
+                "message": message,
+            }
+            for at, message in pending
+        ]
+        with self._database.write() as session:
+            insert = sa.insert(TriggerLog).returning(TriggerLog.sequence, sort_by_parameter_order=True)
+            sequences = session.scalars(insert, rows).all()
+            for sequence, row in zip(sequences, rows, strict=True):
+                self._stored.append((sequence, len(str(row["message"]))))
+            self._stored_bytes += sum(size for _, size in list(self._stored)[-len(rows) :])
+            self._cut(session)
+
+    def _cut(self, session: sa.orm.Session) -> None:
+        last_cut = None
+        while self._stored_bytes > self._kept_bytes:
+            last_cut, size = self._stored.popleft()
+            self._stored_bytes -= size
+            self._cut_bytes += size
+        if last_cut is not None:
+            session.execute(
+                sa.delete(TriggerLog).where(
+                    TriggerLog.trigger_id == self._claimed.trigger_id,
+                    TriggerLog.attempt == self._claimed.attempt,
+                    TriggerLog.sequence <= last_cut,
+                )
+            )
+        if self._cut_bytes:
+            session.execute(
+                sa.update(Trigger)
+                .where(Trigger.id == self._claimed.trigger_id, Trigger.attempt == self._claimed.attempt)
+                .values(log_cut_bytes=self._cut_bytes)
+            )
+
+
+def _text(line: bytes) -> str:
+    # PostgreSQL can't keep NUL in a text.
+    return line.rstrip(b"\r").decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")

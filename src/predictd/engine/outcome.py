@@ -1,0 +1,90 @@
+"""What becomes of a pickle and its models when a run has ended."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from predictd.db.rounds import current_round, status_of
+from predictd.db.tables import Pickle, Round, Trigger
+from predictd.domain.failures import ModelFailure
+from predictd.domain.names import CLASSIC
+from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
+from predictd.engine.queue import NO_OPEN_ROUND, Claim, advance, enqueue
+from predictd.engine.slots import assigned_models, take_slot_when_validated
+from predictd.engine.submissions import StoredPredictions, accept
+
+
+def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime) -> bool:
+    """End the trigger as the model's failure; a pickle in validation is invalid, its slot stays as it was."""
+    if not advance(session, claimed, TriggerState.FAILED, failure.describe(), now, code=failure.code):
+        return False
+    trigger = session.get_one(Trigger, claimed.trigger_id)
+    if trigger.type == TriggerType.VALIDATION:
+        pickle = session.get_one(Pickle, trigger.pickle_id)
+        pickle.validation_status = ValidationStatus.INVALID
+        pickle.updated_at = now
+    session.flush()
+    return True
+
+
+def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, now: datetime) -> bool:
+    """End a run whose predictions are right, in one transaction.
+
+    A validation validates the pickle, which takes the slot it was uploaded for. The predictions become the submission
+    of every model that the pickle is assigned to. Without an open round a validation ends with `NO_OPEN_ROUND`.
+
+    Returns:
+        False, and nothing is changed, when the claim is no longer valid.
+    """
+    trigger = session.get_one(Trigger, claimed.trigger_id, with_for_update=True, populate_existing=True)
+    if trigger.attempt != claimed.attempt or trigger.state != TriggerState.VALIDATING:
+        return False
+    pickle = session.get_one(Pickle, trigger.pickle_id)
+    notes = []
+    is_validation = trigger.type == TriggerType.VALIDATION
+    if is_validation:
+        pickle.validation_status = ValidationStatus.VALIDATED
+        pickle.updated_at = now
+        session.flush()
+        notes.append("The pickle is validated.")
+        kept_out = take_slot_when_validated(session, pickle)
+        if kept_out is not None:
+            notes.append(kept_out)
+    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    if round_ is None:
+        advance(session, claimed, TriggerState.ERROR, NO_OPEN_ROUND, now)
+    else:
+        notes.append(_submit(session, trigger, pickle, round_, predictions, now))
+        advance(session, claimed, TriggerState.SUCCEEDED, " ".join(notes), now)
+    if is_validation:
+        _catch_up(session, pickle, round_, now)
+    return True
+
+
+def _submit(
+    session: Session, trigger: Trigger, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
+) -> str:
+    """Submit for every model of the pickle; answers what to tell the user."""
+    models = assigned_models(session, pickle)
+    if not models:
+        return "It is assigned to no model, so nothing was submitted."
+    for model in models:
+        submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source="model_upload")
+        if trigger.submission_id is None or model.id == pickle.model_id:
+            trigger.submission_id = submission.id
+    session.flush()
+    names = ", ".join(model.name for model in models)
+    if status_of(round_, now) is RoundStatus.OPEN:
+        return f"Submitted to round {round_.number} for {names}."
+    return f"Round {round_.number} closed before the run ended: kept as late for {names} and queued for the next round."
+
+
+def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datetime) -> None:
+    """A round that opened while the pickle was being validated knew nothing of it: run it for that round too."""
+    open_now = current_round(session, CLASSIC, now)
+    if open_now is None or (round_ is not None and open_now.id == round_.id):
+        return
+    if assigned_models(session, pickle):
+        enqueue(
+            session, pickle, TriggerType.LIVE, open_now.id, now, "The round opened during validation; waiting to run."
+        )

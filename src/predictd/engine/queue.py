@@ -1,0 +1,169 @@
+"""The queue: a trigger with its history is the job.
+
+A worker claims the oldest pending trigger under a lease and reports under the attempt that it claimed; a report of any
+other attempt changes nothing, because another worker may have taken over in the meantime.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
+
+NO_OPEN_ROUND = "No currently open rounds!"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A trigger that this worker may run: what it reports counts only while it holds this attempt."""
+
+    trigger_id: str
+    attempt: int
+    owner: str
+
+
+def enqueue(
+    session: Session, pickle: Pickle, kind: TriggerType, round_id: str | None, now: datetime, description: str
+) -> Trigger:
+    """Add a pending trigger of the pickle, with the first line of its history."""
+    trigger = Trigger(
+        pickle_id=pickle.id,
+        round_id=round_id,
+        type=kind,
+        state=TriggerState.PENDING,
+        not_before=now,
+        inserted_at=now,
+        updated_at=now,
+    )
+    session.add(trigger)
+    session.flush()
+    _record(session, trigger.id, TriggerState.PENDING, description, now)
+    return trigger
+
+
+def claim(session: Session, owner: str, now: datetime, lease_seconds: float) -> Claim | None:
+    """Take the oldest pending trigger that is due, or None. No two workers ever get the same attempt."""
+    candidate = (
+        sa.select(Trigger.id)
+        .where(Trigger.state == TriggerState.PENDING, Trigger.not_before <= now)
+        .order_by(Trigger.not_before, Trigger.inserted_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        sa.update(Trigger)
+        .where(Trigger.id == candidate)
+        .values(
+            state=TriggerState.RUNNING,
+            attempt=Trigger.attempt + 1,
+            lease_owner=owner,
+            lease_expires_at=now + timedelta(seconds=lease_seconds),
+            updated_at=now,
+        )
+        .returning(Trigger.id, Trigger.attempt)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if row is None:
+        return None
+    claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner)
+    note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
+    _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
+    return claimed
+
+
+def renew(session: Session, claimed: Claim, now: datetime, lease_seconds: float) -> bool:
+    """Keep the lease; False says that it is lost and that the run counts no more."""
+    return _update(session, claimed, {"lease_expires_at": now + timedelta(seconds=lease_seconds)})
+
+
+def advance(
+    session: Session, claimed: Claim, to: TriggerState, description: str, now: datetime, code: str | None = None
+) -> bool:
+    """Move the claimed trigger on; False, and nothing changes, when the claim is no longer valid.
+
+    Raises:
+        ValueError: the transition is not one of the product's.
+    """
+    current = session.scalar(sa.select(Trigger.state).where(Trigger.id == claimed.trigger_id).with_for_update())
+    if current is None or TriggerState(current) not in (TriggerState.RUNNING, TriggerState.VALIDATING):
+        return False
+    if to not in TRIGGER_TRANSITIONS[TriggerState(current)]:
+        raise ValueError(f"a trigger can't go from {current} to {to}")
+    values: dict[str, object] = {"state": to, "updated_at": now, "failure_code": code}
+    if to.is_final:
+        values |= {"lease_owner": None, "lease_expires_at": None}
+    if not _update(session, claimed, values):
+        return False
+    _record(session, claimed.trigger_id, to, description, now)
+    return True
+
+
+def retry(
+    session: Session, claimed: Claim, reason: str, now: datetime, *, wait_seconds: float, max_attempts: int
+) -> bool:
+    """Record an Error of the platform and put the trigger back, until it has failed `max_attempts` times.
+
+    Returns:
+        Whether the trigger will be tried again.
+    """
+    if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
+        return False
+    trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
+    trigger.failures += 1
+    if trigger.failures >= max_attempts:
+        return False
+    put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait_seconds)
+    return True
+
+
+def give_back(session: Session, claimed: Claim, now: datetime) -> bool:
+    """Put back a run that the server stops before its end; this counts as nobody's failure."""
+    if not advance(session, claimed, TriggerState.ERROR, "The server is being stopped.", now, code="platform"):
+        return False
+    trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
+    put_back(session, trigger, "Waiting for the server to start again.", now)
+    return True
+
+
+def put_back(session: Session, trigger: Trigger, description: str, now: datetime, *, wait_seconds: float = 0) -> None:
+    """From Error back to Pending, due after the wait."""
+    trigger.state = TriggerState.PENDING
+    trigger.not_before = now + timedelta(seconds=wait_seconds)
+    trigger.updated_at = now
+    trigger.failure_code = None
+    session.flush()
+    _record(session, trigger.id, TriggerState.PENDING, description, now)
+
+
+def end_at_once(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
+    """End a pending trigger that there is nothing to run for."""
+    if TriggerState(trigger.state) is not TriggerState.PENDING:
+        raise ValueError(f"a trigger that is {trigger.state} can't be ended at once")
+    trigger.state = TriggerState.ERROR
+    trigger.updated_at = now
+    session.flush()
+    _record(session, trigger.id, TriggerState.ERROR, description, now)
+
+
+def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool:
+    result = session.execute(
+        sa.update(Trigger)
+        .where(
+            Trigger.id == claimed.trigger_id,
+            Trigger.attempt == claimed.attempt,
+            Trigger.state.in_([TriggerState.RUNNING, TriggerState.VALIDATING]),
+        )
+        .values(**values)
+        .returning(Trigger.id)
+        .execution_options(synchronize_session=False)
+    )
+    return result.first() is not None
+
+
+def _record(session: Session, trigger_id: str, status: TriggerState, description: str, now: datetime) -> None:
+    session.add(TriggerStatus(trigger_id=trigger_id, status=status, description=description, inserted_at=now))
+    session.flush()

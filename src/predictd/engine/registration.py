@@ -1,0 +1,64 @@
+"""Making a pickle of an upload, and starting its validation."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from predictd.db.catalogue import choose_data_version, choose_runtime
+from predictd.db.models import get_model
+from predictd.db.tables import Account, Pickle
+from predictd.domain.names import check_tournament
+from predictd.domain.states import TriggerType, ValidationStatus
+from predictd.engine.queue import enqueue
+from predictd.engine.slots import refuse_webhook
+from predictd.engine.uploads import UploadKind, take_upload
+from predictd.storage import Storage
+
+
+def register_pickle(
+    session: Session,
+    storage: Storage,
+    account: Account,
+    filename: str,
+    *,
+    tournament: int,
+    model_id: str | None,
+    runtime: str | None,
+    data_version: str | None,
+    source: str | None,
+    now: datetime,
+) -> Pickle:
+    """Register an uploaded pickle and queue its validation; for a model, it takes the slot once it is validated.
+
+    Raises:
+        InvalidInputError: another tournament than 8, or bytes that never arrived.
+        NotFoundError: an unknown filename, model, runtime or data version.
+        ConflictError: the file is registered already, or the model has a webhook.
+    """
+    check_tournament(tournament)
+    chosen_runtime = choose_runtime(session, runtime)
+    chosen_version = choose_data_version(session, data_version)
+    if model_id is not None:
+        refuse_webhook(get_model(session, account, model_id))
+    taken = take_upload(session, storage, account, UploadKind.PICKLE, filename, now)
+    for_model = model_id or taken.upload.model_id
+    if model_id is None and for_model is not None:
+        refuse_webhook(get_model(session, account, for_model))
+    pickle = Pickle(
+        account_id=account.id,
+        model_id=for_model,
+        runtime_id=chosen_runtime.id,
+        data_version_id=chosen_version.id,
+        filename=filename,
+        storage_key=taken.key,
+        size_bytes=taken.size_bytes,
+        source=source,
+        validation_status=ValidationStatus.PENDING,
+        takes_slot=for_model is not None,
+        inserted_at=now,
+        updated_at=now,
+    )
+    session.add(pickle)
+    session.flush()
+    enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    return pickle

@@ -1,0 +1,117 @@
+"""Filenames given out for uploads, and taking what arrived for good.
+
+A client writes to an incoming key for as long as its URL is good; registration moves the object to a key that no URL
+can write to, so that what was registered never changes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from predictd.db.tables import Account, Upload
+from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from predictd.domain.names import unique_filename
+from predictd.storage import Storage
+
+
+class UploadKind(StrEnum):
+    """What an upload is for."""
+
+    PICKLE = "pickle"
+    SUBMISSION = "submission"
+    DIAGNOSTICS = "diagnostics"
+
+
+ENDINGS = {
+    UploadKind.PICKLE: (".pkl",),
+    UploadKind.SUBMISSION: (".csv", ".parquet"),
+    UploadKind.DIAGNOSTICS: (".csv", ".parquet"),
+}
+DEFAULT_NAMES = {
+    UploadKind.PICKLE: "model.pkl",
+    UploadKind.SUBMISSION: "predictions.csv",
+    UploadKind.DIAGNOSTICS: "predictions.csv",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadAuth:
+    """A unique filename and the presigned URL to PUT the bytes to."""
+
+    filename: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenUpload:
+    """An upload that was registered: `key` is where it lies for good."""
+
+    upload: Upload
+    key: str
+    size_bytes: int
+
+
+def authorise_upload(
+    session: Session,
+    storage: Storage,
+    account: Account,
+    kind: UploadKind,
+    filename: str,
+    model_id: str | None,
+    *,
+    now: datetime,
+    max_bytes: int,
+    url_seconds: int,
+) -> UploadAuth:
+    """Give out a filename and a presigned URL for one upload of at most `max_bytes`.
+
+    Raises:
+        InvalidInputError: the filename has the wrong ending or is too long.
+    """
+    unique = unique_filename(filename, ENDINGS[kind], DEFAULT_NAMES[kind])
+    session.add(Upload(account_id=account.id, kind=kind, filename=unique, model_id=model_id, inserted_at=now))
+    session.flush()
+    url = storage.presign(
+        "PUT", _incoming_key(kind, unique), expires_at=now + timedelta(seconds=url_seconds), max_bytes=max_bytes
+    )
+    return UploadAuth(filename=unique, url=url)
+
+
+def take_upload(
+    session: Session, storage: Storage, account: Account, kind: UploadKind, filename: str, now: datetime
+) -> TakenUpload:
+    """Register an upload: what arrived is kept for good and the filename is used up.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account for this kind of upload.
+        ConflictError: it is registered already.
+        InvalidInputError: no bytes arrived.
+    """
+    upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
+    if upload is None or upload.account_id != account.id or upload.kind != kind:
+        raise NotFoundError(
+            f"Unknown filename {filename[:300]!r}: ask for an upload URL first, then register the filename it answers."
+        )
+    if upload.registered_at is not None:
+        raise ConflictError(f"{filename!r} is already registered; ask for a new upload URL to upload again.")
+    incoming, final = _incoming_key(kind, filename), f"{kind}/{upload.id}"
+    # A server killed between this move and its commit has left the bytes at the final key already.
+    size = storage.stat(final)
+    if size is None:
+        size = storage.stat(incoming)
+        if not size:
+            raise InvalidInputError(
+                f"No bytes arrived for {filename!r}: PUT the file to the presigned URL within minutes, check that "
+                "the answer is 200, then register it."
+            )
+        storage.move(incoming, final)
+    upload.registered_at = now
+    session.flush()
+    return TakenUpload(upload=upload, key=final, size_bytes=size)
+
+
+def _incoming_key(kind: UploadKind, filename: str) -> str:
+    return f"incoming/{kind}/{filename}"

@@ -1,0 +1,200 @@
+"""One claimed trigger from its claim to its end."""
+
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from predictd.data import read_ids
+from predictd.data.layout import round_key, version_key
+from predictd.db import Database
+from predictd.db.rounds import current_round
+from predictd.db.tables import Pickle, Round, Runtime, Trigger
+from predictd.domain.errors import PlatformError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import MIB, Limits
+from predictd.domain.names import CLASSIC
+from predictd.domain.runs import Predictions, RunReport, RunRequest, RuntimePaths
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.logs import LogWriter
+from predictd.engine.outcome import conclude, fail
+from predictd.engine.queue import Claim, advance, retry
+from predictd.engine.submissions import StoredPredictions
+from predictd.sandbox import RunCancelled, run
+from predictd.scoring import check_submission, write_predictions_csv
+from predictd.storage import Storage
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What every run of this server shares."""
+
+    limits: Limits
+    isolate: bool
+    max_attempts: int
+    retry_seconds: float
+    find_runtime: Callable[[str], RuntimePaths]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What one claimed trigger is about."""
+
+    claimed: Claim
+    pickle_key: str
+    runtime_folder: str
+    live_key: str
+    benchmarks_key: str
+    failures: int
+
+
+def work(
+    database: Database,
+    storage: Storage,
+    config: WorkerConfig,
+    claimed: Claim,
+    slot: int,
+    writer: LogWriter,
+    cancel: threading.Event,
+) -> None:
+    """Run the claimed trigger and record how it ended; never raises.
+
+    A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
+    records nothing, because it was cancelled by whoever decides what becomes of the trigger.
+    """
+    bound = log.bind(trigger=claimed.trigger_id, attempt=claimed.attempt)
+    failures = 0
+    try:
+        assignment = _prepare(database, claimed)
+        if assignment is None:
+            return
+        failures = assignment.failures
+        _run(database, storage, config, assignment, slot, writer, cancel)
+    except RunCancelled:
+        bound.info("run_cancelled")
+    except PlatformError as error:
+        bound.error("platform_error", error=error.message)
+        _retry(database, config, claimed, f"The platform failed: {error.message}", failures)
+    except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
+        bound.exception("platform_error")
+        _retry(database, config, claimed, "The platform failed in a way it did not expect.", failures)
+
+
+def _prepare(database: Database, claimed: Claim) -> Assignment | None:
+    """Read what the trigger is about; a validation joins the round that is open now."""
+    now = datetime.now(UTC)
+    with database.write() as session:
+        trigger = session.get_one(Trigger, claimed.trigger_id)
+        if trigger.attempt != claimed.attempt:
+            return None
+        pickle = session.get_one(Pickle, trigger.pickle_id)
+        if trigger.type == TriggerType.VALIDATION:
+            open_now = current_round(session, CLASSIC, now)
+            trigger.round_id = open_now.id if open_now is not None else None
+        round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+        version = pickle.data_version.name
+
+        def live(filename: str) -> str:
+            return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
+
+        return Assignment(
+            claimed=claimed,
+            pickle_key=pickle.storage_key,
+            runtime_folder=session.get_one(Runtime, pickle.runtime_id).folder,
+            live_key=live("live.parquet"),
+            benchmarks_key=live("live_benchmark_models.parquet"),
+            failures=trigger.failures,
+        )
+
+
+def _run(
+    database: Database,
+    storage: Storage,
+    config: WorkerConfig,
+    assignment: Assignment,
+    slot: int,
+    writer: LogWriter,
+    cancel: threading.Event,
+) -> None:
+    claimed = assignment.claimed
+    with ExitStack() as files:
+        live = files.enter_context(storage.local_path(assignment.live_key))
+        benchmarks = None
+        if storage.stat(assignment.benchmarks_key) is not None:
+            benchmarks = files.enter_context(storage.local_path(assignment.benchmarks_key))
+        request = RunRequest(
+            pickle=files.enter_context(storage.local_path(assignment.pickle_key)),
+            live=live,
+            benchmarks=benchmarks,
+            runtime=config.find_runtime(assignment.runtime_folder),
+            limits=config.limits,
+            slot=slot,
+        )
+        report = run(request, on_log=writer.write, cancel=cancel, isolate=config.isolate)
+        live_ids = read_ids(live)
+    if report.failure is not None or report.predictions is None:
+        failure = report.failure or ModelFailure(code="bad_output", facts={"detail": "nothing"})
+        writer.close(f"[predictd] {failure.code}: {failure.describe()}")
+        with database.write() as session:
+            fail(session, claimed, failure, datetime.now(UTC))
+        return
+    writer.close()
+    with database.write() as session:
+        if not advance(session, claimed, TriggerState.VALIDATING, _summary(report, config.limits), datetime.now(UTC)):
+            return
+    failure = check_submission(report.predictions, live_ids)
+    if failure is not None:
+        writer.close(f"[predictd] {failure.code}: {failure.describe()}")
+        with database.write() as session:
+            fail(session, claimed, failure, datetime.now(UTC))
+        return
+    stored = _store(storage, claimed, report.predictions)
+    with database.write() as session:
+        conclude(session, claimed, stored, datetime.now(UTC))
+
+
+def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
+    key = f"predictions/{claimed.trigger_id}-{claimed.attempt}.csv"
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "predictions.csv"
+        write_predictions_csv(predictions, path)
+        storage.put_file(key, path)
+    return StoredPredictions(
+        key=key,
+        filename=f"live_predictions-{secrets.token_hex(6)}.csv",
+        row_count=len(predictions.ids),
+    )
+
+
+def _retry(database: Database, config: WorkerConfig, claimed: Claim, reason: str, failures: int) -> None:
+    wait = config.retry_seconds * 2**failures
+    try:
+        with database.write() as session:
+            retry(
+                session,
+                claimed,
+                reason,
+                datetime.now(UTC),
+                wait_seconds=wait,
+                max_attempts=config.max_attempts,
+            )
+    except Exception:
+        log.exception("retry_not_recorded", trigger=claimed.trigger_id)
+
+
+def _summary(report: RunReport, limits: Limits) -> str:
+    seconds = sum(report.stages.values())
+    stages = ", ".join(f"{name} {taken:.1f} s" for name, taken in report.stages.items())
+    peak = f"; peak memory {report.peak_memory_bytes // MIB} of {limits.memory_bytes // MIB} MiB"
+    return (
+        f"The model ended after {seconds:.1f} of {limits.seconds:.0f} s ({stages})"
+        f"{peak if report.peak_memory_bytes else ''}; its predictions are being checked."
+    )

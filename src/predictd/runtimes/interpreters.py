@@ -1,0 +1,133 @@
+"""The Python interpreters of this machine, each proven by running it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from predictd.runtimes.uv import uv_environment, uv_executable
+
+PROBE_SECONDS = 10
+FETCH_SECONDS = 300
+
+_NAME = re.compile(r"python3\.(1\d)")
+
+# Wheels need CPython with its usual ABI, and ctypes and zlib, which a Python built without their headers lacks.
+_PROBE = """
+import ctypes, json, os, sys, sysconfig, zlib
+assert sys.implementation.name == "cpython" and sys.version_info.releaselevel == "final"
+assert not sysconfig.get_config_var("Py_GIL_DISABLED")
+print(json.dumps([list(sys.version_info[:3]), getattr(sys, "_base_executable", "") or sys.executable, sys.base_prefix]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpreter:
+    """A base interpreter (never that of a virtual environment) that runs on this machine.
+
+    Attributes:
+        release: for example (3, 12, 1).
+        executable: the real file, links resolved.
+        prefix: its sys.base_prefix.
+    """
+
+    release: tuple[int, int, int]
+    executable: Path
+    prefix: Path
+
+    @property
+    def version(self) -> str:
+        """The version as 'major.minor', for example '3.12'."""
+        return f"{self.release[0]}.{self.release[1]}"
+
+
+def inspect_interpreter(candidate: Path) -> Interpreter | None:
+    """The base interpreter behind an executable, None when it is no CPython that can carry a runtime."""
+    command = [str(candidate), "-I", "-S", "-c", _PROBE]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=True, stdin=subprocess.DEVNULL
+        )
+        release, executable, prefix = json.loads(answer.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    real = Path(executable).resolve()
+    if not real.is_file():
+        return None
+    return Interpreter(release=(release[0], release[1], release[2]), executable=real, prefix=Path(prefix).resolve())
+
+
+def find_interpreters() -> dict[str, Path]:
+    """Base interpreters by 'major.minor', oldest version first.
+
+    Of several of one minor version the newest patch wins, then the place searched first: the running Python,
+    PATH, pyenv, uv's own, /usr/local/bin, /usr/bin. Takes some 20 ms for each candidate.
+    """
+    best: dict[str, Interpreter] = {}
+    tried: set[Path] = set()
+    for candidate in _candidates():
+        real = candidate.resolve()
+        if real in tried:
+            continue
+        found = inspect_interpreter(candidate)
+        tried.add(real)
+        if found is None:
+            continue
+        tried.add(found.executable)
+        if found.version not in best or found.release > best[found.version].release:
+            best[found.version] = found
+    return {version: best[version].executable for version in sorted(best, key=lambda text: best[text].release)}
+
+
+def fetch(version: str) -> Path | None:
+    """The interpreter that `uv python install` downloads for 'major.minor', None when it can't.
+
+    Waits for up to five minutes. An environment with UV_PYTHON_DOWNLOADS=never is respected.
+    """
+    command = [uv_executable(), "python", "install", "--no-bin", "--no-config", version]
+    environment = uv_environment()
+    environment["UV_PYTHON_DOWNLOADS"] = os.environ.get("UV_PYTHON_DOWNLOADS", "manual")
+    try:
+        subprocess.run(
+            command, env=environment, capture_output=True, timeout=FETCH_SECONDS, check=True, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return find_interpreters().get(version)
+
+
+def _candidates() -> Iterator[Path]:
+    """Executables that may be a Python 3, in order of preference."""
+    yield Path(getattr(sys, "_base_executable", "") or sys.executable)
+    pyenv = _home("PYENV_ROOT", ".pyenv")
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    # The shims only choose among the versions, slowly, and fail for those that are not active.
+    folders = [folder for folder in folders if folder != pyenv / "shims"]
+    folders += sorted((pyenv / "versions").glob("*/bin"))
+    folders += sorted(_uv_folder().glob("*/bin"))
+    folders += [Path("/usr/local/bin"), Path("/usr/bin")]
+    for folder in folders:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        yield from (folder / name for name in names if _NAME.fullmatch(name))
+    plain = shutil.which("python3")
+    if plain:
+        yield Path(plain)
+
+
+def _home(variable: str, default: str) -> Path:
+    """The folder that an environment variable names, else one in the user's home."""
+    return Path(os.environ.get(variable) or Path(os.path.expanduser("~")) / default)
+
+
+def _uv_folder() -> Path:
+    """Where uv keeps the Pythons that it installed."""
+    chosen = os.environ.get("UV_PYTHON_INSTALL_DIR")
+    return Path(chosen) if chosen else _home("XDG_DATA_HOME", ".local/share") / "uv" / "python"

@@ -1,0 +1,112 @@
+"""What a runtime consists of: a Python and a locked set of packages."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from predictd.domain.errors import NotFoundError, SetupError
+from predictd.runtimes.interpreters import fetch, find_interpreters
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PREFERRED_PYTHON = "3.12"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSpec:
+    """One runtime that models may be run in.
+
+    Attributes:
+        python: Python version as 'major.minor', for example '3.12'.
+        packages: name of the package set, for example 'core'.
+        lock: text of the lock file: every package with version and hashes.
+        imports: modules that must be importable in the built runtime.
+    """
+
+    python: str
+    packages: str
+    lock: str = field(repr=False)
+    imports: tuple[str, ...] = ()
+
+    @property
+    def lock_hash(self) -> str:
+        """SHA-256, in hex, of the Python version and the lock: equal hashes are equal runtimes."""
+        return hashlib.sha256(f"python {self.python}\n{self.lock}".encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        """Short form of the content hash: 12 hex digits."""
+        return self.lock_hash[:12]
+
+    @property
+    def image_name(self) -> str:
+        """Name on the wire, for example 'numerai_predict_py_3_12'."""
+        suffix = "" if self.packages == "core" else f"_{self.packages}"
+        return f"numerai_predict_py_{self.python.replace('.', '_')}{suffix}"
+
+    @property
+    def display_name(self) -> str:
+        """Name shown to people, for example 'Python 3.12'."""
+        return f"Python {self.python}" if self.packages == "core" else f"Python {self.python} ({self.packages})"
+
+    @property
+    def folder_name(self) -> str:
+        """Name of its folder in the home of the runtimes."""
+        return f"{self.image_name}-{self.tag}"
+
+
+CORE_IMPORTS = (
+    "numpy",
+    "pandas",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "sklearn.ensemble",
+    "lightgbm",
+    "xgboost",
+    "catboost",
+    "polars",
+    "statsmodels.api",
+    "joblib",
+    "cloudpickle",
+    "numerai_tools.scoring",
+    "numerai_tools.submissions",
+)
+
+
+def _core(python: str) -> RuntimeSpec:
+    lock = resources.files("predictd.runtimes") / "locks" / f"core-py{python.replace('.', '')}.txt"
+    return RuntimeSpec(python=python, packages="core", lock=lock.read_text(encoding="utf-8"), imports=CORE_IMPORTS)
+
+
+SPECS: dict[str, RuntimeSpec] = {python: _core(python) for python in PYTHONS}
+"""The known runtimes by their Python version, oldest first."""
+
+
+def spec_for(python: str) -> RuntimeSpec:
+    """The known runtime of one Python version; NotFoundError names those that there are."""
+    if python not in SPECS:
+        raise NotFoundError(f"There is no runtime of Python {python!r}. Choose one of {', '.join(SPECS)}.")
+    return SPECS[python]
+
+
+def default_spec(
+    find: Callable[[], dict[str, Path]] = find_interpreters, fetch: Callable[[str], Path | None] = fetch
+) -> RuntimeSpec:
+    """The runtime of models that name none: Python 3.12, or the newest one that this machine has or can get.
+
+    Raises:
+        SetupError: the machine has no Python of a known runtime and can't download one.
+    """
+    found = find()
+    if PREFERRED_PYTHON in found:
+        return SPECS[PREFERRED_PYTHON]
+    if fetch(PREFERRED_PYTHON) is not None:
+        return SPECS[PREFERRED_PYTHON]
+    for python in reversed(PYTHONS):
+        if python in found:
+            return SPECS[python]
+    raise SetupError(
+        f"No Python of {PYTHONS[0]} to {PYTHONS[-1]} was found on PATH, in pyenv, in uv's folder, /usr/bin or "
+        "/usr/local/bin, and none could be downloaded. Install one (for example `apt-get install python3`)."
+    )

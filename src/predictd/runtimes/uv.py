@@ -1,0 +1,47 @@
+"""The uv that comes with predictd: where it is and with which environment it runs."""
+
+import os
+
+from predictd.domain.errors import SetupError
+
+# pip's settings of where packages come from, for machines that have set up only pip.
+_PIP_TO_UV = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_NO_INDEX": "UV_NO_INDEX",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+
+# Whatever would point uv at another environment or Python than the one that it's told.
+_MISLEADING = (
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "UV_PYTHON",
+    "UV_PROJECT",
+    "UV_WORKING_DIRECTORY",
+    "PYTHONHOME",
+    "PYTHONPATH",
+)
+
+
+def uv_executable() -> str:
+    """Path of the uv binary; SetupError when the package `uv` is not installed."""
+    try:
+        from uv import find_uv_bin  # noqa: PLC0415
+
+        return find_uv_bin()
+    except (ImportError, FileNotFoundError) as error:
+        raise SetupError(
+            "uv is missing, which builds the runtimes. Install it: pip install 'predictd[server]'."
+        ) from error
+
+
+def uv_environment() -> dict[str, str]:
+    """This process's environment for uv: no Python downloads, plain output, pip's settings where uv has none."""
+    environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    for pip, uv in _PIP_TO_UV.items():
+        if environment.get(pip) and not environment.get(uv):
+            environment[uv] = environment[pip]
+    environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    return environment

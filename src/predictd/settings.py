@@ -1,0 +1,86 @@
+"""The settings: one table of name, type, default and help.
+
+Each is the environment variable `PREDICTD_<NAME>`; `docs/settings.md` and the help of `predictd serve` come from here.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from predictd.domain.limits import GIB, MIB, Limits
+
+
+class Settings(BaseSettings):
+    """How a deployment is configured. Read from the environment; options of the command line win."""
+
+    model_config = SettingsConfigDict(env_prefix="PREDICTD_", extra="ignore")
+
+    data_dir: Path = Field(Path("~/.predictd"), description="Folder of everything that is kept.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, description="Port to listen on; 0 takes a free one.")
+    public_url: str = Field("", description="Address that clients reach the server at, if not http://HOST:PORT.")
+    database_url: str = Field("", description="SQLAlchemy URL of the database; empty means SQLite in the data dir.")
+    runtimes_dir: Path | None = Field(None, description="Folder of the built runtimes; default DATA_DIR/runtimes.")
+    data_size: Literal["tiny", "demo", "full"] = Field(
+        "demo", description="Size of the synthetic data version that the first start makes."
+    )
+    calendar: str = Field(
+        "classic", description="When rounds open: 'classic', 'every 5m' (for trying it out) or 'manual'."
+    )
+    workers: int = Field(0, description="Models that run at once; 0 means one per processor.")
+    lease_seconds: float = Field(30.0, description="A worker that says nothing for so long has lost its run.")
+    max_attempts: int = Field(3, description="How often a run is tried when the platform fails.")
+    retry_seconds: float = Field(5.0, description="Wait before the first retry; doubles with each.")
+    run_cpus: float = Field(1.0, description="Processor share of one run, in cores.")
+    run_memory_mb: int = Field(4096, description="Memory of one run, in MiB.")
+    run_seconds: float = Field(600.0, description="Time of one run, in seconds from the start of the model.")
+    run_processes: int = Field(256, description="Processes and threads of one run.")
+    run_scratch_mb: int = Field(1024, description="Writable scratch of one run, in MiB; it counts as memory.")
+    run_output_mb: int = Field(256, description="Size of one run's answer, in MiB.")
+    max_pickle_mb: int = Field(4096, description="Largest pickle, in MiB.")
+    max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
+    url_seconds: int = Field(600, description="How long a presigned URL is good for.")
+    max_model_slots: int = Field(50, description="Models that one account may have.")
+    trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
+
+    @property
+    def home(self) -> Path:
+        """The data dir as an absolute path."""
+        return self.data_dir.expanduser().absolute()
+
+    @property
+    def runtimes_home(self) -> Path:
+        """The folder of the built runtimes as an absolute path."""
+        return (self.runtimes_dir or self.home / "runtimes").expanduser().absolute()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's URL, by default the SQLite file in the data dir."""
+        return self.database_url or f"sqlite:///{self.home / 'predictd.db'}"
+
+    @property
+    def limits(self) -> Limits:
+        """What one run may use."""
+        return Limits(
+            cpus=self.run_cpus,
+            memory_bytes=self.run_memory_mb * MIB,
+            seconds=self.run_seconds,
+            processes=self.run_processes,
+            scratch_bytes=self.run_scratch_mb * MIB,
+            output_bytes=self.run_output_mb * MIB,
+        )
+
+    @property
+    def max_pickle_bytes(self) -> int:
+        """Largest pickle, in bytes."""
+        return self.max_pickle_mb * MIB
+
+    @property
+    def max_submission_bytes(self) -> int:
+        """Largest uploaded submission or diagnostics file, in bytes."""
+        return self.max_submission_mb * MIB
+
+
+__all__ = ["GIB", "MIB", "Settings"]
