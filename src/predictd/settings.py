@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
     max_model_slots: int = Field(50, description="Models that one account may have.")
+    webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
+    drain_seconds: float = Field(
+        30.0, description="How long a stopping server waits for runs before it gives them back."
+    )
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 
     @property

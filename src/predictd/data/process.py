@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from predictd.data.schema import (
     BENCHMARKED,
-    BENCHMARKS,
     FAMILY_SIZE,
     FEATURE_COUNT,
     HORIZONS,
@@ -45,7 +44,7 @@ _EXTRA_OTHER = 180
 _SIGNAL_SHARES = (0.6, 0.2, 0.2)
 _UNIT = 256
 _ERA_SWING = 1.3
-_SHARED_NOISE = 0.8
+_OWN_NOISE = 0.6
 _BENCHMARK_CORRELATION = 0.032
 _BINS = (0.05, 0.25, 0.75, 0.95)
 
@@ -118,12 +117,9 @@ class Process:
         targets = []
         for name, expected in enumerate(truth):
             for horizon in range(len(HORIZONS)):
-                noise = rng.standard_normal(rows)
-                # The main target, and the first in line, carries the shared noise alone.
-                if name or horizon:
-                    noise = _SHARED_NOISE * shared + np.sqrt(1 - _SHARED_NOISE**2) * noise
-                else:
-                    noise = shared
+                # The main target, the first in line, carries the shared noise alone.
+                own = _OWN_NOISE if name or horizon else 0.0
+                noise = np.sqrt(1 - own**2) * shared + own * rng.standard_normal(rows)
                 targets.append(_binned(self._signal * expected + np.sqrt(1 - self._signal**2) * noise))
         *benchmarks, meta_model, example = (_ranked(score) for score in scores)
         return Era(

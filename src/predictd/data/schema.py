@@ -32,39 +32,39 @@ TARGETS = ("target", *(f"target_{name}_{days}" for name in TARGET_NAMES for days
 BENCHMARKED = ("ender", "cyrusd", "teager2b", "jasper")
 BENCHMARKS = tuple(f"v53_lgbm_{name}{days}" for name in BENCHMARKED for days in HORIZONS)
 
-_ADJECTIVES = (
+_ADJECTIVE_WORDS = (
     "antique ashen balmy bardic blithe brackish breezy brindled candid cerulean chaste chordal cloven coastal cogent "
     "crimson cubic curt dapper deft dewy diurnal dormant drowsy dulcet earthen elfin epic errant fabled feral fervid "
     "fluted foggy frugal gallant gilded glacial gnomic granular hallowed hasty hoary humid idle inert jaunty jovial "
     "keen lanky latent limpid lucid lunar mellow misty molten muted nimble nordic oaken ochre opaque pastoral pensive "
     "pliant polar quaint rustic sable salient sanguine serene silken sombre spry stoic sylvan tacit tepid terse tidal "
     "umber urbane vagrant verdant vivid wary wistful woven zonal"
-).split()
-_NOUNS = (
+)
+_NOUN_WORDS = (
     "abbey acorn almanac anvil apse arbor argosy atlas aviary axiom balsam banner barley basalt beacon birch bobbin "
     "brazier brook cairn canto caravel cedar chalice cinder citadel clarion cloister cobalt compass coral corvid crag "
     "cypress dahlia delta dirge dolmen drumlin eddy ember escarpment estuary falcon fathom fen fjord flint foxglove "
     "gable galleon garnet gazebo geode glade granite grotto gull harbor harrow hazel heath helm heron hymn ibis inlet "
     "iris isthmus ivory jasmine jetty juniper kelp kestrel kiln knoll lagoon lantern larch lattice lichen lintel loom "
-    "lyre mallow marlin marsh meadow mica minaret moraine moss nectar nimbus oasis obelisk orchard osprey otter parapet "
-    "pebble pennant petrel plover prairie quarry quill raven reed rill rowan saffron sedge shale sonnet spire steppe "
-    "tarn tern thicket thistle tundra turret vale vesper viola walnut warbler willow yarrow yew zephyr zither"
-).split()
+    "lyre mallow marlin marsh meadow mica minaret moraine moss nectar nimbus oasis obelisk orchard osprey otter "
+    "parapet pebble pennant petrel plover prairie quarry quill raven reed rill rowan saffron sedge shale sonnet spire "
+    "steppe tarn tern thicket thistle tundra turret vale vesper viola walnut warbler willow yarrow yew zephyr zither"
+)
 
 
 @cache
 def feature_names() -> tuple[str, ...]:
     """The 2748 names `feature_<adjective>_<noun>_<noun>`, unique, in the order of the columns."""
-    adjectives, nouns = len(_ADJECTIVES), len(_NOUNS)
+    adjectives, nouns = _ADJECTIVE_WORDS.split(), _NOUN_WORDS.split()
     names: dict[str, None] = {}
     position = 0
     while len(names) < FEATURE_COUNT:
         # A step that shares no factor with the number of triples visits each once and mixes all three words.
-        position = (position + 611_953) % (adjectives * nouns * nouns)
-        rest, second = divmod(position, nouns)
-        adjective, first = divmod(rest, nouns)
+        position = (position + 611_953) % (len(adjectives) * len(nouns) ** 2)
+        rest, second = divmod(position, len(nouns))
+        adjective, first = divmod(rest, len(nouns))
         if first != second:
-            names[f"feature_{_ADJECTIVES[adjective]}_{_NOUNS[first]}_{_NOUNS[second]}"] = None
+            names[f"feature_{adjectives[adjective]}_{nouns[first]}_{nouns[second]}"] = None
     return tuple(names)
 
 

@@ -39,16 +39,18 @@ class TableFile:
             self._schema,
             compression="zstd",
             # Values of few kinds take 3 bits each by dictionary; all-different floats would only lose by it.
-            use_dictionary=[name for name in self._schema.names if name != INDEX and _is_repetitive(columns[name], name)],
+            use_dictionary=[
+                name for name in self._schema.names if name != INDEX and _is_repetitive(columns[name], name)
+            ],
             # Readers that filter by era need these; statistics of features would triple the footer for nothing.
             write_statistics=[name for name in ("era", "data_type") if name in columns],
         )
 
     def write(self, ids: Sequence[str], values: Sequence[Sequence[str] | NDArray[Any]]) -> None:
         """Append rows: one array per column in the order of the columns, each as long as `ids`; NaN becomes null."""
-        kinds = [field.type for field in self._schema]
         arrays = [
-            pa.array(column, type=kind, from_pandas=True) for column, kind in zip([*values, ids], kinds, strict=True)
+            pa.array(column, type=field.type, from_pandas=True)
+            for column, field in zip([*values, ids], self._schema, strict=True)
         ]
         self._parts.append(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows += len(ids)

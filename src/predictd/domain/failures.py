@@ -25,28 +25,28 @@ FAILURES: dict[str, Failure] = {
         remedy="Write the file again, close it, and upload the whole of it.",
     ),
     "python_mismatch": Failure(
-        sentence="The pickle was made by Python {pickle_python}, but this runtime is Python {runtime_python}: {detail}.",
+        sentence="The pickle was made by Python {pickle_python}, but the runtime is Python {runtime_python}: {detail}.",
         remedy="Choose the runtime of Python {pickle_python}, or make the pickle with Python {runtime_python}.",
     ),
     "import_error": Failure(
         sentence="The model needs a module that the runtime does not have: {detail}.",
-        remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value) and use only packages of the runtime.",
+        remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value); use only packages of the runtime.",
     ),
     "unpickle_error": Failure(
         sentence="Unpickling raised {detail}.",
-        remedy="Make the pickle with the package versions of the runtime, and load it in a fresh process before you upload it.",
+        remedy="Make the pickle with the package versions of the runtime, and load it in a fresh process to try it.",
     ),
     "not_callable": Failure(
         sentence="The pickle holds {detail}, which can't be called.",
         remedy="Pickle the function predict(live_features, live_benchmark_models) itself.",
     ),
     "bad_signature": Failure(
-        sentence="The model must take one or two arguments, live_features and live_benchmark_models, but it takes {detail}.",
+        sentence="The model must take one or two arguments (live_features, live_benchmark_models) but takes {detail}.",
         remedy="Change predict to take one or two arguments without defaults; bring everything else in as globals.",
     ),
     "exception": Failure(
         sentence="The model raised {detail}.",
-        remedy="The log has the traceback; run the same pickle on the live data of this data version to see it yourself.",
+        remedy="The log has the traceback; run the same pickle on this data version's live data to see it yourself.",
     ),
     "network_access": Failure(
         sentence="The model tried to use the network, which it does not have: {detail}.",

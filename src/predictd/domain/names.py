@@ -31,6 +31,12 @@ def check_username(name: str) -> None:
     _check(name, "Account name", USERNAME_LENGTH)
 
 
+def check_version_name(name: str) -> None:
+    """Raise InvalidInputError unless it is a data version's name such as v5.3."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
+        raise InvalidInputError(f"Data version {name[:60]!r} can't be taken: write a name such as v5.3.")
+
+
 def _check(name: str, what: str, most: int) -> None:
     if not _NAME.fullmatch(name) or len(name) > most:
         raise InvalidInputError(f"{what} {name[:60]!r} can't be taken: use 1 to {most} letters, digits, _ and -.")

@@ -142,23 +142,25 @@ def _run(
         live_ids = read_ids(live)
     if report.failure is not None or report.predictions is None:
         failure = report.failure or ModelFailure(code="bad_output", facts={"detail": "nothing"})
-        writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-        with database.write() as session:
-            fail(session, claimed, failure, datetime.now(UTC))
+        _record_failure(database, claimed, failure, writer)
         return
     writer.close()
     with database.write() as session:
         if not advance(session, claimed, TriggerState.VALIDATING, _summary(report, config.limits), datetime.now(UTC)):
             return
-    failure = check_submission(report.predictions, live_ids)
-    if failure is not None:
-        writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-        with database.write() as session:
-            fail(session, claimed, failure, datetime.now(UTC))
+    wrong = check_submission(report.predictions, live_ids)
+    if wrong is not None:
+        _record_failure(database, claimed, wrong, writer)
         return
     stored = _store(storage, claimed, report.predictions)
     with database.write() as session:
         conclude(session, claimed, stored, datetime.now(UTC))
+
+
+def _record_failure(database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter) -> None:
+    writer.close(f"[predictd] {failure.code}: {failure.describe()}")
+    with database.write() as session:
+        fail(session, claimed, failure, datetime.now(UTC))
 
 
 def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:

@@ -19,7 +19,7 @@ from predictd.db.tables import Model, Round, Submission
 from predictd.domain.errors import ConflictError, PlatformError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
-from predictd.engine.submissions import StoredPredictions, accept
+from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -164,7 +164,7 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
             submission.notes = f"Arrived late; round {round_.number} was run by the assigned pickle instead."
             continue
         with storage.local_path(submission.storage_key) as path:
-            predictions = read_submission_file(path)
+            predictions = read_submission_file(path, max_rows=MAX_ROWS)
         failures = []
         for version in versions:
             with storage.local_path(round_key(version, round_.number, "live.parquet")) as live:

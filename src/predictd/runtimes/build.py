@@ -20,7 +20,7 @@ MARKER = "predictd-runtime.json"
 STEP_SECONDS = 1800
 
 # Byte code of what no model imports would be half of the compile time.
-_NOT_COMPILED = r"/(tests|plotly)/"
+_NOT_COMPILED = r"/(tests|plotly|fontTools)/"
 
 
 @dataclass(frozen=True, kw_only=True)

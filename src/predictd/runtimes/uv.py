@@ -8,9 +8,10 @@ from predictd.domain.errors import SetupError
 _PIP_TO_UV = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
-    "PIP_FIND_LINKS": "UV_FIND_LINKS",
     "PIP_NO_INDEX": "UV_NO_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
     "PIP_CERT": "SSL_CERT_FILE",
+    "PIP_PROXY": "ALL_PROXY",
 }
 
 # Whatever would point uv at another environment or Python than the one that it's told.
@@ -43,5 +44,10 @@ def uv_environment() -> dict[str, str]:
     for pip, uv in _PIP_TO_UV.items():
         if environment.get(pip) and not environment.get(uv):
             environment[uv] = environment[pip]
+    links = environment.get("PIP_FIND_LINKS", "").split()
+    # pip passes over a folder that is not there, uv fails; and uv separates them by commas.
+    usable = [link for link in links if "://" in link or os.path.isdir(link)]
+    if usable:
+        environment.setdefault("UV_FIND_LINKS", ",".join(usable))
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     return environment

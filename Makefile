@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check locks bench clean
+
+help: ## Show this list
+	@echo "predictd: an open, self-hosted Model Uploads platform"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo; echo "It needs a Python 3.11 to 3.13 (found by itself, or PYTHON=/path/to/python3.12) and the package index."
+
+setup: ## Make .venv with everything in it (quick when nothing changed)
+	@scripts/bootstrap
+
+demo: ## Start a server and take a model through it; ARGS=--keep leaves it running
+	@scripts/bootstrap --need-sandbox
+	.venv/bin/python scripts/demo.py $(ARGS)
+
+test: check ## Check, then run the tests; ARGS goes to pytest, as in ARGS="-k rounds"
+	.venv/bin/python -m pytest $(ARGS)
+
+check: setup ## Lint, formatting, types, and that imports point down
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+locks: setup ## Resolve the lock files anew, with the newest versions
+	@scripts/locks
+
+bench: setup ## Measure what the platform adds to a model's own time
+	.venv/bin/python benchmarks/overhead.py $(ARGS)
+
+clean: ## Remove .venv and what the tools left; never the data of a server
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

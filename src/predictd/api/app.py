@@ -1,0 +1,115 @@
+"""The ASGI application."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ariadne import load_schema_from_path, make_executable_schema
+from graphql import GraphQLSchema
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from predictd import __version__
+from predictd.api.context import Context
+from predictd.api.graphql.execution import Executor
+from predictd.api.graphql.resolvers import BINDABLES
+from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.transfers import transfer_routes
+from predictd.db import Database
+from predictd.settings import Settings
+from predictd.storage import FolderStorage
+
+MAX_BODY_BYTES = 1024 * 1024
+SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+
+WELCOME = f"""predictd {__version__}
+
+This server speaks the interface of Numerai's Model Uploads: POST GraphQL to / or /graphql.
+With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the application shows and asks. `wake` tells the workers that something was queued."""
+
+    database: Database
+    storage: FolderStorage
+    settings: Settings
+    wake: Callable[[], None]
+
+
+def build_schema() -> GraphQLSchema:
+    """The contract with its resolvers."""
+    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    widen_int(schema)
+    return schema
+
+
+def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None) -> Starlette:
+    """The application. `lifespan` starts and stops what runs beside it."""
+    executor = Executor(build_schema())
+
+    async def graphql(request: Request) -> Response:
+        length = int(request.headers.get("content-length") or 0)
+        if length > MAX_BODY_BYTES:
+            return _refusal(413, f"The request has {length} bytes; at most {MAX_BODY_BYTES} can be taken.")
+        try:
+            body = await request.json()
+        except (ValueError, UnicodeDecodeError, RecursionError):
+            return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
+        return JSONResponse(await run_in_threadpool(answer, request, body))
+
+    def answer(request: Request, body: object) -> dict[str, Any]:
+        with services.database.read() as session:
+            context = Context(
+                database=services.database,
+                storage=services.storage.at(base_url(request, services.settings)),
+                settings=services.settings,
+                session=session,
+                authorization=request.headers.get("authorization", ""),
+                wake=services.wake,
+            )
+            return executor.execute(body, context)
+
+    def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def ready(request: Request) -> Response:
+        with services.database.read():
+            return PlainTextResponse("ready\n")
+
+    def welcome(request: Request) -> Response:
+        return PlainTextResponse(WELCOME)
+
+    @asynccontextmanager
+    async def lived(_app: Starlette) -> AsyncIterator[None]:
+        if lifespan is None:
+            yield
+            return
+        async with lifespan():
+            yield
+
+    routes = [
+        Route("/", graphql, methods=["POST"]),
+        Route("/graphql", graphql, methods=["POST"]),
+        Route("/", welcome, methods=["GET"]),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
+        *transfer_routes(services.storage),
+    ]
+    return Starlette(routes=routes, lifespan=lived)
+
+
+def base_url(request: Request, settings: Settings) -> str:
+    """Where clients reach this server: as configured, else as this client did."""
+    return settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"data": None, "errors": [{"message": message}]}, status_code=status)

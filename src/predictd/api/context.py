@@ -1,0 +1,85 @@
+"""What one GraphQL request carries: who asks, and the transactions it reads and writes in."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from predictd.db import Database
+from predictd.db.accounts import authenticate
+from predictd.db.tables import Account, Base, Token
+from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
+from predictd.settings import Settings
+from predictd.storage import FolderStorage
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One request. Queries read in one transaction; each mutation writes in one of its own.
+
+    Args:
+        session: the reading transaction.
+        authorization: the header of that name, empty where there is none.
+        wake: called after something was queued.
+    """
+
+    database: Database
+    storage: FolderStorage
+    settings: Settings
+    session: Session
+    authorization: str
+    wake: Callable[[], None]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _token: Token | None = field(default=None, init=False)
+    _is_token_known: bool = field(default=False, init=False)
+
+    @property
+    def token(self) -> Token | None:
+        """The valid token of the request, if it has one."""
+        if not self._is_token_known:
+            credentials = parse_authorization(self.authorization)
+            self._token = authenticate(self.session, *credentials) if credentials else None
+            self._is_token_known = True
+        return self._token
+
+    def account(self, *scopes: str) -> Account:
+        """The account that asks, with a token that has any of the scopes.
+
+        Raises:
+            NotAuthenticatedError: no valid token.
+            MissingScopeError: a token without these scopes.
+        """
+        token = self.token
+        if token is None:
+            raise NotAuthenticatedError
+        if scopes and not set(scopes) & set(token.scopes):
+            raise MissingScopeError(
+                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}; make one that has it."
+            )
+        return token.account
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A writing transaction; what the request reads afterwards sees it."""
+        self.session.rollback()
+        with self.database.write() as session:
+            yield session
+        self.session.expire_all()
+
+    def load(self, table: type[Row], key: str) -> Row:
+        """The row as the reading transaction sees it, for answering with."""
+        return self.session.get_one(table, key)
+
+
+def parse_authorization(header: str) -> tuple[str, str] | None:
+    """Read `Token PUBLIC_ID$SECRET_KEY`; some clients write `Token` twice."""
+    words = header.split()
+    if not words or (len(words) > 1 and any(word.lower() not in {"token", "bearer"} for word in words[:-1])):
+        return None
+    public_id, dollar, secret = words[-1].partition("$")
+    return (public_id, secret) if dollar and public_id and secret else None

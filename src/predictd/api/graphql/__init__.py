@@ -1,0 +1,1 @@
+"""The wire contract: `schema.graphql`, the leniencies of real clients, execution, and resolvers by noun."""

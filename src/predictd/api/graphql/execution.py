@@ -1,0 +1,128 @@
+"""From the body of a request to the body of its answer."""
+
+import json
+import threading
+from collections import OrderedDict
+from typing import Any, cast
+
+import structlog
+from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse
+from graphql import execute as execute_document
+from graphql.validation import validate
+
+from predictd.api.graphql.leniency import relax, squash
+from predictd.api.graphql.limits import check_limits
+from predictd.domain.errors import PredictdError
+
+log = structlog.get_logger()
+
+MAX_TOKENS = 20_000
+CACHED_DOCUMENTS = 512
+INTERNAL_ERROR = "Internal server error."
+# Root fields of Numerai's own interface that have no meaning here, by words of their names.
+_MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
+
+
+class Executor:
+    """Answers requests against a schema; documents that were seen before are not parsed and validated again."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self._documents: OrderedDict[str, DocumentNode | list[GraphQLError]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def execute(self, body: object, context: object) -> dict[str, Any]:
+        """Answer `{"query", "variables", "operationName"}` as `{"data", "errors"}`; never raises."""
+        try:
+            query, variables, name = _read_body(body)
+        except GraphQLError as error:
+            return {"data": None, "errors": [error.formatted]}
+        prepared = self._prepare(query)
+        if isinstance(prepared, list):
+            return {"data": None, "errors": [error.formatted for error in prepared]}
+        result = execute_document(
+            self._schema, prepared, context_value=context, variable_values=variables, operation_name=name
+        )
+        answered = cast(ExecutionResult, result)
+        answer: dict[str, Any] = {"data": answered.data}
+        if answered.errors:
+            answer["errors"] = [_shown(error) for error in answered.errors]
+        return answer
+
+    def _prepare(self, query: str) -> DocumentNode | list[GraphQLError]:
+        with self._lock:
+            if query in self._documents:
+                self._documents.move_to_end(query)
+                return self._documents[query]
+        prepared = prepare(self._schema, query)
+        with self._lock:
+            self._documents[query] = prepared
+            while len(self._documents) > CACHED_DOCUMENTS:
+                self._documents.popitem(last=False)
+        return prepared
+
+
+def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLError]:
+    """Parse, relax and validate a document; the errors when it is not valid."""
+    try:
+        document = parse(query, max_tokens=MAX_TOKENS)
+        document = relax(document, schema)
+    except GraphQLError as error:
+        return [error]
+    except RecursionError:
+        return [GraphQLError("The query is nested too deeply to be read.")]
+    refused = _money(document, schema)
+    if refused:
+        return refused
+    try:
+        errors = validate(schema, document, max_errors=20)
+    except RecursionError:
+        return [GraphQLError("The query is nested too deeply to be read.")]
+    if errors:
+        return errors
+    too_much = check_limits(document)
+    return [too_much] if too_much else document
+
+
+def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
+    if not isinstance(body, dict):
+        raise GraphQLError('Send one JSON object: {"query": "...", "variables": {...}}.')
+    query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
+    if isinstance(variables, str):
+        try:
+            variables = json.loads(variables or "{}")
+        except ValueError as error:
+            raise GraphQLError("The variables are not JSON.") from error
+    if not isinstance(query, str) or not query.strip():
+        raise GraphQLError("The query is missing: send it as the string 'query'.")
+    if not isinstance(variables, dict | None):
+        raise GraphQLError("The variables must be an object.")
+    return query, variables or {}, name if isinstance(name, str) and name else None
+
+
+def _money(document: DocumentNode, schema: GraphQLSchema) -> list[GraphQLError]:
+    """A plain answer to requests for stakes, wallets and payouts."""
+    errors = []
+    for operation in document.definitions:
+        if not isinstance(operation, OperationDefinitionNode):
+            continue
+        root = schema.get_root_type(operation.operation)
+        known = root.fields if root else {}
+        for node in operation.selection_set.selections:
+            name = getattr(getattr(node, "name", None), "value", "")
+            if name not in known and any(word in squash(name) for word in _MONEY):
+                message = f"This server has no stakes, wallets or payouts: {name} is not served."
+                errors.append(GraphQLError(message, node))
+    return errors
+
+
+def _shown(error: GraphQLError) -> dict[str, Any]:
+    """An error of ours is logged in full and shown without its details."""
+    formatted = dict(error.formatted)
+    cause = error.original_error
+    if isinstance(cause, PredictdError):
+        formatted["extensions"] = {"code": cause.code}
+    elif cause is not None and not isinstance(cause, GraphQLError):
+        log.error("resolver_failed", path=error.path, exc_info=cause)
+        formatted["message"] = INTERNAL_ERROR
+    return formatted

@@ -1,0 +1,191 @@
+"""Rewrites a parsed document so that what real clients send is valid: before validation, and nothing else is loosened.
+
+- A field or argument in another spelling than the schema's (`create_submission`, `return_13_weeks`) gets the schema's
+  name; the answer's key stays the spelling that was sent.
+- A variable takes the type of the argument that it is used for, whatever type it was declared with.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from graphql import (
+    ArgumentNode,
+    DefinitionNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLInputType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLType,
+    InlineFragmentNode,
+    ListValueNode,
+    NameNode,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    TypeNode,
+    Undefined,
+    ValueNode,
+    VariableNode,
+    get_named_type,
+    get_nullable_type,
+    is_list_type,
+    is_non_null_type,
+    parse_type,
+    print_ast,
+)
+
+
+def relax(document: DocumentNode, schema: GraphQLSchema) -> DocumentNode:
+    """The document with names and variable types as the schema has them; what it can't place stays as it was sent."""
+    rewriter = _Rewriter(schema)
+    definitions = [rewriter.rewrite(definition) for definition in document.definitions]
+    return replace(document, definitions=tuple(rewriter.retype(definition) for definition in definitions))
+
+
+def squash(name: str) -> str:
+    """What two spellings of one name have in common: `v2_round_details` and `v2RoundDetails` are the same."""
+    return name.replace("_", "").lower()
+
+
+@dataclass
+class _Rewriter:
+    schema: GraphQLSchema
+    # By definition (an operation's index or a fragment's name): the types its variables are used as, the fragments it
+    # spreads.
+    _uses: dict[int, dict[str, GraphQLType]] = field(default_factory=dict)
+    _spreads: dict[int, set[str]] = field(default_factory=dict)
+    _fragments: dict[str, int] = field(default_factory=dict)
+    _current: int = 0
+    _keys: dict[int, int] = field(default_factory=dict)
+
+    def rewrite(self, definition: DefinitionNode) -> DefinitionNode:
+        """The definition with the schema's names."""
+        self._current += 1
+        if isinstance(definition, OperationDefinitionNode):
+            root: GraphQLNamedType | None = self.schema.get_root_type(definition.operation)
+        elif isinstance(definition, FragmentDefinitionNode):
+            root = self.schema.get_type(definition.type_condition.name.value)
+            self._fragments[definition.name.value] = self._current
+        else:
+            return definition
+        rewritten = replace(definition, selection_set=self._selections(definition.selection_set, root))
+        self._keys[id(rewritten)] = self._current
+        return rewritten
+
+    def retype(self, definition: DefinitionNode) -> DefinitionNode:
+        """The operation with its variables typed as they are used, in it or in the fragments that it spreads."""
+        if not isinstance(definition, OperationDefinitionNode) or not definition.variable_definitions:
+            return definition
+        uses = self._all_uses(self._keys[id(definition)])
+        variables = tuple(
+            replace(one, type=_strictest(one.type, uses[one.variable.name.value], one.default_value))
+            if one.variable.name.value in uses
+            else one
+            for one in definition.variable_definitions
+        )
+        return replace(definition, variable_definitions=variables)
+
+    def _all_uses(self, key: int) -> dict[str, GraphQLType]:
+        found: dict[str, GraphQLType] = {}
+        seen: set[int] = set()
+        waiting = [key]
+        while waiting:
+            current = waiting.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            for name, type_ in self._uses.get(current, {}).items():
+                _merge(found, name, type_)
+            waiting += [self._fragments[name] for name in self._spreads.get(current, ()) if name in self._fragments]
+        return found
+
+    def _selections(self, selected: SelectionSetNode, parent: GraphQLNamedType | None) -> SelectionSetNode:
+        return replace(selected, selections=tuple(self._selection(one, parent) for one in selected.selections))
+
+    def _selection(self, node: SelectionNode, parent: GraphQLNamedType | None) -> SelectionNode:
+        self._note_directives(node)
+        if isinstance(node, FieldNode):
+            return self._field(node, parent)
+        if isinstance(node, InlineFragmentNode):
+            condition = node.type_condition
+            inner = self.schema.get_type(condition.name.value) if condition else parent
+            return replace(node, selection_set=self._selections(node.selection_set, inner))
+        if isinstance(node, FragmentSpreadNode):
+            self._spreads.setdefault(self._current, set()).add(node.name.value)
+        return node
+
+    def _field(self, node: FieldNode, parent: GraphQLNamedType | None) -> FieldNode:
+        fields = parent.fields if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else {}
+        sent = node.name.value
+        name = _find(sent, fields)
+        definition: GraphQLField | None = fields.get(name)
+        renamed = replace(node, name=NameNode(value=name)) if name != sent else node
+        if name != sent and node.alias is None:
+            renamed = replace(renamed, alias=NameNode(value=sent))
+        known = definition.args if definition else {}
+        renamed = replace(renamed, arguments=tuple(self._argument(one, known) for one in node.arguments or ()))
+        if node.selection_set is None:
+            return renamed
+        inner = get_named_type(definition.type) if definition else None
+        if sent in {"__schema", "__type"}:
+            return renamed
+        return replace(renamed, selection_set=self._selections(node.selection_set, inner))
+
+    def _argument(self, node: ArgumentNode, known: dict[str, GraphQLArgument]) -> ArgumentNode:
+        name = _find(node.name.value, known)
+        argument = known.get(name)
+        if argument is not None:
+            has_default = argument.default is not None or argument.default_value is not Undefined
+            expected = get_nullable_type(argument.type) if has_default else argument.type
+            self._note(node.value, expected)
+        return replace(node, name=NameNode(value=name)) if name != node.name.value else node
+
+    def _note_directives(self, node: SelectionNode) -> None:
+        for directive in node.directives or ():
+            definition = self.schema.get_directive(directive.name.value)
+            for argument in directive.arguments or ():
+                known = definition.args.get(argument.name.value) if definition else None
+                if known is not None:
+                    self._note(argument.value, known.type)
+
+    def _note(self, value: ValueNode, expected: GraphQLInputType) -> None:
+        """Remember what a variable is used as."""
+        if isinstance(value, VariableNode):
+            _merge(self._uses.setdefault(self._current, {}), value.name.value, expected)
+        elif isinstance(value, ListValueNode):
+            inner = get_nullable_type(expected)
+            if is_list_type(inner):
+                for item in value.values:
+                    self._note(item, inner.of_type)
+
+
+def _find(sent: str, names: dict[str, GraphQLField] | dict[str, GraphQLArgument]) -> str:
+    """The schema's name that was meant, or what was sent where there is none or more than one."""
+    if sent in names or sent.startswith("__"):
+        return sent
+    alike = [name for name in names if squash(name) == squash(sent)]
+    return alike[0] if len(alike) == 1 else sent
+
+
+def _merge(found: dict[str, GraphQLType], name: str, type_: GraphQLType) -> None:
+    """Of two types the one that allows no null, where they are the same otherwise."""
+    if name not in found or (is_non_null_type(type_) and get_nullable_type(type_) == found[name]):
+        found[name] = type_
+
+
+def _strictest(declared: TypeNode, used_as: GraphQLType, default: object) -> TypeNode:
+    """The type as it is used; a declared `!` stays, so that a client's own rule is not loosened."""
+    node = parse_type(str(used_as))
+    if isinstance(node, NonNullTypeNode) and default is not None:
+        return node.type
+    is_same = print_ast(declared).rstrip("!") == print_ast(node).rstrip("!")
+    if isinstance(declared, NonNullTypeNode) and is_same:
+        return declared
+    return node

@@ -1,0 +1,75 @@
+"""The data files."""
+
+from datetime import timedelta
+from typing import Any
+
+from ariadne import MutationType, QueryType
+
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, context_of
+from predictd.data import list_files
+from predictd.data.layout import LIVE_FILES, round_key, version_key
+from predictd.db.catalogue import list_data_versions
+from predictd.db.rounds import find_round, latest_round
+from predictd.domain.errors import NotFoundError
+from predictd.domain.names import CLASSIC
+
+query = QueryType()
+mutation = MutationType()
+
+DOWNLOAD_SECONDS = 6 * 3600
+
+
+@query.field("listDatasets")
+def resolve_list_datasets(
+    _: Any,
+    info: Info,
+    round: int | None = None,
+    tournament: int | None = None,
+) -> list[str]:
+    """The names of all files, as `dataset` takes them."""
+    context = context_of(info)
+    _round_number(context, round)
+    return [f"{version}/{filename}" for version in _versions(context) for filename in _files(context, version)]
+
+
+@query.field("dataset")
+def resolve_dataset(
+    _: Any,
+    info: Info,
+    filename: str,
+    round: int | None = None,
+    tournament: int | None = None,
+) -> str:
+    """A URL of the file; of a live file the named round's, else the newest."""
+    context = context_of(info)
+    version, _slash, name = filename.partition("/")
+    if version not in _versions(context) or name not in _files(context, version):
+        raise NotFoundError(f"Dataset {filename[:200]!r} not found; listDatasets names those there are.")
+    number = _round_number(context, round)
+    key = version_key(version, name)
+    if name in LIVE_FILES and number is not None:
+        key = round_key(version, number, name)
+        if context.storage.stat(key) is None:
+            raise NotFoundError(f"Dataset {filename[:200]!r} was not published for round {number}.")
+    expires_at = context.now + timedelta(seconds=max(context.settings.url_seconds, DOWNLOAD_SECONDS))
+    return context.storage.presign("GET", key, expires_at=expires_at, filename=name)
+
+
+def _versions(context: Context) -> list[str]:
+    return [version.name for version in list_data_versions(context.session)]
+
+
+def _files(context: Context, version: str) -> list[str]:
+    with context.storage.local_folder(version_key(version)) as folder:
+        return list_files(folder)
+
+
+def _round_number(context: Context, number: int | None) -> int | None:
+    """The round whose live files are meant: the named one, else the newest; None before the first."""
+    if number:
+        if find_round(context.session, CLASSIC, number) is None:
+            raise NotFoundError(f"Round {number} not found.")
+        return number
+    latest = latest_round(context.session, CLASSIC, context.now)
+    return latest.number if latest is not None else None

@@ -1,0 +1,240 @@
+"""Models: the slots, their texts and their webhook."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from ariadne import MutationType, QueryType
+from sqlalchemy import select
+
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.graphql.resolvers.ownership import own_model
+from predictd.api.graphql.resolvers.pickles import pickle_object
+from predictd.api.graphql.resolvers.submissions import list_submissions, submission_object
+from predictd.api.webhooks import deliver
+from predictd.db.models import add_model, find_by_name, get_model, is_name_available, rename_model
+from predictd.db.rounds import list_rounds
+from predictd.db.tables import Account, Model, Submission
+from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.names import CLASSIC
+from predictd.engine.slots import refuse_pickle
+
+query = QueryType()
+mutation = MutationType()
+
+READ = ("read_user_info", "read_submission_info", "upload_submission")
+WRITE = "upload_submission"
+TEXT_LENGTH = 5000
+LATEST_ROUNDS = 10
+
+
+def model_object(context: Context, model: Model) -> Object:
+    """The type Model."""
+    return {
+        "id": model.id,
+        "name": model.name,
+        "username": model.name,
+        "accountId": model.account_id,
+        "tournament": model.tournament,
+        "description": model.bio,
+        "insertedAt": model.inserted_at,
+        "archived": model.archived_at is not None,
+        "archivedAt": model.archived_at,
+        "hidden": False,
+        "computeEnabled": model.submission_webhook is not None,
+        "computeLiteEnabled": model.pickle_id is not None,
+        "isComputeWeekdayEnabled": model.pickle_id is not None,
+        "submissionWebhook": model.submission_webhook,
+        "computePickleUpload": lambda info: pickle_object(context, model.pickle) if model.pickle else None,
+        "submissions": lambda info: [submission_object(one) for one in list_submissions(context, model)],
+        "latestSubmission": lambda info: [submission_object(one) for one in list_submissions(context, model, limit=1)],
+        "latestSubmissionV2": lambda info: next(
+            (submission_object(one) for one in list_submissions(context, model, limit=1)), None
+        ),
+        "latestSubmissions": lambda info: _latest_by_round(context, model),
+    }
+
+
+def profile_object(model: Model) -> Object:
+    """The type ModelProfile; its scores are null until rounds are scored."""
+    return {
+        "id": model.id,
+        "accountId": model.account_id,
+        "username": model.name,
+        "displayName": model.name,
+        "tournament": model.tournament,
+        "startDate": model.inserted_at,
+    }
+
+
+def _latest_by_round(context: Context, model: Model) -> list[Object]:
+    """The type LatestSubmission for each of the last rounds, newest first."""
+    found = []
+    for round_ in list_rounds(context.session, model.tournament, LATEST_ROUNDS):
+        submission = context.session.scalar(
+            select(Submission)
+            .where(Submission.model_id == model.id, Submission.round_id == round_.id)
+            .order_by(Submission.selected.desc(), Submission.inserted_at.desc())
+            .limit(1)
+        )
+        found.append(
+            {
+                "id": submission.id if submission else None,
+                "filename": submission.filename if submission else None,
+                "status": ("queued" if submission.is_queued else submission.status) if submission else "none",
+                "timestamp": submission.inserted_at if submission else None,
+                "roundNumber": round_.number,
+                "roundOpen": round_.open_time.date(),
+                "roundClose": round_.close_time.date(),
+                "roundCloseStaking": round_.close_time.date(),
+            }
+        )
+    return found
+
+
+@query.field("model")
+def resolve_model(_: Any, info: Info, modelId: str | None = None) -> Object:
+    """One of the account's models; the only one, where no id is given."""
+    context = context_of(info)
+    return model_object(context, own_model(context, context.account(*READ), modelId))
+
+
+@query.field("modelNameAvailable")
+def resolve_model_name_available(_: Any, info: Info, name: str, tournament: int) -> bool:
+    """Whether no model of the tournament has that name."""
+    return is_name_available(context_of(info).session, name, tournament)
+
+
+@query.field("v3UserProfile")
+def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | None = CLASSIC) -> Object:
+    """What everybody may see of a model; scores are null until rounds are scored."""
+    context = context_of(info)
+    model = find_by_name(context.session, modelName, tournament if tournament is not None else CLASSIC)
+    if model is None:
+        raise NotFoundError(f"Model {modelName[:64]!r} not found.")
+    return {
+        "id": model.id,
+        "username": model.name,
+        "accountName": model.account.username,
+        "bio": model.bio,
+        "linkText": model.link_text,
+        "linkUrl": model.link_url,
+        "startDate": model.inserted_at,
+        "tournament": model.tournament,
+        "isActive": model.archived_at is None,
+        "computeEnabled": model.submission_webhook is not None,
+        "computeLiteEnabled": model.pickle_id is not None,
+        "dailyModelPerformances": [],
+        "latestSubmissionScores": [],
+        "latestUserScores": [],
+    }
+
+
+@mutation.field("addModel")
+def resolve_add_model(_: Any, info: Info, name: str, tournament: int) -> Object:
+    """A new slot."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        model_id = add_model(session, account, name, tournament, context.now, context.settings.max_model_slots).id
+    return model_object(context, context.load(Model, model_id))
+
+
+@mutation.field("renameModel")
+def resolve_rename_model(_: Any, info: Info, modelId: str, name: str) -> Object:
+    """Another name for the slot."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        rename_model(session, get_model(session, account, modelId), name)
+    return model_object(context, context.load(Model, modelId))
+
+
+@mutation.field("archiveModel")
+def resolve_archive_model(_: Any, info: Info, modelId: str) -> Object:
+    """Out of use: rounds no longer run its pickle."""
+    return _set_archived(context_of(info), modelId, archived=True)
+
+
+@mutation.field("unarchiveModel")
+def resolve_unarchive_model(_: Any, info: Info, modelId: str) -> Object:
+    """In use again."""
+    return _set_archived(context_of(info), modelId, archived=False)
+
+
+def _set_archived(context: Context, model_id: str, *, archived: bool) -> Object:
+    account = context.account(WRITE)
+    with context.write() as session:
+        get_model(session, account, model_id).archived_at = context.now if archived else None
+    return model_object(context, context.load(Model, model_id))
+
+
+@mutation.field("setUserBio")
+def resolve_set_user_bio(_: Any, info: Info, value: str, modelId: str | None = None) -> bool:
+    """The text of a model, or of the account where no model is given."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    _check_text("bio", value)
+    with context.write() as session:
+        if modelId:
+            get_model(session, account, modelId).bio = value
+        else:
+            session.get_one(Account, account.id).bio = value
+    return True
+
+
+@mutation.field("setUserLink")
+def resolve_set_user_link(
+    _: Any, info: Info, linkUrl: str, modelId: str | None = None, linkText: str | None = None
+) -> bool:
+    """The link of a model."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    _check_text("linkText", linkText or "")
+    if linkUrl:
+        _check_url("linkUrl", linkUrl)
+    model_id = own_model(context, account, modelId).id
+    with context.write() as session:
+        model = get_model(session, account, model_id)
+        model.link_url, model.link_text = linkUrl, linkText
+    return True
+
+
+@mutation.field("setSubmissionWebhook")
+def resolve_set_submission_webhook(
+    _: Any, info: Info, modelId: str | None = None, newSubmissionWebhook: str | None = None
+) -> str:
+    """The address that is called to have the model submitted; null takes it off."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    model_id = own_model(context, account, modelId).id
+    if newSubmissionWebhook:
+        _check_url("newSubmissionWebhook", newSubmissionWebhook)
+    with context.write() as session:
+        model = get_model(session, account, model_id)
+        if newSubmissionWebhook:
+            refuse_pickle(model, "it can't have a submission webhook")
+        model.submission_webhook = newSubmissionWebhook or None
+    return "true"
+
+
+@mutation.field("triggerModelWebhook")
+def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
+    """Call the model's webhook now."""
+    context = context_of(info)
+    model = get_model(context.session, context.account(WRITE), modelId)
+    if not model.submission_webhook:
+        raise InvalidInputError(f"Model {model.name} has no submission webhook; set one with setSubmissionWebhook.")
+    deliver(model.submission_webhook, {"modelId": model.id}, allow_private=context.settings.webhooks_to_private)
+    return "true"
+
+
+def _check_text(what: str, value: str) -> None:
+    if len(value) > TEXT_LENGTH:
+        raise InvalidInputError(f"The {what} has {len(value)} characters; at most {TEXT_LENGTH} can be taken.")
+
+
+def _check_url(what: str, value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > TEXT_LENGTH:
+        raise InvalidInputError(f"The {what} {value[:80]!r} can't be taken: give a whole http or https URL.")

@@ -1,0 +1,310 @@
+"""Pickles: upload, registration, assignment, triggers and logs; the runtimes and data versions they choose from."""
+
+from datetime import timedelta
+from typing import Any
+
+from ariadne import MutationType, QueryType
+from sqlalchemy import func, select
+
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.catalogue import list_data_versions, list_runtimes
+from predictd.db.models import get_model
+from predictd.db.tables import Account, Model, Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.names import CLASSIC
+from predictd.engine.registration import register_pickle
+from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
+from predictd.engine.uploads import UploadKind, authorise_upload
+
+query = QueryType()
+mutation = MutationType()
+
+READ = ("read_submission_info", "upload_submission")
+WRITE = "upload_submission"
+LABEL_LENGTH = 200
+
+
+def pickle_object(context: Context, pickle: Pickle) -> Object:
+    """The type ComputePickleUpload."""
+    runtime, version = pickle.runtime, pickle.data_version
+    return {
+        "id": pickle.id,
+        "filename": pickle.filename,
+        "label": pickle.label,
+        "version": lambda info: _ordinal(context, pickle),
+        "modelId": pickle.model_id,
+        "assignedModelSlots": lambda info: [model.id for model in pickle.assigned_models],
+        "dockerImageId": runtime.id,
+        "dockerImage": f"{runtime.image}:{runtime.tag}",
+        "dockerImageName": runtime.name,
+        "runtime": runtime.python,
+        "dataVersionId": version.id,
+        "dataVersion": version.name,
+        "validationStatus": pickle.validation_status,
+        "triggerStatus": lambda info: pickle.triggers[0].state if pickle.triggers else None,
+        "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
+        "diagnosticsStatus": pickle.diagnostics_status,
+        "insertedAt": pickle.inserted_at,
+        "updatedAt": pickle.updated_at,
+    }
+
+
+def trigger_object(trigger: Trigger) -> Object:
+    """The type ComputePickleTrigger, its history oldest first."""
+    return {
+        "id": trigger.id,
+        "computePickleUploadId": trigger.pickle_id,
+        "roundId": trigger.round_id,
+        "submissionId": trigger.submission_id,
+        "type": trigger.type,
+        "status": trigger.state,
+        "statuses": lambda info: [_status_object(status) for status in trigger.statuses],
+        "insertedAt": trigger.inserted_at,
+        "updatedAt": trigger.updated_at,
+    }
+
+
+def _status_object(status: TriggerStatus) -> Object:
+    return {
+        "id": status.id,
+        "computePickleTriggerId": status.trigger_id,
+        "status": status.status,
+        "description": status.description,
+        "insertedAt": status.inserted_at,
+        "updatedAt": status.inserted_at,
+    }
+
+
+def _ordinal(context: Context, pickle: Pickle) -> int:
+    """The how-manieth pickle of its model it is, or of the account where it was uploaded for none."""
+    same = Pickle.model_id == pickle.model_id if pickle.model_id else Pickle.model_id.is_(None)
+    return (
+        context.session.scalar(
+            select(func.count())
+            .select_from(Pickle)
+            .where(Pickle.account_id == pickle.account_id, same, Pickle.inserted_at <= pickle.inserted_at)
+        )
+        or 0
+    )
+
+
+@query.field("computePickleDockerImages")
+def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
+    """The runtimes that are built."""
+    return [
+        {
+            "id": runtime.id,
+            "name": runtime.name,
+            "image": runtime.image,
+            "tag": runtime.tag,
+            "default": runtime.is_default,
+            "deprecated": runtime.is_deprecated,
+            "experimental": False,
+            "insertedAt": runtime.inserted_at,
+        }
+        for runtime in list_runtimes(context_of(info).session, deprecated=bool(deprecated))
+    ]
+
+
+@query.field("computePickleDataVersions")
+def resolve_data_versions(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
+    """The data versions that a pickle can be run on."""
+    return [
+        {
+            "id": version.id,
+            "name": version.name,
+            "version": version.name,
+            "type": "classic",
+            "default": version.is_default,
+            "deprecated": version.is_deprecated,
+            "experimental": False,
+        }
+        for version in list_data_versions(context_of(info).session, deprecated=bool(deprecated))
+    ]
+
+
+@query.field("computePickleUploadAuth")
+def resolve_upload_auth(_: Any, info: Info, filename: str | None = "model.pkl", modelId: str | None = None) -> Object:
+    """A unique filename and the URL to PUT the pickle to."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    if modelId:
+        refuse_webhook(get_model(context.session, account, modelId))
+    return upload_auth(
+        context, account, UploadKind.PICKLE, filename or "", modelId, max_bytes=context.settings.max_pickle_bytes
+    )
+
+
+def upload_auth(
+    context: Context, account: Account, kind: UploadKind, filename: str, model_id: str | None, *, max_bytes: int
+) -> Object:
+    """The type FileUploadAuth for an upload of any kind."""
+    with context.write() as session:
+        auth = authorise_upload(
+            session,
+            context.storage,
+            account,
+            kind,
+            filename,
+            model_id or None,
+            now=context.now,
+            max_bytes=max_bytes,
+            url_seconds=context.settings.url_seconds,
+        )
+    return {"filename": auth.filename, "url": auth.url, "accelerated": False}
+
+
+def download_auth(context: Context, key: str, filename: str) -> Object:
+    """The type FileUploadAuth for a download."""
+    expires_at = context.now + timedelta(seconds=context.settings.url_seconds)
+    url = context.storage.presign("GET", key, expires_at=expires_at, filename=filename)
+    return {"filename": filename, "url": url, "accelerated": False}
+
+
+@query.field("computePickleDownloadAuth")
+def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None = None) -> Object:
+    """The URL of a pickle's file: of the one named, or of the one assigned to the model."""
+    context = context_of(info)
+    account = context.account("download_submission")
+    model = get_model(context.session, account, modelId)
+    if not pickleId and model.pickle_id is None:
+        raise NotFoundError(f"Model {model.name} has no pickle assigned; name a pickleId.")
+    pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
+    return download_auth(context, pickle.storage_key, pickle.filename)
+
+
+@query.field("computePickles")
+def resolve_pickles(
+    _: Any,
+    info: Info,
+    id: str | None = None,
+    modelId: str | None = None,
+    unassigned: bool | None = False,
+) -> list[Object]:
+    """The account's pickles, newest first: all, one, those uploaded for or assigned to a model, or those unassigned."""
+    context = context_of(info)
+    account = context.account(*READ)
+    found = select(Pickle).where(Pickle.account_id == account.id).order_by(Pickle.inserted_at.desc())
+    if id:
+        found = found.where(Pickle.id == id)
+    if modelId:
+        assigned = select(Model.pickle_id).where(
+            Model.id == modelId, Model.account_id == account.id, Model.pickle_id.is_not(None)
+        )
+        found = found.where((Pickle.model_id == modelId) | Pickle.id.in_(assigned))
+    if unassigned:
+        found = found.where(Pickle.id.not_in(select(Model.pickle_id).where(Model.pickle_id.is_not(None))))
+    return [pickle_object(context, pickle) for pickle in context.session.scalars(found)]
+
+
+@query.field("triggerLogs")
+def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
+    """What the model has printed so far, in order."""
+    context = context_of(info)
+    account = context.account(*READ)
+    trigger = context.session.get(Trigger, triggerId)
+    if trigger is None or trigger.pickle.account_id != account.id:
+        raise NotFoundError(f"Trigger {triggerId[:64]!r} not found.")
+    rows = context.session.scalars(
+        select(TriggerLog).where(TriggerLog.trigger_id == trigger.id).order_by(TriggerLog.sequence)
+    ).all()
+    lines = [{"timestamp": row.timestamp, "message": row.message} for row in rows]
+    if trigger.log_cut_bytes and rows:
+        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were cut; the newest are kept."
+        lines.insert(0, {"timestamp": rows[0].timestamp, "message": note})
+    return lines
+
+
+@query.field("diagnosticsTriggerLogs")
+def resolve_diagnostics_trigger_logs(_: Any, info: Info, pickleId: str) -> list[Object]:
+    """What the model printed in its diagnostics runs; empty as long as there are none."""
+    context = context_of(info)
+    get_pickle(context.session, context.account(*READ), pickleId)
+    return []
+
+
+@mutation.field("createComputePickleUpload")
+def resolve_create_pickle(
+    _: Any,
+    info: Info,
+    filename: str,
+    tournament: int,
+    modelId: str | None = None,
+    dataVersionId: str | None = None,
+    dockerImageId: str | None = None,
+    source: str | None = None,
+) -> Object:
+    """Register an uploaded pickle and start its validation."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        pickle_id = register_pickle(
+            session,
+            context.storage,
+            account,
+            filename,
+            tournament=tournament,
+            model_id=modelId or None,
+            runtime=dockerImageId or None,
+            data_version=dataVersionId or None,
+            source=source[:100] if source else None,
+            now=context.now,
+        ).id
+    context.wake()
+    return pickle_object(context, context.load(Pickle, pickle_id))
+
+
+@mutation.field("assignPickleToModel")
+def resolve_assign(_: Any, info: Info, modelId: str | None = None, pickleId: str | None = None) -> str:
+    """Put a validated pickle into the model's slot; a null pickle empties it."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    if not modelId:
+        raise InvalidInputError("Name the model: modelId is needed.")
+    with context.write() as session:
+        model = get_model(session, account, modelId)
+        if pickleId:
+            assign(session, model, get_pickle(session, account, pickleId), context.now)
+        else:
+            unassign(session, model)
+    context.wake()
+    return "true"
+
+
+@mutation.field("triggerComputePickleUpload")
+def resolve_trigger(
+    _: Any,
+    info: Info,
+    modelId: str | None = None,
+    pickleId: str | None = None,
+    triggerValidation: bool | None = False,
+) -> Object:
+    """Run a pickle now: the one named, or the one assigned to the model."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        wanted = pickleId
+        if not wanted:
+            if not modelId:
+                raise InvalidInputError("Name what to run: pickleId, or modelId for the pickle assigned to it.")
+            model = get_model(session, account, modelId)
+            if model.pickle_id is None:
+                raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
+            wanted = model.pickle_id
+        pickle = get_pickle(session, account, wanted)
+        trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
+    context.wake()
+    return pickle_object(context, context.load(Pickle, wanted))
+
+
+@mutation.field("updatePickleLabel")
+def resolve_update_label(_: Any, info: Info, pickleId: str, label: str | None = None) -> Object:
+    """A name for people; null takes it off."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    if label and len(label) > LABEL_LENGTH:
+        raise InvalidInputError(f"The label has {len(label)} characters; at most {LABEL_LENGTH} can be taken.")
+    with context.write() as session:
+        get_pickle(session, account, pickleId).label = label or None
+    return pickle_object(context, context.load(Pickle, pickleId))

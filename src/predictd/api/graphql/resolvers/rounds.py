@@ -1,0 +1,135 @@
+"""Tournaments and rounds."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ariadne import MutationType, QueryType
+from sqlalchemy import func, select
+
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.rounds import current_round, find_round, list_rounds, status_of
+from predictd.db.tables import Model, Round, Submission
+from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from predictd.domain.names import CLASSIC
+from predictd.domain.states import RoundStatus
+
+query = QueryType()
+mutation = MutationType()
+
+TARGET = "target"
+NO_CURRENT_ROUND = "Current round not open for submissions"
+
+
+def round_object(round_: Round) -> Object:
+    """The type Round. There are no stakes, so there are no multipliers and payouts."""
+    now = datetime.now(UTC)
+    is_resolved = now >= round_.resolve_time
+    return {
+        "id": round_.id,
+        "number": round_.number,
+        "tournament": round_.tournament,
+        "target": TARGET,
+        "isDaily": round_.open_time.weekday() in {1, 2, 3, 4},
+        "openTime": round_.open_time,
+        "closeTime": round_.close_time,
+        "closeStakingTime": round_.close_time,
+        "scoreTime": round_.score_time,
+        "resolveTime": round_.resolve_time,
+        "resolvedGeneral": is_resolved,
+        "resolvedStaking": is_resolved,
+        "roundScoreConfigs": [],
+    }
+
+
+@query.field("tournaments")
+def resolve_tournaments(_: Any, info: Info) -> list[Object]:
+    """The tournaments of this server."""
+    context = context_of(info)
+    return [
+        {
+            "id": str(CLASSIC),
+            "name": "classic",
+            "tournament": CLASSIC,
+            "active": True,
+            "rounds": lambda info: [round_object(one) for one in list_rounds(context.session, CLASSIC)],
+        }
+    ]
+
+
+@query.field("rounds")
+def resolve_rounds(
+    _: Any,
+    info: Info,
+    tournament: int | None = None,
+    number: int | None = None,
+    status: str | None = None,
+    target: str | None = None,
+    limit: int | None = None,
+) -> list[Object]:
+    """Rounds, newest first; number 0 is the current round."""
+    context = context_of(info)
+    wanted = CLASSIC if tournament is None else tournament
+    if number == 0:
+        current = current_round(context.session, wanted, context.now)
+        if current is None:
+            raise ConflictError(NO_CURRENT_ROUND)
+        return [round_object(current)]
+    if number is not None:
+        found = find_round(context.session, wanted, number)
+        rounds = [found] if found is not None else []
+    else:
+        rounds = list(list_rounds(context.session, wanted))
+    if status is not None:
+        rounds = [one for one in rounds if status_of(one, context.now) == RoundStatus(status)]
+    if target is not None and target != TARGET:
+        rounds = []
+    return [round_object(one) for one in rounds[: max(limit, 0) if limit is not None else None]]
+
+
+@query.field("roundDetails")
+def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int) -> Object:
+    """A round with the models that submitted to it; scores are null until it is scored."""
+    context = context_of(info)
+    round_ = find_round(context.session, tournament, roundNumber)
+    if round_ is None:
+        raise NotFoundError(f"Round {roundNumber} of tournament {tournament} not found.")
+    submitted = select(Submission.model_id).where(Submission.round_id == round_.id, Submission.selected)
+    models = context.session.execute(
+        select(Model.id, Model.name).where(Model.id.in_(submitted)).order_by(Model.name)
+    ).all()
+    details = round_object(round_)
+    return {
+        "roundId": round_.id,
+        "roundNumber": round_.number,
+        "tournament": round_.tournament,
+        "status": status_of(round_, context.now),
+        "roundTarget": TARGET,
+        "isDaily": details["isDaily"],
+        "openTime": round_.open_time,
+        "closeTime": round_.close_time,
+        "closeStakingTime": round_.close_time,
+        "scoreTime": round_.score_time,
+        "roundResolveTime": round_.resolve_time,
+        "roundResolved": details["resolvedGeneral"],
+        "totalSubmitted": len(models),
+        "models": [{"id": model.id, "modelName": model.name, "roundId": round_.id} for model in models],
+    }
+
+
+@query.field("pipelineStatus")
+def resolve_pipeline_status(
+    _: Any, info: Info, date: str | None = None, tournament: str | None = "classic"
+) -> Object | None:
+    """What happened on a day (today, if none is named): when a round's data were ready."""
+    context = context_of(info)
+    try:
+        day = datetime.fromisoformat(date).date() if date else context.now.date()
+    except ValueError as error:
+        raise InvalidInputError(f"{date!r} is no date; write it as YYYY-MM-DD.") from error
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    opened = context.session.scalar(
+        select(func.min(Round.open_time)).where(
+            Round.tournament == CLASSIC, Round.open_time >= start, Round.open_time < start + timedelta(days=1)
+        )
+    )
+    return {"tournament": tournament, "isScoringDay": False, "startedAt": opened, "dataReadyAt": opened}

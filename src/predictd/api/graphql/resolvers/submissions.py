@@ -1,0 +1,134 @@
+"""Submissions: uploads of predictions, and what was submitted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ariadne import MutationType, QueryType
+from sqlalchemy import select
+
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.graphql.resolvers.ownership import own_model
+from predictd.api.graphql.resolvers.pickles import download_auth, upload_auth
+from predictd.api.graphql.resolvers.rounds import round_object
+from predictd.db.models import get_model
+from predictd.db.tables import Model, Submission, Trigger
+from predictd.domain.errors import NotFoundError
+from predictd.domain.names import check_tournament
+from predictd.engine.intake import submit_file
+from predictd.engine.slots import refuse_pickle
+from predictd.engine.uploads import UploadKind
+
+query = QueryType()
+mutation = MutationType()
+
+READ = ("read_submission_info", "upload_submission", "download_submission")
+WRITE = "upload_submission"
+
+
+def list_submissions(context: Context, model: Model, limit: int | None = None) -> Sequence[Submission]:
+    """The model's submissions, newest first."""
+    found = select(Submission).where(Submission.model_id == model.id).order_by(Submission.inserted_at.desc())
+    return context.session.scalars(found.limit(limit) if limit is not None else found).all()
+
+
+def submission_object(submission: Submission) -> Object:
+    """The type V2Submission."""
+    return {
+        "id": submission.id,
+        "filename": submission.filename,
+        "status": submission.status,
+        "selected": submission.selected,
+        "insertedAt": submission.inserted_at,
+        "triggerId": submission.trigger_id,
+        "round": lambda info: round_object(submission.round),
+        "notes": submission.notes,
+        "submittedCount": submission.row_count,
+        "filteredCount": submission.row_count,
+        "tickersAcceptedCount": submission.row_count,
+        "tickersSubmittedCount": submission.row_count,
+        "hasDiagnostics": False,
+        "dataDatestamp": submission.data_datestamp,
+        "sourcePlatform": submission.source,
+    }
+
+
+@query.field("submissions")
+def resolve_submissions(
+    _: Any,
+    info: Info,
+    id: str | None = None,
+    modelId: str | None = None,
+) -> list[Object]:
+    """The account's submissions, newest first: all, one, or those of a model."""
+    context = context_of(info)
+    account = context.account(*READ)
+    found = select(Submission).where(Submission.account_id == account.id).order_by(Submission.inserted_at.desc())
+    if id:
+        found = found.where(Submission.id == id)
+    if modelId:
+        found = found.where(Submission.model_id == get_model(context.session, account, modelId).id)
+    return [submission_object(submission) for submission in context.session.scalars(found)]
+
+
+@query.field("submissionUploadAuth")
+def resolve_submission_upload_auth(
+    _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
+) -> Object:
+    """A unique filename and the URL to PUT the predictions to."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    check_tournament(tournament)
+    if modelId:
+        refuse_pickle(get_model(context.session, account, modelId), "predictions can't be uploaded for it")
+    limit = context.settings.max_submission_bytes
+    return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId, max_bytes=limit)
+
+
+@query.field("submissionDownloadAuth")
+def resolve_submission_download_auth(
+    _: Any,
+    info: Info,
+    id: str,
+) -> Object:
+    """The URL of a submission's file."""
+    context = context_of(info)
+    account = context.account("download_submission")
+    submission = context.session.get(Submission, id)
+    if submission is None or submission.account_id != account.id:
+        raise NotFoundError(f"Submission {id[:64]!r} not found.")
+    return download_auth(context, submission.storage_key, submission.filename)
+
+
+@mutation.field("createSubmission")
+def resolve_create_submission(
+    _: Any,
+    info: Info,
+    filename: str,
+    tournament: int,
+    modelId: str | None = None,
+    triggerId: str | None = None,
+    source: str | None = None,
+    version: int | None = None,
+    dataDatestamp: int | None = None,
+) -> Object:
+    """Check uploaded predictions and submit them to the open round, or keep them as late."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    check_tournament(tournament)
+    model = own_model(context, account, modelId)
+    trigger = context.session.get(Trigger, triggerId) if triggerId else None
+    is_own = trigger is not None and trigger.pickle.account_id == account.id
+    context.session.rollback()
+    submission_id = submit_file(
+        context.database,
+        context.storage,
+        account,
+        model.id,
+        filename,
+        now=context.now,
+        trigger_id=triggerId if is_own else None,
+        source=source[:100] if source else None,
+        data_datestamp=dataDatestamp,
+    )
+    return submission_object(context.load(Submission, submission_id))

@@ -1,0 +1,49 @@
+"""The scalars of the contract."""
+
+from datetime import UTC, date, datetime
+
+from ariadne import ScalarType
+from graphql import GraphQLError, GraphQLScalarType, GraphQLSchema
+
+MOST = 2**53
+
+time_scalar = ScalarType("Time")
+date_scalar = ScalarType("Date")
+nmr_scalar = ScalarType("Nmr")
+
+SCALARS = (time_scalar, date_scalar, nmr_scalar)
+
+
+@time_scalar.serializer
+def serialize_time(value: object) -> str:
+    """ISO 8601 in UTC with a trailing Z, to the microsecond."""
+    if not isinstance(value, datetime):
+        raise GraphQLError("Time cannot represent a value that is no time.")
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@date_scalar.serializer
+def serialize_date(value: object) -> str:
+    """ISO 8601."""
+    if not isinstance(value, date):
+        raise GraphQLError("Date cannot represent a value that is no date.")
+    return value.isoformat()
+
+
+@nmr_scalar.serializer
+def serialize_nmr(value: object) -> str:
+    """A decimal as a string."""
+    return str(value)
+
+
+def widen_int(schema: GraphQLSchema) -> None:
+    """Let answers hold integers of up to 53 bits, as the contract has it for times in milliseconds."""
+    scalar = schema.type_map["Int"]
+    assert isinstance(scalar, GraphQLScalarType)
+    narrow = scalar.coerce_output_value
+
+    def serialize(value: object) -> int:
+        is_wide = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
+        return value if is_wide and isinstance(value, int) else int(narrow(value))
+
+    scalar.coerce_output_value = serialize

@@ -1,0 +1,92 @@
+"""`predictd serve`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from predictd.cli.options import DataDir, read_settings
+from predictd.cli.output import console, say
+from predictd.server.serving import serve as run_server
+from predictd.settings import Settings
+
+
+def _help(name: str) -> str:
+    return f"{Settings.model_fields[name].description} [env: PREDICTD_{name.upper()}]"
+
+
+def serve(
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
+    public_url: Annotated[str | None, typer.Option(help=_help("public_url"))] = None,
+    calendar: Annotated[str | None, typer.Option(help=_help("calendar"))] = None,
+    workers: Annotated[int | None, typer.Option(help=_help("workers"))] = None,
+    trust_users: Annotated[bool | None, typer.Option("--trust-users", help=_help("trust_users"))] = None,
+) -> None:
+    """Run the server: the API, the workers that run models, and the calendar of rounds.
+
+    The first start builds the default runtime and generates a synthetic data version. Everything is kept in the data
+    dir. All settings, also those without an option here, are environment variables: see docs/settings.md.
+
+    Example: predictd serve --data-dir ~/.predictd --port 8000 --calendar "every 5m"
+    """
+    _configure_logs()
+    settings = read_settings(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        public_url=public_url,
+        calendar=calendar,
+        workers=workers,
+        trust_users=trust_users,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=False) as bars:
+        steps = Steps(bars)
+        run_server(settings, say=say, progress=steps.show, ready=lambda address: _ready(bars, settings.home, address))
+
+
+class Steps:
+    """Shows the progress of the set-up: a bar per step, or on a pipe a line per step."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = None if not console.is_terminal else bars.add_task("Preparing", total=1.0)
+        self._last = ""
+
+    def show(self, step: str, done: float) -> None:
+        """Show that the step has come so far, 0 to 1."""
+        if self._task is not None:
+            self._bars.update(self._task, description=step, completed=done)
+        elif step != self._last:
+            say(step)
+        self._last = step
+
+
+def _ready(bars: Progress, home: Path, address: str) -> None:
+    bars.stop()
+    say(f"predictd is ready at {address} (data dir {home}); stop it with Ctrl-C.")
+    say(f"Make an account with: predictd account create NAME --data-dir {home}")
+
+
+def _configure_logs() -> None:
+    processors: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if sys.stderr.isatty():
+        renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer()
+    else:
+        processors.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

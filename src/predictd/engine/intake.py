@@ -1,0 +1,88 @@
+"""Predictions that a user uploads as a file, for a model without a pickle."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from predictd.data import read_ids
+from predictd.data.layout import round_key
+from predictd.db import Database
+from predictd.db.catalogue import list_data_versions
+from predictd.db.models import get_model
+from predictd.db.rounds import latest_round
+from predictd.db.tables import Account
+from predictd.domain.errors import ConflictError, InvalidInputError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.runs import Predictions
+from predictd.engine.queue import NO_OPEN_ROUND
+from predictd.engine.slots import refuse_pickle
+from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.engine.uploads import UploadKind, take_upload
+from predictd.scoring import check_submission, read_submission_file
+from predictd.storage import Storage
+
+PREDICTIONS_ARE_FOR_A_PICKLE = "predictions can't be uploaded for it"
+
+
+def submit_file(
+    database: Database,
+    storage: Storage,
+    account: Account,
+    model_id: str,
+    filename: str,
+    *,
+    now: datetime,
+    trigger_id: str | None = None,
+    source: str | None = None,
+    data_datestamp: int | None = None,
+) -> str:
+    """Check an uploaded file of predictions and submit it to the open round, or keep it as late for the last one.
+
+    Returns:
+        The submission's id.
+
+    Raises:
+        NotFoundError: an unknown filename or model.
+        ConflictError: a pickle submits for the model, no round has ever opened, or the file is registered already.
+        InvalidInputError: the bytes never arrived, or they are no valid submission.
+    """
+    with database.write() as session:
+        model = get_model(session, account, model_id)
+        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
+        round_ = latest_round(session, model.tournament, now)
+        if round_ is None:
+            raise ConflictError(NO_OPEN_ROUND)
+        versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
+        keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
+        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now)
+    # The file is read between two transactions, so that a large one holds up nobody.
+    with storage.local_path(taken.key) as path:
+        predictions = read_submission_file(path, max_rows=MAX_ROWS)
+    failure = _check(storage, predictions, keys)
+    if failure is not None:
+        raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")
+    with database.write() as session:
+        model = get_model(session, account, model_id)
+        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
+        stored = StoredPredictions(key=taken.key, filename=filename, row_count=len(predictions.ids))
+        return accept(
+            session,
+            model,
+            session.merge(round_, load=True),
+            stored,
+            now=now,
+            trigger_id=trigger_id,
+            source=source,
+            data_datestamp=data_datestamp,
+        ).id
+
+
+def _check(storage: Storage, predictions: Predictions, live_keys: Sequence[str]) -> ModelFailure | None:
+    """None when they are right for the live ids of any data version, else what is wrong for the default one."""
+    first: ModelFailure | None = None
+    for key in live_keys:
+        with storage.local_path(key) as live:
+            failure = check_submission(predictions, read_ids(live))
+        if failure is None:
+            return None
+        first = first or failure
+    return first

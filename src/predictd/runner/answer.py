@@ -1,0 +1,74 @@
+"""How a model is called, and how its answer becomes ids and float64 values."""
+
+import inspect
+from typing import Any
+
+from .faults import ModelFault
+
+_PYTHON_NUMBERS = {"floating", "integer", "mixed-integer-float", "boolean", "decimal"}
+
+
+def arguments_of(model: Any) -> int:
+    """With how many arguments to call the model: 1 or 2.
+
+    Raises:
+        ModelFault: the object can't be called, or not with one or two arguments.
+    """
+    if not callable(model):
+        raise ModelFault("not_callable", describe_type(model))
+    try:
+        parameters = list(inspect.signature(model).parameters.values())
+    except (TypeError, ValueError):
+        raise ModelFault("bad_signature", "arguments that can't be told") from None
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p.name for p in positional if p.default is p.empty]
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if keywords:
+        raise ModelFault("bad_signature", f"the keyword-only argument {', '.join(keywords)}")
+    if len(required) > 2:
+        raise ModelFault("bad_signature", f"{len(required)} ({', '.join(required)})")
+    if len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 2
+    if not positional:
+        raise ModelFault("bad_signature", "none")
+    return 1
+
+
+def ids_and_values(answer: Any) -> tuple[list[str], bytes]:
+    """The index as text and the first column as little-endian float64 bytes.
+
+    Raises:
+        ModelFault: not a DataFrame, empty, or its first column holds no numbers.
+    """
+    import pandas  # noqa: PLC0415 (the runner reports a runtime without pandas before it comes here)
+
+    if not isinstance(answer, pandas.DataFrame):
+        raise ModelFault("not_a_dataframe", describe_type(answer))
+    if answer.shape[0] == 0 or answer.shape[1] == 0:
+        raise ModelFault("empty_predictions", f" ({answer.shape[0]} rows, {answer.shape[1]} columns)")
+    column = answer.iloc[:, 0]
+    return [str(one) for one in answer.index], _numbers(column).astype("<f8").tobytes()
+
+
+def _numbers(column: Any) -> Any:
+    import pandas  # noqa: PLC0415
+
+    types = pandas.api.types
+    numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
+    if column.dtype == object:
+        numeric = types.infer_dtype(column, skipna=True) in _PYTHON_NUMBERS
+    if not numeric:
+        raise ModelFault("not_numeric", f"{column.dtype} values such as {column.iloc[0]!r}")
+    try:
+        return column.to_numpy(dtype="float64", na_value=float("nan"))
+    except (TypeError, ValueError) as error:
+        raise ModelFault("not_numeric", f"{column.dtype} values ({error})") from None
+
+
+def describe_type(value: Any) -> str:
+    """'None', or the kind of thing with its module, as a failure names it."""
+    if value is None:
+        return "None"
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"an object of type {module}{kind.__qualname__}"

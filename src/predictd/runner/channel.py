@@ -1,0 +1,67 @@
+"""The pipe on which the runner answers: frames of a type byte, a big-endian u32 length and a payload.
+
+`predictd.sandbox.frames` reads them, and trusts nothing of what it reads.
+"""
+
+import fcntl
+import json
+import os
+import struct
+from typing import Any
+
+STAGE = b"S"
+PYTHONS = b"V"
+FAILURE = b"F"
+PLATFORM = b"P"
+RESULT = b"R"
+
+# Exit code that says: the pipe was no longer there to answer on.
+NO_CHANNEL = 70
+_HIGH_DESCRIPTOR = 500
+
+
+class Channel:
+    """Writes frames; a process that was forked from the model's never answers in its place."""
+
+    def __init__(self, descriptor: int) -> None:
+        # High and closed on exec: out of the way of models which close or reuse low descriptors.
+        self._descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH_DESCRIPTOR)
+        os.close(descriptor)
+        self._pid = os.getpid()
+
+    def stage(self, name: str) -> None:
+        """Say that the stage `name` begins."""
+        self._send_json(STAGE, {"stage": name})
+
+    def pythons(self, versions: list[str], functions: int) -> None:
+        """Say which Pythons can have made the pickle, judged by the bytecode of so many functions."""
+        self._send_json(PYTHONS, {"pythons": versions, "functions": functions})
+
+    def failure(self, code: str, detail: str) -> None:
+        """Say why there will be no result."""
+        self._send_json(FAILURE, {"code": code, "detail": detail[:2000]})
+
+    def platform(self, detail: str) -> None:
+        """Say that the runtime itself is broken; believed only before the user's code is loaded."""
+        self._send_json(PLATFORM, {"detail": detail[:2000]})
+
+    def result(self, ids: list[str], values: bytes) -> None:
+        """Send the answer: u32 count, a u32 length per id, the ids in UTF-8, the values in little-endian float64."""
+        texts = [text.encode("utf-8", "replace") for text in ids]
+        lengths = struct.pack(f">{len(texts)}I", *map(len, texts))
+        self._send(RESULT, struct.pack(">I", len(texts)) + lengths + b"".join(texts) + values)
+
+    def _send_json(self, kind: bytes, content: dict[str, Any]) -> None:
+        self._send(kind, json.dumps(content).encode("ascii"))
+
+    def _send(self, kind: bytes, payload: bytes) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)
+        try:
+            frame = memoryview(kind + struct.pack(">I", len(payload)) + payload)
+            while frame:
+                frame = frame[os.write(self._descriptor, frame) :]
+        except OSError:
+            os._exit(NO_CHANNEL)
+        except struct.error:  # longer than a u32 can say
+            self.failure("output_too_large", "")

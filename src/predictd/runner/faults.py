@@ -1,0 +1,83 @@
+"""What an exception of the user's code means: a stable code, a detail, and a traceback from the user's frames on."""
+
+import errno
+import os
+import socket
+import sys
+import traceback
+from types import TracebackType
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_NO_NETWORK = {errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_NETWORK_PACKAGES = {"aiohttp", "httpx", "requests", "urllib3"}
+
+
+class ModelFault(Exception):
+    """The model did something that has a code of its own."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+def classify(error: BaseException, otherwise: str) -> tuple[str, str]:
+    """The code and the detail of what the user's code raised; `otherwise` is the code of everything unremarkable."""
+    if isinstance(error, ModelFault):
+        return error.code, error.detail
+    if isinstance(error, SystemExit):
+        return "exited", f"exit code {'0' if error.code is None else _text(error.code)}"
+    if isinstance(error, ModuleNotFoundError):
+        return "import_error", _text(error.name or error)
+    if any(_is_network(one) for one in _chain(error)):
+        return "network_access", summary(error)
+    return otherwise, summary(error)
+
+
+def summary(error: BaseException) -> str:
+    """'TypeError: message', whatever the exception's own methods do."""
+    message = _text(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback to stderr as Python would, without the frames of the runner."""
+    try:
+        for one in _chain(error):
+            one.__traceback__ = _user_frames(one.__traceback__)
+        traceback.print_exception(type(error), error, error.__traceback__)
+    except Exception:  # noqa: BLE001 (an exception class may raise in any of its methods)
+        sys.stderr.write(summary(error) + "\n")
+
+
+def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+        frames = frames.tb_next
+    return frames
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo and len(chain) < 50:
+        one = todo.pop()
+        if one is not None and not any(one is seen for seen in chain):
+            chain.append(one)
+            todo += [one.__cause__, one.__context__]
+    return chain
+
+
+def _is_network(error: BaseException) -> bool:
+    if isinstance(error, socket.gaierror):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    package = type(error).__module__.partition(".")[0]
+    return error.errno in _NO_NETWORK or package in _NETWORK_PACKAGES
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001
+        return ""

@@ -1,0 +1,135 @@
+"""One run of a model: import, unpickle, read, predict, write.
+
+Started by `predictd.sandbox` with one argument, JSON: `packages` (folder), `answer` (descriptor of the pipe), `pickle`,
+`live` and `benchmarks` (each a descriptor or a path; benchmarks may be null), `processes` (or null).
+"""
+
+import faulthandler
+import importlib
+import io
+import json
+import os
+import pickle
+import resource
+import site
+import sys
+from typing import IO, Any, NoReturn
+
+from .answer import arguments_of, ids_and_values
+from .channel import Channel
+from .faults import ModelFault, classify, print_traceback, summary
+from .scan import Scan, scan
+
+_SCAN_SECONDS = 3.0
+
+
+def main() -> NoReturn:
+    """Run the model that the first argument describes, answer on the pipe and end the process."""
+    task = json.loads(sys.argv[1])
+    channel = Channel(task["answer"])
+    channel.stage("import")
+    try:
+        _prepare(task)
+    except Exception as error:  # noqa: BLE001 (nothing of the user's has run yet)
+        channel.platform(summary(error))
+        os._exit(1)
+    sys.argv[1:] = []
+    try:
+        answer = _run(task, channel)
+    except BaseException as raised:  # noqa: BLE001 (a model may raise anything)
+        cause = _understood(raised)
+        code, detail = classify(cause, "unpickle_error" if isinstance(raised, _Unpickling) else "exception")
+        if not isinstance(cause, (ModelFault, SystemExit)):
+            print_traceback(cause)
+        _flush()
+        channel.failure(code, detail)
+    else:
+        _flush()
+        channel.result(*answer)
+    os._exit(0)
+
+
+def _prepare(task: dict[str, Any]) -> None:
+    """All that happens before anything of the user's is touched."""
+    if task["processes"] is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    site.setquit()
+    site.addsitedir(task["packages"])
+    for name in ("numpy", "pandas", "pyarrow.parquet", "cloudpickle"):
+        importlib.import_module(name)
+    faulthandler.enable()
+
+
+class _Unpickling(Exception):
+    """Wraps what unpickling raised, with what the file's bytes say."""
+
+    def __init__(self, error: BaseException, seen: Scan) -> None:
+        super().__init__(error)
+        self.error = error
+        self.seen = seen
+
+
+def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
+    channel.stage("unpickle")
+    model = _unpickle(task["pickle"], channel)
+    arguments = arguments_of(model)
+    if arguments == 2 and task["benchmarks"] is None:
+        raise ModelFault("bad_signature", "two, and this data version has no benchmark models")
+    channel.stage("read")
+    inputs = [_read(task[name]) for name in ("live", "benchmarks")[:arguments]]
+    channel.stage("predict")
+    answer = model(*inputs)
+    channel.stage("write")
+    return ids_and_values(answer)
+
+
+def _unpickle(source: int | str, channel: Channel) -> Any:
+    with open(source, "rb") as file:
+        seen = scan(file, _SCAN_SECONDS)
+        if seen.functions:
+            channel.pythons(seen.pythons, seen.functions)
+        file.seek(0)
+        try:
+            return pickle.load(file)  # noqa: S301 (this is what the sandbox is for)
+        except BaseException as error:  # noqa: BLE001
+            if isinstance(error, (AttributeError, ImportError)) and "pandas" in str(error):
+                return _unpickle_old_pandas(file, error, seen)
+            raise _Unpickling(error, seen) from None
+
+
+def _unpickle_old_pandas(file: IO[bytes], error: BaseException, seen: Scan) -> Any:
+    """pandas knows where its own classes used to live."""
+    import pandas  # noqa: PLC0415
+
+    try:
+        file.seek(0)
+        return pandas.read_pickle(file, compression=None)  # noqa: S301
+    except BaseException:  # noqa: BLE001
+        raise _Unpickling(error, seen) from None
+
+
+def _read(source: int | str) -> Any:
+    import pandas  # noqa: PLC0415
+
+    with open(source, "rb") as file:
+        return pandas.read_parquet(file)
+
+
+def _understood(raised: BaseException) -> BaseException:
+    """What the user's code raised, or what its file lacks if that is why it could not be unpickled."""
+    if not isinstance(raised, _Unpickling):
+        return raised
+    if raised.seen.flaw is not None and not isinstance(raised.error, ModuleNotFoundError):
+        return ModelFault(*raised.seen.flaw)
+    return raised.error
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # the model replaced or closed it
+            continue

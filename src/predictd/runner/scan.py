@@ -1,0 +1,174 @@
+"""Which Python made a pickle, read from the file without unpickling it.
+
+A function is pickled as the arguments of CodeType: 16 of them in Python 3.8 to 3.10, 18 from 3.11 on, with the
+bytecode among them. The bytecode is tried against the opcode table of each version, and the versions which can decode
+every function of the file are the possible ones. `opcodes.json` holds per version, from its module `opcode`: the
+opcodes that it knows, the inline caches after each, and the numbers of RESUME, of EXTENDED_ARG and of those which
+index the constants.
+"""
+
+import json
+import os
+import pickletools
+import time
+from typing import IO, Any
+
+_FEW_BYTES = 1 << 20
+_ARGUMENTS = {16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13")}
+_CUT_SHORT = ("pickle exhausted", "not enough data", "expected ", "no newline found")
+_OTHER_FORMATS = (
+    (b"\x1f\x8b", "a gzip file"),
+    (b"PK\x03\x04", "a zip file (torch.save and numpy.savez write those)"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ", "an xz file"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"PAR1", "a parquet file"),
+    (b"\x93NUMPY", "a file of numpy.save"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
+)
+
+_Table = dict[str, Any]
+# Of each function: its bytecode, the number of its constants if known, the number of CodeType's arguments.
+_Codes = list[tuple[bytes, int | None, int]]
+
+
+class Scan:
+    """What a pickle's bytes say.
+
+    Attributes:
+        pythons: versions that can have made every function of the file, of 3.8 to 3.13; empty when there is no telling.
+        functions: on how many functions that rests.
+        flaw: why it can't be a whole pickle, as a failure code and a detail; None when it may be one.
+    """
+
+    def __init__(self) -> None:
+        self.pythons: list[str] = []
+        self.functions = 0
+        self.flaw: tuple[str, str] | None = None
+
+
+def scan(file: IO[bytes], seconds: float) -> Scan:
+    """Read the pickle from its start, for at most `seconds`; never raises, whatever the file holds."""
+    result = Scan()
+    codes: _Codes = []
+    start = file.read(32)
+    file.seek(0)
+    try:
+        _walk(file, codes, time.monotonic() + seconds)
+    except Exception as error:  # noqa: BLE001 (the file may hold anything)
+        result.flaw = _flaw(start, error)
+    if codes:
+        with open(os.path.join(os.path.dirname(__file__), "opcodes.json"), encoding="ascii") as tables:
+            result.pythons = _possible(codes, json.load(tables))
+    result.functions = len(codes)
+    return result
+
+
+def _flaw(start: bytes, error: Exception) -> tuple[str, str]:
+    if not start:
+        return "not_a_pickle", "it is empty"
+    for magic, name in _OTHER_FORMATS:
+        if start.startswith(magic):
+            return "not_a_pickle", f"it is {name}"
+    if start[:1] != b"\x80":
+        return "not_a_pickle", f"it begins with {start[:16]!r}"
+    if str(error).startswith(_CUT_SHORT):
+        return "truncated_pickle", str(error)
+    return "not_a_pickle", str(error) or type(error).__name__
+
+
+def _walk(file: IO[bytes], found: _Codes, deadline: float) -> None:
+    """Read all opcodes; a stack that does not add up ends the search for functions, not the reading."""
+    stack = _Stack()
+    lost = False
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
+        if count % 1024 == 0 and time.monotonic() > deadline:
+            return
+        if not lost:
+            try:
+                stack.apply(opcode, arg, found)
+            except (IndexError, KeyError, TypeError):
+                lost = True
+
+
+class _Stack:
+    """The pickle machine's stack with nothing on it but integers, bytes and tuples of them, and None for all else."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def apply(self, opcode: pickletools.OpcodeInfo, arg: Any, found: _Codes) -> None:
+        name, items = opcode.name, self.items
+        if name == "MARK":
+            self.marks.append(len(items))
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = items[-1]
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            self.memo[arg] = items[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            items.append(self.memo[arg])
+        elif name == "TUPLE":
+            since = self.marks.pop()
+            items[since:] = [tuple(items[since:])]
+        elif name in ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
+            since = len(items) - len(opcode.stack_before)
+            items[since:] = [tuple(items[since:])]
+        elif name == "REDUCE":
+            code = _code(items[-1])
+            if code is not None:
+                found.append(code)
+            items[-2:] = [None]
+        elif name == "POP" and self.marks and self.marks[-1] == len(items):
+            self.marks.pop()
+        else:
+            self._step(opcode, arg)
+
+    def _step(self, opcode: pickletools.OpcodeInfo, arg: Any) -> None:
+        """Every opcode that needs no care: pop and push as many as it says."""
+        if pickletools.markobject in opcode.stack_before:
+            del self.items[self.marks.pop() - opcode.stack_before.index(pickletools.markobject) :]
+        elif opcode.stack_before:
+            del self.items[-len(opcode.stack_before) :]
+        keep = isinstance(arg, int) or (isinstance(arg, bytes) and len(arg) <= _FEW_BYTES)
+        self.items.extend([arg if keep else None] * len(opcode.stack_after))
+
+
+def _code(args: Any) -> tuple[bytes, int | None, int] | None:
+    """The bytecode, the number of constants if known, and the number of arguments, if they are those of CodeType."""
+    if not isinstance(args, tuple) or len(args) not in _ARGUMENTS:
+        return None
+    if not isinstance(args[6], bytes) or not all(isinstance(arg, int) for arg in args[:2]):
+        return None
+    return args[6], len(args[7]) if isinstance(args[7], tuple) else None, len(args)
+
+
+def _possible(codes: _Codes, tables: dict[str, _Table]) -> list[str]:
+    """Versions that decode every function; where none does, those whose CodeType takes as many arguments."""
+    shaped = [version for version in tables if all(version in _ARGUMENTS[size] for _, _, size in codes)]
+    decoding = [v for v in shaped if all(_decodes(code, constants, tables[v]) for code, constants, _ in codes)]
+    return decoding or shaped
+
+
+def _decodes(code: bytes, constants: int | None, table: _Table) -> bool:
+    known, caches = set(table["known"]), table["caches"]
+    position = argument = 0
+    resumed = table["resume"] is None
+    while position + 1 < len(code):
+        opcode = code[position]
+        argument = (argument << 8 | code[position + 1]) & 0xFFFFFFFF
+        position += 2
+        if opcode not in known:
+            return False
+        if opcode == table["extended"]:
+            continue
+        if opcode in table["consts"] and constants is not None and argument >= constants:
+            return False
+        resumed = resumed or opcode == table["resume"]
+        gap = 2 * caches.get(str(opcode), 0)
+        if any(code[position : position + gap]):
+            return False
+        position += gap
+        argument = 0
+    return resumed and position == len(code)

@@ -1,0 +1,10 @@
+"""One run in isolation and within limits, and what happened to it, told precisely.
+
+Nothing else starts a process that runs user code, and nothing in here opens a path that such a process could write.
+"""
+
+from predictd.sandbox.isolation import Isolation, probe
+from predictd.sandbox.process import RunCancelled
+from predictd.sandbox.runs import run
+
+__all__ = ["Isolation", "RunCancelled", "probe", "run"]

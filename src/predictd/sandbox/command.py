@@ -1,0 +1,142 @@
+"""How bubblewrap and the interpreter are called: what a run sees of the machine, and its environment."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RuntimePaths
+
+RUNNER = Path(__file__).parent.parent / "runner"
+_INSIDE = "/opt/predictd"
+_SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = {
+    "passwd": "predictd:x:1000:1000::/tmp:/bin/sh\n",
+    "group": "predictd:x:1000:\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "hosts": "127.0.0.1 localhost predictd\n",
+}
+_THREAD_COUNTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """The folders that a run reads: on this machine, or where the launcher has staged them."""
+
+    prefix: str
+    packages: str
+    runner: str
+
+
+def environment(limits: Limits, home: str) -> dict[str, str]:
+    """All of the environment that a model gets."""
+    threads = str(max(1, math.ceil(limits.cpus)))
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": home,
+        "TMPDIR": home,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MPLCONFIGDIR": home,
+        "NUMBA_CACHE_DIR": home,
+        **dict.fromkeys(_THREAD_COUNTS, threads),
+    }
+
+
+def bubblewrap(
+    executable: str, limits: Limits, *, status: int, seccomp: int, texts: Mapping[int, str] | None = None
+) -> list[str]:
+    """The sandbox with nothing of a run in it yet: system libraries, an empty scratch, no devices, no network.
+
+    Args:
+        executable: path of bwrap.
+        limits: sizes of the scratch.
+        status: descriptor to which bubblewrap writes the pid of the first process inside.
+        seccomp: descriptor of the compiled filter.
+        texts: descriptor and path of each small file that is made inside.
+    """
+    shared = max(limits.scratch_bytes // 4, 1)
+    command = [executable, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
+    command += ["--cap-drop", "ALL", "--disable-userns", "--assert-userns-disabled"]
+    command += ["--uid", "1000", "--gid", "1000", "--hostname", "predictd", "--clearenv"]
+    command += ["--json-status-fd", str(status), "--seccomp", str(seccomp), "--ro-bind", "/usr", "/usr"]
+    for name in _SYSTEM_FOLDERS:
+        path = Path("/", name)
+        if path.is_symlink():
+            command += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            command += ["--ro-bind", str(path), str(path)]
+    command += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        str(shared),
+        "--tmpfs",
+        "/dev/shm",  # noqa: S108
+        "--remount-ro",
+        "/dev",
+    ]
+    for path in (Path("/etc/ld.so.cache"), Path("/etc/localtime")):
+        if path.exists():
+            command += ["--ro-bind", str(path.resolve()), str(path)]
+    for descriptor, inside in (texts or {}).items():
+        command += ["--ro-bind-data", str(descriptor), inside]
+    return [*command, "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]  # noqa: S108
+
+
+def etc_files() -> dict[str, str]:
+    """The synthetic files of /etc, by path."""
+    return {f"/etc/{name}": text for name, text in _ETC.items()}
+
+
+def inside(
+    runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits
+) -> tuple[list[str], Folders]:
+    """Binds and environment of one run, for after `bubblewrap`, and where its folders are inside.
+
+    Args:
+        runtime: the interpreter, by its paths on this machine.
+        folders: where bubblewrap finds the folders.
+        files: path inside and path on this machine of the data files that are bound, if any.
+        limits: for the environment.
+    """
+    prefix = str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python"
+    at = Folders(prefix=prefix, packages="/opt/packages", runner=f"{_INSIDE}/predictd_runner")
+    binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, prefix]
+    binds += ["--ro-bind", folders.packages, at.packages, "--ro-bind", folders.runner, at.runner]
+    for target, source in files.items():
+        binds += ["--ro-bind", source, target]
+    values = environment(limits, "/tmp")  # noqa: S108 (a tmpfs of the sandbox)
+    if not _is_system(runtime.prefix) and any(runtime.prefix.glob("lib/libpython3*.so*")):
+        values["LD_LIBRARY_PATH"] = f"{prefix}/lib"
+    for name, value in values.items():
+        binds += ["--setenv", name, value]
+    return [*binds, "--remount-ro", "/"], at
+
+
+def interpreter(runtime: RuntimePaths, at: Folders, task: Mapping[str, object]) -> list[str]:
+    """The command that runs the runner, with the folders as the run sees them."""
+    python = os.path.join(at.prefix, os.path.relpath(runtime.python, runtime.prefix))
+    package = os.path.basename(at.runner)
+    start = f"import sys; sys.path.insert(0, {os.path.dirname(at.runner)!r}); from {package}.main import main; main()"
+    return [python, "-I", "-S", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
+
+
+def _is_system(prefix: Path) -> bool:
+    return prefix == Path("/usr") or Path("/usr") in prefix.parents

@@ -1,0 +1,211 @@
+"""What the runner says on its pipe, read as the word of a stranger: everything is checked, nothing is believed.
+
+A frame is a type byte, a big-endian u32 length and a payload. All types but the result hold a small JSON object.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from predictd.domain.runs import Predictions
+
+STAGES = ("import", "unpickle", "read", "predict", "write")
+# The failures that the runner may report; all others are for the parent to tell from evidence.
+REPORTABLE = frozenset(
+    {
+        "not_a_pickle",
+        "truncated_pickle",
+        "import_error",
+        "unpickle_error",
+        "not_callable",
+        "bad_signature",
+        "exception",
+        "network_access",
+        "exited",
+        "not_a_dataframe",
+        "not_numeric",
+        "empty_predictions",
+        "output_too_large",
+    }
+)
+_SMALL = 64 * 1024
+_MOST_FRAMES = 64
+_BYTES_PER_ROW = 12  # a u32 length and a float64
+_LEAST_PER_ROW = 24  # what a row with an id of 12 characters takes; bounds the ids that the parent has to build
+_FEW_ROWS = 100_000
+
+
+class BadFrame(Exception):
+    """The bytes are not what a runner sends; the message says why."""
+
+
+class TooLarge(Exception):
+    """The result exceeds the limit of one run's answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage begins: one of STAGES, later than the one before it."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicklePythons:
+    """Versions of Python that can have made the pickle, judged by its functions' bytecode."""
+
+    versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedFailure:
+    """The runner says why there will be no result; `code` is one of REPORTABLE."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformTrouble:
+    """The runtime is broken; said before anything of the user's was loaded."""
+
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The answer, structurally whole."""
+
+    predictions: Predictions
+
+
+Frame = Stage | PicklePythons | ReportedFailure | PlatformTrouble | Result
+
+
+class FrameReader:
+    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, of `most_bytes` and a little."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._buffer = bytearray()
+        self._count = 0
+        self._stage = -1
+        self._ended = False
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether no part of a further frame has arrived."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes.
+
+        Raises:
+            BadFrame: the bytes can't be frames of a runner.
+            TooLarge: a result is announced that exceeds the limit.
+        """
+        self._buffer += data
+        frames: list[Frame] = []
+        while len(self._buffer) >= 5:
+            kind, length = struct.unpack_from(">cI", self._buffer)
+            self._check_head(kind, length)
+            if len(self._buffer) < 5 + length:
+                break
+            payload = bytes(memoryview(self._buffer)[5 : 5 + length])
+            del self._buffer[: 5 + length]
+            frames.append(self._decode(kind, payload))
+        return frames
+
+    def _check_head(self, kind: bytes, length: int) -> None:
+        if kind not in b"SVFPR":
+            raise BadFrame("a frame of unknown type")
+        if self._ended:
+            raise BadFrame("more after the answer")
+        if self._count >= _MOST_FRAMES:
+            raise BadFrame("too many frames")
+        if kind == b"R" and length > self._most_bytes:
+            raise TooLarge
+        if kind != b"R" and length > _SMALL:
+            raise BadFrame("a frame longer than its type allows")
+
+    def _decode(self, kind: bytes, payload: bytes) -> Frame:
+        self._count += 1
+        if kind == b"R":
+            if self._stage != len(STAGES) - 1:
+                raise BadFrame("a result out of turn")
+            self._ended = True
+            return Result(predictions=_predictions(payload, self._most_bytes))
+        content = _json(payload)
+        if kind == b"S":
+            return self._decode_stage(content)
+        if kind == b"V":
+            return _pythons(content)
+        detail = content.get("detail")
+        if not isinstance(detail, str):
+            raise BadFrame("a report without detail")
+        self._ended = True
+        if kind == b"P":
+            if self._stage > 0:
+                raise BadFrame("a report of the platform from the model")
+            return PlatformTrouble(detail=detail)
+        code = content.get("code")
+        if not isinstance(code, str) or code not in REPORTABLE or self._stage < 1:
+            raise BadFrame("a report of a failure that is not for the runner to report")
+        return ReportedFailure(code=code, detail=detail)
+
+    def _decode_stage(self, content: dict[str, Any]) -> Stage:
+        name = content.get("stage")
+        if name not in STAGES or STAGES.index(name) != self._stage + 1:
+            raise BadFrame("a stage out of turn")
+        self._stage += 1
+        return Stage(name=name)
+
+
+def _json(payload: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise BadFrame("a frame that is not JSON") from None
+    if not isinstance(content, dict):
+        raise BadFrame("a frame that is not an object")
+    return content
+
+
+def _pythons(content: dict[str, Any]) -> PicklePythons:
+    versions = content.get("pythons")
+    if not isinstance(versions, list) or len(versions) > 20:
+        raise BadFrame("a list of Pythons that is none")
+    if not all(isinstance(v, str) and len(v) <= 8 and v.replace(".", "").isdecimal() for v in versions):
+        raise BadFrame("a list of Pythons that is none")
+    return PicklePythons(versions=tuple(versions))
+
+
+def _predictions(payload: bytes, most_bytes: int) -> Predictions:
+    import numpy as np  # noqa: PLC0415 (the data scientist's side works without it up to here)
+
+    if len(payload) < 4:
+        raise BadFrame("a result without a count")
+    (count,) = struct.unpack_from(">I", payload)
+    if count * _BYTES_PER_ROW > len(payload) - 4:
+        raise BadFrame("a result shorter than its count")
+    if count > max(_FEW_ROWS, most_bytes // _LEAST_PER_ROW):
+        raise TooLarge
+    ends = np.frombuffer(payload, dtype=">u4", count=count, offset=4).astype(np.int64).cumsum()
+    texts_at = 4 + 4 * count
+    values_at = texts_at + (int(ends[-1]) if count else 0)
+    if values_at + 8 * count != len(payload):
+        raise BadFrame("a result whose lengths do not add up")
+    values = np.frombuffer(payload, dtype="<f8", count=count, offset=values_at).astype(np.float64)
+    return Predictions(ids=_texts(payload[texts_at:values_at], ends.tolist()), values=values)
+
+
+def _texts(blob: bytes, ends: list[int]) -> list[str]:
+    starts = [0, *ends[:-1]]
+    try:
+        if blob.isascii():
+            text = blob.decode("ascii")
+            return [text[start:end] for start, end in zip(starts, ends, strict=True)] if ends else []
+        return [blob[start:end].decode("utf-8") for start, end in zip(starts, ends, strict=True)]
+    except UnicodeDecodeError:
+        raise BadFrame("ids that are not UTF-8") from None

@@ -1,0 +1,239 @@
+"""Following one run from its start to its end: frames, log, clock, memory, and that nothing of it survives."""
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from predictd.domain.errors import PlatformError
+from predictd.domain.limits import MIB, Limits
+from predictd.sandbox.evidence import Evidence
+from predictd.sandbox.frames import (
+    BadFrame,
+    Frame,
+    FrameReader,
+    PicklePythons,
+    PlatformTrouble,
+    ReportedFailure,
+    Result,
+    Stage,
+    TooLarge,
+)
+from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import Launched
+
+log = logging.getLogger(__name__)
+
+_START_SECONDS = 120.0
+_TICK_SECONDS = 0.1
+_CHUNK = 64 * 1024
+_STARTUP_KEPT = 8 * 1024
+_DEATH_SECONDS = 10.0
+
+
+class RunCancelled(PlatformError):
+    """The run was cancelled before it ended."""
+
+    code = "cancelled"
+
+
+class Follower:
+    """Collects the evidence of one run. Reads its pipes, and no file that it could have written."""
+
+    def __init__(
+        self,
+        launched: Launched,
+        group: ResourceGroup,
+        limits: Limits,
+        *,
+        on_log: Callable[[bytes], None],
+        on_started: Callable[[], None] | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.seen = Evidence()
+        self._launched = launched
+        self._group = group
+        self._limits = limits
+        self._on_log = on_log
+        self._on_started = on_started
+        self._cancel = cancel
+        self._reader = FrameReader(limits.output_bytes)
+        self._printed = 0
+        self._startup = bytearray()
+        self._exited = os.pidfd_open(launched.process.pid)
+        self._first_inside: int | None = None
+        self._since = time.monotonic()
+        self._deadline = self._since + _START_SECONDS
+
+    def follow(self) -> Evidence:
+        """Wait for the end, kill what is left and tell what was seen.
+
+        Raises:
+            RunCancelled: `cancel` was set.
+        """
+        try:
+            self._group.watch(self._launched.process.pid)
+            self._wait()
+            self._drain_log()
+        finally:
+            self._end()
+        if not self.seen.model_started:
+            log.error("the sandbox did not start: %s", self._startup.decode("utf-8", "replace"))
+        return self.seen
+
+    def _wait(self) -> None:
+        pipes = {self._launched.answer: self._read_answer, self._launched.log: self._read_log}
+        if self._launched.status is not None:
+            pipes[self._launched.status] = self._read_status
+        with selectors.DefaultSelector() as selector:
+            for descriptor in pipes:
+                os.set_blocking(descriptor, False)
+            for descriptor in (*pipes, self._exited):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while not self._is_over():
+                ready = {key.fd for key, _ in selector.select(self._patience())}
+                # The answer first: what was printed after the model started must not be taken for the start's.
+                for descriptor in [fd for fd in pipes if fd in ready]:
+                    if not pipes[descriptor]():
+                        selector.unregister(descriptor)
+                        ready.discard(descriptor)
+                if ready == {self._exited}:
+                    self.seen.exit_code = self._exit_code()
+                    return
+
+    def _is_over(self) -> bool:
+        """Whether enough was seen to end the run, after a look at the clock, the memory and the cancellation."""
+        seen = self.seen
+        if seen.predictions or seen.reported or seen.trouble or seen.bad_output or seen.too_large:
+            return True
+        if self._cancel is not None and self._cancel.is_set():
+            raise RunCancelled
+        if self._group.ran_out_of_memory():
+            return True
+        if time.monotonic() < self._deadline:
+            return False
+        seen.timed_out = seen.model_started
+        seen.start_timed_out = not seen.model_started
+        return True
+
+    def _patience(self) -> float:
+        return max(0.0, min(_TICK_SECONDS, self._deadline - time.monotonic()))
+
+    def _read_answer(self) -> bool:
+        data = _read(self._launched.answer)
+        if data == b"" and not self._reader.is_between_frames:
+            self.seen.bad_output = "it stopped in the middle of a frame"
+        try:
+            for frame in self._reader.feed(data or b""):
+                self._take(frame)
+        except BadFrame as error:
+            self.seen.bad_output = str(error)
+        except TooLarge:
+            self.seen.too_large = f"{self._limits.output_bytes / MIB:.0f} MiB of predictions"
+        return data != b""
+
+    def _take(self, frame: Frame) -> None:
+        match frame:
+            case Stage(name=name):
+                self._begin(name)
+            case PicklePythons(versions=versions):
+                self.seen.pythons = versions
+            case ReportedFailure():
+                self.seen.reported = frame
+            case PlatformTrouble():
+                self.seen.trouble = frame
+            case Result(predictions=predictions):
+                self.seen.predictions = predictions
+
+    def _begin(self, stage: str) -> None:
+        self._end_stage()
+        self.seen.stage = stage
+        if stage == "import" and self._on_started is not None:
+            self._on_started()
+        if stage == "unpickle":
+            self._deadline = time.monotonic() + self._limits.seconds
+
+    def _end_stage(self) -> None:
+        now = time.monotonic()
+        if self.seen.stage is not None:
+            self.seen.stages[self.seen.stage] = now - self._since
+        self._since = now
+
+    def _read_log(self) -> bool:
+        data = _read(self._launched.log)
+        if data and not self.seen.model_started:
+            self._startup = (self._startup + data)[-_STARTUP_KEPT:]
+        elif data:
+            self._printed += len(data)
+            self._on_log(data)
+            if self._printed > self._limits.log_stop_bytes:
+                self.seen.too_large = f"{self._limits.log_stop_bytes / MIB:.0f} MiB of log"
+        return data != b""
+
+    def _drain_log(self) -> None:
+        """What is in the pipe already; a model that still prints does not keep us here."""
+        while self._printed <= self._limits.log_stop_bytes and (data := _read(self._launched.log)):
+            self._printed += len(data)
+            if self.seen.model_started:
+                self._on_log(data)
+            else:
+                self._startup += data
+
+    def _read_status(self) -> bool:
+        assert self._launched.status is not None
+        data = _read(self._launched.status)
+        for line in (data or b"").splitlines():
+            with contextlib.suppress(ValueError, OSError):
+                pid = json.loads(line).get("child-pid")
+                if pid is not None and self._first_inside is None:
+                    self._first_inside = os.pidfd_open(pid)
+        return data != b""
+
+    def _exit_code(self) -> int:
+        """As bubblewrap tells it: 128 and the number for a signal. Leaves the process to be waited for."""
+        status = os.waitid(os.P_PID, self._launched.process.pid, os.WEXITED | os.WNOWAIT)
+        assert status is not None
+        return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
+
+    def _end(self) -> None:
+        """Kill all of the run; on return none of its processes is left."""
+        process = self._launched.process
+        self._end_stage()
+        if self._launched.status is None:
+            # The launcher kills what it started before it ends.
+            process.terminate()
+            _wait_for(self._exited)
+        process.kill()
+        if self._first_inside is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_inside, signal.SIGKILL)
+            # The first process of a pid namespace dies only after all others in it have.
+            if not _wait_for(self._first_inside):
+                log.error("processes of a run outlived SIGKILL")
+            os.close(self._first_inside)
+        self.seen.out_of_memory = self._group.ran_out_of_memory()
+        self.seen.peak_bytes = self._group.peak_bytes()
+        # Before the process is waited for, so that its pid means no other yet.
+        self._group.close()
+        os.close(self._exited)
+        process.wait()
+
+
+def _wait_for(process: int) -> bool:
+    """Whether the process of this pidfd ended soon."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        return bool(selector.select(_DEATH_SECONDS))
+
+
+def _read(descriptor: int) -> bytes | None:
+    """Some bytes, b'' at the end, None when there are none yet."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return None

@@ -1,0 +1,98 @@
+"""One run of a model in isolation, from the request to the report."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from predictd.domain.errors import PlatformError
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RunReport, RunRequest
+from predictd.sandbox.cgroups import Cgroup, Hierarchy, find_hierarchy, remove_leftovers
+from predictd.sandbox.evidence import judge
+from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import launched
+from predictd.sandbox.process import Follower
+from predictd.sandbox.watcher import WatchedGroup
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    request: RunRequest,
+    *,
+    on_log: Callable[[bytes], None],
+    on_started: Callable[[], None] | None = None,
+    cancel: threading.Event | None = None,
+    isolate: bool = True,
+) -> RunReport:
+    """Run the model to its end; blocks, at most for the start and `limits.seconds`, and leaves no process behind.
+
+    Args:
+        request: what runs, on which data, within which limits.
+        on_log: gets what the model prints, as it comes, in pieces of at most 64 KiB; called from this thread.
+        on_started: called once the sandbox is up, before anything of the user's is loaded.
+        cancel: ends the run within a moment when set.
+        isolate: False runs the model as a plain process of this user, which it can do anything as.
+
+    Raises:
+        PlatformError: the platform is at fault: no bubblewrap, a broken runtime, unreadable data.
+        RunCancelled: `cancel` was set.
+    """
+    _check_inputs(request)
+    group = _resource_group(request.limits, request.slot)
+    try:
+        with launched(request, group, isolate=isolate) as started:
+            follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
+            seen = follower.follow()
+    finally:
+        group.close()
+    return judge(seen, request.limits, request.runtime.version)
+
+
+@cache
+def hierarchy() -> Hierarchy | None:
+    """Where this server makes control groups, None if nowhere; found once, and cleaned of dead servers' groups."""
+    try:
+        found = find_hierarchy(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    except OSError:
+        return None
+    if found is not None:
+        remove_leftovers(found)
+    return found
+
+
+def _resource_group(limits: Limits, slot: int) -> ResourceGroup:
+    found = hierarchy()
+    if found is None:
+        return WatchedGroup(limits, slot)
+    try:
+        return Cgroup(found, limits)
+    except OSError as error:
+        raise PlatformError(f"The control group of a run can't be made: {error.strerror}.") from error
+
+
+def _check_inputs(request: RunRequest) -> None:
+    """Whether the platform's own files are there, so that their absence is never the model's fault."""
+    for name, path, is_parquet in (
+        ("pickle", request.pickle, False),
+        ("live data", request.live, True),
+        ("benchmark models' data", request.benchmarks, True),
+    ):
+        if path is None:
+            continue
+        try:
+            with path.open("rb") as file:
+                head = file.read(4)
+                file.seek(-min(4, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                tail = file.read(4)
+        except OSError as error:
+            log.error("%s: %s", name, error)
+            raise PlatformError(f"The {name} of this run can't be read: {error.strerror}.") from error
+        if is_parquet and not head == tail == b"PAR1":
+            raise PlatformError(f"The {name} of this run is no parquet file.")
+    for path, what in ((request.runtime.python, "interpreter"), (request.runtime.packages, "packages")):
+        if not path.exists():
+            raise PlatformError(f"The {what} of the runtime of Python {request.runtime.version} is missing.")

@@ -1,0 +1,66 @@
+"""What makes predictions a valid submission; the rules of `numerai_tools.submissions`, without its leniency on ids."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictd.domain.failures import ModelFailure
+from predictd.domain.runs import Predictions
+
+# The defaults of numpy.isclose, by which numerai-tools tells 0, 1 and "no deviation".
+_ABSOLUTE = 1e-8
+_RELATIVE = 1e-5
+_LOWEST = -_ABSOLUTE
+_HIGHEST = 1 + _ABSOLUTE + _RELATIVE
+
+
+def check_submission(predictions: Predictions, live_ids: Sequence[str]) -> ModelFailure | None:
+    """The first rule that the predictions break, or None for a valid submission.
+
+    Valid is exactly one prediction for each live id in any order, each finite and within 0 to 1 inclusive (give or take
+    the rounding that numerai-tools forgives), not all the same. `live_ids` are unique and at least one.
+    """
+    values = np.asarray(predictions.values, dtype=np.float64)
+    if not len(predictions.ids) or not len(values):
+        return ModelFailure(code="empty_predictions", facts={"detail": ""})
+    return _check_ids(predictions.ids, live_ids) or _check_values(predictions.ids, values)
+
+
+def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
+    given, live = set(ids), set(live_ids)
+    if len(given) < len(ids):
+        repeated = [id_ for id_, times in Counter(ids).items() if times > 1]
+        return ModelFailure(code="duplicate_ids", facts={"count": str(len(repeated)), "example": repeated[0]})
+    if given == live:
+        return None
+    total = str(len(live))
+    for code, those in (
+        ("unknown_ids", [id_ for id_ in ids if id_ not in live]),
+        ("missing_ids", [id_ for id_ in live_ids if id_ not in given]),
+    ):
+        if those:
+            return ModelFailure(code=code, facts={"count": str(len(those)), "total": total, "example": those[0]})
+    return None
+
+
+def _check_values(ids: list[str], values: NDArray[np.float64]) -> ModelFailure | None:
+    total = str(len(values))
+    odd = ~np.isfinite(values)
+    if odd.any():
+        facts = {"count": str(np.count_nonzero(odd)), "total": total, "example": ids[int(np.argmax(odd))]}
+        return ModelFailure(code="nan_predictions", facts=facts)
+    outside = (values < _LOWEST) | (values > _HIGHEST)
+    if outside.any():
+        first = int(np.argmax(outside))
+        facts = {"count": str(np.count_nonzero(outside)), "total": total}
+        return ModelFailure(
+            code="out_of_range", facts={**facts, "value": repr(float(values[first])), "example": ids[first]}
+        )
+    # One prediction alone has no deviation that could be too small.
+    if len(values) > 1:
+        deviation = float(values.std(ddof=1))
+        if deviation <= _ABSOLUTE + _RELATIVE * deviation:
+            return ModelFailure(code="constant_predictions", facts={"value": repr(float(values[0]))})
+    return None

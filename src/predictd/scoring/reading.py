@@ -1,0 +1,161 @@
+"""Submission files: uploaded ones, which nobody vouches for, and those that are written for download."""
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from predictd.data.staging import staged_file
+from predictd.domain.errors import InvalidInputError
+from predictd.domain.runs import Predictions
+
+MAX_ROWS = 100_000
+"""More rows than any round has live ids (Numerai's have some 6,500); a longer submission file is not read on."""
+
+_HEADERS = (("id", "prediction"), ("id", "probability"))
+_REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
+_BLOCK = 1024 * 1024
+_LONGEST_ID = 256
+_BATCH_ROWS = 65_536
+_PARQUET_MAGIC = b"PAR1"
+_ARROW_ROW = re.compile(r"Row #(\d+): (.*)", re.DOTALL)
+_ARROW_VALUE = re.compile(r"conversion error to double: invalid value '(.*)'", re.DOTALL)
+
+
+def read_submission_file(path: Path, max_rows: int) -> Predictions:
+    """Read an uploaded CSV or parquet file of the columns id and prediction (or probability), values unchecked.
+
+    A CSV has exactly these two, in this order; in a parquet file either may be the index. Missing values ('', 'NaN',
+    'NA') become NaN for `check_submission` to find. The file is read in blocks, and not beyond `max_rows` rows, so that
+    memory stays at some 150 bytes per row.
+    Raises InvalidInputError that says which row or column is wrong and how to write the file.
+    """
+    with path.open("rb") as file:
+        is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    ids: list[str] = []
+    values: list[pa.Array] = []
+    try:
+        for batch in _parquet_batches(path, max_rows) if is_parquet else _csv_batches(path):
+            if len(ids) + batch.num_rows > max_rows:
+                raise _too_many(max_rows)
+            ids.extend(_texts(batch.column(0)))
+            values.append(pc.cast(batch.column(1), pa.float64(), safe=False))
+    except (pa.ArrowException, OSError) as error:
+        # Arrow tells of a damaged parquet file by an OSError without a number; one with a number is the disk's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _explained(str(error)) from error
+    numbers = [array.to_numpy(zero_copy_only=False) for array in values]
+    return Predictions(ids=ids, values=np.concatenate(numbers) if numbers else np.empty(0))
+
+
+def write_predictions_csv(predictions: Predictions, path: Path) -> None:
+    """Write columns `id,prediction` to `path`, which appears complete or not at all.
+
+    Values are the shortest decimals that read back as the same float64.
+    """
+    with staged_file(path) as staging, staging.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_HEADERS[0])
+        writer.writerows(zip(predictions.ids, predictions.values.tolist(), strict=True))
+
+
+def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    header = _csv_header(path)
+    if header not in _HEADERS:
+        shown = ",".join(header)[:100]
+        raise InvalidInputError(f"The header must be 'id,prediction', but it is '{shown}'; {_REMEDY}.")
+    yield from pyarrow.csv.open_csv(
+        path,
+        # One thread: only then do errors say which row it was.
+        read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={header[0]: pa.string(), header[1]: pa.float64()}, include_columns=list(header)
+        ),
+    )
+
+
+def _csv_header(path: Path) -> tuple[str, ...]:
+    with path.open("rb") as file:
+        line = file.readline(_BLOCK)
+    if not line:
+        raise InvalidInputError(f"The file is empty; {_REMEDY}.")
+    try:
+        return tuple(next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), ()))
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"The file is not text in UTF-8, so it is no CSV; {_REMEDY}.") from None
+    except csv.Error as error:
+        raise InvalidInputError(f"The header can't be read as CSV ({error}); {_REMEDY}.") from error
+
+
+def _parquet_batches(path: Path, max_rows: int) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        header = _parquet_header(file.schema_arrow)
+        if file.metadata.num_rows > max_rows:
+            raise _too_many(max_rows)
+        groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
+        if sum(group.total_byte_size for group in groups) > _BLOCK + max_rows * 2 * _LONGEST_ID:
+            raise InvalidInputError(f"The file unpacks to more than {max_rows} predictions can take; {_REMEDY}.")
+    # Ids come as indices into their distinct values: a small file can repeat a huge text a million times.
+    with pq.ParquetFile(path, read_dictionary=["id"]) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(header)):
+            yield batch.select(header)
+
+
+def _parquet_header(columns: pa.Schema) -> tuple[str, str]:
+    header = next((header for header in _HEADERS if sorted(columns.names) == sorted(header)), None)
+    if header is None:
+        shown = ", ".join(columns.names[:5])[:100]
+        raise InvalidInputError(f"The columns must be id and prediction, but they are {shown}; {_REMEDY}.")
+    ids, numbers = (columns.field(name).type for name in header)
+    if pa.types.is_dictionary(ids):
+        ids = ids.value_type
+    if not (pa.types.is_string(ids) or pa.types.is_large_string(ids)):
+        raise InvalidInputError(f"The column 'id' must hold strings, but it holds {ids}; {_REMEDY}.")
+    if not (pa.types.is_floating(numbers) or pa.types.is_integer(numbers)):
+        raise InvalidInputError(f"The column '{header[1]}' must hold numbers, but it holds {numbers}; {_REMEDY}.")
+    return header
+
+
+def _texts(column: pa.Array) -> list[str]:
+    distinct = column.dictionary if pa.types.is_dictionary(column.type) else column
+    if len(distinct) and (pc.max(pc.binary_length(distinct)).as_py() or 0) > _LONGEST_ID:
+        raise InvalidInputError(f"An id is longer than {_LONGEST_ID} bytes; use the ids of the live data.")
+    if column.null_count:
+        raise InvalidInputError(f"{column.null_count} ids are missing; {_REMEDY}.")
+    texts: list[str] = column.to_pylist()
+    return texts
+
+
+def _too_many(max_rows: int) -> InvalidInputError:
+    return InvalidInputError(f"The file has more than {max_rows} rows; send one row for each id of the data.")
+
+
+def _explained(reason: str) -> InvalidInputError:
+    """What Arrow found wrong, in words that name the row; what the file holds is quoted short and on one line."""
+    row = _ARROW_ROW.search(reason)
+    if row is None:
+        if "straddl" in reason:
+            return InvalidInputError(f"A row is longer than {_BLOCK} bytes; {_REMEDY}.")
+        if "UTF8" in reason:
+            return InvalidInputError(f"The file is not text in UTF-8; {_REMEDY}.")
+        return InvalidInputError(f"The file can't be read ({_quoted(reason)}); {_REMEDY}.")
+    where = f"Row {row[1]} (the header is row 1, empty ones don't count)"
+    value = _ARROW_VALUE.search(row[2])
+    if value is not None:
+        return InvalidInputError(f"{where}: the prediction '{_quoted(value[1])}' is not a number; {_REMEDY}.")
+    if "UTF8" in row[2]:
+        return InvalidInputError(f"{where} is not text in UTF-8; {_REMEDY}.")
+    return InvalidInputError(f"{where}: {_quoted(row[2])}; {_REMEDY}.")
+
+
+def _quoted(text: str, most: int = 100) -> str:
+    shown = "".join(islice((c if c.isprintable() else " " for c in text), most))
+    return shown if len(text) <= most else shown + "…"

@@ -1,0 +1,4 @@
+"""Putting the rooms together: the first start's set-up and the running server.
+
+No rules of the product live here.
+"""

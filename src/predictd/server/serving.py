@@ -1,0 +1,161 @@
+"""The running server: one process with the application, the workers and the calendar."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+import uvicorn
+
+from predictd.api.app import Services, build_app
+from predictd.domain.errors import SetupError
+from predictd.engine.executor import Executor
+from predictd.engine.worker import WorkerConfig
+from predictd.rounds.calendar import parse_calendar
+from predictd.rounds.ticker import Ticker
+from predictd.sandbox import probe
+from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
+from predictd.settings import Settings
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 5
+THREADS = 64
+
+
+def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
+    """Prepare the deployment where that is needed, then serve until SIGTERM or SIGINT.
+
+    Args:
+        say: told in a line what goes on while preparing.
+        progress: told the step and its share done, 0 to 1.
+        ready: called with the server's address once it answers.
+
+    Raises:
+        SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
+    """
+    calendar = parse_calendar(settings.calendar)
+    isolate = _check_isolation(settings, say)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = lock_home(settings.home)
+    listener = _listen(settings.host, settings.port)
+    address = settings.public_url or _address(settings.host, listener.getsockname()[1])
+    deployment = open_deployment(settings, base_url=address)
+    ensure_runtime(deployment, say)
+    ensure_data(deployment, progress)
+    executor = Executor(
+        deployment.database,
+        deployment.storage,
+        WorkerConfig(
+            limits=settings.limits,
+            isolate=isolate,
+            max_attempts=settings.max_attempts,
+            retry_seconds=settings.retry_seconds,
+            find_runtime=partial(find_runtime, deployment),
+        ),
+        server_id=server_id(settings.home),
+        workers=settings.workers or os.cpu_count() or 1,
+        lease_seconds=settings.lease_seconds,
+    )
+    ticker = Ticker(deployment.database, deployment.storage, calendar, executor.wake)
+    _run(deployment, executor, ticker, listener, partial(_announce, settings.home, address, ready))
+    deployment.database.close()
+    (settings.home / "server.json").unlink(missing_ok=True)
+    lock.close()
+
+
+def lock_home(home: Path) -> TextIOWrapper:
+    """Take the data dir for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        SetupError: another server has it.
+    """
+    file = (home / "server.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise SetupError(
+            f"Another predictd server runs in {home}; stop it, or choose another folder with --data-dir."
+        ) from error
+    return file
+
+
+def _run(
+    deployment: Deployment, executor: Executor, ticker: Ticker, listener: socket.socket, announce: Callable[[], None]
+) -> None:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        deployment.storage.sweep()
+        executor.start()
+        ticker.start()
+        announce()
+        try:
+            yield
+        finally:
+            log.info("stopping")
+            await anyio.to_thread.run_sync(ticker.stop)
+            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+
+    services = Services(
+        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
+    )
+    config = uvicorn.Config(
+        build_app(services, lifespan),
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        proxy_headers=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:
+    draft = home / ".server.json"
+    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}))
+    draft.replace(home / "server.json")
+    ready(address)
+
+
+def _check_isolation(settings: Settings, say: Say) -> bool:
+    isolation = probe()
+    if isolation.is_available:
+        return True
+    problems = " ".join(isolation.problems)
+    if not settings.trust_users:
+        raise SetupError(
+            f"This machine can't isolate models, so it runs nobody's: {problems} "
+            "To run models of users whom you trust all the same, say --trust-users."
+        )
+    say(f"Models run without isolation, because --trust-users says so: {problems}")
+    return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise SetupError(
+            f"Port {port} of {host} can't be used: {error.strerror}. Choose another with --port (0 takes a free one)."
+        ) from error
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{port}"

@@ -1,0 +1,16 @@
+"""The rules for keys."""
+
+import re
+
+from predictd.domain.errors import InvalidInputError
+
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+MOST = 500
+
+
+def check_key(key: str) -> str:
+    """Answer the key; InvalidInputError unless every part is plain, so that it can't leave the storage."""
+    parts = key.split("/")
+    if len(key) > MOST or not all(_PART.fullmatch(part) for part in parts):
+        raise InvalidInputError(f"{key[:80]!r} is no key of an object.")
+    return key

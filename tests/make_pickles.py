@@ -1,0 +1,105 @@
+"""Writes the pickles of the tests: `python make_pickles.py FOLDER [NAME ...]`, with a Python that has cloudpickle.
+
+Each function `model_*` is a model, pickled by value because this file runs as __main__.
+"""
+
+import sys
+from pathlib import Path
+
+import cloudpickle
+import pandas as pd
+
+FEATURES_USED = 5
+
+
+def model_good(live_features, live_benchmark_models):
+    print("predicting", len(live_features), "rows")
+    features = [name for name in live_features.columns if name.startswith("feature_")][:FEATURES_USED]
+    assert list(live_benchmark_models.index) == list(live_features.index)
+    return live_features[features].sum(axis=1).rank(pct=True, method="first").to_frame("prediction")
+
+
+def model_one_argument(live_features):
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
+def model_slow(live_features):
+    import time
+
+    for second in range(8):
+        print("second", second, flush=True)
+        time.sleep(1)
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
+def model_needs_a_missing_module(live_features):
+    import a_module_of_my_own
+
+    return a_module_of_my_own.predict(live_features)
+
+
+def model_three_arguments(live_features, live_benchmark_models, something_else):
+    return live_features
+
+
+def model_returns_a_series(live_features):
+    return live_features.iloc[:, 5].rank(pct=True)
+
+
+def model_returns_nan(live_features):
+    ranks = live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+    ranks.iloc[3] = float("nan")
+    return ranks
+
+
+def model_returns_two(live_features):
+    return (live_features.iloc[:, 5].rank(pct=True, method="first") * 2).to_frame("prediction")
+
+
+def model_is_constant(live_features):
+    return pd.DataFrame({"prediction": 0.5}, index=live_features.index)
+
+
+def model_has_wrong_ids(live_features):
+    ranks = live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+    return ranks.reset_index(drop=True)
+
+
+def model_drops_rows(live_features):
+    return live_features.iloc[:-7, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
+def model_raises(live_features):
+    print("about to raise")
+    raise KeyError("feature_that_was_renamed")
+
+
+def model_loops_for_ever(live_features):
+    while True:
+        pass
+
+
+def model_takes_8_gb(live_features):
+    blocks = [bytearray(64 * 1024 * 1024) for _ in range(128)]
+    for block in blocks:
+        block[::4096] = b"x" * len(block[::4096])
+    return live_features
+
+
+def model_opens_a_socket(live_features):
+    import socket
+
+    socket.create_connection(("1.1.1.1", 53), timeout=5)
+    return live_features
+
+
+def main() -> None:
+    folder, wanted = Path(sys.argv[1]), sys.argv[2:]
+    for name, function in list(globals().items()):
+        short = name.removeprefix("model_")
+        if name.startswith("model_") and (not wanted or short in wanted):
+            (folder / f"{short}.pkl").write_bytes(cloudpickle.dumps(function))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What was begun is finished, once, whatever dies in the middle."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pytest
+from conftest import Server
+from sqlalchemy import select
+
+from predictd.db import Database
+from predictd.db.accounts import create_account
+from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.queue import advance, claim, enqueue, renew
+from predictd.engine.recovery import recover_expired
+
+NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(database_url: Callable[[], str]) -> Iterator[Database]:
+    database = Database(database_url())
+    database.upgrade()
+    yield database
+    database.close()
+
+
+def queue(database: Database, count: int) -> list[str]:
+    """Pending triggers of one pickle."""
+    with database.write() as session:
+        account = create_account(session, "alice", NOW)
+        runtime = record_runtime(
+            session, name="Python", image="image", tag="tag", python="3.12", folder="folder", now=NOW
+        )
+        version = record_data_version(session, "v5.3", NOW)
+        pickle = Pickle(
+            account_id=account.id,
+            runtime_id=runtime.id,
+            data_version_id=version.id,
+            filename="model.pkl",
+            storage_key="pickle/x",
+            size_bytes=1,
+            validation_status="pending",
+            inserted_at=NOW,
+            updated_at=NOW,
+        )
+        session.add(pickle)
+        session.flush()
+        return [enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, "Waiting.").id for _ in range(count)]
+
+
+def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database) -> None:
+    [trigger_id] = queue(database, 1)
+    with database.write() as session:
+        lost = claim(session, "first", NOW, lease_seconds=30)
+    assert lost is not None
+    later = NOW + timedelta(seconds=31)
+    with database.write() as session:
+        assert recover_expired(session, later, max_attempts=3) == 1
+        taken = claim(session, "second", later, lease_seconds=30)
+    assert taken is not None
+    assert (taken.trigger_id, taken.attempt) == (trigger_id, 2)
+    with database.write() as session:
+        assert not renew(session, lost, later, lease_seconds=30)
+        assert not advance(session, lost, TriggerState.VALIDATING, "from the dead", later)
+        assert advance(session, taken, TriggerState.VALIDATING, "checked", later)
+        assert advance(session, taken, TriggerState.SUCCEEDED, "accepted", later)
+    with database.read() as session:
+        history = session.scalars(select(TriggerStatus.status).order_by(TriggerStatus.sequence)).all()
+    assert history == ["pending", "running", "error", "pending", "running", "validating", "submission_succeeded"]
+
+
+def test_the_platform_gives_up_after_its_attempts_and_says_so(database: Database) -> None:
+    [trigger_id] = queue(database, 1)
+    now = NOW
+    for _ in range(3):
+        with database.write() as session:
+            assert claim(session, "worker", now, lease_seconds=30) is not None
+        now += timedelta(seconds=31)
+        with database.write() as session:
+            recover_expired(session, now, max_attempts=3)
+    with database.write() as session:
+        assert claim(session, "worker", now, lease_seconds=30) is None
+        assert session.get_one(Trigger, trigger_id).state == TriggerState.ERROR
+
+
+def test_no_trigger_is_claimed_twice(database: Database) -> None:
+    expected = sorted(queue(database, 60))
+    claimed: list[str] = []
+
+    def work(name: str) -> None:
+        while True:
+            with database.write() as session:
+                got = claim(session, name, NOW, lease_seconds=30)
+            if got is None:
+                return
+            claimed.append(got.trigger_id)
+
+    threads = [threading.Thread(target=work, args=(f"worker-{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == expected
+
+
+def test_a_server_killed_in_the_middle_of_a_run_finishes_it_once(
+    new_server: Callable[..., Server], pickles: dict[str, bytes]
+) -> None:
+    server = new_server()
+    user = server.user("alice")
+    model_id = user.add_model("survivor")
+    server.open_round()
+    pickle_id = user.upload(pickles["slow"], model_id)
+    wait_for_log(server, user, pickle_id)
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert children
+    server.stop(signal.SIGKILL)
+    psutil.wait_procs(children, timeout=10)
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+    server.start()
+    user = type(user)(server.address, user.username, user.public_id, user.secret_key)
+    pickle = user.wait(pickle_id)
+    [trigger] = pickle["triggers"]
+    assert [status["status"] for status in trigger["statuses"]] == [
+        "pending",
+        "running",
+        "error",
+        "pending",
+        "running",
+        "validating",
+        "submission_succeeded",
+    ]
+    assert [one["selected"] for one in user.submissions(model_id)] == [True]
+
+
+def test_a_stopped_server_gives_its_run_back_and_goes_on_after_the_start(
+    new_server: Callable[..., Server], pickles: dict[str, bytes]
+) -> None:
+    server = new_server(drain_seconds=0.5)
+    user = server.user("alice")
+    pickle_id = user.upload(pickles["slow"])
+    wait_for_log(server, user, pickle_id)
+    assert server.stop() == 0
+    server.start()
+    user = type(user)(server.address, user.username, user.public_id, user.secret_key)
+    assert user.wait(pickle_id)["validationStatus"] == "validated"
+
+
+def wait_for_log(server: Server, user: object, pickle_id: str) -> None:
+    """Until the model has printed something: it is in the middle of its run."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if user.logs(user.pickle(pickle_id)["triggers"][0]["id"]):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the model never ran:\n{server.log}")

@@ -1,0 +1,186 @@
+"""Runtimes: which Pythons are found, and that what is built is complete, used again, and safe to interrupt."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from predictd.domain.errors import NotFoundError, SetupError
+from predictd.runtimes import SPECS, BuiltRuntime, RuntimeSpec, build, default_spec, find_interpreters, load, spec_for
+from predictd.runtimes.build import MARKER
+from predictd.runtimes.locking import FolderLock
+
+
+@pytest.fixture(scope="module")
+def newest() -> RuntimeSpec:
+    found = [python for python in SPECS if python in find_interpreters()]
+    assert found, "no Python of a known runtime on this machine"
+    return SPECS[found[-1]]
+
+
+@pytest.fixture(scope="module")
+def built(newest: RuntimeSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[BuiltRuntime, list[str]]:
+    """The newest runtime, built for real, with what the build said."""
+    lines: list[str] = []
+    return build(newest, tmp_path_factory.mktemp("runtimes"), lines.append), lines
+
+
+@pytest.fixture(scope="module")
+def small(newest: RuntimeSpec) -> RuntimeSpec:
+    """A runtime of two packages, built in a second or two."""
+    wanted = ("cloudpickle==", "joblib==")
+    blocks = newest.lock.replace("\n    ", "\0    ").splitlines()
+    lock = "\n".join(block for block in blocks if block.startswith(wanted)).replace("\0", "\n")
+    return RuntimeSpec(python=newest.python, packages="small", lock=lock, imports=("cloudpickle", "joblib"))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def test_interpreters_are_base_interpreters_of_the_version_that_they_are_listed_under() -> None:
+    for version, executable in find_interpreters().items():
+        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix == sys.base_prefix)"
+        answer = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+        assert answer.stdout.split() == [version, "True"]
+        assert not executable.is_symlink()
+
+
+def test_the_running_python_is_found_from_inside_its_virtual_environment() -> None:
+    assert "{}.{}".format(*sys.version_info) in find_interpreters()
+
+
+def test_an_executable_that_only_claims_to_be_python_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "python3.12"
+    impostor.write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
+    impostor.chmod(0o755)
+    before = find_interpreters()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert find_interpreters() == before
+
+
+def test_the_known_runtimes_have_a_lock_with_hashes_and_a_tag_of_their_own() -> None:
+    assert list(SPECS) == ["3.10", "3.11", "3.12", "3.13"]
+    assert len({spec.tag for spec in SPECS.values()}) == len(SPECS)
+    assert spec_for("3.12").image_name == "numerai_predict_py_3_12"
+    assert spec_for("3.12").display_name == "Python 3.12"
+    for spec in SPECS.values():
+        pins = [line for line in spec.lock.splitlines() if not line.startswith((" ", "#"))]
+        assert all("==" in pin and pin.endswith("\\") for pin in pins)
+        names = {pin.split("==")[0] for pin in pins}
+        assert {"lightgbm", "xgboost", "catboost", "numerai-tools"} <= names
+        assert not {"torch", "nvidia-nccl-cu12", "nvidia-nccl-cu13"} & names
+        assert "://" not in spec.lock
+    with pytest.raises(NotFoundError, match=r"3\.10, 3\.11, 3\.12, 3\.13"):
+        spec_for("2.7")
+
+
+def test_the_default_is_312_or_else_the_newest_that_there_is() -> None:
+    here = Path("/usr/bin/python3")
+    assert default_spec(lambda: {"3.12": here, "3.13": here}, lambda version: None).python == "3.12"
+    assert default_spec(lambda: {"3.13": here}, lambda version: here).python == "3.12"
+    assert default_spec(lambda: {"3.10": here, "3.11": here}, lambda version: None).python == "3.11"
+    with pytest.raises(SetupError, match="Install one"):
+        default_spec(lambda: {"3.9": here}, lambda version: None)
+
+
+@pytest.mark.slow
+def test_a_built_runtime_imports_what_models_use(built: tuple[BuiltRuntime, list[str]], newest: RuntimeSpec) -> None:
+    runtime, lines = built
+    code = (
+        "import numpy as np, pandas, lightgbm, xgboost, catboost, polars, sklearn, statsmodels, cloudpickle\n"
+        "import numerai_tools, sys\n"
+        "x = np.arange(40.0).reshape(20, 2)\n"
+        "print(len(xgboost.XGBRegressor(n_estimators=2).fit(x, x[:, 0]).predict(x)), 'torch' in sys.modules)\n"
+    )
+    answer = subprocess.run([runtime.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["20", "False"]
+    assert runtime.paths.version == newest.python
+    assert (runtime.paths.packages / "numpy" / "__pycache__").is_dir(), "compiled, as the sandbox can't write there"
+    assert any("ready" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_a_module_with_a_command_line_runs_although_the_folder_was_renamed(
+    built: tuple[BuiltRuntime, list[str]],
+) -> None:
+    runtime, _ = built
+    subprocess.run([runtime.executable, "-m", "numpy.f2py", "-v"], check=True, timeout=60, capture_output=True)
+    subprocess.run([runtime.folder / "bin" / "f2py", "-v"], check=True, timeout=60, capture_output=True)
+
+
+@pytest.mark.slow
+def test_what_is_built_is_not_built_again(built: tuple[BuiltRuntime, list[str]], newest: RuntimeSpec) -> None:
+    runtime, _ = built
+    said: list[str] = []
+    assert build(newest, runtime.folder.parent, said.append) == runtime
+    assert said == []
+    assert load(runtime.folder.parent) == [runtime]
+
+
+def test_two_builders_at_once_make_one_runtime(small: RuntimeSpec, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        first, second = pool.starmap(build, [(small, tmp_path, silent)] * 2)
+    assert first == second
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == [small.folder_name]
+
+
+def test_a_builder_that_is_killed_leaves_nothing_that_hinders_the_next(small: RuntimeSpec, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    builder = context.Process(target=build, args=(small, tmp_path, silent))
+    builder.start()
+    draft = tmp_path / f".{small.folder_name}.building"
+    deadline = time.monotonic() + 30
+    while not draft.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert builder.pid is not None
+    os.kill(builder.pid, signal.SIGKILL)
+    builder.join()
+    assert load(tmp_path) == []
+    runtime = build(small, tmp_path, silent)
+    assert load(tmp_path) == [runtime]
+    assert not draft.exists()
+
+
+def test_a_draft_of_another_lock_is_removed_unless_somebody_builds_it(small: RuntimeSpec, tmp_path: Path) -> None:
+    for name in ("dead-1", "alive-2"):
+        (tmp_path / f".{name}.lock").touch()
+        (tmp_path / f".{name}.building").mkdir()
+    with FolderLock(tmp_path, "alive-2"):
+        build(small, tmp_path, silent)
+    assert not (tmp_path / ".dead-1.building").exists()
+    assert (tmp_path / ".alive-2.building").exists()
+
+
+def test_a_runtime_whose_interpreter_is_gone_is_built_again(small: RuntimeSpec, tmp_path: Path) -> None:
+    runtime = build(small, tmp_path, silent)
+    marker = runtime.folder / MARKER
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"python": "/nowhere/python3"}))
+    assert load(tmp_path) == []
+    assert build(small, tmp_path, silent) == runtime
+
+
+def test_an_index_that_serves_other_files_than_the_lock_names_is_refused(small: RuntimeSpec, tmp_path: Path) -> None:
+    forged = RuntimeSpec(
+        python=small.python, packages="forged", lock="cloudpickle==3.1.2 --hash=sha256:" + "0" * 64, imports=()
+    )
+    with pytest.raises(SetupError, match="failed at installing the packages") as error:
+        build(forged, tmp_path, silent)
+    assert "package index" in error.value.message
+    assert load(tmp_path) == []
+    assert not (tmp_path / f".{forged.folder_name}.building").exists()
+
+
+def test_a_home_that_cannot_be_written_is_named_with_the_setting(small: RuntimeSpec, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="PREDICTD_RUNTIMES_DIR"):
+        build(small, tmp_path / "file" / "runtimes", silent)
