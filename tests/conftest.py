@@ -239,3 +239,12 @@ def pickles(default_python: str, tmp_path_factory: pytest.TempPathFactory) -> di
 def user(server: Server, request: pytest.FixtureRequest) -> User:
     """A new account of the shared server."""
     return server.user(f"user_{abs(hash(request.node.nodeid)) % 10**12}_{os.getpid()}"[:40])
+
+
+@pytest.fixture(scope="session")
+def other_python_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A good model, but pickled in the runtime of Python 3.11."""
+    folder = tmp_path_factory.mktemp("other_python")
+    python = next(RUNTIMES.glob("numerai_predict_py_3_11-*/bin/python"))
+    subprocess.run([str(python), str(ROOT / "tests" / "make_pickles.py"), str(folder), "good"], check=True)
+    return (folder / "good.pkl").read_bytes()

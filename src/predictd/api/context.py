@@ -66,10 +66,10 @@ class Context:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction; what the request reads afterwards sees it."""
-        self.session.rollback()
         with self.database.write() as session:
             yield session
-        self.session.expire_all()
+        # What was read before may be out of date now: the next look begins a new reading transaction.
+        self.session.rollback()
 
     def load(self, table: type[Row], key: str) -> Row:
         """The row as the reading transaction sees it, for answering with."""

@@ -7,6 +7,7 @@ import typer
 
 from predictd import __version__
 from predictd.cli import account, data, rounds, runtime, serve, token
+from predictd.cli.logs import configure_logs
 from predictd.cli.output import fail
 from predictd.domain.errors import PredictdError
 
@@ -45,6 +46,7 @@ def _predictd(
 
 def main() -> None:
     """Run the command line; an error that a person can act on is one line and exit code 1."""
+    configure_logs()
     try:
         app()
     except PredictdError as error:

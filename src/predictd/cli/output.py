@@ -16,7 +16,7 @@ console = Console(stderr=True, highlight=False)
 
 def say(line: str) -> None:
     """A line for people, on standard error."""
-    console.print(line, markup=False)
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def fail(error: PredictdError) -> None:

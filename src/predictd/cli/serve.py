@@ -1,11 +1,8 @@
 """`predictd serve`."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -35,7 +32,6 @@ def serve(
 
     Example: predictd serve --data-dir ~/.predictd --port 8000 --calendar "every 5m"
     """
-    _configure_logs()
     settings = read_settings(
         data_dir=data_dir,
         host=host,
@@ -62,9 +58,9 @@ class Steps:
     def show(self, step: str, done: float) -> None:
         """Show that the step has come so far, 0 to 1."""
         if self._task is not None:
-            self._bars.update(self._task, description=step, completed=done)
+            self._bars.update(self._task, description=f"Preparing: {step}", completed=done)
         elif step != self._last:
-            say(step)
+            say(f"Preparing: {step}")
         self._last = step
 
 
@@ -72,21 +68,3 @@ def _ready(bars: Progress, home: Path, address: str) -> None:
     bars.stop()
     say(f"predictd is ready at {address} (data dir {home}); stop it with Ctrl-C.")
     say(f"Make an account with: predictd account create NAME --data-dir {home}")
-
-
-def _configure_logs() -> None:
-    processors: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if sys.stderr.isatty():
-        renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer()
-    else:
-        processors.append(structlog.processors.format_exc_info)
-        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    structlog.configure(
-        processors=[*processors, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -1,12 +1,5 @@
 """Where the files of a data version and of its rounds lie in storage."""
 
-LIVE_FILES = (
-    "live.parquet",
-    "live_benchmark_models.parquet",
-    "live_example_preds.parquet",
-    "live_example_preds.csv",
-)
-
 
 def version_key(version: str, filename: str = "") -> str:
     """Key of a file of a data version, or of its folder: `data/v5.3/train.parquet`."""

@@ -44,7 +44,6 @@ class Database:
         """A transaction that sees one state of the database; anything written in it is rolled back."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -11,7 +11,7 @@ from predictd.db.tables import Model, Round, Submission
 from predictd.domain.states import RoundStatus, SubmissionStatus
 
 # Rows of a submission that a user uploads; a round has some thousands of ids.
-MAX_ROWS = 1_000_000
+MAX_ROWS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)

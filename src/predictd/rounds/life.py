@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from predictd.data import publish_live, read_ids
-from predictd.data.layout import LIVE_FILES, round_key, targets_key, version_key
+from predictd.data.layout import round_key, targets_key, version_key
+from predictd.data.schema import LIVE_FILE, LIVE_FILES
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import current_round, next_number
@@ -103,8 +104,8 @@ def publish(storage: Storage, version: str, number: int) -> None:
         targets = folder / "targets.parquet"
         if targets.exists():
             storage.put_file(targets_key(version, number), targets)
-        # live.parquet is the one that says the round is published, so it comes last.
-        for filename in sorted(LIVE_FILES, key=lambda one: one == "live.parquet"):
+        # The live features say that the round is published, so they come last.
+        for filename in sorted(LIVE_FILES, key=lambda one: one == LIVE_FILE):
             path = folder / "live" / filename
             if path.exists():
                 storage.put_file(round_key(version, number, filename), path)

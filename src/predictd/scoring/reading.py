@@ -16,9 +16,6 @@ from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.runs import Predictions
 
-MAX_ROWS = 100_000
-"""More rows than any round has live ids (Numerai's have some 6,500); a longer submission file is not read on."""
-
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
 _BLOCK = 1024 * 1024

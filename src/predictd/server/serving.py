@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -109,6 +110,9 @@ def _run(
     services = Services(
         database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
     )
+    # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
         build_app(services, lifespan),
         log_level="warning",

@@ -119,7 +119,6 @@ def resolve_create_submission(
     model = own_model(context, account, modelId)
     trigger = context.session.get(Trigger, triggerId) if triggerId else None
     is_own = trigger is not None and trigger.pickle.account_id == account.id
-    context.session.rollback()
     submission_id = submit_file(
         context.database,
         context.storage,
@@ -131,4 +130,5 @@ def resolve_create_submission(
         source=source[:100] if source else None,
         data_datestamp=dataDatestamp,
     )
+    context.session.rollback()
     return submission_object(context.load(Submission, submission_id))
