@@ -142,8 +142,9 @@ class _Rewriter:
         name = _find(node.name.value, known)
         argument = known.get(name)
         if argument is not None:
+            # A variable may be left out where the argument has a default, even if that allows no null.
             has_default = argument.default is not None or argument.default_value is not Undefined
-            expected = get_nullable_type(argument.type) if has_default else argument.type
+            expected = argument.type.of_type if has_default and is_non_null_type(argument.type) else argument.type
             self._note(node.value, expected)
         return replace(node, name=NameNode(value=name)) if name != node.name.value else node
 

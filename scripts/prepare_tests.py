@@ -1,0 +1,26 @@
+"""Fetch and build what the tests need into .cache, so that the tests themselves download nothing. Quick when it's there.
+
+The default runtime and one of another Python, where the machine has one; and the second line of numerapi.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from predictd.runtimes import SPECS, build, default_spec, find_interpreters
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
+CLIENT = ROOT / ".cache" / "numerapi-2.23"
+
+default = default_spec()
+others = [SPECS[python] for python in find_interpreters() if python in SPECS and python != default.python]
+# 3.11 is the one that most machines have beside the default.
+others.sort(key=lambda spec: (spec.python != "3.11", spec.python), reverse=False)
+for spec in [default, *others[:1]]:
+    build(spec, RUNTIMES, lambda line: print(line, flush=True))
+if not (CLIENT / "numerapi").is_dir():
+    wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
