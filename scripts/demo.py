@@ -49,7 +49,9 @@ def main() -> None:
         token = run_demo(home, address)
     except Exception as error:
         stop(server)
-        print(f"\nThe demo failed: {type(error).__name__}: {error}\nEverything lies in {home}; the server's log is {home / 'server.log'}")
+        print(
+            f"\nThe demo failed: {type(error).__name__}: {error}\nEverything lies in {home}; the server's log is {home / 'server.log'}"
+        )
         sys.exit(1)
     print(f"\nDone in {time.monotonic() - started:.0f} s. Everything lies in {home}")
     if arguments.keep:
@@ -118,7 +120,9 @@ def run_demo(home: Path, address: str) -> dict[str, str]:
     for name in ("features.json", "train.parquet", "validation.parquet"):
         napi.download_dataset(f"v5.3/{name}", str(work / "v5.3" / name))
     pickle = work / "model.pkl"
-    subprocess.run([default_python(home), str(Path(__file__).with_name("demo_model.py")), str(work), str(pickle)], check=True)
+    subprocess.run(
+        [default_python(home), str(Path(__file__).with_name("demo_model.py")), str(work), str(pickle)], check=True
+    )
 
     step("Create the model slot, open a round, upload the pickle (numerapi)")
     created = napi.raw_query(

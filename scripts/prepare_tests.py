@@ -8,19 +8,30 @@ import subprocess
 import sys
 from pathlib import Path
 
-from predictd.runtimes import SPECS, build, default_spec, find_interpreters
+from predictd.runtimes import SPECS, RuntimeSpec, build, default_spec, find_interpreters
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
 
-default = default_spec()
-others = [SPECS[python] for python in find_interpreters() if python in SPECS and python != default.python]
-# 3.11 is the one that most machines have beside the default.
-others.sort(key=lambda spec: (spec.python != "3.11", spec.python), reverse=False)
-for spec in [default, *others[:1]]:
-    build(spec, RUNTIMES, lambda line: print(line, flush=True))
-if not (CLIENT / "numerapi").is_dir():
-    wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-    subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
+
+def other_spec() -> RuntimeSpec | None:
+    """A runtime of another Python than the default one, None where the machine has but one."""
+    default = default_spec()
+    others = [SPECS[python] for python in find_interpreters() if python in SPECS and python != default.python]
+    # 3.11 is the one that most machines have beside the default.
+    return min(others, key=lambda spec: (spec.python != "3.11", spec.python), default=None)
+
+
+def main() -> None:
+    for spec in (default_spec(), other_spec()):
+        if spec is not None:
+            build(spec, RUNTIMES, lambda line: print(line, flush=True))
+    if not (CLIENT / "numerapi").is_dir():
+        wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
+
+
+if __name__ == "__main__":
+    main()

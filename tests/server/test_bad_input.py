@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+
 from conftest import GraphQLErrors, Server, User
 
 
@@ -104,7 +105,7 @@ def test_what_is_registered_no_longer_changes(user: User, pickles: dict[str, byt
         ('mutation { addModel(name: "no spaces", tournament: 8) { id } }', "use 1 to 20 letters"),
         ('mutation { addModel(name: "signals", tournament: 11) { id } }', "Tournament 11 does not exist here"),
         ('query { computePickleUploadAuth(filename: "model.joblib") { url } }', "must end in .pkl"),
-        ('query { rounds(tournament: 8, number: 9999) { nothing } }', "nothing"),
+        ("query { rounds(tournament: 8, number: 9999) { nothing } }", "nothing"),
         ('mutation { triggerComputePickleUpload(pickleId: "x") { id } }', "Pickle 'x' not found"),
         ('query { dataset(filename: "v5.3/../../predictd.db") }', "not found"),
     ],
@@ -127,4 +128,6 @@ def test_a_webhook_and_a_pickle_exclude_each_other(user: User, pickles: dict[str
     with pytest.raises(GraphQLErrors, match="take the pickle off first"):
         user.ask(hook, m=model_id, u="https://example.com/hook")
     with pytest.raises(GraphQLErrors, match="take the pickle off first"):
-        user.ask('query($m: ID) { submissionUploadAuth(filename: "p.csv", tournament: 8, modelId: $m) { url } }', m=model_id)
+        user.ask(
+            'query($m: ID) { submissionUploadAuth(filename: "p.csv", tournament: 8, modelId: $m) { url } }', m=model_id
+        )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 import requests
+
 from conftest import GraphQLErrors, Server, User
 
 
@@ -160,7 +161,7 @@ def test_uploaded_predictions_replace_each_other_until_the_close(owned: Server) 
 
 def submit(user: User, model_id: str, frame: pd.DataFrame) -> None:
     auth = user.ask(
-        "query($m: ID) { submissionUploadAuth(filename: \"p.csv\", tournament: 8, modelId: $m) { filename url } }",
+        'query($m: ID) { submissionUploadAuth(filename: "p.csv", tournament: 8, modelId: $m) { filename url } }',
         m=model_id,
     )["submissionUploadAuth"]
     assert requests.put(auth["url"], data=frame.to_csv(index=False).encode(), timeout=60).status_code == 200

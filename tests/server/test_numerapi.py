@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import ROOT, Server
 
 CLIENTS = {"numerapi 3.1": None, "numerapi 2.23": ROOT / ".cache" / "numerapi-2.23"}

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
-from conftest import Server
 from sqlalchemy import select
 
+from conftest import Server
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime

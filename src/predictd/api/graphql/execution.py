@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any, cast
 
 import structlog
-from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse
+from graphql import DocumentNode, ExecutionResult, FieldNode, GraphQLError, GraphQLSchema, parse
 from graphql import execute as execute_document
 from graphql.validation import validate
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 MAX_TOKENS = 20_000
 CACHED_DOCUMENTS = 512
 INTERNAL_ERROR = "Internal server error."
-# Root fields of Numerai's own interface that have no meaning here, by words of their names.
+# Fields of Numerai's own interface that have no meaning here, by words of their names.
 _MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
 
 
@@ -71,15 +71,12 @@ def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLErr
         return [error]
     except RecursionError:
         return [GraphQLError("The query is nested too deeply to be read.")]
-    refused = _money(document, schema)
-    if refused:
-        return refused
     try:
         errors = validate(schema, document, max_errors=20)
     except RecursionError:
         return [GraphQLError("The query is nested too deeply to be read.")]
     if errors:
-        return errors
+        return [one for one in map(_about_money, errors) if one] or errors
     too_much = check_limits(document)
     return [too_much] if too_much else document
 
@@ -100,20 +97,13 @@ def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
     return query, variables or {}, name if isinstance(name, str) and name else None
 
 
-def _money(document: DocumentNode, schema: GraphQLSchema) -> list[GraphQLError]:
-    """A plain answer to requests for stakes, wallets and payouts."""
-    errors = []
-    for operation in document.definitions:
-        if not isinstance(operation, OperationDefinitionNode):
-            continue
-        root = schema.get_root_type(operation.operation)
-        known = root.fields if root else {}
-        for node in operation.selection_set.selections:
-            name = getattr(getattr(node, "name", None), "value", "")
-            if name not in known and any(word in squash(name) for word in _MONEY):
-                message = f"This server has no stakes, wallets or payouts: {name} is not served."
-                errors.append(GraphQLError(message, node))
-    return errors
+def _about_money(error: GraphQLError) -> GraphQLError | None:
+    """A plain answer to a request for stakes, wallets or payouts, None for any other error."""
+    node = error.nodes[0] if error.nodes else None
+    if isinstance(node, FieldNode) and any(word in squash(node.name.value) for word in _MONEY):
+        message = f"This server has no stakes, wallets or payouts: {node.name.value} is not served."
+        return GraphQLError(message, node)
+    return None
 
 
 def _shown(error: GraphQLError) -> dict[str, Any]:

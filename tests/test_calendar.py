@@ -1,0 +1,67 @@
+"""When rounds open and close."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictd.domain.errors import InvalidInputError
+from predictd.rounds.calendar import parse_calendar, parse_length
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "opened"),
+    [
+        ("2026-11-23T13:59:59", "2026-11-21T13:00"),  # a Monday
+        ("2026-11-23T14:00:00", None),
+        ("2026-11-24T12:59:59", None),
+        ("2026-11-24T13:00:00", "2026-11-24T13:00"),
+        ("2026-11-24T13:59:59", "2026-11-24T13:00"),
+        ("2026-11-24T14:00:00", None),
+        ("2026-11-27T13:30:00", "2026-11-27T13:00"),
+        ("2026-11-28T12:00:00", None),
+        ("2026-11-29T03:00:00", "2026-11-28T13:00"),
+        ("2026-12-31T13:30:00", "2026-12-31T13:00"),
+    ],
+)
+def test_classic_opens_tuesday_to_friday_for_an_hour_and_over_the_weekend(now: str, opened: str | None) -> None:
+    window = parse_calendar("classic").window_at(at(now))
+    assert (window.opens if window else None) == (at(opened) if opened else None)
+
+
+def test_a_weekly_calendar_follows_its_zone_through_the_change_of_clocks() -> None:
+    calendar = parse_calendar("Mon-Fri 09:30 2h America/New_York")
+    assert calendar.window_at(at("2026-07-01T13:30")) is not None
+    assert calendar.window_at(at("2026-12-01T13:30")) is None
+    assert calendar.window_at(at("2026-12-01T14:30")) is not None
+
+
+@given(st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 1, 1)))
+def test_every_period_is_followed_by_the_next(moment: datetime) -> None:
+    now = moment.replace(tzinfo=UTC)
+    calendar = parse_calendar("every: 5m")
+    window = calendar.window_at(now)
+    assert window is not None
+    assert window.opens <= now < window.closes == window.opens + timedelta(minutes=5)
+    following = calendar.window_at(window.closes)
+    assert following is not None
+    assert following.opens == window.closes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sometimes", "every", "every 0s", "Tue 25:00 1h", "Xyz 13:00 1h", "Tue 13:00 1h Mars/X"]
+)
+def test_what_is_no_calendar_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parse_calendar(text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "-5m", "0m", "5 minutes"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parse_length(text)
