@@ -13,8 +13,12 @@ demo: ## Start a server and take a model through it; ARGS=--keep leaves it runni
 	@scripts/bootstrap --need-sandbox
 	.venv/bin/python scripts/demo.py $(ARGS)
 
-test: check ## Check, then run the tests; ARGS goes to pytest, as in ARGS="-k rounds"
+test: check ## Check, then run the tests on SQLite and, where it is installed, on PostgreSQL; ARGS goes to pytest
+	.venv/bin/python scripts/prepare_tests.py
 	.venv/bin/python -m pytest $(ARGS)
+	@if .venv/bin/python tests/database.py; then \
+		.venv/bin/python -m pytest --database postgresql tests/server $(ARGS); \
+	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
 check: setup ## Lint, formatting, types, and that imports point down
 	.venv/bin/ruff check

@@ -47,11 +47,10 @@ def main() -> None:
     server, address = start_server(home)
     try:
         token = run_demo(home, address)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever fails, the server is stopped and the exit is non-zero)
         stop(server)
-        print(
-            f"\nThe demo failed: {type(error).__name__}: {error}\nEverything lies in {home}; the server's log is {home / 'server.log'}"
-        )
+        print(f"\nThe demo failed: {type(error).__name__}: {error}")
+        print(f"Everything lies in {home}; the server's log is {home / 'server.log'}")
         sys.exit(1)
     print(f"\nDone in {time.monotonic() - started:.0f} s. Everything lies in {home}")
     if arguments.keep:
@@ -160,7 +159,7 @@ def run_demo(home: Path, address: str) -> dict[str, str]:
         "database": home / "predictd.db",
         "pickles and predictions": home / "storage",
         "data version": home / "storage" / "data" / "v5.3",
-        "runtimes": home / "runtimes",
+        "default runtime": Path(default_python(home)).parents[1],
         "downloaded predictions": work,
         "server's log": home / "server.log",
     }.items():

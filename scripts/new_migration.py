@@ -1,4 +1,4 @@
-"""Write the migration that brings the packaged migrations up to the tables: `python scripts/new_migration.py "what changes"`."""
+"""Write the migration that the tables lack: `python scripts/new_migration.py "what changes"`."""
 
 import sys
 import tempfile

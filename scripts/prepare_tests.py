@@ -1,6 +1,7 @@
-"""Fetch and build what the tests need into .cache, so that the tests themselves download nothing. Quick when it's there.
+"""Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
-The default runtime and one of another Python, where the machine has one; and the second line of numerapi.
+That is the default runtime, one of another Python where the machine has one, and the second line of numerapi.
+Quick when all is there.
 """
 
 import os

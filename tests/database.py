@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -172,3 +173,11 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+if __name__ == "__main__":
+    # Says by its exit code whether the tests can be run on PostgreSQL here.
+    try:
+        _binaries()
+    except PostgresMissingError:
+        sys.exit(1)

@@ -1,5 +1,20 @@
 """The command line: one module per command group. It asks and shows; the rules live below."""
 
-from predictd.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the command `predictd`."""
+    try:
+        from predictd.cli.app import run  # noqa: PLC0415 (its imports need the extra)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("predictd"):
+            raise
+        sys.stderr.write(
+            f"predictd needs {error.name}: install the server's part with: pip install 'predictd[server]'\n"
+        )
+        sys.exit(1)
+    run()
+
 
 __all__ = ["main"]

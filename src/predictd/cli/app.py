@@ -44,7 +44,7 @@ def _predictd(
     """
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; an error that a person can act on is one line and exit code 1."""
     configure_logs()
     try:

@@ -30,7 +30,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "import_error": Failure(
         sentence="The model needs a module that the runtime does not have: {detail}.",
-        remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value); import only what the runtime has.",
+        remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value); import only what it has.",
     ),
     "unpickle_error": Failure(
         sentence="Unpickling raised {detail}.",

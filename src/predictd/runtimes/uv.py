@@ -1,6 +1,7 @@
 """The uv that comes with predictd: where it is and with which environment it runs."""
 
 import os
+import ssl
 
 from predictd.domain.errors import SetupError
 
@@ -39,7 +40,8 @@ def uv_executable() -> str:
 
 
 def uv_environment() -> dict[str, str]:
-    """This process's environment for uv: no Python downloads, plain output, pip's settings where uv has none."""
+    """This process's environment for uv: no Python downloads, plain output, the system's certificates, pip's settings
+    where uv has none."""
     environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
     for pip, uv in _PIP_TO_UV.items():
         if environment.get(pip) and not environment.get(uv):
@@ -49,5 +51,8 @@ def uv_environment() -> dict[str, str]:
     usable = [link for link in links if "://" in link or os.path.isdir(link)]
     if usable:
         environment.setdefault("UV_FIND_LINKS", ",".join(usable))
+    # uv brings its own list of authorities; a proxy's is only among the system's, where there is such a list.
+    if ssl.get_default_verify_paths().cafile or os.path.isfile("/etc/ssl/certs/ca-certificates.crt"):
+        environment.setdefault("UV_SYSTEM_CERTS", "1")
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     return environment

@@ -1,0 +1,46 @@
+"""Writes the pages of the documentation that come from tables in the code: `python scripts/pages.py`."""
+
+from pathlib import Path
+
+from predictd.domain.failures import FAILURES
+from predictd.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def settings_page() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Each is an environment variable. Options of `predictd serve` win over them; every command reads them.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        lines.append(f"| `PREDICTD_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def failures_page() -> str:
+    lines = [
+        "# How a model can fail",
+        "",
+        "Each end has a stable code. The status of the run shows the sentence and the remedy, with the facts of that",
+        "run in place of the words in braces; the log ends with the same. A failure of the platform is none of these:",
+        "it is shown as Error and retried.",
+        "",
+        "| code | what happened | what to do |",
+        "| --- | --- | --- |",
+    ]
+    for code, failure in FAILURES.items():
+        lines.append(f"| `{code}` | {failure.sentence} | {failure.remedy} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "failures.md": failures_page}
+
+if __name__ == "__main__":
+    for filename, page in PAGES.items():
+        (DOCS / filename).write_text(page())
