@@ -1,19 +1,23 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
-That is the default runtime, one of another Python where the machine has one, and the second line of numerapi.
-Quick when all is there.
+That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
+runner needs, and the second line of numerapi. Quick when all is there.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from predictd.runtimes import SPECS, RuntimeSpec, build, default_spec, find_interpreters
+from predictd.runtimes.uv import uv_environment, uv_executable
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
+SANDBOX = ROOT / ".cache" / "sandbox"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
+RUNNER_NEEDS = ("numpy", "pandas", "pyarrow", "cloudpickle")
 
 
 def other_spec() -> RuntimeSpec | None:
@@ -24,10 +28,28 @@ def other_spec() -> RuntimeSpec | None:
     return min(others, key=lambda spec: (spec.python != "3.11", spec.python), default=None)
 
 
+def install_runner_needs(version: str, python: Path) -> None:
+    target = SANDBOX / f"packages-{version}"
+    if target.is_dir():
+        return
+    print(f"installing {', '.join(RUNNER_NEEDS)} for Python {version}", flush=True)
+    with tempfile.TemporaryDirectory(dir=SANDBOX.parent) as folder:
+        lock, draft = Path(folder) / "lock.txt", Path(folder) / "packages"
+        lock.write_text(SPECS[version].lock)
+        install = [uv_executable(), "pip", "install", "--quiet", "--compile-bytecode", "--constraint", str(lock)]
+        command = [*install, "--python", str(python), "--target", str(draft), *RUNNER_NEEDS]
+        subprocess.run(command, check=True, env=uv_environment())
+        SANDBOX.mkdir(exist_ok=True)
+        draft.rename(target)
+
+
 def main() -> None:
     for spec in (default_spec(), other_spec()):
         if spec is not None:
             build(spec, RUNTIMES, lambda line: print(line, flush=True))
+    for version, python in find_interpreters().items():
+        if version in SPECS:
+            install_runner_needs(version, python)
     if not (CLIENT / "numerapi").is_dir():
         wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]

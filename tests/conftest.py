@@ -19,6 +19,7 @@ from database import Cluster, postgres_cluster
 ROOT = Path(__file__).parents[1]
 PREDICTD = str(Path(sys.executable).with_name("predictd"))
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
+SANDBOX = ROOT / ".cache" / "sandbox"
 FINAL = {"submission_succeeded", "model_failed", "error"}
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,33 @@ from predictd.runtimes.build import MARKER
 from predictd.runtimes.locking import FolderLock
 
 
-@pytest.fixture(scope="module")
-def newest() -> RuntimeSpec:
-    found = [python for python in SPECS if python in find_interpreters()]
-    assert found, "no Python of a known runtime on this machine"
-    return SPECS[found[-1]]
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_downloaded() -> Iterator[None]:
+    """What is built here was built before by scripts/prepare_tests.py, so uv has it in its cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_OFFLINE", "1")
+        yield
 
 
 @pytest.fixture(scope="module")
-def built(newest: RuntimeSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[BuiltRuntime, list[str]]:
-    """The newest runtime, built for real, with what the build said."""
+def wanted() -> RuntimeSpec:
+    return default_spec()
+
+
+@pytest.fixture(scope="module")
+def built(wanted: RuntimeSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[BuiltRuntime, list[str]]:
+    """The default runtime, built for real, with what the build said."""
     lines: list[str] = []
-    return build(newest, tmp_path_factory.mktemp("runtimes"), lines.append), lines
+    return build(wanted, tmp_path_factory.mktemp("runtimes"), lines.append), lines
 
 
 @pytest.fixture(scope="module")
-def small(newest: RuntimeSpec) -> RuntimeSpec:
+def small(wanted: RuntimeSpec) -> RuntimeSpec:
     """A runtime of two packages, built in a second or two."""
-    wanted = ("cloudpickle==", "joblib==")
-    blocks = newest.lock.replace("\n    ", "\0    ").splitlines()
-    lock = "\n".join(block for block in blocks if block.startswith(wanted)).replace("\0", "\n")
-    return RuntimeSpec(python=newest.python, packages="small", lock=lock, imports=("cloudpickle", "joblib"))
+    kept = ("cloudpickle==", "joblib==")
+    blocks = wanted.lock.replace("\n    ", "\0    ").splitlines()
+    lock = "\n".join(block for block in blocks if block.startswith(kept)).replace("\0", "\n")
+    return RuntimeSpec(python=wanted.python, packages="small", lock=lock, imports=("cloudpickle", "joblib"))
 
 
 def silent(line: str) -> None:
@@ -93,7 +100,7 @@ def test_the_default_is_312_or_else_the_newest_that_there_is() -> None:
 
 
 @pytest.mark.slow
-def test_a_built_runtime_imports_what_models_use(built: tuple[BuiltRuntime, list[str]], newest: RuntimeSpec) -> None:
+def test_a_built_runtime_imports_what_models_use(built: tuple[BuiltRuntime, list[str]], wanted: RuntimeSpec) -> None:
     runtime, lines = built
     code = (
         "import numpy as np, pandas, lightgbm, xgboost, catboost, polars, sklearn, statsmodels, cloudpickle\n"
@@ -103,7 +110,7 @@ def test_a_built_runtime_imports_what_models_use(built: tuple[BuiltRuntime, list
     )
     answer = subprocess.run([runtime.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["20", "False"]
-    assert runtime.paths.version == newest.python
+    assert runtime.paths.version == wanted.python
     assert (runtime.paths.packages / "numpy" / "__pycache__").is_dir(), "compiled, as the sandbox can't write there"
     assert any("ready" in line for line in lines)
 
@@ -118,10 +125,10 @@ def test_a_module_with_a_command_line_runs_although_the_folder_was_renamed(
 
 
 @pytest.mark.slow
-def test_what_is_built_is_not_built_again(built: tuple[BuiltRuntime, list[str]], newest: RuntimeSpec) -> None:
+def test_what_is_built_is_not_built_again(built: tuple[BuiltRuntime, list[str]], wanted: RuntimeSpec) -> None:
     runtime, _ = built
     said: list[str] = []
-    assert build(newest, runtime.folder.parent, said.append) == runtime
+    assert build(wanted, runtime.folder.parent, said.append) == runtime
     assert said == []
     assert load(runtime.folder.parent) == [runtime]
 

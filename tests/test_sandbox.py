@@ -19,12 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import SANDBOX
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import FAILURES
 from predictd.domain.limits import GIB, MIB, Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.runner.channel import Channel
 from predictd.runner.scan import scan
+from predictd.runtimes import find_interpreters
 from predictd.sandbox import RunCancelled, probe, run
 from predictd.sandbox.cgroups import Cgroup, find_hierarchy
 from predictd.sandbox.evidence import Evidence, judge
@@ -33,21 +35,14 @@ from predictd.sandbox.runs import hierarchy
 from predictd.sandbox.watcher import descendants
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "models.py"
-UV = Path(sys.executable).with_name("uv")
-PACKAGES = ("numpy", "pandas", "pyarrow", "cloudpickle")
 LIMITS = Limits(seconds=20, memory_bytes=512 * MIB, scratch_bytes=64 * MIB, processes=64, log_stop_bytes=4 * MIB)
 SECRET = "a-secret-of-the-server-4711"
 
 
 def interpreters() -> dict[str, Path]:
-    """The Pythons of this machine that a runtime can have, by version."""
-    candidates = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3.??"))
-    candidates += [Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")]
-    for folder in ("/usr/bin", "/usr/local/bin", *os.environ.get("PREDICTD_TEST_PYTHONS", "").split(":")):
-        candidates += sorted(Path(folder).glob("python3.??")) if folder else []
-    known = ("3.12", "3.13", "3.11", "3.10")
-    found = {path.name.removeprefix("python"): path.resolve() for path in candidates}
-    return {version: found[version] for version in known if version in found}
+    """The Pythons of this machine that a runtime can have, by version, that of the default runtime first."""
+    found = find_interpreters()
+    return {version: found[version] for version in ("3.12", "3.13", "3.11", "3.10") if version in found}
 
 
 @dataclass
@@ -78,33 +73,18 @@ class Workbench:
         return b"".join(self.printed).decode()
 
 
-def build_runtime(folder: Path, version: str) -> RuntimePaths:
-    """The packages that the runner needs, kept from one session of tests to the next."""
-    python = interpreters()[version]
-    packages = folder / f"packages-{version}"
-    if not (packages / "complete").exists():
-        install = [
-            UV,
-            "pip",
-            "install",
-            "-q",
-            "--compile-bytecode",
-            "--python",
-            python,
-            "--target",
-            packages,
-            *PACKAGES,
-        ]
-        subprocess.run(install, check=True, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"})
-        (packages / "complete").touch()
+def build_runtime(version: str) -> RuntimePaths:
+    """The packages that the runner needs, as scripts/prepare_tests.py installed them."""
+    python, packages = interpreters()[version], SANDBOX / f"packages-{version}"
+    assert packages.is_dir(), "run scripts/prepare_tests.py first (make test does)"
     return RuntimePaths(version=version, python=python, prefix=python.parent.parent, packages=packages)
 
 
 @pytest.fixture(scope="session")
-def workbench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Workbench:
+def workbench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     folder = tmp_path_factory.mktemp("sandbox")
     os.chmod(folder, 0o700)
-    runtime = build_runtime(request.config.cache.mkdir("sandbox-runtime"), next(iter(interpreters())))
+    runtime = build_runtime(next(iter(interpreters())))
     ids = pd.Index([f"n{number:015x}" for number in range(2000)], name="id")
     live = pd.DataFrame({"era": "1200", "feature_a": np.arange(2000) % 5}, index=ids)
     live.to_parquet(folder / "live.parquet")
@@ -222,7 +202,7 @@ def other_pythons() -> list[str]:
 
 @pytest.mark.parametrize("version", other_pythons())
 def test_pickle_of_another_python_is_told_apart(workbench: Workbench, tmp_path: Path, version: str) -> None:
-    runtime = build_runtime(workbench.runtime.packages.parent, version)
+    runtime = build_runtime(version)
     subprocess.run([runtime.python, MODELS, tmp_path, "raises"], check=True, env={"PYTHONPATH": str(runtime.packages)})
     with (tmp_path / "raises.pkl").open("rb") as file:
         assert version in scan(file, 3).pythons
@@ -236,7 +216,7 @@ def test_pickle_of_another_python_is_told_apart(workbench: Workbench, tmp_path: 
 
 def test_runner_runs_on_every_python(workbench: Workbench, tmp_path: Path) -> None:
     for version in other_pythons():
-        runtime = build_runtime(workbench.runtime.packages.parent, version)
+        runtime = build_runtime(version)
         subprocess.run(
             [runtime.python, MODELS, tmp_path, "good"], check=True, env={"PYTHONPATH": str(runtime.packages)}
         )
