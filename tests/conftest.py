@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,13 +189,13 @@ def database_url(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def new_server(
+def make_server(
     tmp_path_factory: pytest.TempPathFactory, database_url: Callable[[], str]
-) -> Iterator[Callable[..., Server]]:
-    """Starts servers, each with a data dir and a database of its own; settings are keyword arguments."""
-    servers: list[Server] = []
+) -> Callable[..., AbstractContextManager[Server]]:
+    """Runs servers, each with a data dir and a database of its own; settings are keyword arguments."""
 
-    def start(**settings: object) -> Server:
+    @contextmanager
+    def running(**settings: object) -> Iterator[Server]:
         home = tmp_path_factory.mktemp("server") / "home"
         defaults = {
             "data_dir": home,
@@ -202,25 +203,31 @@ def new_server(
             "runtimes_dir": RUNTIMES,
             "data_size": "tiny",
             "calendar": "manual",
-            "run_seconds": 15,
+            "run_seconds": 45,
         }
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREDICTD_", "NUMERAI"))}
         environment["UV_OFFLINE"] = "1"
         environment |= {f"PREDICTD_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
-        server = Server(home, environment)
-        servers.append(server)
-        return server.start()
-
-    yield start
-    for server in servers:
+        server = Server(home, environment).start()
+        yield server
         if server.process is not None and server.process.poll() is None:
             server.stop()
 
+    return running
+
+
+@pytest.fixture
+def new_server(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test."""
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(make_server(**settings))
+
 
 @pytest.fixture(scope="session")
-def server(new_server: Callable[..., Server]) -> Server:
+def server(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
     """A server for tests that do not mind each other."""
-    return new_server()
+    with make_server() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ EXPECTED = {
     "has_wrong_ids": "ids are not among the",
     "drops_rows": "7 of",
     "raises": "The model raised KeyError: 'feature_that_was_renamed'",
-    "loops_for_ever": "Timeout: the model had not ended after 15 seconds; it was at the stage 'predict'",
+    "loops_for_ever": "Timeout: the model had not ended after 45 seconds; it was at the stage 'predict'",
     "takes_8_gb": "Out of memory: the model needed more than 4096 MiB",
     "opens_a_socket": "The model tried to use the network",
 }

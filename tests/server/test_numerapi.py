@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ CLIENTS = {"numerapi 3.1": None, "numerapi 2.23": ROOT / ".cache" / "numerapi-2.
 
 
 @pytest.fixture(scope="module")
-def opened(new_server: Callable[..., Server]) -> Server:
-    server = new_server()
-    server.open_round()
-    return server
+def opened(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
+    """A server with an open round."""
+    with make_server() as server:
+        server.open_round()
+        yield server
 
 
 @pytest.mark.parametrize("client", CLIENTS)
