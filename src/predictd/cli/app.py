@@ -1,41 +1,47 @@
 """The command `predictd`."""
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from predictd import __version__
-from predictd.cli import account, data, rounds, runtime, serve, token
 from predictd.cli.logs import configure_logs
 from predictd.cli.output import fail
 from predictd.domain.errors import PredictdError
 
-app = typer.Typer(
-    name="predictd",
-    help="An open, self-hosted Model Uploads platform.\n\nExample: predictd serve --port 8000",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("serve")(serve.serve)
-app.add_typer(account.app, name="account")
-app.add_typer(token.app, name="token")
-app.add_typer(runtime.app, name="runtime")
-app.add_typer(data.app, name="data")
-app.add_typer(rounds.app, name="round")
+GROUPS = {"account": "account", "token": "token", "runtime": "runtime", "data": "data", "round": "rounds"}
 
 
-def _show_version(value: bool) -> None:
+def build(wanted: str | None) -> typer.Typer:
+    """The command line; of its groups only the wanted one, if that is a group, because each takes time to import."""
+    app = typer.Typer(
+        name="predictd",
+        help="An open, self-hosted Model Uploads platform.\n\nExample: predictd serve --port 8000",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(predictd)
+    if wanted not in GROUPS:
+        app.command("serve")(import_module("predictd.cli.serve").serve)
+    for name, module in GROUPS.items():
+        if wanted == name or (wanted not in GROUPS and wanted != "serve"):
+            app.add_typer(import_module(f"predictd.cli.{module}").app, name=name)
+    return app
+
+
+def show_version(value: bool) -> None:
+    """Print the version and end."""
     if value:
         typer.echo(f"predictd {__version__}")
         raise typer.Exit
 
 
-@app.callback()
-def _predictd(
+def predictd(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
     ] = False,
 ) -> None:
     """An open, self-hosted Model Uploads platform.
@@ -48,7 +54,7 @@ def run() -> None:
     """Run the command line; an error that a person can act on is one line and exit code 1."""
     configure_logs()
     try:
-        app()
+        build(sys.argv[1] if len(sys.argv) > 1 else None)()
     except PredictdError as error:
         fail(error)
         sys.exit(1)

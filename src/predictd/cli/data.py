@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_rows, say
-from predictd.cli.serve import Steps
+from predictd.cli.steps import Steps
 from predictd.data import list_files
 from predictd.data.layout import version_key
 from predictd.db.catalogue import list_data_versions

@@ -7,7 +7,7 @@ import typer
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
 from predictd.db.catalogue import list_runtimes
-from predictd.runtimes import SPECS, load, spec_for
+from predictd.runtimes import SPECS, default_spec, load, spec_for
 from predictd.server.preparation import build_runtime
 
 app = typer.Typer(
@@ -57,17 +57,16 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @app.command()
 def build(
     python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(SPECS)}.")] = None,
+    also: Annotated[list[str] | None, typer.Option("--python", help="The same as an option.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the default of new uploads.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build runtimes from their locks, unless they are built, and offer them to uploads.
+    """Build runtimes from their locks, unless they are built, and offer them to uploads; the usual one, if none is named.
 
     Example: predictd runtime build 3.11 3.12
     """
-    if not python:
-        raise typer.BadParameter(f"name one or more Python versions: {', '.join(SPECS)}")
-    specs = [spec_for(_version(one)) for one in python]
+    specs = [spec_for(_version(one)) for one in [*(python or []), *(also or [])]] or [default_spec()]
     with opened(data_dir) as deployment:
         built = [build_runtime(deployment, spec, say, default=default) for spec in specs]
     if as_json:

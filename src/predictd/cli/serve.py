@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import console, say
+from predictd.cli.steps import Steps
 from predictd.server.serving import serve as run_server
 from predictd.settings import Settings
 
@@ -45,23 +46,6 @@ def serve(
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=False) as bars:
         steps = Steps(bars)
         run_server(settings, say=say, progress=steps.show, ready=lambda address: _ready(bars, settings.home, address))
-
-
-class Steps:
-    """Shows the progress of the set-up: a bar per step, or on a pipe a line per step."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task = None if not console.is_terminal else bars.add_task("Preparing", total=1.0)
-        self._last = ""
-
-    def show(self, step: str, done: float) -> None:
-        """Show that the step has come so far, 0 to 1."""
-        if self._task is not None:
-            self._bars.update(self._task, description=f"Preparing: {step}", completed=done)
-        elif step != self._last:
-            say(f"Preparing: {step}")
-        self._last = step
 
 
 def _ready(bars: Progress, home: Path, address: str) -> None:

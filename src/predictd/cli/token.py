@@ -21,7 +21,8 @@ AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the
 def create(
     account: AccountName,
     scope: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(SCOPES)}; repeat for several; default all.")
+        list[str] | None,
+        typer.Option("--scope", "--scopes", help=f"One of {', '.join(SCOPES)}; repeat for several; default all."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the token, for people.")] = "default",
     data_dir: DataDir = None,
@@ -51,17 +52,28 @@ def create(
 
 
 @app.command("list")
-def list_(account: AccountName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List an account's tokens that are not revoked; secrets are stored nowhere.
+def list_(
+    account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="Name of the account; all, if none.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tokens that are not revoked; secrets are stored nowhere.
 
     Example: predictd token list alice
     """
     with opened(data_dir) as deployment, deployment.database.read() as session:
+        owner = get_account(session, account) if account else None
         rows = [
-            {"name": one.name, "public_id": one.public_id, "scopes": one.scopes, "inserted_at": one.inserted_at}
-            for one in list_tokens(session, get_account(session, account))
+            {
+                "username": one.account.username,
+                "name": one.name,
+                "public_id": one.public_id,
+                "scopes": one.scopes,
+                "inserted_at": one.inserted_at,
+            }
+            for one in list_tokens(session, owner)
         ]
-    print_rows(rows, as_json=as_json, empty=f"{account} has no tokens; make one with: predictd token create {account}")
+    print_rows(rows, as_json=as_json, empty="There are no tokens; make one with: predictd token create ACCOUNT")
 
 
 @app.command()

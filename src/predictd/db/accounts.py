@@ -108,11 +108,10 @@ def create_token(
     return token
 
 
-def list_tokens(session: Session, account: Account) -> Sequence[Token]:
-    """The account's tokens that are not revoked, oldest first."""
-    return session.scalars(
-        select(Token).where(Token.account_id == account.id, Token.revoked_at.is_(None)).order_by(Token.inserted_at)
-    ).all()
+def list_tokens(session: Session, account: Account | None) -> Sequence[Token]:
+    """The tokens of the account, or of all accounts, that are not revoked; oldest first."""
+    found = select(Token).where(Token.revoked_at.is_(None)).order_by(Token.inserted_at)
+    return session.scalars(found.where(Token.account_id == account.id) if account is not None else found).all()
 
 
 def revoke_token(session: Session, public_id: str, now: datetime, account: Account | None = None) -> Token:

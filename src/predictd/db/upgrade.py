@@ -1,0 +1,20 @@
+"""Alembic, on an open connection."""
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from predictd.db.database import MIGRATIONS
+
+
+def alembic_config(connection: sa.Connection) -> Config:
+    """Alembic's configuration of the packaged migrations."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Run the migrations that the schema lacks."""
+    command.upgrade(alembic_config(connection), "head")
