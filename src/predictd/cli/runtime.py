@@ -62,7 +62,7 @@ def build(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build runtimes from their locks, unless they are built, and offer them to uploads; the usual one, if none is named.
+    """Build runtimes (the usual one, if none is named) from their locks, unless they are built, for uploads to choose.
 
     Example: predictd runtime build 3.11 3.12
     """

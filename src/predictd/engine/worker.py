@@ -4,12 +4,13 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.data import read_ids
 from predictd.data.layout import round_key, version_key
@@ -86,6 +87,9 @@ def work(
     except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
         bound.exception("platform_error")
         _retry(database, config, claimed, "The platform failed in a way it did not expect.", failures)
+    finally:
+        with suppress(SQLAlchemyError):
+            writer.close()
 
 
 def _prepare(database: Database, claimed: Claim) -> Assignment | None:

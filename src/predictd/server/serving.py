@@ -1,5 +1,6 @@
 """The running server: one process with the application, the workers and the calendar."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -25,11 +26,13 @@ from predictd.sandbox import probe
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.settings import Settings
+from predictd.storage import FolderStorage
 
 log = structlog.get_logger()
 
 GRACE_SECONDS = 5
 THREADS = 64
+SWEEP_SECONDS = 3600
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -96,14 +99,15 @@ def _run(
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        deployment.storage.sweep()
         executor.start()
         ticker.start()
         announce()
+        sweeping = asyncio.create_task(_sweep(deployment.storage))
         try:
             yield
         finally:
             log.info("stopping")
+            sweeping.cancel()
             await anyio.to_thread.run_sync(ticker.stop)
             await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
 
@@ -122,6 +126,15 @@ def _run(
         proxy_headers=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _sweep(storage: FolderStorage) -> None:
+    """Remove what broken and unregistered uploads left, now and then."""
+    while True:
+        removed = await anyio.to_thread.run_sync(storage.sweep)
+        if removed:
+            log.info("uploads_swept", count=removed)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:
