@@ -1,5 +1,6 @@
 """The command `predictd`."""
 
+import logging
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -52,9 +53,11 @@ def predictd(
 
 def run() -> None:
     """Run the command line; an error that a person can act on is one line and exit code 1."""
-    configure_logs()
+    wanted = sys.argv[1] if len(sys.argv) > 1 else None
+    # A command tells a person what it did; only the server's own log is the whole story.
+    configure_logs(logging.INFO if wanted == "serve" else logging.WARNING)
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else None)()
+        build(wanted)()
     except PredictdError as error:
         fail(error)
         sys.exit(1)

@@ -1,13 +1,12 @@
 """Where the program's own log goes: standard error, as lines of key=value or, on a terminal, in colour."""
 
-import logging
 import sys
 
 import structlog
 
 
-def configure_logs() -> None:
-    """Set up the log of the whole process."""
+def configure_logs(level: int) -> None:
+    """Set up the log of the whole process, from the level of `logging` on."""
     processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -20,6 +19,6 @@ def configure_logs() -> None:
         renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
     structlog.configure(
         processors=[*processors, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
