@@ -6,6 +6,7 @@ from ariadne import MutationType, QueryType
 from sqlalchemy import delete, select
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.graphql.resolvers.ownership import own_rows
 from predictd.api.graphql.resolvers.pickles import upload_auth
 from predictd.db.models import get_model
 from predictd.db.tables import Diagnostics
@@ -47,12 +48,7 @@ def resolve_diagnostics(
     """The account's diagnostics, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    found = select(Diagnostics).where(Diagnostics.account_id == account.id).order_by(Diagnostics.inserted_at.desc())
-    if id:
-        found = found.where(Diagnostics.id == id)
-    if modelId:
-        found = found.where(Diagnostics.model_id == get_model(context.session, account, modelId).id)
-    return [diagnostics_object(diagnostics) for diagnostics in context.session.scalars(found)]
+    return [diagnostics_object(one) for one in own_rows(context, account, Diagnostics, id, modelId)]
 
 
 @query.field("diagnosticsUploadAuth")

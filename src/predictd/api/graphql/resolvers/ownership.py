@@ -1,11 +1,16 @@
-"""Which model a request means."""
+"""Which of the account's own objects a request means."""
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 from sqlalchemy import select
 
 from predictd.api.context import Context
 from predictd.db.models import get_model
-from predictd.db.tables import Account, Model
+from predictd.db.tables import Account, Diagnostics, Model, Submission
 from predictd.domain.errors import InvalidInputError
+
+OfModel = TypeVar("OfModel", Submission, Diagnostics)
 
 
 def own_model(context: Context, account: Account, model_id: str | None) -> Model:
@@ -21,3 +26,19 @@ def own_model(context: Context, account: Account, model_id: str | None) -> Model
     if len(models) != 1:
         raise InvalidInputError("Name the model: modelId is needed unless the account has exactly one model.")
     return models[0]
+
+
+def own_rows(
+    context: Context, account: Account, table: type[OfModel], key: str | None, model_id: str | None
+) -> Sequence[OfModel]:
+    """The account's rows of the table, newest first: all, that of an id, or those of a model.
+
+    Raises:
+        NotFoundError: no such model of this account.
+    """
+    found = select(table).where(table.account_id == account.id).order_by(table.inserted_at.desc())
+    if key:
+        found = found.where(table.id == key)
+    if model_id:
+        found = found.where(table.model_id == get_model(context.session, account, model_id).id)
+    return context.session.scalars(found).all()

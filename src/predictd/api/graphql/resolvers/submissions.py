@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.api.graphql.resolvers.ownership import own_model
+from predictd.api.graphql.resolvers.ownership import own_model, own_rows
 from predictd.api.graphql.resolvers.pickles import download_auth, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
 from predictd.db.models import get_model
@@ -63,12 +63,7 @@ def resolve_submissions(
     """The account's submissions, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    found = select(Submission).where(Submission.account_id == account.id).order_by(Submission.inserted_at.desc())
-    if id:
-        found = found.where(Submission.id == id)
-    if modelId:
-        found = found.where(Submission.model_id == get_model(context.session, account, modelId).id)
-    return [submission_object(submission) for submission in context.session.scalars(found)]
+    return [submission_object(one) for one in own_rows(context, account, Submission, id, modelId)]
 
 
 @query.field("submissionUploadAuth")
