@@ -252,11 +252,11 @@ def user(server: Server, request: pytest.FixtureRequest) -> User:
 
 
 @pytest.fixture(scope="session")
-def other_python_pickle(default_python: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A good model, but pickled in the runtime of another Python than the default one."""
+def other_python_pickle(default_python: str, tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
+    """A good model, but pickled in the runtime of another Python than the default; None where there is but one."""
     folder = tmp_path_factory.mktemp("other_python")
     others = [one for one in RUNTIMES.glob("numerai_predict_py_*/bin/python") if str(one) != default_python]
     if not others:
-        pytest.skip("this machine has one Python only")
+        return None
     subprocess.run([str(others[0]), str(ROOT / "tests" / "make_pickles.py"), str(folder), "good"], check=True)
     return (folder / "good.pkl").read_bytes()

@@ -5,11 +5,19 @@ from typing import Any
 
 import numerapi
 import pytest
-from graphql import DocumentNode, GraphQLSchema, OperationDefinitionNode, build_schema, print_ast
+from graphql import (
+    DocumentNode,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    build_client_schema,
+    build_schema,
+    get_introspection_query,
+    print_ast,
+)
 
 from predictd.api.app import SCHEMA_PATH
 from predictd.api.app import build_schema as served_schema
-from predictd.api.graphql.execution import Executor, prepare
+from predictd.api.graphql.execution import Endpoint, prepare
 
 HAS_NO_MONEY = "This server has no stakes, wallets or payouts"
 
@@ -171,13 +179,13 @@ def test_the_served_schema_is_the_contract_name_by_name(schema: GraphQLSchema) -
     "body", [[], "text", {"query": 1}, {"query": "{ tournaments { id } }", "variables": "{"}, None]
 )
 def test_a_body_that_is_no_request_is_an_error(body: object) -> None:
-    answer = Executor(served_schema()).execute(body, None)
+    answer = Endpoint(served_schema()).execute(body, None)
     assert answer["data"] is None
     assert answer["errors"][0]["message"]
 
 
 def test_an_error_of_ours_is_not_shown_in_its_details() -> None:
-    answer = Executor(served_schema()).execute({"query": "{ account { id } }"}, context=None)
+    answer = Endpoint(served_schema()).execute({"query": "{ account { id } }"}, context=None)
     assert answer["data"] == {"account": None}
     assert [error["message"] for error in answer["errors"]] == ["Internal server error."]
 
@@ -193,3 +201,9 @@ def test_operations_are_found_by_name(schema: GraphQLSchema) -> None:
         if isinstance(one, OperationDefinitionNode) and one.variable_definitions
     ]
     assert types == ["String", "String!"]
+
+
+def test_tools_may_read_the_schema(schema: GraphQLSchema) -> None:
+    answer = Endpoint(served_schema()).execute({"query": get_introspection_query()}, None)
+    assert "errors" not in answer
+    assert set(build_client_schema(answer["data"]).type_map) == set(schema.type_map)

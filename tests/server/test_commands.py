@@ -92,9 +92,11 @@ def test_downloaded_files_become_a_data_version_that_pickles_run_on(
     assert list(predictions["id"]) == list(pd.read_parquet(downloaded / "live.parquet", columns=["era"]).index)
 
 
-def test_a_pickle_runs_in_the_python_that_was_chosen(server: Server, user: User, other_python_pickle: bytes) -> None:
+def test_a_pickle_runs_in_the_python_that_was_chosen(
+    server: Server, user: User, other_python_pickle: bytes | None
+) -> None:
     other = other_runtime()
-    if other is None:
+    if other is None or other_python_pickle is None:
         pytest.skip("this machine has one Python only")
     server.predictd("runtime", "build", other)
     image = f"numerai_predict_py_{other.replace('.', '_')}"

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from predictd import __version__
 from predictd.api.context import Context
-from predictd.api.graphql.execution import Executor
+from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.transfers import transfer_routes
@@ -53,7 +53,7 @@ def build_schema() -> GraphQLSchema:
 
 def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None) -> Starlette:
     """The application. `lifespan` starts and stops what runs beside it."""
-    executor = Executor(build_schema())
+    endpoint = Endpoint(build_schema())
 
     async def graphql(request: Request) -> Response:
         length = int(request.headers.get("content-length") or 0)
@@ -75,7 +75,7 @@ def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextMan
                 authorization=request.headers.get("authorization", ""),
                 wake=services.wake,
             )
-            return executor.execute(body, context)
+            return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")

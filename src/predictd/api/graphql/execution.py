@@ -23,7 +23,7 @@ INTERNAL_ERROR = "Internal server error."
 _MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
 
 
-class Executor:
+class Endpoint:
     """Answers requests against a schema; documents that were seen before are not parsed and validated again."""
 
     def __init__(self, schema: GraphQLSchema) -> None:

@@ -10,7 +10,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-MAX_DEPTH = 12
+MAX_DEPTH = 16
 MAX_FIELDS = 2000
 
 
