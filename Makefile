@@ -33,5 +33,5 @@ bench: setup ## Measure what the platform adds to a model's own time
 	.venv/bin/python benchmarks/overhead.py $(ARGS)
 
 clean: ## Remove .venv and what the tools left; never the data of a server
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
+	rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
 	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
