@@ -61,13 +61,12 @@ def find_hierarchy(own: str, mounts: str) -> Hierarchy | None:
 
 
 def remove_leftovers(hierarchy: Hierarchy) -> None:
-    """Remove the groups of servers that are dead; a group that still has members stays."""
+    """Remove the groups of servers that are dead, and whatever still runs in them."""
     for folder in hierarchy.folders.values():
         for group in folder.glob(f"{_PREFIX}*-*"):
             owner = group.name.split("-")[1]
             if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+                _remove(group)
 
 
 class Cgroup:
@@ -118,15 +117,9 @@ class Cgroup:
             return 0
 
     def close(self) -> None:
-        """See ResourceGroup; waits until the members are gone, for at most 10 seconds."""
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        """See ResourceGroup; waits until the members are gone, for at most 10 seconds a hierarchy."""
         for folder in self._folders.values():
-            while folder.exists() and time.monotonic() < deadline:
-                _kill_members(folder)
-                try:
-                    folder.rmdir()
-                except OSError:
-                    time.sleep(0.005)
+            _remove(folder)
 
     def _limit_v1(self, limits: Limits) -> None:
         (self._memory / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
@@ -176,6 +169,17 @@ def _delegate(folder: Path, controllers: list[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove(folder: Path) -> None:
+    """Kill the members of a group until there are none, then remove it; gives up after 10 seconds."""
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        _kill_members(folder)
+        try:
+            folder.rmdir()
+        except OSError:
+            time.sleep(0.005)
 
 
 def _kill_members(folder: Path) -> None:

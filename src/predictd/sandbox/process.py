@@ -26,6 +26,7 @@ from predictd.sandbox.frames import (
 )
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import Launched
+from predictd.sandbox.watcher import descendants
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Follower:
         self._reader = FrameReader(limits.output_bytes)
         self._printed = 0
         self._startup = bytearray()
+        self._status = b""
         self._exited = os.pidfd_open(launched.process.pid)
         self._first_inside: int | None = None
         self._since = time.monotonic()
@@ -185,9 +187,11 @@ class Follower:
                 self._startup += data
 
     def _read_status(self) -> bool:
+        """bubblewrap writes one JSON object a line, each in several pieces."""
         assert self._launched.status is not None
         data = _read(self._launched.status)
-        for line in (data or b"").splitlines():
+        *lines, self._status = (self._status + (data or b"")).split(b"\n")
+        for line in lines:
             with contextlib.suppress(ValueError, OSError):
                 pid = json.loads(line).get("child-pid")
                 if pid is not None and self._first_inside is None:
@@ -208,14 +212,9 @@ class Follower:
             # The launcher kills what it started before it ends.
             process.terminate()
             _wait_for(self._exited)
+        else:
+            self._kill_inside()
         process.kill()
-        if self._first_inside is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._first_inside, signal.SIGKILL)
-            # The first process of a pid namespace dies only after all others in it have.
-            if not _wait_for(self._first_inside):
-                log.error("processes of a run outlived SIGKILL")
-            os.close(self._first_inside)
         self.seen.out_of_memory = self._group.ran_out_of_memory()
         self.seen.peak_bytes = self._group.peak_bytes()
         # Before the process is waited for, so that its pid means no other yet.
@@ -223,12 +222,32 @@ class Follower:
         os.close(self._exited)
         process.wait()
 
+    def _kill_inside(self) -> None:
+        """Kill the sandbox from inside, so that bubblewrap itself collects what dies and leaves no orphans."""
+        if self._first_inside is None:
+            self._read_status()
+        if self._first_inside is None:
+            # It has not set itself up yet: there is at most its child, which would not die with it.
+            children = descendants(self._launched.process.pid)[1:]
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            if children:
+                _wait_for(self._exited, 1.0)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first_inside, signal.SIGKILL)
+        # The first process of a pid namespace dies only after all others in it have.
+        if not _wait_for(self._first_inside) or not _wait_for(self._exited):
+            log.error("processes of a run outlived SIGKILL")
+        os.close(self._first_inside)
 
-def _wait_for(process: int) -> bool:
-    """Whether the process of this pidfd ended soon."""
+
+def _wait_for(process: int, seconds: float = _DEATH_SECONDS) -> bool:
+    """Whether the process of this pidfd ended in time."""
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
-        return bool(selector.select(_DEATH_SECONDS))
+        return bool(selector.select(seconds))
 
 
 def _read(descriptor: int) -> bytes | None:
