@@ -111,7 +111,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 
 @pytest.mark.parametrize(
-    "model", ["good", "good_with_two", "good_with_defaults", "Callable", "workers", "forks_and_both_answer", "daemon"]
+    "model",
+    ["good", "good_with_two", "good_with_defaults", "Callable", "workers", "spawns", "forks_and_both_answer", "daemon"],
 )
 def test_good_model_answers(workbench: Workbench, model: str) -> None:
     report = workbench.run(model)
@@ -196,7 +197,7 @@ def test_traceback_begins_with_the_users_frames(workbench: Workbench) -> None:
     workbench.run("raises")
     assert "inner_function" in workbench.log
     assert workbench.log.splitlines()[-1] == "TypeError: no such feature: feature_zz"
-    assert "predictd" not in workbench.log
+    assert "predictd_runner" not in workbench.log
     assert str(workbench.runtime.packages) not in workbench.log
 
 

@@ -228,6 +228,16 @@ def x32_call(live):
     return answer(live)
 
 
+def spawns(live):
+    import multiprocessing
+
+    import numpy as np
+
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(np.sqrt, [4.0, 9.0]) == [2.0, 3.0]
+    return answer(live)
+
+
 def workers(live):
     import multiprocessing
 

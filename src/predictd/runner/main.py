@@ -57,7 +57,8 @@ def _prepare(task: dict[str, Any]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     site.setquit()
-    site.addsitedir(task["packages"])
+    if task["packages"] not in sys.path:
+        site.addsitedir(task["packages"])
     for name in ("numpy", "pandas", "pyarrow.parquet", "cloudpickle"):
         importlib.import_module(name)
     faulthandler.enable()

@@ -10,8 +10,10 @@ from pathlib import Path
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths
 
+ISOLATED_PYTHON = "/opt/runtime/bin/python"
 RUNNER = Path(__file__).parent.parent / "runner"
 _INSIDE = "/opt/predictd"
+_RUNTIME = "/opt/runtime"
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = {
     "passwd": "predictd:x:1000:1000::/tmp:/bin/sh\n",
@@ -117,9 +119,11 @@ def inside(
         limits: for the environment.
     """
     prefix = str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python"
-    at = Folders(prefix=prefix, packages="/opt/packages", runner=f"{_INSIDE}/predictd_runner")
+    packages = f"{_RUNTIME}/lib/python{runtime.version}/site-packages"
+    at = Folders(prefix=prefix, packages=packages, runner=f"{_INSIDE}/predictd_runner")
     binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, prefix]
     binds += ["--ro-bind", folders.packages, at.packages, "--ro-bind", folders.runner, at.runner]
+    binds += ["--symlink", _base_executable(runtime, prefix), ISOLATED_PYTHON]
     for target, source in files.items():
         binds += ["--ro-bind", source, target]
     values = environment(limits, "/tmp")  # noqa: S108 (a tmpfs of the sandbox)
@@ -130,12 +134,26 @@ def inside(
     return [*binds, "--remount-ro", "/"], at
 
 
-def interpreter(runtime: RuntimePaths, at: Folders, task: Mapping[str, object]) -> list[str]:
-    """The command that runs the runner, with the folders as the run sees them."""
-    python = os.path.join(at.prefix, os.path.relpath(runtime.python, runtime.prefix))
+def environment_files(runtime: RuntimePaths) -> dict[str, str]:
+    """What makes the runtime inside a virtual environment, by path.
+
+    Processes that a model starts by `sys.executable` (joblib, multiprocessing) find the packages through it.
+    """
+    prefix = str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python"
+    home = os.path.dirname(_base_executable(runtime, prefix))
+    text = f"home = {home}\ninclude-system-site-packages = false\nversion = {runtime.version}\n"
+    return {f"{_RUNTIME}/pyvenv.cfg": text}
+
+
+def interpreter(python: str, at: Folders, task: Mapping[str, object]) -> list[str]:
+    """The command that runs the runner in that Python, with the folders as the run sees them."""
     package = os.path.basename(at.runner)
     start = f"import sys; sys.path.insert(0, {os.path.dirname(at.runner)!r}); from {package}.main import main; main()"
-    return [python, "-I", "-S", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
+    return [python, "-I", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
+
+
+def _base_executable(runtime: RuntimePaths, prefix: str) -> str:
+    return os.path.join(prefix, os.path.relpath(runtime.python, runtime.prefix))
 
 
 def _is_system(prefix: Path) -> bool:

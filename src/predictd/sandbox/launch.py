@@ -17,10 +17,12 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
+    ISOLATED_PYTHON,
     RUNNER,
     Folders,
     bubblewrap,
     environment,
+    environment_files,
     etc_files,
     inside,
     interpreter,
@@ -161,7 +163,8 @@ def _isolated(request: RunRequest, passed: list[int], answer: int, status: int) 
     runtime, limits = request.runtime, request.limits
     uid = user_of(request.slot)
     files = _data_files(request)
-    texts = {keep("etc", text.encode()): path for path, text in etc_files().items()}
+    made = etc_files() | environment_files(runtime)
+    texts = {keep("text", text.encode()): path for path, text in made.items()}
     command = bubblewrap(
         find_bubblewrap(), limits, status=status, seccomp=keep("seccomp", seccomp_program()), texts=texts
     )
@@ -178,7 +181,7 @@ def _isolated(request: RunRequest, passed: list[int], answer: int, status: int) 
         staging = {"at": _STAGING, "folders": folders, "files": {names[name]: path for name, path in files.items()}}
         binds, at = inside(runtime, Folders(**{name: f"{_STAGING}/{name}" for name in folders}), {}, limits)
     task = _task(answer, names, limits.processes if _processes_are_counted_inside() else None)
-    return {"uid": uid, "staging": staging, "argv": [*command, *binds, "--", *interpreter(runtime, at, task)]}
+    return {"uid": uid, "staging": staging, "argv": [*command, *binds, "--", *interpreter(ISOLATED_PYTHON, at, task)]}
 
 
 def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, object]:
@@ -194,7 +197,9 @@ def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, obje
     env = environment(request.limits, str(home / "scratch"))
     if any(runtime.prefix.glob("lib/libpython3*.so*")):
         env["LD_LIBRARY_PATH"] = str(runtime.prefix / "lib")
-    argv = interpreter(runtime, at, _task(answer, _data_files(request), None))
+    own = runtime.packages.parents[2] / "bin" / "python"
+    python = str(own if own.exists() else runtime.python)
+    argv = interpreter(python, at, _task(answer, _data_files(request), None))
     return {"argv": argv, "env": env, "reap": True}
 
 
