@@ -207,3 +207,10 @@ def test_tools_may_read_the_schema(schema: GraphQLSchema) -> None:
     answer = Endpoint(served_schema()).execute({"query": get_introspection_query()}, None)
     assert "errors" not in answer
     assert set(build_client_schema(answer["data"]).type_map) == set(schema.type_map)
+
+
+def test_one_variable_may_be_an_id_here_and_a_string_there(schema: GraphQLSchema) -> None:
+    both = "assignPickleToModel(modelId: $m) triggerComputePickleUpload(modelId: $m) { id }"
+    assert prepared(schema, f"mutation($m: String) {{ {both} }}").startswith("mutation ($m: ID)")
+    third = 'archiveModel(modelId: $m) { id } addModel(name: "a", tournament: $m) { id }'
+    assert "used in position expecting type" in refusal(schema, f"mutation($m: String) {{ {both} {third} }}")

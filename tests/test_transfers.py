@@ -1,6 +1,7 @@
 """Presigned transfers through a real server: whole or not at all, and only what the signature allows."""
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -173,3 +174,45 @@ def test_drafts_and_uploads_that_were_left_are_swept_away(storage: FolderStorage
 def test_a_key_can_not_leave_the_storage(storage: FolderStorage, key: str) -> None:
     with pytest.raises(InvalidInputError):
         storage.stat(key)
+
+
+def test_a_refusal_is_answered_when_the_body_is_read_already(storage: FolderStorage) -> None:
+    target, fields = storage.presign_post("g/small", max_bytes=10, expires_at=datetime.now(UTC) + SOON)
+    refused = {
+        "too large": requests.post(target, data=fields, files={"file": b"x" * 20}, timeout=5),
+        "forged": requests.post(target, data=fields | {"key": "g/other"}, files={"file": b"x"}, timeout=5),
+        "no file": requests.post(target, files={name: (None, value) for name, value in fields.items()}, timeout=5),
+        "no form": requests.post(
+            target, data=b"x", headers={"Content-Type": "multipart/form-data; boundary=b"}, timeout=5
+        ),
+        "chunked": requests.put(url(storage, "PUT", "g/small", max_bytes=10), data=iter([b"x" * 20]), timeout=5),
+    }
+    answered = {what: answer.status_code for what, answer in refused.items()}
+    assert answered == {"too large": 413, "forged": 403, "no file": 400, "no form": 400, "chunked": 413}
+    assert leftovers(storage) == []
+
+
+def test_a_form_without_end_is_refused(storage: FolderStorage) -> None:
+    def fields() -> Iterator[bytes]:
+        for number in range(10_000):
+            name = f"{number:03000d}"
+            yield f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n\r\n'.encode()
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = requests.post(f"{storage.base_url}/files", data=fields(), headers=headers, timeout=20)
+    assert (answer.status_code, "larger than any" in answer.text) == (400, True)
+    long = {"Content-Type": f"multipart/form-data; boundary={'b' * 300}"}
+    assert requests.post(f"{storage.base_url}/files", data=b"x", headers=long, timeout=5).status_code == 400
+
+
+def test_an_upload_that_can_not_be_written_leaves_nothing(storage: FolderStorage) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The last bytes are those that do not fit, so that closing the file fails as well.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        answer = requests.put(url(storage, "PUT", "g/unwritten"), data=os.urandom(201_000), timeout=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status_code, "nothing was kept" in answer.text) == (500, True)
+    assert storage.stat("g/unwritten") is None
+    assert leftovers(storage) == []

@@ -77,3 +77,14 @@ def test_what_fails_in_the_middle_is_not_there(database: Database) -> None:
         fail_in_the_middle()
     with database.read() as session:
         assert list_accounts(session) == []
+
+
+def test_a_reader_sees_one_state_whatever_is_written_meanwhile(database: Database) -> None:
+    database.upgrade()
+    with database.read() as session:
+        assert list_accounts(session) == []
+        with database.write() as other:
+            create_account(other, "alice", NOW)
+        assert list_accounts(session) == []
+    with database.read() as session:
+        assert [account.username for account in list_accounts(session)] == ["alice"]

@@ -5,11 +5,13 @@ The signature of the URL, never a token, says what is allowed.
 
 import errno
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from anyio import to_thread
+from anyio import move_on_after, to_thread
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -27,37 +29,41 @@ log = structlog.get_logger()
 
 WRITE_BYTES = 1 << 20
 FIELD_BYTES = 16 * 1024
+MOST_FIELDS = 50
 # A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
 # sends is read and thrown away, within bounds.
 DRAIN_BYTES = 256 << 20
+DRAIN_SECONDS = 60
 
 
 def transfer_routes(storage: FolderStorage) -> list[Route]:
     """The routes that the storage's URLs point to."""
 
     async def put(request: Request) -> Response:
+        body = _Body(request)
         try:
             grant = _granted(request, storage, "PUT")
             _check_length(request, grant.max_bytes)
             with storage.draft(grant.key) as draft:
-                await _receive(request, _Sink(draft, grant.max_bytes))
+                await _receive(request, body, _Sink(draft, grant.max_bytes))
                 await to_thread.run_sync(draft.commit)
         except (PredictdError, OSError, ClientDisconnect) as error:
-            return await _refuse(request, error)
+            return await _refuse(body, error)
         return Response(status_code=200)
 
     async def post(request: Request) -> Response:
+        body = _Body(request)
         try:
-            await _receive_form(request, storage)
+            await _receive_form(request, body, storage)
         except (PredictdError, OSError, ClientDisconnect) as error:
-            return await _refuse(request, error)
+            return await _refuse(body, error)
         return Response(status_code=204)
 
     async def get(request: Request) -> Response:
         try:
             grant = _granted(request, storage, "GET")
         except PredictdError as error:
-            return await _refuse(request, error)
+            return await _refuse(_Body(request), error)
         path = storage.folder(grant.key)
         if not await to_thread.run_sync(path.is_file):
             return PlainTextResponse("There is no such object.\n", 404)
@@ -70,6 +76,38 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
         Route("/files/{key:path}", put, methods=["PUT"]),
         Route("/files/{key:path}", get, methods=["GET", "HEAD"]),
     ]
+
+
+class _Body:
+    """The body of a request, which knows where it ends: the server never answers a read beyond that."""
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        # Such a client sends nothing before it is told to go on, and it is told by the first read.
+        self._is_awaited = bool(request.headers.get("expect"))
+        self._is_ended = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What is still to come; ClientDisconnect when it breaks off."""
+        self._is_awaited = False
+        while not self._is_ended:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self._is_ended = True
+                raise ClientDisconnect
+            self._is_ended = not message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def drain(self) -> None:
+        """Read and throw away what is still to come, within bounds."""
+        if self._is_awaited:
+            return
+        drained = 0
+        with suppress(ClientDisconnect), move_on_after(DRAIN_SECONDS):
+            async for chunk in self.chunks():
+                drained += len(chunk)
+                if drained >= DRAIN_BYTES:
+                    return
 
 
 @dataclass
@@ -126,8 +164,8 @@ def _too_large(max_bytes: int) -> str:
     return f"The object is larger than the {max_bytes} bytes that this URL allows; send a smaller one."
 
 
-async def _receive(request: Request, sink: _Sink) -> None:
-    async for chunk in request.stream():
+async def _receive(request: Request, body: _Body, sink: _Sink) -> None:
+    async for chunk in body.chunks():
         await sink.write(chunk)
     await sink.flush()
     expected = request.headers.get("content-length", "")
@@ -135,20 +173,17 @@ async def _receive(request: Request, sink: _Sink) -> None:
         raise ClientDisconnect
 
 
-async def _receive_form(request: Request, storage: FolderStorage) -> None:
+async def _receive_form(request: Request, body: _Body, storage: FolderStorage) -> None:
     """Read a form whose last field is the file; what stands before it says what is allowed."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise InvalidInputError("Send a multipart/form-data form: the given fields, then the file as the field 'file'.")
     form = _Form()
-    parser = MultipartParser(options[b"boundary"], form.callbacks())
     sink: _Sink | None = None
     try:
-        async for chunk in _chunks(request):
-            try:
-                parser.write(chunk)
-            except ValueError as error:
-                raise InvalidInputError(f"The form can't be read: {error}.") from error
+        parser = MultipartParser(options[b"boundary"], form.callbacks())
+        async for chunk in body.chunks():
+            parser.write(chunk)
             form.check()
             if form.is_file_begun and sink is None:
                 grant = _read_grant("POST", form.fields.get("key", ""), form.fields)
@@ -161,6 +196,8 @@ async def _receive_form(request: Request, storage: FolderStorage) -> None:
             raise InvalidInputError("The form ends before its field 'file' does; send it whole.")
         await sink.flush()
         await to_thread.run_sync(sink.draft.commit)
+    except FormParserError as error:
+        raise InvalidInputError(f"The form can't be read: {error}.") from error
     finally:
         if sink is not None:
             sink.draft.discard()
@@ -193,8 +230,9 @@ class _Form:
 
     def check(self) -> None:
         """Raise InvalidInputError when the fields before the file are larger than any that were given out."""
-        size = sum(map(len, self.fields.values())) + len(self._value) + len(self._header_name) + len(self._header_value)
-        if size > FIELD_BYTES:
+        size = sum(len(name) + len(value) for name, value in self.fields.items())
+        size += len(self._value) + len(self._header_name) + len(self._header_value)
+        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS:
             raise InvalidInputError("The form's fields are larger than any that this server gave out.")
 
     def _begin(self) -> None:
@@ -226,33 +264,16 @@ class _Form:
         self.is_ended = True
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        yield chunk
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(body: _Body, error: Exception) -> Response:
     """The answer to a transfer that failed; nothing of it is kept."""
     if isinstance(error, ClientDisconnect):
         return PlainTextResponse("The object did not arrive whole; nothing of it is kept.\n", 400)
+    await body.drain()
     if isinstance(error, OSError):
         log.error("transfer_failed", error=str(error))
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
         return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
-    await _drain(request)
     status = 403 if isinstance(error, ForbiddenTransferError) else 413 if isinstance(error, TooLargeError) else 400
     return PlainTextResponse(f"{message}\n", status, headers={"Connection": "close"})
-
-
-async def _drain(request: Request) -> None:
-    drained = 0
-    try:
-        while drained < DRAIN_BYTES:
-            message = await request.receive()
-            drained += len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
-    except ClientDisconnect:
-        return

@@ -13,7 +13,10 @@ def configure_logs(level: int) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if sys.stderr.isatty():
-        renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer()
+        # A traceback without local variables: they hold tokens.
+        renderer: structlog.types.Processor = structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback
+        )
     else:
         processors.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])

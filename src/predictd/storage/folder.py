@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,10 +41,18 @@ class Draft:
         self._file.close()
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._path.replace(self._target)
+        # What is answered for must outlive a power cut, and so must its name.
+        folder = os.open(self._target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def discard(self) -> None:
         """Leave nothing of what was not committed."""
-        self._file.close()
+        # Closing writes what is still buffered, which fails once more where the disk is full.
+        with suppress(OSError):
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> "Draft":
@@ -166,9 +174,11 @@ class FolderStorage:
         removed = 0
         for folder in (self.root / DRAFTS, self.root / INCOMING):
             for path in folder.rglob("*"):
-                if path.is_file() and path.stat().st_mtime < limit:
-                    path.unlink(missing_ok=True)
-                    removed += 1
+                # A draft may be committed between two of these lines.
+                with suppress(FileNotFoundError):
+                    if path.is_file() and path.stat().st_mtime < limit:
+                        path.unlink()
+                        removed += 1
         return removed
 
 

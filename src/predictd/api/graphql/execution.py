@@ -12,12 +12,15 @@ from graphql.validation import validate
 
 from predictd.api.graphql.leniency import relax, squash
 from predictd.api.graphql.limits import check_limits
+from predictd.api.graphql.rules import RULES
 from predictd.domain.errors import PredictdError
 
 log = structlog.get_logger()
 
 MAX_TOKENS = 20_000
 CACHED_DOCUMENTS = 512
+# Longer ones are not what a client sends again and again, and would let anybody fill the memory.
+CACHED_CHARACTERS = 16_000
 INTERNAL_ERROR = "Internal server error."
 # Fields of Numerai's own interface that have no meaning here, by words of their names.
 _MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
@@ -55,6 +58,8 @@ class Endpoint:
                 self._documents.move_to_end(query)
                 return self._documents[query]
         prepared = prepare(self._schema, query)
+        if len(query) > CACHED_CHARACTERS:
+            return prepared
         with self._lock:
             self._documents[query] = prepared
             while len(self._documents) > CACHED_DOCUMENTS:
@@ -72,7 +77,7 @@ def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLErr
     except RecursionError:
         return [GraphQLError("The query is nested too deeply to be read.")]
     try:
-        errors = validate(schema, document, max_errors=20)
+        errors = validate(schema, document, RULES, max_errors=20)
     except RecursionError:
         return [GraphQLError("The query is nested too deeply to be read.")]
     if errors:

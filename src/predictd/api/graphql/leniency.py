@@ -16,9 +16,11 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLArgument,
     GraphQLField,
+    GraphQLID,
     GraphQLInputType,
     GraphQLInterfaceType,
     GraphQLNamedType,
+    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLType,
@@ -176,9 +178,13 @@ def _find(sent: str, names: dict[str, GraphQLField] | dict[str, GraphQLArgument]
 
 
 def _merge(found: dict[str, GraphQLType], name: str, type_: GraphQLType) -> None:
-    """Of two types the one that allows no null, where they are the same otherwise."""
-    if name not in found or (is_non_null_type(type_) and get_nullable_type(type_) == found[name]):
+    """Of two types the one that allows no null, where they are the same otherwise; of ID and String the ID."""
+    known = found.get(name)
+    if known is None or (is_non_null_type(type_) and get_nullable_type(type_) == known):
         found[name] = type_
+    elif {str(type_).rstrip("!"), str(known).rstrip("!")} == {"ID", "String"}:
+        is_strict = is_non_null_type(type_) or is_non_null_type(known)
+        found[name] = GraphQLNonNull(GraphQLID) if is_strict else GraphQLID
 
 
 def _strictest(declared: TypeNode, used_as: GraphQLType, default: object) -> TypeNode:

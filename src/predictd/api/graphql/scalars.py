@@ -3,9 +3,11 @@
 from datetime import UTC, date, datetime
 
 from ariadne import ScalarType
-from graphql import GraphQLError, GraphQLScalarType, GraphQLSchema
+from graphql import GraphQLError, GraphQLInt, GraphQLScalarType, GraphQLSchema
 
 MOST = 2**53
+# The scalar is one for the whole process: taken here, so that a second schema does not wrap the first one's.
+_NARROW = GraphQLInt.coerce_output_value
 
 time_scalar = ScalarType("Time")
 date_scalar = ScalarType("Date")
@@ -40,10 +42,9 @@ def widen_int(schema: GraphQLSchema) -> None:
     """Let answers hold integers of up to 53 bits, as the contract has it for times in milliseconds."""
     scalar = schema.type_map["Int"]
     assert isinstance(scalar, GraphQLScalarType)
-    narrow = scalar.coerce_output_value
 
     def serialize(value: object) -> int:
         is_wide = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
-        return value if is_wide and isinstance(value, int) else int(narrow(value))
+        return value if is_wide and isinstance(value, int) else int(_NARROW(value))
 
     scalar.coerce_output_value = serialize
