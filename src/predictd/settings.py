@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from predictd.domain.limits import GIB, MIB, Limits
+from predictd.domain.limits import MIB, Limits
 
 
 class Settings(BaseSettings):
@@ -85,6 +85,3 @@ class Settings(BaseSettings):
     def max_submission_bytes(self) -> int:
         """Largest uploaded submission or diagnostics file, in bytes."""
         return self.max_submission_mb * MIB
-
-
-__all__ = ["GIB", "MIB", "Settings"]

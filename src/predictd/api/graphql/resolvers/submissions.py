@@ -15,7 +15,7 @@ from predictd.db.models import get_model
 from predictd.db.tables import Model, Submission, Trigger
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import check_tournament
-from predictd.engine.intake import submit_file
+from predictd.engine.intake import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
 from predictd.engine.slots import refuse_pickle
 from predictd.engine.uploads import UploadKind
 
@@ -75,7 +75,7 @@ def resolve_submission_upload_auth(
     account = context.account(WRITE)
     check_tournament(tournament)
     if modelId:
-        refuse_pickle(get_model(context.session, account, modelId), "predictions can't be uploaded for it")
+        refuse_pickle(get_model(context.session, account, modelId), PREDICTIONS_ARE_FOR_A_PICKLE)
     limit = context.settings.max_submission_bytes
     return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId, max_bytes=limit)
 
