@@ -28,6 +28,10 @@ FAILURES: dict[str, Failure] = {
         sentence="The pickle was made by Python {pickle_python}, but the runtime is Python {runtime_python}: {detail}.",
         remedy="Choose the runtime of Python {pickle_python}, or make the pickle with Python {runtime_python}.",
     ),
+    "package_mismatch": Failure(
+        sentence="The pickle was made with {made_with}, but the runtime has {package} {runtime_version}: {detail}.",
+        remedy="Train and pickle the model with {package} {runtime_version}, or choose a runtime of its own version.",
+    ),
     "import_error": Failure(
         sentence="The model needs a module that the runtime does not have: {detail}.",
         remedy="Carry your own modules by value (cloudpickle.register_pickle_by_value); import only what it has.",
@@ -65,11 +69,11 @@ FAILURES: dict[str, Failure] = {
         remedy="Look into the log for what came before, and run the pickle locally under the same limits.",
     ),
     "out_of_memory": Failure(
-        sentence="Out of memory: the model needed more than {limit}.",
+        sentence="Out of memory: the model needed more than {limit}; its peak was {peak}{detail}.",
         remedy="Use smaller types, fewer copies of live_features or a smaller model.",
     ),
     "timeout": Failure(
-        sentence="Timeout: the model had not ended after {limit}; it was at the stage '{stage}'.",
+        sentence="Timeout: the model had not ended after {limit}; it was at the stage '{stage}' ({taken}).",
         remedy="Make the model faster or smaller; compute in training whatever does not depend on live data.",
     ),
     "output_too_large": Failure(
@@ -136,4 +140,6 @@ class ModelFailure:
 def _one_line(text: str, most: int = 300) -> str:
     """Facts may quote what a model wrote: bounded, printable, on one line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    # A fact that goes on in a sentence begins with the space before it.
+    return f" {line}" if text.startswith(" ") else line

@@ -1,15 +1,25 @@
 """One run of a model: what goes in and what comes out."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import Limits
+from predictd.domain.limits import MIB, Limits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class SandboxKind(StrEnum):
+    """What stands between a model and the machine."""
+
+    BUBBLEWRAP = "bubblewrap"
+    PODMAN = "podman"
+    DOCKER = "docker"
+    NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +83,29 @@ class RunReport:
     failure: ModelFailure | None = None
     stages: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+
+    def outcome(self) -> "Predictions | ModelFailure":
+        """What the run ended with; a report of neither is that of a model that answered nothing."""
+        if self.failure is None and self.predictions is not None:
+            return self.predictions
+        return self.failure or ModelFailure(code="bad_output", facts={"detail": "nothing"})
+
+    def describe_use(self, limits: Limits) -> str:
+        """What the run took and which share of the limits that is, in one sentence for a person."""
+        # The clock of the limit starts when the runtime's packages are imported.
+        seconds = sum(taken for stage, taken in self.stages.items() if stage != "import")
+        used = f"{seconds:.1f} of {limits.seconds:g} s ({_share(seconds, limits.seconds)})"
+        if self.peak_memory_bytes:
+            share = _share(self.peak_memory_bytes, limits.memory_bytes)
+            used += f" and {self.peak_memory_bytes // MIB} of {limits.memory_bytes // MIB} MiB of memory ({share})"
+        return f"The model used {used}: {describe_stages(self.stages)}."
+
+
+def describe_stages(stages: dict[str, float]) -> str:
+    """'import 0.4 s, unpickle 0.1 s' and so on."""
+    return ", ".join(f"{name} {taken:.1f} s" for name, taken in stages.items())
+
+
+def _share(used: float, limit: float) -> str:
+    percent = 100 * used / limit
+    return "under 1 %" if percent < 1 else f"{percent:.0f} %"

@@ -1,6 +1,7 @@
 """How a model is called, and how its answer becomes ids and float64 values."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from .faults import ModelFault
@@ -32,6 +33,32 @@ def arguments_of(model: Any) -> int:
     if not positional:
         raise ModelFault("bad_signature", "none")
     return 1
+
+
+def by_era(inputs: list[Any]) -> Iterator[list[Any]]:
+    """The arguments of each call of the model: whole eras, one at a time and in order, as it gets them live.
+
+    Args:
+        inputs: the features, and the benchmark models if it takes them; those get the order of the features' index.
+    """
+    features = inputs[0]
+    others = [_aligned(one, features.index) for one in inputs[1:]]
+    if "era" not in features.columns or features["era"].nunique() < 2:
+        yield [features, *others]
+        return
+    for _, rows in features.groupby("era", observed=True):
+        yield [rows, *(_aligned(one, rows.index) for one in others)]
+
+
+def _aligned(table: Any, index: Any) -> Any:
+    return table if table.index.equals(index) or not table.index.is_unique else table.reindex(index)
+
+
+def joined(answers: list[tuple[list[str], bytes]]) -> tuple[list[str], bytes]:
+    """The ids and the values of all eras, one after the other."""
+    if len(answers) == 1:
+        return answers[0]
+    return [one for ids, _ in answers for one in ids], b"".join(values for _, values in answers)
 
 
 def ids_and_values(answer: Any) -> tuple[list[str], bytes]:

@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 STAGE = b"S"
-PYTHONS = b"V"
+VERSIONS = b"V"
 FAILURE = b"F"
 PLATFORM = b"P"
 RESULT = b"R"
@@ -33,13 +33,13 @@ class Channel:
         """Say that the stage `name` begins."""
         self._send_json(STAGE, {"stage": name})
 
-    def pythons(self, versions: list[str], functions: int) -> None:
-        """Say which Pythons can have made the pickle, judged by the bytecode of so many functions."""
-        self._send_json(PYTHONS, {"pythons": versions, "functions": functions})
+    def versions(self, pythons: list[str], packages: dict[str, list[str]]) -> None:
+        """Say which Pythons can have made the pickle, and with which versions of packages, where they differ."""
+        self._send_json(VERSIONS, {"pythons": pythons, "packages": packages})
 
-    def failure(self, code: str, detail: str) -> None:
-        """Say why there will be no result."""
-        self._send_json(FAILURE, {"code": code, "detail": detail[:2000]})
+    def failure(self, code: str, detail: str, packages: dict[str, str]) -> None:
+        """Say why there will be no result, and the packages (name and version) in which it happened."""
+        self._send_json(FAILURE, {"code": code, "detail": detail[:2000], "packages": packages})
 
     def platform(self, detail: str) -> None:
         """Say that the runtime itself is broken; believed only before the user's code is loaded."""
@@ -64,4 +64,4 @@ class Channel:
         except OSError:
             os._exit(NO_CHANNEL)
         except struct.error:  # longer than a u32 can say
-            self.failure("output_too_large", "")
+            self.failure("output_too_large", "", {})

@@ -2,13 +2,20 @@
 
 import errno
 import os
+import re
 import socket
 import sys
 import traceback
 from types import TracebackType
 
+from .packages import package_of, packages_in
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _NO_NETWORK = {errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+# What the unpickler says of a name that its module does not have.
+_MISSING_NAME = re.compile(r"Can't get attribute .{1,200} on <module '([\w.]{1,200})'")
+_MOST_TEXT = 2000
+_MOST_LINE = 10_000
 _NETWORK_PACKAGES = {"aiohttp", "httpx", "requests", "urllib3"}
 
 
@@ -29,15 +36,40 @@ def classify(error: BaseException, otherwise: str) -> tuple[str, str]:
         return "exited", f"exit code {'0' if error.code is None else _text(error.code)}"
     if isinstance(error, ModuleNotFoundError):
         return "import_error", _text(error.name or error)
+    if isinstance(error, MemoryError):
+        return "out_of_memory", _text(error)
     if any(_is_network(one) for one in _chain(error)):
         return "network_access", summary(error)
     return otherwise, summary(error)
 
 
+def packages_behind(error: BaseException) -> dict[str, str]:
+    """Name and version of the runtime's packages in whose code it was raised, or in which a module was looked for."""
+    try:
+        return _packages_behind(error)
+    except Exception:  # noqa: BLE001 (a model may have replaced anything, or left no descriptor to import with)
+        return {}
+
+
+def _packages_behind(error: BaseException) -> dict[str, str]:
+    if isinstance(error, ModuleNotFoundError):
+        package = package_of(error.name or "")
+        return {} if package is None else dict([package])
+    found = packages_in(error.__traceback__)
+    module = _MISSING_NAME.match(_text(error)) if isinstance(error, AttributeError) else None
+    owner = None if module is None else package_of(module[1])
+    return found if owner is None else {**found, owner[0]: owner[1]}
+
+
 def summary(error: BaseException) -> str:
     """'TypeError: message', whatever the exception's own methods do."""
-    message = _text(error)
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    name, message = _name(error), _text(error)
+    return f"{name}: {message}" if message else name
+
+
+def _name(error: BaseException) -> str:
+    # Past whatever the class's own class makes of its attributes.
+    return _plain(type.__getattribute__(type(error), "__name__"))
 
 
 def print_traceback(error: BaseException) -> None:
@@ -45,7 +77,8 @@ def print_traceback(error: BaseException) -> None:
     try:
         for one in _chain(error):
             one.__traceback__ = _user_frames(one.__traceback__)
-        traceback.print_exception(type(error), error, error.__traceback__)
+        for line in traceback.format_exception(type(error), error, error.__traceback__):
+            sys.stderr.write(line if len(line) <= _MOST_LINE else line[:_MOST_LINE] + "...\n")
     except Exception:  # noqa: BLE001 (an exception class may raise in any of its methods)
         sys.stderr.write(summary(error) + "\n")
 
@@ -78,6 +111,11 @@ def _is_network(error: BaseException) -> bool:
 
 def _text(value: object) -> str:
     try:
-        return str(value)
-    except Exception:  # noqa: BLE001
+        return _plain(str(value))
+    except BaseException:  # noqa: BLE001 (SystemExit too)
         return ""
+
+
+def _plain(text: str) -> str:
+    """The beginning of a text, without the methods of a class of the model's."""
+    return str.__getitem__(text, slice(0, _MOST_TEXT))

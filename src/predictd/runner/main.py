@@ -15,9 +15,9 @@ import site
 import sys
 from typing import IO, Any, NoReturn
 
-from .answer import arguments_of, ids_and_values
+from .answer import arguments_of, by_era, ids_and_values, joined
 from .channel import Channel
-from .faults import ModelFault, classify, print_traceback, summary
+from .faults import ModelFault, classify, packages_behind, print_traceback, summary
 from .scan import Scan, scan
 
 _SCAN_SECONDS = 3.0
@@ -39,10 +39,11 @@ def main() -> NoReturn:
     except BaseException as raised:  # noqa: BLE001 (a model may raise anything)
         cause = _understood(raised)
         code, detail = classify(cause, "unpickle_error" if isinstance(raised, _Unpickling) else "exception")
+        packages = packages_behind(cause)
         if not isinstance(cause, (ModelFault, SystemExit)):
             print_traceback(cause)
         _flush()
-        channel.failure(code, detail)
+        channel.failure(code, detail, packages)
     else:
         _flush()
         channel.result(*answer)
@@ -82,16 +83,16 @@ def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
     channel.stage("read")
     inputs = [_read(task[name]) for name in ("live", "benchmarks")[:arguments]]
     channel.stage("predict")
-    answer = model(*inputs)
+    answers = [model(*one_era) for one_era in by_era(inputs)]
     channel.stage("write")
-    return ids_and_values(answer)
+    return joined([ids_and_values(answer) for answer in answers])
 
 
 def _unpickle(source: int | str, channel: Channel) -> Any:
     with open(source, "rb") as file:
         seen = scan(file, _SCAN_SECONDS)
-        if seen.functions:
-            channel.pythons(seen.pythons, seen.functions)
+        if seen.functions or seen.packages:
+            channel.versions(seen.pythons, seen.packages)
         file.seek(0)
         try:
             return pickle.load(file)  # noqa: S301 (this is what the sandbox is for)

@@ -1,4 +1,4 @@
-"""Which Python made a pickle, read from the file without unpickling it.
+"""Which Python and which packages made a pickle, read from the file without unpickling it.
 
 A function is pickled as the arguments of CodeType: 16 of them in Python 3.8 to 3.10, 18 from 3.11 on, with the
 bytecode among them. The bytecode is tried against the opcode table of each version, and the versions which can decode
@@ -12,6 +12,8 @@ import os
 import pickletools
 import time
 from typing import IO, Any
+
+from .packages import Recorded
 
 _FEW_BYTES = 1 << 20
 _ARGUMENTS = {16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13")}
@@ -38,12 +40,14 @@ class Scan:
     Attributes:
         pythons: versions that can have made every function of the file, of 3.8 to 3.13; empty when there is no telling.
         functions: on how many functions that rests.
+        packages: package -> [version recorded in the file, version of this runtime], for those that differ.
         flaw: why it can't be a whole pickle, as a failure code and a detail; None when it may be one.
     """
 
     def __init__(self) -> None:
         self.pythons: list[str] = []
         self.functions = 0
+        self.packages: dict[str, list[str]] = {}
         self.flaw: tuple[str, str] | None = None
 
 
@@ -51,16 +55,18 @@ def scan(file: IO[bytes], seconds: float) -> Scan:
     """Read the pickle from its start, for at most `seconds`; never raises, whatever the file holds."""
     result = Scan()
     codes: _Codes = []
+    recorded = Recorded()
     start = file.read(32)
     file.seek(0)
     try:
-        _walk(file, codes, time.monotonic() + seconds)
+        _walk(file, codes, recorded, time.monotonic() + seconds)
     except Exception as error:  # noqa: BLE001 (the file may hold anything)
         result.flaw = _flaw(start, error)
     if codes:
         with open(os.path.join(os.path.dirname(__file__), "opcodes.json"), encoding="ascii") as tables:
             result.pythons = _possible(codes, json.load(tables))
     result.functions = len(codes)
+    result.packages = recorded.differing()
     return result
 
 
@@ -72,18 +78,21 @@ def _flaw(start: bytes, error: Exception) -> tuple[str, str]:
             return "not_a_pickle", f"it is {name}"
     if start[:1] != b"\x80":
         return "not_a_pickle", f"it begins with {start[:16]!r}"
+    if isinstance(error, (MemoryError, OverflowError)):
+        return "truncated_pickle", "an object in it claims to be larger than any file"
     if str(error).startswith(_CUT_SHORT):
         return "truncated_pickle", str(error)
     return "not_a_pickle", str(error) or type(error).__name__
 
 
-def _walk(file: IO[bytes], found: _Codes, deadline: float) -> None:
+def _walk(file: IO[bytes], found: _Codes, recorded: Recorded, deadline: float) -> None:
     """Read all opcodes; a stack that does not add up ends the search for functions, not the reading."""
     stack = _Stack()
     lost = False
     for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
         if count % 1024 == 0 and time.monotonic() > deadline:
             return
+        recorded.see(arg)
         if not lost:
             try:
                 stack.apply(opcode, arg, found)

@@ -3,8 +3,8 @@
 Nothing else starts a process that runs user code, and nothing in here opens a path that such a process could write.
 """
 
-from predictd.sandbox.isolation import Isolation, probe
+from predictd.sandbox.isolation import Isolation, choose_sandbox, probe
 from predictd.sandbox.process import RunCancelled
 from predictd.sandbox.runs import run
 
-__all__ = ["Isolation", "RunCancelled", "probe", "run"]
+__all__ = ["Isolation", "RunCancelled", "choose_sandbox", "probe", "run"]

@@ -77,6 +77,8 @@ class Cgroup:
     """
 
     processors = None
+    rlimits: Mapping[str, int] = {}
+    counts_all_memory = True
 
     def __init__(self, hierarchy: Hierarchy, limits: Limits) -> None:
         name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"

@@ -12,7 +12,7 @@ from predictd.domain.runs import RuntimePaths
 
 ISOLATED_PYTHON = "/opt/runtime/bin/python"
 RUNNER = Path(__file__).parent.parent / "runner"
-_INSIDE = "/opt/predictd"
+INSIDE = "/opt/predictd"
 _RUNTIME = "/opt/runtime"
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = {
@@ -118,20 +118,37 @@ def inside(
         files: path inside and path on this machine of the data files that are bound, if any.
         limits: for the environment.
     """
-    prefix = str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python"
-    packages = f"{_RUNTIME}/lib/python{runtime.version}/site-packages"
-    at = Folders(prefix=prefix, packages=packages, runner=f"{_INSIDE}/predictd_runner")
-    binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, prefix]
+    at = where_inside(runtime)
+    binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, at.prefix]
     binds += ["--ro-bind", folders.packages, at.packages, "--ro-bind", folders.runner, at.runner]
-    binds += ["--symlink", _base_executable(runtime, prefix), ISOLATED_PYTHON]
+    binds += ["--symlink", executable_inside(runtime), ISOLATED_PYTHON]
     for target, source in files.items():
         binds += ["--ro-bind", source, target]
-    values = environment(limits, "/tmp")  # noqa: S108 (a tmpfs of the sandbox)
-    if not _is_system(runtime.prefix) and any(runtime.prefix.glob("lib/libpython3*.so*")):
-        values["LD_LIBRARY_PATH"] = f"{prefix}/lib"
-    for name, value in values.items():
+    for name, value in environment_inside(runtime, limits).items():
         binds += ["--setenv", name, value]
     return [*binds, "--remount-ro", "/"], at
+
+
+def where_inside(runtime: RuntimePaths) -> Folders:
+    """Where a run finds its folders."""
+    return Folders(
+        prefix=str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python",
+        packages=f"{_RUNTIME}/lib/python{runtime.version}/site-packages",
+        runner=f"{INSIDE}/predictd_runner",
+    )
+
+
+def executable_inside(runtime: RuntimePaths) -> str:
+    """Where a run finds the base interpreter, which ISOLATED_PYTHON links to."""
+    return os.path.join(where_inside(runtime).prefix, os.path.relpath(runtime.python, runtime.prefix))
+
+
+def environment_inside(runtime: RuntimePaths, limits: Limits) -> dict[str, str]:
+    """All of the environment that a model gets in a sandbox."""
+    values = environment(limits, "/tmp")  # noqa: S108 (a tmpfs of the sandbox)
+    if not _is_system(runtime.prefix) and any(runtime.prefix.glob("lib/libpython3*.so*")):
+        values["LD_LIBRARY_PATH"] = f"{where_inside(runtime).prefix}/lib"
+    return values
 
 
 def environment_files(runtime: RuntimePaths) -> dict[str, str]:
@@ -139,21 +156,16 @@ def environment_files(runtime: RuntimePaths) -> dict[str, str]:
 
     Processes that a model starts by `sys.executable` (joblib, multiprocessing) find the packages through it.
     """
-    prefix = str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python"
-    home = os.path.dirname(_base_executable(runtime, prefix))
+    home = os.path.dirname(executable_inside(runtime))
     text = f"home = {home}\ninclude-system-site-packages = false\nversion = {runtime.version}\n"
     return {f"{_RUNTIME}/pyvenv.cfg": text}
 
 
-def interpreter(python: str, at: Folders, task: Mapping[str, object]) -> list[str]:
+def interpreter(python: str, at: Folders, task: Mapping[str, object], module: str = "main") -> list[str]:
     """The command that runs the runner in that Python, with the folders as the run sees them."""
-    package = os.path.basename(at.runner)
-    start = f"import sys; sys.path.insert(0, {os.path.dirname(at.runner)!r}); from {package}.main import main; main()"
+    package = f"{os.path.basename(at.runner)}.{module}"
+    start = f"import sys; sys.path.insert(0, {os.path.dirname(at.runner)!r}); from {package} import main; main()"
     return [python, "-I", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
-
-
-def _base_executable(runtime: RuntimePaths, prefix: str) -> str:
-    return os.path.join(prefix, os.path.relpath(runtime.python, runtime.prefix))
 
 
 def _is_system(prefix: Path) -> bool:

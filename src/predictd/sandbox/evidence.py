@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import MIB, Limits
-from predictd.domain.runs import Predictions, RunReport
-from predictd.sandbox.frames import PlatformTrouble, ReportedFailure
+from predictd.domain.runs import Predictions, RunReport, describe_stages
+from predictd.sandbox.frames import PickleVersions, PlatformTrouble, ReportedFailure
 
 _NO_CHANNEL = 70
 _SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment"
+_UNKNOWN = PickleVersions(pythons=(), packages={})
 # Failures that bytecode of another Python can cause, whatever they look like.
 _MISMATCH_EXPLAINS = {"unpickle_error", "exception", "segfault", "killed", "timeout", "exited"}
+# Failures that the state of an object of another version can cause, wherever it shows.
+_DEATHS = {"segfault", "killed"}
+# What code of a package raises on a state that is not of its version; other errors are about the data.
+_STRANGE_STATE = ("AttributeError", "TypeError")
 
 
 @dataclass(kw_only=True)
@@ -26,7 +31,7 @@ class Evidence:
         reported: what the runner said of a failure.
         trouble: what the runner said of the runtime, before anything of the user's was loaded.
         bad_output: what of its frames was none.
-        pythons: versions that can have made the pickle, empty when there is no telling.
+        versions: what made the pickle, as far as its bytes say.
         too_large: which output went over its limit, with the limit.
         timed_out: the deadline came first.
         start_timed_out: nothing of the user's was loaded before the deadline of the start.
@@ -41,7 +46,7 @@ class Evidence:
     reported: ReportedFailure | None = None
     trouble: PlatformTrouble | None = None
     bad_output: str | None = None
-    pythons: tuple[str, ...] = ()
+    versions: PickleVersions = _UNKNOWN
     too_large: str | None = None
     timed_out: bool = False
     start_timed_out: bool = False
@@ -63,7 +68,7 @@ def judge(seen: Evidence, limits: Limits, runtime_version: str) -> RunReport:
     """
     if not seen.model_started:
         raise PlatformError(_trouble(seen, runtime_version))
-    if seen.predictions is not None:
+    if seen.predictions is not None and seen.bad_output is None:
         return RunReport(predictions=seen.predictions, stages=seen.stages, peak_memory_bytes=seen.peak_bytes)
     failure = _explained(_failure(seen, limits), seen, runtime_version)
     return RunReport(failure=failure, stages=seen.stages, peak_memory_bytes=seen.peak_bytes)
@@ -71,21 +76,30 @@ def judge(seen: Evidence, limits: Limits, runtime_version: str) -> RunReport:
 
 def _failure(seen: Evidence, limits: Limits) -> ModelFailure:
     if seen.out_of_memory:
-        return _fail("out_of_memory", limit=f"{limits.memory_bytes / MIB:.0f} MiB")
+        return _out_of_memory(seen, limits, "")
     if seen.too_large is not None:
         return _fail("output_too_large", limit=seen.too_large)
     if seen.bad_output is not None:
         return _fail("bad_output", detail=seen.bad_output)
     if seen.reported is not None:
-        return _reported(seen.reported, limits)
+        return _reported(seen, seen.reported, limits)
     if seen.timed_out:
-        return _fail("timeout", limit=f"{limits.seconds:g} seconds", stage=seen.stage or "")
+        taken = describe_stages(seen.stages)
+        return _fail("timeout", limit=f"{limits.seconds:g} seconds", stage=seen.stage or "", taken=taken)
     return _by_exit_code(seen.exit_code)
 
 
-def _reported(reported: ReportedFailure, limits: Limits) -> ModelFailure:
+def _out_of_memory(seen: Evidence, limits: Limits, detail: str) -> ModelFailure:
+    peak = f"{seen.peak_bytes / MIB:.0f} MiB" if seen.peak_bytes else "not measured"
+    asked = f" when it asked for more ({detail})" if detail else ""
+    return _fail("out_of_memory", limit=f"{limits.memory_bytes / MIB:.0f} MiB", peak=peak, detail=asked)
+
+
+def _reported(seen: Evidence, reported: ReportedFailure, limits: Limits) -> ModelFailure:
     if reported.code == "output_too_large":
         return _fail(reported.code, limit=f"{limits.output_bytes / MIB:.0f} MiB of predictions")
+    if reported.code == "out_of_memory":
+        return _out_of_memory(seen, limits, reported.detail)
     return _fail(reported.code, detail=reported.detail)
 
 
@@ -104,17 +118,53 @@ def _by_exit_code(code: int | None) -> ModelFailure:
 
 
 def _explained(failure: ModelFailure, seen: Evidence, runtime_version: str) -> ModelFailure:
-    if failure.code not in _MISMATCH_EXPLAINS or not seen.pythons or runtime_version in seen.pythons:
+    """The same failure told by its cause, where that is another Python or another version of a package."""
+    pythons = seen.versions.pythons
+    if failure.code in _MISMATCH_EXPLAINS and pythons and runtime_version not in pythons:
+        return _fail(
+            "python_mismatch",
+            pickle_python=" or ".join(pythons),
+            runtime_python=runtime_version,
+            detail=_symptom(failure),
+        )
+    package = _package_to_blame(failure, seen)
+    if package is None:
         return failure
+    name, recorded, here = package
+    made_with = f"another version of {name}" if recorded is None else f"{name} {recorded}"
+    return _fail("package_mismatch", made_with=made_with, package=name, runtime_version=here, detail=_symptom(failure))
+
+
+def _symptom(failure: ModelFailure) -> str:
     symptoms = {
         "segfault": _SEGFAULT,
         "killed": "the process died of signal {detail}",
         "timeout": "it had not ended after {limit}",
         "exited": "the process ended ({detail})",
+        "import_error": "there is no module {detail} in it",
     }
-    symptom = symptoms.get(failure.code, "{detail}").format_map(failure.facts)
-    return _fail(
-        "python_mismatch", pickle_python=" or ".join(seen.pythons), runtime_python=runtime_version, detail=symptom
+    return symptoms.get(failure.code, "{detail}").format_map(failure.facts)
+
+
+def _package_to_blame(failure: ModelFailure, seen: Evidence) -> tuple[str, str | None, str] | None:
+    """Package, version in the pickle if known, version in the runtime; None when no package explains the failure."""
+    differing = seen.versions.packages
+    if failure.code in _DEATHS:
+        return next(((name, recorded, here) for name, (recorded, here) in differing.items()), None)
+    if seen.reported is None or failure.code not in {"import_error", "unpickle_error", "exception"}:
+        return None
+    for name, here in reversed(seen.reported.packages.items()):
+        if name in differing and (failure.code != "exception" or failure.facts["detail"].startswith(_STRANGE_STATE)):
+            return name, *differing[name]
+        if failure.code == "import_error" or _misses_a_name(failure):
+            # A module or a name of an installed package that this version of it does not have.
+            return name, None, here
+    return None
+
+
+def _misses_a_name(failure: ModelFailure) -> bool:
+    return failure.code == "unpickle_error" and failure.facts["detail"].startswith(
+        "AttributeError: Can't get attribute"
     )
 
 

@@ -5,7 +5,8 @@ A frame is a type byte, a big-endian u32 length and a payload. All types but the
 
 import json
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from predictd.domain.runs import Predictions
@@ -26,6 +27,7 @@ REPORTABLE = frozenset(
         "not_a_dataframe",
         "not_numeric",
         "empty_predictions",
+        "out_of_memory",
         "output_too_large",
     }
 )
@@ -52,18 +54,31 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicklePythons:
-    """Versions of Python that can have made the pickle, judged by its functions' bytecode."""
+class PickleVersions:
+    """What made the pickle, judged by its bytes.
 
-    versions: tuple[str, ...]
+    Attributes:
+        pythons: versions of Python that can have made its functions, empty when there is no telling.
+        packages: package -> (version in the pickle, version in the runtime), where they differ.
+    """
+
+    pythons: tuple[str, ...]
+    packages: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedFailure:
-    """The runner says why there will be no result; `code` is one of REPORTABLE."""
+    """The runner says why there will be no result.
+
+    Attributes:
+        code: one of REPORTABLE.
+        detail: fills the sentence of that code.
+        packages: packages of the runtime in whose code it happened, with their versions.
+    """
 
     code: str
     detail: str
+    packages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +95,7 @@ class Result:
     predictions: Predictions
 
 
-Frame = Stage | PicklePythons | ReportedFailure | PlatformTrouble | Result
+Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Result
 
 
 class FrameReader:
@@ -98,15 +113,14 @@ class FrameReader:
         """Whether no part of a further frame has arrived."""
         return not self._buffer
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that `data` completes, each before the next is looked at.
 
         Raises:
             BadFrame: the bytes can't be frames of a runner.
             TooLarge: a result is announced that exceeds the limit.
         """
         self._buffer += data
-        frames: list[Frame] = []
         while len(self._buffer) >= 5:
             kind, length = struct.unpack_from(">cI", self._buffer)
             self._check_head(kind, length)
@@ -114,8 +128,7 @@ class FrameReader:
                 break
             payload = bytes(memoryview(self._buffer)[5 : 5 + length])
             del self._buffer[: 5 + length]
-            frames.append(self._decode(kind, payload))
-        return frames
+            yield self._decode(kind, payload)
 
     def _check_head(self, kind: bytes, length: int) -> None:
         if kind not in b"SVFPR":
@@ -140,7 +153,7 @@ class FrameReader:
         if kind == b"S":
             return self._decode_stage(content)
         if kind == b"V":
-            return _pythons(content)
+            return _versions(content)
         detail = content.get("detail")
         if not isinstance(detail, str):
             raise BadFrame("a report without detail")
@@ -152,7 +165,10 @@ class FrameReader:
         code = content.get("code")
         if not isinstance(code, str) or code not in REPORTABLE or self._stage < 1:
             raise BadFrame("a report of a failure that is not for the runner to report")
-        return ReportedFailure(code=code, detail=detail)
+        packages = content.get("packages", {})
+        if not isinstance(packages, dict) or not all(map(_is_short, (*packages, *packages.values()))):
+            raise BadFrame("a list of packages that is none")
+        return ReportedFailure(code=code, detail=detail, packages=packages)
 
     def _decode_stage(self, content: dict[str, Any]) -> Stage:
         name = content.get("stage")
@@ -172,13 +188,29 @@ def _json(payload: bytes) -> dict[str, Any]:
     return content
 
 
-def _pythons(content: dict[str, Any]) -> PicklePythons:
-    versions = content.get("pythons")
-    if not isinstance(versions, list) or len(versions) > 20:
+def _versions(content: dict[str, Any]) -> PickleVersions:
+    pythons, packages = content.get("pythons"), content.get("packages")
+    if not isinstance(pythons, list) or len(pythons) > 20:
         raise BadFrame("a list of Pythons that is none")
-    if not all(isinstance(v, str) and len(v) <= 8 and v.replace(".", "").isdecimal() for v in versions):
+    if not all(_is_short(version) and version.replace(".", "").isdecimal() for version in pythons):
         raise BadFrame("a list of Pythons that is none")
-    return PicklePythons(versions=tuple(versions))
+    if not isinstance(packages, dict) or not all(
+        isinstance(pair, list) and len(pair) == 2 for pair in packages.values()
+    ):
+        raise BadFrame("a list of packages that is none")
+    if not all(_is_short(one) for name, pair in packages.items() for one in (name, *pair)):
+        raise BadFrame("a list of packages that is none")
+    return PickleVersions(
+        pythons=tuple(pythons), packages={name: (pair[0], pair[1]) for name, pair in packages.items()}
+    )
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_short, value))
+
+
+def _is_short(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= 100
 
 
 def _predictions(payload: bytes, most_bytes: int) -> Predictions:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from predictd.domain.limits import Limits
@@ -18,6 +18,14 @@ class ResourceGroup(Protocol):
     @property
     def processors(self) -> list[int] | None:
         """Processors to stay on, None where the group itself limits the share."""
+
+    @property
+    def rlimits(self) -> Mapping[str, int]:
+        """Further limits (names of resource.RLIMIT_*) of each process."""
+
+    @property
+    def counts_all_memory(self) -> bool:
+        """Whether memory that no process maps (memory files, System V segments) counts too."""
 
     def watch(self, pid: int) -> None:
         """Say that the process `pid` and all that descends from it are the run."""

@@ -1,7 +1,10 @@
-"""Whether this machine can isolate a run: asked by doing it."""
+"""Whether this machine can isolate a run: asked by trying to get out of one."""
 
 import os
+import selectors
 import subprocess
+import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +12,19 @@ from typing import Literal
 
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.limits import MIB, Limits
-from predictd.sandbox.command import bubblewrap
-from predictd.sandbox.launch import find_bubblewrap, memory_file, seccomp_program, start, user_of
-from predictd.sandbox.runs import hierarchy
+from predictd.domain.runs import RunRequest, RuntimePaths, SandboxKind
+from predictd.sandbox import escapes
+from predictd.sandbox.cgroups import Hierarchy
+from predictd.sandbox.engines import find_engine
+from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import find_bubblewrap, seccomp_program, user_of
+from predictd.sandbox.runs import hierarchy, launch, resource_group
 
 _SECONDS = 20.0
 _PROBE_SLOT = 999
+_LIMITS = Limits(memory_bytes=128 * MIB, scratch_bytes=MIB, processes=16)
+_TOO_MUCH_MIB = 512
+_SAID_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,19 +32,25 @@ class Isolation:
     """What this machine can do to isolate a run.
 
     Attributes:
-        bubblewrap: its version, None when it is not installed.
-        user_namespaces: whether a sandbox like that of a run came up.
-        seccomp: whether the filter of system calls can be made.
-        cgroup: version of the control groups that a run gets, None when memory is watched by sampling instead.
+        kind: what was tried.
+        version: of bubblewrap or of the container engine, None when it is not installed.
+        starts: whether a sandbox like that of a run came up.
+        shut: attempts to get out of it that failed, as they must.
+        open: attempts to get out of it that worked.
+        memory: by what a run's memory is limited: control groups of a version, or samples of its processes.
+        memory_is_limited: whether a run that took more than its limit was ended, and told as out of memory.
         separate_users: whether every slot has a user of its own; needs a server that is root.
         problems: what keeps this machine from isolating a run, each with its remedy.
         notes: what could be better, each with its remedy.
     """
 
-    bubblewrap: str | None
-    user_namespaces: bool
-    seccomp: bool
-    cgroup: Literal["v1", "v2"] | None
+    kind: SandboxKind
+    version: str | None
+    starts: bool
+    shut: tuple[str, ...]
+    open: tuple[str, ...]
+    memory: Literal["cgroup v1", "cgroup v2", "sampling"]
+    memory_is_limited: bool
     separate_users: bool
     problems: tuple[str, ...]
     notes: tuple[str, ...]
@@ -44,40 +60,84 @@ class Isolation:
         """Whether strangers' code may run here."""
         return not self.problems
 
-    def require(self) -> None:
-        """Raise if strangers' code may not run here.
 
-        Raises:
-            SetupError: names every problem with its remedy.
-        """
-        if self.problems:
-            raise SetupError(
-                "This machine can't isolate models: " + " ".join(self.problems) + " To run models that you trust all "
-                "the same, set PREDICTD_TRUST_USERS=1."
-            )
+def probe(kind: SandboxKind = SandboxKind.BUBBLEWRAP) -> Isolation:
+    """Make a sandbox, try to get out of it and to exceed its memory.
 
-
-def probe() -> Isolation:
-    """Try everything once; takes about a tenth of a second."""
+    Takes half a second; in a container, where the image of the server's own Python is made first, some seconds once.
+    """
     problems: list[str] = []
     version: str | None = None
-    filtered = namespaces = False
+    limited = False
+    results: dict[str, bool] = {}
     try:
-        executable = find_bubblewrap()
-        version = _version(executable)
-        seccomp_program()
-        filtered = True
-        complaint = _try(executable)
-        namespaces = complaint is None
-        if complaint is not None:
-            problems.append(
-                f"bubblewrap can't make a sandbox ({complaint}); allow user namespaces (sysctl "
-                "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0), or start the server "
-                "outside of an unprivileged container."
-            )
+        version = _version(kind)
+        results, complaint = _attempts(kind)
+        problems += _wrong(kind, results, complaint)
+        limited = bool(results) and _run_inside(kind, str(_TOO_MUCH_MIB))[1]
+        if results and not limited:
+            problems.append("A run that took more than its memory was not ended; look into the server's log.")
     except PlatformError as error:
         problems.append(error.message)
     groups = hierarchy()
+    return Isolation(
+        kind=kind,
+        version=version,
+        starts=bool(results),
+        shut=tuple(name for name, is_open in results.items() if not is_open),
+        open=tuple(name for name, is_open in results.items() if is_open),
+        memory="sampling" if groups is None else "cgroup v1" if groups.version == "v1" else "cgroup v2",
+        memory_is_limited=limited,
+        separate_users=user_of(0) is not None,
+        problems=tuple(problems),
+        notes=_notes(groups),
+    )
+
+
+def choose_sandbox(kind: SandboxKind, *, trust_users: bool) -> tuple[SandboxKind, str]:
+    """What runs get: the wanted kind, or none where it does not isolate and the users are trusted.
+
+    Returns:
+        The kind, and what is wrong with the wanted one, empty if nothing.
+
+    Raises:
+        SetupError: the machine can't isolate models and the users are not trusted.
+    """
+    if kind is SandboxKind.NONE:
+        if not trust_users:
+            raise SetupError("PREDICTD_SANDBOX=none isolates nothing; say --trust-users if you trust whoever uploads.")
+        return kind, "it is switched off (PREDICTD_SANDBOX=none)"
+    isolation = probe(kind)
+    if isolation.is_available:
+        return kind, ""
+    problems = " ".join(isolation.problems)
+    if not trust_users:
+        raise SetupError(
+            f"This machine can't isolate models, so it runs nobody's: {problems} "
+            "To run models of users whom you trust all the same, say --trust-users (PREDICTD_TRUST_USERS=1)."
+        )
+    return SandboxKind.NONE, problems
+
+
+def _wrong(kind: SandboxKind, results: dict[str, bool], complaint: str) -> list[str]:
+    if not results and kind is not SandboxKind.BUBBLEWRAP:
+        return [f"{kind.value} can't start a container ({complaint})."]
+    if not results:
+        return [
+            f"bubblewrap can't make a sandbox ({complaint}); allow user namespaces (sysctl "
+            "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0), or start the server "
+            "outside of an unprivileged container."
+        ]
+    opened = [name for name, is_open in results.items() if is_open]
+    missing = [name for name in escapes.NAMES if name not in results]
+    if opened:
+        return [f"The sandbox leaks: {', '.join(opened)} worked inside; update {kind.value} and the kernel."]
+    if missing:
+        return [f"The sandbox's own test ended early ({complaint}), before it tried: {', '.join(missing)}."]
+    return []
+
+
+def _notes(groups: Hierarchy | None) -> tuple[str, ...]:
     notes = []
     if groups is None:
         notes.append(
@@ -86,46 +146,73 @@ def probe() -> Isolation:
         )
     if user_of(0) is None:
         notes.append("All runs share the server's user; start the server as root to give each slot a user of its own.")
-    return Isolation(
-        bubblewrap=version,
-        user_namespaces=namespaces,
-        seccomp=filtered,
-        cgroup=None if groups is None else groups.version,
-        separate_users=user_of(0) is not None,
-        problems=tuple(problems),
-        notes=tuple(notes),
-    )
+    return tuple(notes)
 
 
-def _version(executable: str) -> str | None:
+def _version(kind: SandboxKind) -> str | None:
+    if kind is SandboxKind.PODMAN or kind is SandboxKind.DOCKER:
+        return find_engine(kind.value).version
+    executable = find_bubblewrap()
+    seccomp_program()
     with suppress(OSError, subprocess.SubprocessError):
         shown = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
         return shown.stdout.split()[-1]
     return None
 
 
-def _try(executable: str) -> str | None:
-    """Bring up an empty sandbox; what it complains of, None if nothing."""
-    limits = Limits(scratch_bytes=MIB)
-    true = next((str(p) for p in (Path("/usr/bin/true"), Path("/bin/true")) if p.exists()), "/bin/true")
-    status, told = os.pipe()
-    output, written = os.pipe()
-    passed = [told, memory_file("seccomp", seccomp_program())]
+def _attempts(kind: SandboxKind) -> tuple[dict[str, bool], str]:
+    """Whether each attempt worked, by name, and the last thing that the sandbox said besides."""
+    results: dict[str, bool] = {}
+    complaint = "it said nothing"
+    said, _ = _run_inside(kind)
+    for line in said.decode("utf-8", "replace").splitlines():
+        word, _, name = line.partition(" ")
+        if word in ("shut", "open") and name in escapes.NAMES:
+            results[name] = word == "open"
+        elif line.strip():
+            complaint = line.strip()
+    return results, complaint
+
+
+def _run_inside(kind: SandboxKind, *arguments: str) -> tuple[bytes, bool]:
+    """Run `escapes` in a sandbox; what it printed, and whether it ran out of memory."""
+    here = Path(escapes.__file__)
+    request = RunRequest(
+        pickle=here, live=here, benchmarks=None, runtime=_own_python(here.parent), limits=_LIMITS, slot=_PROBE_SLOT
+    )
+    program = ["-I", "-S", "-B", f"/opt/runtime/lib/python{request.runtime.version}/site-packages/{here.name}"]
+    group = resource_group(_LIMITS, _PROBE_SLOT)
     try:
-        command = bubblewrap(executable, limits, status=told, seccomp=passed[1])
-        config = {"uid": user_of(_PROBE_SLOT), "argv": [*command, "--remount-ro", "/", "--", true]}
-        process = start(config, limits, passed, written)
-        os.close(written)
-        written = -1
-        try:
-            code = process.wait(_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        if code == 0:
-            return None
-        lines = os.read(output, 4096).decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {code}"
+        with launch(request, group, kind, [*program, *arguments]) as started:
+            said = _listen(started.log, group)
+            started.kill()
+            ran_out = group.ran_out_of_memory()
+            group.close()
+            started.process.wait()
+            return said, ran_out
     finally:
-        for descriptor in (status, output, *passed, *([written] if written >= 0 else [])):
-            os.close(descriptor)
+        group.close()
+
+
+def _listen(log: int, group: ResourceGroup) -> bytes:
+    """What is said until the end, the limit of memory or the deadline."""
+    said = b""
+    deadline = time.monotonic() + _SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(log, selectors.EVENT_READ)
+        while len(said) < _SAID_BYTES and time.monotonic() < deadline and not group.ran_out_of_memory():
+            if selector.select(0.1):
+                data = os.read(log, 4096)
+                if not data:
+                    break
+                said += data
+    return said
+
+
+def _own_python(packages: Path) -> RuntimePaths:
+    """The interpreter that runs this, which every machine has, with a folder of ours in the place of packages."""
+    executable = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return RuntimePaths(
+        version=version, python=executable, prefix=Path(sys.base_prefix).resolve(), packages=packages.resolve()
+    )

@@ -7,9 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.domain.errors import PlatformError
@@ -28,6 +27,7 @@ from predictd.sandbox.command import (
     interpreter,
 )
 from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launched import Bubblewrapped, Launched, PlainProcess
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STAGING = "/tmp"  # noqa: S108 (covered by a private tmpfs, in a mount namespace of the launcher's own)
@@ -38,26 +38,17 @@ _OPEN_FILES = 1024
 _COUNTS_PER_NAMESPACE = (5, 14)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launched:
-    """A run under way: its first process and the read ends of its pipes.
-
-    Attributes:
-        process: the launcher, which becomes bubblewrap; killing it kills the run.
-        answer: descriptor of the runner's frames.
-        log: descriptor of what the model prints.
-        status: descriptor on which bubblewrap tells the pid of the first process inside; None without bubblewrap.
-    """
-
-    process: subprocess.Popen[bytes]
-    answer: int
-    log: int
-    status: int | None
-
-
 @contextmanager
-def launched(request: RunRequest, group: ResourceGroup, *, isolate: bool) -> Iterator[Launched]:
+def launched(
+    request: RunRequest, group: ResourceGroup, *, isolate: bool, program: Sequence[str] = ()
+) -> Iterator[Launched]:
     """Start the run; on leaving, the pipes are closed and temporary files removed, but nothing is killed.
+
+    Args:
+        request: what runs.
+        group: its resources.
+        isolate: False starts a plain process.
+        program: arguments for the sandbox's interpreter that take the place of the runner.
 
     Raises:
         PlatformError: bubblewrap, libseccomp or the runtime is missing, or the process can't be started.
@@ -70,18 +61,24 @@ def launched(request: RunRequest, group: ResourceGroup, *, isolate: bool) -> Ite
             answer_write, log_write = passed
             if isolate:
                 status = _pipe(stack, passed)
-                config = _isolated(request, passed, answer_write, passed[-1])
+                config = _isolated(request, group, passed, answer_write, passed[-1], program)
             else:
                 config = _plain(request, stack, answer_write)
             config |= {"joins": list(group.joins), "cpus": group.processors}
-            process = start(config, request.limits, [fd for fd in passed if fd != log_write], log_write)
+            config |= {"rlimits": {**_file_limits(request.limits), **group.rlimits}}
+            process = start(config, [fd for fd in passed if fd != log_write], log_write)
         finally:
             for descriptor in passed:
                 os.close(descriptor)
-        yield Launched(process=process, answer=answer, log=log, status=status)
+        group.watch(process.pid)
+        if status is None:
+            yield PlainProcess(process, answer, log)
+        else:
+            most = request.limits.processes if _processes_are_counted_inside() else None
+            yield Bubblewrapped(process, answer, log, status, most)
 
 
-def start(config: Mapping[str, object], limits: Limits, passed: list[int], output: int) -> subprocess.Popen[bytes]:
+def start(config: Mapping[str, object], passed: list[int], output: int) -> subprocess.Popen[bytes]:
     """Start the launcher with what `config` adds to the defaults (see launcher.py).
 
     Raises:
@@ -95,7 +92,7 @@ def start(config: Mapping[str, object], limits: Limits, passed: list[int], outpu
         "staging": None,
         "env": {},
         "reap": False,
-        "rlimits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": _OPEN_FILES, "RLIMIT_FSIZE": limits.scratch_bytes},
+        "rlimits": {},
         **config,
     }
     told = memory_file("config", json.dumps(whole).encode())
@@ -118,6 +115,10 @@ def start(config: Mapping[str, object], limits: Limits, passed: list[int], outpu
         os.close(told)
 
 
+def _file_limits(limits: Limits) -> dict[str, int]:
+    return {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": _OPEN_FILES, "RLIMIT_FSIZE": limits.scratch_bytes}
+
+
 def user_of(slot: int) -> int | None:
     """The unprivileged user that a run of this slot becomes; None where the server is no root that could do that."""
     return _FIRST_USER + slot if os.geteuid() == 0 else None
@@ -135,14 +136,14 @@ def find_bubblewrap() -> str:
     return os.path.realpath(path)
 
 
-def seccomp_program() -> bytes:
-    """The compiled filter.
+def seccomp_program(*, counts_all_memory: bool = True) -> bytes:
+    """The compiled filter; see `seccomp.program`.
 
     Raises:
         PlatformError: libseccomp is missing or too old.
     """
     try:
-        return seccomp.program()
+        return seccomp.program(counts_all_memory=counts_all_memory)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise PlatformError("libseccomp is missing on this machine: apt-get install libseccomp2.") from error
 
@@ -155,7 +156,14 @@ def memory_file(name: str, content: bytes) -> int:
     return descriptor
 
 
-def _isolated(request: RunRequest, passed: list[int], answer: int, status: int) -> dict[str, object]:
+def _isolated(
+    request: RunRequest,
+    group: ResourceGroup,
+    passed: list[int],
+    answer: int,
+    status: int,
+    program: Sequence[str],
+) -> dict[str, object]:
     def keep(name: str, content: bytes) -> int:
         passed.append(memory_file(name, content))
         return passed[-1]
@@ -165,9 +173,8 @@ def _isolated(request: RunRequest, passed: list[int], answer: int, status: int) 
     files = _data_files(request)
     made = etc_files() | environment_files(runtime)
     texts = {keep("text", text.encode()): path for path, text in made.items()}
-    command = bubblewrap(
-        find_bubblewrap(), limits, status=status, seccomp=keep("seccomp", seccomp_program()), texts=texts
-    )
+    seccomp = keep("seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
+    command = bubblewrap(find_bubblewrap(), limits, status=status, seccomp=seccomp, texts=texts)
     folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
     names: Mapping[str, int | str]
     if uid is None:
@@ -176,12 +183,15 @@ def _isolated(request: RunRequest, passed: list[int], answer: int, status: int) 
         names = {name: f"/opt/predictd/data/{name}" for name in files}
         binds, at = inside(runtime, Folders(**folders), paths, limits)
     else:
-        first = max(_FIRST_FILE, *(descriptor + 1 for descriptor in passed))
+        first = max(_FIRST_FILE, *(descriptor + 64 for descriptor in passed))
         names = {name: first + i for i, name in enumerate(files)}
         staging = {"at": _STAGING, "folders": folders, "files": {names[name]: path for name, path in files.items()}}
         binds, at = inside(runtime, Folders(**{name: f"{_STAGING}/{name}" for name in folders}), {}, limits)
     task = _task(answer, names, limits.processes if _processes_are_counted_inside() else None)
-    return {"uid": uid, "staging": staging, "argv": [*command, *binds, "--", *interpreter(ISOLATED_PYTHON, at, task)]}
+    python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, at, task)
+    # By a descriptor, because every process of the run can read the first one's command line.
+    options = keep("options", b"\0".join(os.fsencode(one) for one in [*command[1:], *binds]) + b"\0")
+    return {"uid": uid, "staging": staging, "argv": [command[0], "--args", str(options), "--", *python]}
 
 
 def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, object]:

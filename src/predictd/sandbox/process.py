@@ -1,11 +1,8 @@
 """Following one run from its start to its end: frames, log, clock, memory, and that nothing of it survives."""
 
-import contextlib
-import json
 import logging
 import os
 import selectors
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +14,7 @@ from predictd.sandbox.frames import (
     BadFrame,
     Frame,
     FrameReader,
-    PicklePythons,
+    PickleVersions,
     PlatformTrouble,
     ReportedFailure,
     Result,
@@ -25,8 +22,7 @@ from predictd.sandbox.frames import (
     TooLarge,
 )
 from predictd.sandbox.groups import ResourceGroup
-from predictd.sandbox.launch import Launched
-from predictd.sandbox.watcher import descendants
+from predictd.sandbox.launched import Launched
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +30,6 @@ _START_SECONDS = 120.0
 _TICK_SECONDS = 0.1
 _CHUNK = 64 * 1024
 _STARTUP_KEPT = 8 * 1024
-_DEATH_SECONDS = 10.0
 
 
 class RunCancelled(PlatformError):
@@ -66,9 +61,7 @@ class Follower:
         self._reader = FrameReader(limits.output_bytes)
         self._printed = 0
         self._startup = bytearray()
-        self._status = b""
         self._exited = os.pidfd_open(launched.process.pid)
-        self._first_inside: int | None = None
         self._since = time.monotonic()
         self._deadline = self._since + _START_SECONDS
 
@@ -79,7 +72,6 @@ class Follower:
             RunCancelled: `cancel` was set.
         """
         try:
-            self._group.watch(self._launched.process.pid)
             self._wait()
             self._drain_log()
         finally:
@@ -90,8 +82,6 @@ class Follower:
 
     def _wait(self) -> None:
         pipes = {self._launched.answer: self._read_answer, self._launched.log: self._read_log}
-        if self._launched.status is not None:
-            pipes[self._launched.status] = self._read_status
         with selectors.DefaultSelector() as selector:
             for descriptor in pipes:
                 os.set_blocking(descriptor, False)
@@ -143,8 +133,8 @@ class Follower:
         match frame:
             case Stage(name=name):
                 self._begin(name)
-            case PicklePythons(versions=versions):
-                self.seen.pythons = versions
+            case PickleVersions():
+                self.seen.versions = frame
             case ReportedFailure():
                 self.seen.reported = frame
             case PlatformTrouble():
@@ -155,8 +145,10 @@ class Follower:
     def _begin(self, stage: str) -> None:
         self._end_stage()
         self.seen.stage = stage
-        if stage == "import" and self._on_started is not None:
-            self._on_started()
+        if stage == "import":
+            self._launched.started()
+            if self._on_started is not None:
+                self._on_started()
         if stage == "unpickle":
             self._deadline = time.monotonic() + self._limits.seconds
 
@@ -186,18 +178,6 @@ class Follower:
             else:
                 self._startup += data
 
-    def _read_status(self) -> bool:
-        """bubblewrap writes one JSON object a line, each in several pieces."""
-        assert self._launched.status is not None
-        data = _read(self._launched.status)
-        *lines, self._status = (self._status + (data or b"")).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, OSError):
-                pid = json.loads(line).get("child-pid")
-                if pid is not None and self._first_inside is None:
-                    self._first_inside = os.pidfd_open(pid)
-        return data != b""
-
     def _exit_code(self) -> int:
         """As bubblewrap tells it: 128 and the number for a signal. Leaves the process to be waited for."""
         status = os.waitid(os.P_PID, self._launched.process.pid, os.WEXITED | os.WNOWAIT)
@@ -206,48 +186,14 @@ class Follower:
 
     def _end(self) -> None:
         """Kill all of the run; on return none of its processes is left."""
-        process = self._launched.process
         self._end_stage()
-        if self._launched.status is None:
-            # The launcher kills what it started before it ends.
-            process.terminate()
-            _wait_for(self._exited)
-        else:
-            self._kill_inside()
-        process.kill()
+        self._launched.kill()
         self.seen.out_of_memory = self._group.ran_out_of_memory()
         self.seen.peak_bytes = self._group.peak_bytes()
         # Before the process is waited for, so that its pid means no other yet.
         self._group.close()
         os.close(self._exited)
-        process.wait()
-
-    def _kill_inside(self) -> None:
-        """Kill the sandbox from inside, so that bubblewrap itself collects what dies and leaves no orphans."""
-        if self._first_inside is None:
-            self._read_status()
-        if self._first_inside is None:
-            # It has not set itself up yet: there is at most its child, which would not die with it.
-            children = descendants(self._launched.process.pid)[1:]
-            for pid in children:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            if children:
-                _wait_for(self._exited, 1.0)
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._first_inside, signal.SIGKILL)
-        # The first process of a pid namespace dies only after all others in it have.
-        if not _wait_for(self._first_inside) or not _wait_for(self._exited):
-            log.error("processes of a run outlived SIGKILL")
-        os.close(self._first_inside)
-
-
-def _wait_for(process: int, seconds: float = _DEATH_SECONDS) -> bool:
-    """Whether the process of this pidfd ended in time."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process, selectors.EVENT_READ)
-        return bool(selector.select(seconds))
+        self._launched.process.wait()
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -1,19 +1,23 @@
 """One run of a model in isolation, from the request to the report."""
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RunReport, RunRequest
+from predictd.domain.runs import RunReport, RunRequest, SandboxKind
 from predictd.sandbox.cgroups import Cgroup, Hierarchy, find_hierarchy, remove_leftovers
+from predictd.sandbox.container import contained
+from predictd.sandbox.engines import find_engine
 from predictd.sandbox.evidence import judge
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
+from predictd.sandbox.launched import Launched
 from predictd.sandbox.process import Follower
 from predictd.sandbox.watcher import WatchedGroup
 
@@ -26,7 +30,7 @@ def run(
     on_log: Callable[[bytes], None],
     on_started: Callable[[], None] | None = None,
     cancel: threading.Event | None = None,
-    isolate: bool = True,
+    kind: SandboxKind = SandboxKind.BUBBLEWRAP,
 ) -> RunReport:
     """Run the model to its end; blocks, at most for the start and `limits.seconds`, and leaves no process behind.
 
@@ -35,21 +39,30 @@ def run(
         on_log: gets what the model prints, as it comes, in pieces of at most 64 KiB; called from this thread.
         on_started: called once the sandbox is up, before anything of the user's is loaded.
         cancel: ends the run within a moment when set.
-        isolate: False runs the model as a plain process of this user, which it can do anything as.
+        kind: what isolates it; NONE runs the model as a plain process of this user, which it can do anything as.
 
     Raises:
-        PlatformError: the platform is at fault: no bubblewrap, a broken runtime, unreadable data.
+        PlatformError: the platform is at fault: no bubblewrap or engine, a broken runtime, unreadable data.
         RunCancelled: `cancel` was set.
     """
     _check_inputs(request)
-    group = _resource_group(request.limits, request.slot)
+    group = resource_group(request.limits, request.slot)
     try:
-        with launched(request, group, isolate=isolate) as started:
+        with launch(request, group, kind) as started:
             follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
             seen = follower.follow()
     finally:
         group.close()
     return judge(seen, request.limits, request.runtime.version)
+
+
+def launch(
+    request: RunRequest, group: ResourceGroup, kind: SandboxKind, program: Sequence[str] = ()
+) -> contextlib.AbstractContextManager[Launched]:
+    """Start the run in a sandbox of that kind, watched by the group; `program` takes the place of the runner."""
+    if kind is SandboxKind.PODMAN or kind is SandboxKind.DOCKER:
+        return contained(find_engine(kind.value), request, group, program)
+    return launched(request, group, isolate=kind is SandboxKind.BUBBLEWRAP, program=program)
 
 
 @cache
@@ -64,7 +77,12 @@ def hierarchy() -> Hierarchy | None:
     return found
 
 
-def _resource_group(limits: Limits, slot: int) -> ResourceGroup:
+def resource_group(limits: Limits, slot: int) -> ResourceGroup:
+    """The resources of one run, by the best that this machine has.
+
+    Raises:
+        PlatformError: the control group can't be made.
+    """
     found = hierarchy()
     if found is None:
         return WatchedGroup(limits, slot)

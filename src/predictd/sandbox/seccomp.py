@@ -1,9 +1,10 @@
-"""The system calls that a model may not make, as a program that bubblewrap loads into the kernel."""
+"""The system calls that a model may not make: for bubblewrap as a compiled program, for containers as a profile."""
 
 import errno
 import functools
 import os
 import tempfile
+from dataclasses import dataclass
 
 _AF_UNIX = 1
 # Namespaces: user, pid, network, mount, ipc, uts, cgroup.
@@ -23,34 +24,102 @@ _REFUSED = (
 )
 
 
+_UNCOUNTED = ("memfd_create", "shmget", "semget", "msgget")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """System calls that are refused.
+
+    Attributes:
+        names: of the calls; those that the architecture does not have are passed over.
+        error: the errno that they get.
+        argument: position and test of one argument, None to refuse the call whatever its arguments; the test is
+            ('ne', value), or ('masked_eq', mask, value).
+    """
+
+    names: tuple[str, ...]
+    error: int
+    argument: tuple[int, tuple[str, int] | tuple[str, int, int]] | None = None
+
+
+# Where there is no control group: larger buffers of sockets are memory that belongs to no process, and a run is kept to
+# its share of the processors by its affinity.
+_WITHOUT_GROUP = [
+    Rule(names=("setsockopt",), error=errno.EPERM, argument=(2, ("masked_eq", 0xFFFFFFFF, 7))),  # SO_SNDBUF
+    Rule(names=("sched_setaffinity",), error=errno.EPERM),
+]
+
+
+def rules(*, counts_all_memory: bool = True) -> list[Rule]:
+    """All that is refused.
+
+    Args:
+        counts_all_memory: False, where a run has no control group, refuses memory that belongs to no process, which
+            sampling would miss.
+    """
+    unknown = _UNKNOWN if counts_all_memory else (*_UNKNOWN, *_UNCOUNTED)
+    return [
+        Rule(names=_REFUSED, error=errno.EPERM),
+        Rule(names=unknown, error=errno.ENOSYS),
+        Rule(names=("socket", "socketpair"), error=errno.EAFNOSUPPORT, argument=(0, ("ne", _AF_UNIX))),
+        *([] if counts_all_memory else _WITHOUT_GROUP),
+        *(Rule(names=("clone",), error=errno.EPERM, argument=(0, ("masked_eq", f, f))) for f in _CLONE_NEW),
+        *(
+            Rule(names=("ioctl",), error=errno.EPERM, argument=(1, ("masked_eq", 0xFFFFFFFF, request)))
+            for request in _TERMINAL_INJECTION
+        ),
+    ]
+
+
 @functools.cache
-def program() -> bytes:
-    """The compiled filter for this machine's architecture; calls of any other (i386, x32) kill the process.
+def program(*, counts_all_memory: bool = True) -> bytes:
+    """The filter compiled for this machine; calls of any other architecture (i386, x32) kill the process.
 
     Raises:
         ImportError, OSError, RuntimeError: libseccomp (libseccomp.so.2) is missing or can't compile it.
     """
     import pyseccomp  # noqa: PLC0415 (loads libseccomp, which a machine may lack)
 
-    rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    compiled = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     # The whole process: killing only the thread that called, which is the default, leaves the others waiting for it.
-    rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
-
-    def refuse(number: int, name: str, *conditions: object) -> None:
-        if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:
-            rules.add_rule(pyseccomp.ERRNO(number), name, *conditions)
-
-    for name in _REFUSED:
-        refuse(errno.EPERM, name)
-    for name in _UNKNOWN:
-        refuse(errno.ENOSYS, name)
-    for name in ("socket", "socketpair"):
-        refuse(errno.EAFNOSUPPORT, name, pyseccomp.Arg(0, pyseccomp.NE, _AF_UNIX))
-    for flag in _CLONE_NEW:
-        refuse(errno.EPERM, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
-    for request in _TERMINAL_INJECTION:
-        refuse(errno.EPERM, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
+    compiled.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
+    tests = {"ne": pyseccomp.NE, "masked_eq": pyseccomp.MASKED_EQ}
+    for rule in rules(counts_all_memory=counts_all_memory):
+        conditions = []
+        if rule.argument is not None:
+            position, (test, *values) = rule.argument
+            conditions = [pyseccomp.Arg(position, tests[test], *values)]
+        for name in rule.names:
+            if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:
+                compiled.add_rule(pyseccomp.ERRNO(rule.error), name, *conditions)
     with tempfile.TemporaryFile() as file:
-        rules.export_bpf(file)
+        compiled.export_bpf(file)
         file.flush()
         return os.pread(file.fileno(), 1 << 20, 0)
+
+
+def profile() -> dict[str, object]:
+    """The same as a seccomp profile of Docker and Podman."""
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {
+                "names": list(rule.names),
+                "action": "SCMP_ACT_ERRNO",
+                "errnoRet": rule.error,
+                "args": [] if rule.argument is None else [_profile_argument(*rule.argument)],
+            }
+            for rule in rules()
+        ],
+    }
+
+
+def _profile_argument(position: int, test: tuple[str, int] | tuple[str, int, int]) -> dict[str, object]:
+    name, *values = test
+    return {
+        "index": position,
+        "value": values[0],
+        "valueTwo": values[-1] if name == "masked_eq" else 0,
+        "op": f"SCMP_CMP_{name.upper()}",
+    }

@@ -11,20 +11,32 @@ from predictd.domain.limits import Limits
 from predictd.sandbox.groups import share_of_processors
 
 _SECONDS = 0.05
+# What an empty file takes of the kernel's memory.
+_INODE_BYTES = 1024
+_SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
+# Libraries reserve more than they use; RLIMIT_AS, which counts all that is reserved, makes some of them hang.
+_VIRTUAL_SHARE = 2
+# What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
+_SOCKET_BYTES = 212_992
+_FEW_FILES = 64
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class WatchedGroup:
-    """Kills the run's first process once all of them together hold more than the limit.
+    """Kills the run once its processes, the files in its scratch and what the kernel holds for it exceed the limit.
 
-    Files in the scratch that nothing maps are not counted; the size of the scratch bounds them.
+    A file of the scratch that is mapped counts twice. What grows faster than the samples can see is bounded for each
+    process by RLIMIT_DATA.
     """
 
     joins: Sequence[str] = ()
+    counts_all_memory = False
 
     def __init__(self, limits: Limits, slot: int) -> None:
         self.processors = share_of_processors(limits, slot)
+        self.rlimits = {"RLIMIT_DATA": _VIRTUAL_SHARE * limits.memory_bytes}
         self._limit = limits.memory_bytes
+        self._scratch_size = limits.scratch_bytes
         self._peak = 0
         self._exceeded = False
         self._root: int | None = None
@@ -54,10 +66,11 @@ class WatchedGroup:
         assert self._root is not None
         while not self._stop.wait(_SECONDS):
             pids = descendants(self._root)
-            held = sum(_resident(pid) for pid in pids)
+            others = self._files(pids) + _kernels(pids)
+            held = others + sum(_resident(pid) for pid in pids)
             if held > self._limit:
                 # Pages that forked processes share were counted for each of them.
-                held = sum(_proportional(pid) for pid in pids)
+                held = others + sum(_proportional(pid) for pid in pids)
             self._peak = max(self._peak, held)
             if held > self._limit:
                 self._exceeded = True
@@ -65,6 +78,20 @@ class WatchedGroup:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
                 return
+
+    def _files(self, pids: list[int]) -> int:
+        """Bytes of the files in the sandbox's scratch and shared memory; 0 while it is not set up, or where none is."""
+        used = 0
+        for folder in _SCRATCHES:
+            # The second process is the first one inside, of which no model can change the root.
+            for pid in pids[1:2]:
+                with contextlib.suppress(OSError):
+                    seen = os.statvfs(f"/proc/{pid}/root{folder}")
+                    size = seen.f_blocks * seen.f_frsize
+                    if seen.f_fsid != os.statvfs(folder).f_fsid and size <= self._scratch_size + _PAGE:
+                        used += (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+                        used += (seen.f_files - seen.f_ffree) * _INODE_BYTES
+        return used
 
 
 def descendants(root: int) -> list[int]:
@@ -75,6 +102,30 @@ def descendants(root: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += [int(child) for child in children.read_text().split()]
     return found
+
+
+def _kernels(pids: list[int]) -> int:
+    """What of the kernel's memory the processes cause: page tables, and the buffers of sockets."""
+    tables = 0
+    sockets: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmPTE:"):
+                    tables += int(line.split()[1]) * 1024
+            sockets |= _sockets(pid)
+    return tables + _SOCKET_BYTES * len(sockets)
+
+
+def _sockets(pid: int) -> set[str]:
+    """The sockets that a process has open, where it has more than a few files."""
+    folder = f"/proc/{pid}/fd"
+    found = set()
+    names = os.listdir(folder)
+    for name in names if len(names) > _FEW_FILES else ():
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"{folder}/{name}"))
+    return {one for one in found if one.startswith("socket:")}
 
 
 def _resident(pid: int) -> int:
