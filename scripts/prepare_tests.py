@@ -1,22 +1,26 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
 That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
-runner needs, and the second line of numerapi. Quick when all is there.
+runner needs, the second line of numerapi, and what the Dockerfiles install. Quick when all is there.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from predictd.runtimes import SPECS, RuntimeSpec, build, default_spec, find_interpreters
+from predictd.runtimes import SPECS, RuntimeSpec, build, custom_spec, default_spec, find_interpreters
 from predictd.runtimes.uv import uv_environment, uv_executable
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
 SANDBOX = ROOT / ".cache" / "sandbox"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
+WHEELS = ROOT / ".cache" / "docker" / "wheels"
+SYSTEM_PYTHON = "/usr/bin/python3"
+CUSTOM = ROOT / "tests" / "custom_runtime.txt"
 RUNNER_NEEDS = ("numpy", "pandas", "pyarrow", "cloudpickle")
 
 
@@ -43,10 +47,36 @@ def install_runner_needs(version: str, python: Path) -> None:
         draft.rename(target)
 
 
+def fetch_image_wheels() -> None:
+    """What the Dockerfiles install with Debian's Python, for machines that have one which can do that."""
+    wanted = ROOT / "deploy" / "docker" / "requirements.txt"
+    if WHEELS.is_dir() and (WHEELS / wanted.name).read_text() == wanted.read_text():
+        return
+    check = [SYSTEM_PYTHON, "-I", "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
+    try:
+        subprocess.run(check, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return
+    print("fetching what the Dockerfiles install", flush=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as folder:
+        environment, draft = Path(folder) / "environment", Path(folder) / "wheels"
+        subprocess.run([SYSTEM_PYTHON, "-m", "venv", str(environment)], check=True)
+        download = [str(environment / "bin" / "pip"), "download", "--quiet", "--dest", str(draft)]
+        binary = ["--only-binary", ":all:"]
+        subprocess.run([*download, *binary, "--require-hashes", "--requirement", str(wanted)], check=True)
+        subprocess.run([*download, *binary, "hatchling"], check=True)
+        shutil.copy(wanted, draft)
+        WHEELS.parent.mkdir(exist_ok=True)
+        shutil.rmtree(WHEELS, ignore_errors=True)
+        draft.rename(WHEELS)
+
+
 def main() -> None:
     for spec in (default_spec(), other_spec()):
         if spec is not None:
             build(spec, RUNTIMES, lambda line: print(line, flush=True))
+    # Nothing is kept but what uv remembers of the packages.
+    custom_spec(default_spec().python, CUSTOM, name=None, progress=lambda line: None)
     for version, python in find_interpreters().items():
         if version in SPECS:
             install_runner_needs(version, python)
@@ -54,6 +84,7 @@ def main() -> None:
         wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
+    fetch_image_wheels()
 
 
 if __name__ == "__main__":

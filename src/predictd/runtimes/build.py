@@ -2,22 +2,27 @@
 
 import json
 import os
+import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import RuntimePaths
-from predictd.runtimes.interpreters import Interpreter, fetch, find_interpreters, inspect_interpreter
+from predictd.runtimes.interpreters import Interpreter, require_interpreter
 from predictd.runtimes.locking import FolderLock
+from predictd.runtimes.sharing import share, sweep
 from predictd.runtimes.specs import RuntimeSpec
-from predictd.runtimes.uv import uv_environment, uv_executable
+from predictd.runtimes.steps import run_step
+from predictd.runtimes.uv import uv_executable
 
 MARKER = "predictd-runtime.json"
-STEP_SECONDS = 1800
+LOCK = "requirements.lock"
+
+_LARGE_DOWNLOAD = re.compile(r"Downloading \S+ \((\d{2,}\.\d+MiB|[\d.]+GiB)\)")
 
 # Byte code of what no model imports would be half of the compile time.
 _NOT_COMPILED = r"/(tests|plotly|fontTools)/"
@@ -40,6 +45,11 @@ class BuiltRuntime:
     tag: str
     folder: Path
     paths: RuntimePaths
+
+    @property
+    def lock(self) -> Path:
+        """The lock that it was built from; a runtime that is added from it elsewhere is the same."""
+        return self.folder / LOCK
 
     @property
     def executable(self) -> Path:
@@ -73,7 +83,7 @@ def build(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]) -> Bui
     except OSError as error:
         raise SetupError(
             f"The runtime {spec.display_name} can't be built in {home}: {error}. "
-            "Free or change that folder (PREDICTD_RUNTIMES_DIR); a runtime takes about 1.5 GB."
+            "Free or change that folder (PREDICTD_RUNTIMES_DIR); a runtime takes 1.5 GB, a full one 8 GB."
         ) from error
 
 
@@ -86,20 +96,33 @@ def load(home: Path) -> list[BuiltRuntime]:
     )
 
 
+def remove(runtime: BuiltRuntime) -> None:
+    """Remove a built runtime from the disk, and of the files that it shared those that no other has."""
+    home = runtime.folder.parent
+    with FolderLock(home, runtime.folder.name) as lock:
+        # Renamed at once, so that nobody finds half of it.
+        shutil.rmtree(lock.draft, ignore_errors=True)
+        os.rename(runtime.folder, lock.draft)
+        shutil.rmtree(lock.draft)
+        sweep(home)
+
+
 def _build_locked(spec: RuntimeSpec, home: Path, progress: Callable[[str], None], lock: FolderLock) -> BuiltRuntime:
     """Build into a hidden folder, prove it, and only then give it its name."""
     started = time.monotonic()
     lock.remove_abandoned()
-    interpreter = _interpreter(spec, progress)
+    sweep(home)
+    interpreter = require_interpreter(spec.python, progress)
     draft, final = lock.draft, home / spec.folder_name
     try:
-        builder = _Builder(spec=spec, draft=draft, lock=lock)
+        builder = _Builder(spec=spec, draft=draft, lock=lock, progress=progress)
         progress(f"{spec.display_name}: installing {_count(spec.lock)} packages")
         builder.create(interpreter)
         builder.install()
         progress(f"{spec.display_name}: compiling and trying the packages")
         builder.compile()
         builder.check_imports()
+        shared = share(builder.packages(), home)
         _write_marker(spec, draft, interpreter, builder.packages())
         shutil.rmtree(final, ignore_errors=True)
         os.rename(draft, final)
@@ -109,7 +132,10 @@ def _build_locked(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]
     built = _read(final)
     if built is None:
         raise SetupError(f"The runtime {spec.display_name} vanished from {final} while it was built. Build it again.")
-    progress(f"{spec.display_name}: ready after {time.monotonic() - started:.0f} s")
+    progress(
+        f"{spec.display_name}: ready after {time.monotonic() - started:.0f} s; {shared.total / 1e9:.2f} GB, of which "
+        f"{shared.known / 1e9:.2f} GB are shared with runtimes that were here"
+    )
     return built
 
 
@@ -120,6 +146,7 @@ class _Builder:
     spec: RuntimeSpec
     draft: Path
     lock: FolderLock
+    progress: Callable[[str], None]
 
     @property
     def python(self) -> str:
@@ -131,88 +158,43 @@ class _Builder:
         self._run("creating the environment", [uv_executable(), "venv", *options, str(self.draft)])
 
     def install(self) -> None:
-        lock = self.draft / "requirements.lock"
+        lock = self.draft / LOCK
         lock.write_text(self.spec.lock, encoding="utf-8")
-        # Only wheels: a source distribution would run code of its own on this machine while it builds.
-        options = ["--require-hashes", "--only-binary", ":all:", "--python", self.python]
-        self._run("installing the packages", [uv_executable(), "pip", "sync", *options, str(lock)])
+        # Only wheels: a source distribution would run code of its own on this machine while it builds. From whichever
+        # index: the hashes say what is right.
+        options = ["--require-hashes", "--only-binary", ":all:", "--index-strategy", "unsafe-best-match"]
+        command = [uv_executable(), "pip", "sync", *options, "--python", self.python, str(lock)]
+        self._run("installing the packages", command, on_line=self._tell_download)
 
     def compile(self) -> None:
-        # By hash and unchecked: the folder never changes, and stays valid when a copy of it loses its times. Some
-        # packages ship files that no Python compiles, so that the exit code says nothing.
+        # By hash and unchecked, because a file that is shared has not the time of day at which it was installed; and
+        # without the draft's path in it, so that equal files compile to equal byte code. Some packages ship files that
+        # no Python compiles, so that the exit code says nothing.
         options = ["-q", "-j", "0", "-x", _NOT_COMPILED, "--invalidation-mode", "unchecked-hash"]
-        self._run("compiling", [self.python, "-I", "-m", "compileall", *options, str(self.packages())], check=False)
+        options += ["-s", str(self.packages())]
+        command = [self.python, "-I", "-m", "compileall", *options, str(self.packages())]
+        self._run("compiling", command, check=False)
 
     def check_imports(self) -> None:
         code = (
             "import importlib, sys\n"
             "for name in sys.argv[1:]:\n"
             "    try: importlib.import_module(name)\n"
-            "    except Exception as error: sys.exit(f'{name}: {error}')\n"
+            "    except Exception as error: sys.exit(f'error: {name}: {error}')\n"
         )
-        self._run("importing the packages", [self.python, "-I", "-c", code, *self.spec.imports])
+        self._run("importing the packages", [self.python, "-I", "-B", "-c", code, *self.spec.imports])
 
     def packages(self) -> Path:
         return self.draft / "lib" / f"python{self.spec.python}" / "site-packages"
 
-    def _run(self, step: str, command: Sequence[str], *, check: bool = True) -> None:
-        """Run one step, readable to every user; its last words become the SetupError's."""
-        try:
-            done = subprocess.run(
-                command,
-                env=uv_environment(),
-                cwd=self.draft.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=STEP_SECONDS,
-                umask=0o022,
-                check=False,
-                # The step keeps the lock when this process is killed, so that nobody builds beside it.
-                pass_fds=(self.lock.descriptor,),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise SetupError(
-                f"The runtime {self.spec.display_name} failed at {step}: not done after {STEP_SECONDS // 60} minutes. "
-                "Check the connection to the package index and build it again."
-            ) from error
-        if check and done.returncode != 0:
-            last = " / ".join(line.strip() for line in done.stdout.strip().splitlines()[-6:])
-            raise SetupError(
-                f"The runtime {self.spec.display_name} failed at {step}: {last or f'exit code {done.returncode}'}. "
-                f"{_remedy(done.stdout)}"
-            )
+    def _tell_download(self, line: str) -> None:
+        if _LARGE_DOWNLOAD.match(line):
+            self.progress(f"{self.spec.display_name}: {line.lower()}")
 
-
-def _remedy(output: str) -> str:
-    """What to do about the last words of a failed step."""
-    if "libgomp" in output:
-        return "Install OpenMP's library (apt-get install libgomp1) and build it again."
-    if "No space left" in output:
-        return "Free disk space (a runtime takes about 1.5 GB) and build it again."
-    if "hash" in output.lower() and "mismatch" in output.lower():
-        return "The package index serves other files than the lock names: use another index (UV_DEFAULT_INDEX)."
-    return (
-        "Check that the package index is reachable (UV_DEFAULT_INDEX, HTTPS_PROXY, SSL_CERT_FILE) and build it again; "
-        "what was downloaded is kept."
-    )
-
-
-def _interpreter(spec: RuntimeSpec, progress: Callable[[str], None]) -> Interpreter:
-    executable = find_interpreters().get(spec.python)
-    if executable is None:
-        progress(f"{spec.display_name}: downloading the interpreter")
-        executable = fetch(spec.python)
-    interpreter = inspect_interpreter(executable) if executable else None
-    if interpreter is None:
-        raise SetupError(
-            f"Python {spec.python} is not on this machine and could not be downloaded. Install it (apt-get install "
-            f"python{spec.python}, or pyenv install {spec.python}), or choose a runtime of a Python that is here: "
-            f"{', '.join(find_interpreters()) or 'none'}."
-        )
-    return interpreter
+    def _run(self, step: str, command: Sequence[str], **options: Any) -> None:
+        # The step keeps the lock when this process is killed, so that nobody builds beside it.
+        keep = (self.lock.descriptor,)
+        run_step(self.spec.display_name, step, command, folder=self.draft.parent, keep=keep, **options)
 
 
 def _count(lock: str) -> int:

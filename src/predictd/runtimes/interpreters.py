@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from predictd.domain.errors import SetupError
 from predictd.runtimes.uv import uv_environment, uv_executable
 
 PROBE_SECONDS = 10
@@ -99,6 +100,26 @@ def fetch(version: str) -> Path | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return find_interpreters().get(version)
+
+
+def require_interpreter(version: str, progress: Callable[[str], None]) -> Interpreter:
+    """The interpreter of 'major.minor', downloaded where this machine has none.
+
+    Raises:
+        SetupError: there is none and none could be downloaded.
+    """
+    executable = find_interpreters().get(version)
+    if executable is None:
+        progress(f"Python {version}: downloading the interpreter")
+        executable = fetch(version)
+    interpreter = inspect_interpreter(executable) if executable else None
+    if interpreter is None:
+        raise SetupError(
+            f"Python {version} is not on this machine and could not be downloaded. Install it (apt-get install "
+            f"python{version}, or pyenv install {version}), or choose a runtime of a Python that is here: "
+            f"{', '.join(find_interpreters()) or 'none'}."
+        )
+    return interpreter
 
 
 def _candidates() -> Iterator[Path]:

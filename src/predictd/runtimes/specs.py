@@ -19,7 +19,7 @@ class RuntimeSpec:
 
     Attributes:
         python: Python version as 'major.minor', for example '3.12'.
-        packages: name of the package set, for example 'core'.
+        packages: name of the package set: 'core', 'full', or that of a custom one.
         lock: text of the lock file: every package with version and hashes.
         imports: modules that must be importable in the built runtime.
     """
@@ -56,11 +56,14 @@ class RuntimeSpec:
         return f"{self.image_name}-{self.tag}"
 
 
+RUNNER_NEEDS = ("numpy", "pandas", "pyarrow", "cloudpickle")
+"""Packages without which no model can be run in a runtime."""
+
+RUNNER_IMPORTS = ("numpy", "pandas", "pyarrow.parquet", "cloudpickle")
+
 CORE_IMPORTS = (
-    "numpy",
-    "pandas",
+    *RUNNER_IMPORTS,
     "scipy.stats",
-    "pyarrow.parquet",
     "sklearn.ensemble",
     "lightgbm",
     "xgboost",
@@ -68,26 +71,49 @@ CORE_IMPORTS = (
     "polars",
     "statsmodels.api",
     "joblib",
-    "cloudpickle",
     "numerai_tools.scoring",
     "numerai_tools.submissions",
 )
 
+FULL_IMPORTS = (
+    *CORE_IMPORTS,
+    "torch",
+    "onnxruntime",
+    "tensorflow",
+    "keras",
+    "jax",
+    "numba",
+    "treelite",
+    "skorch",
+    "tabpfn",
+)
 
-def _core(python: str) -> RuntimeSpec:
-    lock = resources.files("predictd.runtimes") / "locks" / f"core-py{python.replace('.', '')}.txt"
-    return RuntimeSpec(python=python, packages="core", lock=lock.read_text(encoding="utf-8"), imports=CORE_IMPORTS)
+
+def _locked(packages: str, imports: tuple[str, ...]) -> dict[str, RuntimeSpec]:
+    locks = resources.files("predictd.runtimes") / "locks"
+    texts = {python: locks / f"{packages}-py{python.replace('.', '')}.txt" for python in PYTHONS}
+    return {
+        python: RuntimeSpec(python=python, packages=packages, lock=lock.read_text(encoding="utf-8"), imports=imports)
+        for python, lock in texts.items()
+    }
 
 
-SPECS: dict[str, RuntimeSpec] = {python: _core(python) for python in PYTHONS}
-"""The known runtimes by their Python version, oldest first."""
+SPECS: dict[str, RuntimeSpec] = _locked("core", CORE_IMPORTS)
+"""The core runtimes by their Python version, oldest first."""
+
+FULL_SPECS: dict[str, RuntimeSpec] = _locked("full", FULL_IMPORTS)
+"""The full runtimes by their Python version, oldest first: core and the packages of deep learning, some 7 GB each."""
+
+PACKAGE_SETS = {"core": SPECS, "full": FULL_SPECS}
 
 
-def spec_for(python: str) -> RuntimeSpec:
-    """The known runtime of one Python version; NotFoundError names those that there are."""
-    if python not in SPECS:
-        raise NotFoundError(f"There is no runtime of Python {python!r}. Choose one of {', '.join(SPECS)}.")
-    return SPECS[python]
+def spec_for(python: str, packages: str = "core") -> RuntimeSpec:
+    """The known runtime of one Python version and package set; NotFoundError names those that there are."""
+    if packages not in PACKAGE_SETS:
+        raise NotFoundError(f"There is no package set {packages!r}. Choose one of {', '.join(PACKAGE_SETS)}.")
+    if python not in PACKAGE_SETS[packages]:
+        raise NotFoundError(f"There is no runtime of Python {python!r}. Choose one of {', '.join(PYTHONS)}.")
+    return PACKAGE_SETS[packages][python]
 
 
 def default_spec(

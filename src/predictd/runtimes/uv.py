@@ -54,5 +54,7 @@ def uv_environment() -> dict[str, str]:
     # uv brings its own list of authorities; a proxy's is only among the system's, where there is such a list.
     if ssl.get_default_verify_paths().cafile or os.path.isfile("/etc/ssl/certs/ca-certificates.crt"):
         environment.setdefault("UV_SYSTEM_CERTS", "1")
+    # Links to uv's cache where that lies on the same filesystem, copies else.
+    environment.setdefault("UV_LINK_MODE", "hardlink")
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     return environment
