@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from predictd.domain.limits import MIB, Limits
+from predictd.domain.runs import SandboxKind
 
 
 class Settings(BaseSettings):
@@ -46,6 +47,9 @@ class Settings(BaseSettings):
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
+    )
+    sandbox: SandboxKind = Field(
+        SandboxKind.BUBBLEWRAP, description="What isolates a run: 'bubblewrap', 'podman', 'docker' or 'none'."
     )
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 

@@ -6,17 +6,19 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from predictd import __version__
-from predictd.cli.logs import configure_logs
 from predictd.cli.output import fail
-from predictd.domain.errors import PredictdError
+from predictd.domain.errors import PredictdError, SetupError
 
 GROUPS = {"account": "account", "token": "token", "runtime": "runtime", "data": "data", "round": "rounds"}
+COMMANDS = ("serve", "run", "doctor")
+_INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 
 
 def build(wanted: str | None) -> typer.Typer:
-    """The command line; of its groups only the wanted one, if that is a group, because each takes time to import."""
+    """The command line; of its parts only the wanted one, if that is one, because each takes time to import."""
     app = typer.Typer(
         name="predictd",
         help="An open, self-hosted Model Uploads platform.\n\nExample: predictd serve --port 8000",
@@ -25,12 +27,40 @@ def build(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(predictd)
-    if wanted not in GROUPS:
-        app.command("serve")(import_module("predictd.cli.serve").serve)
+    everything = wanted not in GROUPS and wanted not in COMMANDS
+    for name in COMMANDS:
+        if everything or wanted == name:
+            _add(app, name, name, is_group=False)
     for name, module in GROUPS.items():
-        if wanted == name or (wanted not in GROUPS and wanted != "serve"):
-            app.add_typer(import_module(f"predictd.cli.{module}").app, name=name)
+        if everything or wanted == name:
+            _add(app, name, module, is_group=True)
     return app
+
+
+def _add(app: typer.Typer, name: str, module: str, *, is_group: bool) -> None:
+    """Add a command of its own or a group, or what says that it is not installed."""
+    try:
+        found = import_module(f"predictd.cli.{module}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "predictd":
+            raise
+        _add_missing(app, name, missing)
+        return
+    if is_group:
+        app.add_typer(found.app, name=name)
+    else:
+        app.command(name)(getattr(found, name))
+
+
+def _add_missing(app: typer.Typer, name: str, package: str) -> None:
+    """A command in the place of one of the server's, where only the part that runs models is installed."""
+
+    def missing(_: typer.Context) -> None:
+        raise SetupError(f"predictd {name} needs {package}, which is not installed. {_INSTALL_SERVER}")
+
+    loose = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name, help=escape(f"(Not installed.) {_INSTALL_SERVER}"), context_settings=loose)(missing)
 
 
 def show_version(value: bool) -> None:
@@ -54,8 +84,7 @@ def predictd(
 def run() -> None:
     """Run the command line; an error that a person can act on is one line and exit code 1."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else None
-    # A command tells a person what it did; only the server's own log is the whole story.
-    configure_logs(logging.INFO if wanted == "serve" else logging.WARNING)
+    _configure_logs(wanted)
     try:
         build(wanted)()
     except PredictdError as error:
@@ -63,3 +92,12 @@ def run() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _configure_logs(wanted: str | None) -> None:
+    """A command tells a person what it did; only the server's own log is the whole story."""
+    try:
+        from predictd.cli.logs import configure_logs  # noqa: PLC0415 (without the server's part there is no such log)
+    except ModuleNotFoundError:
+        return
+    configure_logs(logging.INFO if wanted == "serve" else logging.WARNING)

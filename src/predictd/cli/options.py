@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from predictd.domain.errors import InvalidInputError
-from predictd.server.deployment import Deployment, open_deployment
 from predictd.settings import Settings
+
+if TYPE_CHECKING:
+    from predictd.server.deployment import Deployment
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of the deployment [env: PREDICTD_DATA_DIR; default ~/.predictd]."),
+    typer.Option("--data-dir", help="Folder of the deployment (env: PREDICTD_DATA_DIR; default ~/.predictd)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -34,8 +36,10 @@ def read_settings(**given: Any) -> Settings:
 
 
 @contextmanager
-def opened(data_dir: Path | None) -> Iterator[Deployment]:
+def opened(data_dir: Path | None) -> "Iterator[Deployment]":
     """The deployment in the data dir, beside a running server or without one."""
+    from predictd.server.deployment import open_deployment  # noqa: PLC0415 (`predictd run` goes without the server)
+
     deployment = open_deployment(read_settings(data_dir=data_dir))
     try:
         yield deployment

@@ -1,29 +1,44 @@
 """`predictd runtime`: the Pythons that models run in."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
-from predictd.db.catalogue import list_runtimes
-from predictd.runtimes import SPECS, default_spec, load, spec_for
-from predictd.server.preparation import build_runtime
+from predictd.cli.rehearsal import python_version, runtime_name, upgrade_rehearsal
+from predictd.db.catalogue import known_runtime, list_runtimes
+from predictd.db.tables import Runtime
+from predictd.domain.errors import InvalidInputError
+from predictd.runtimes import PACKAGE_SETS, PYTHONS, BuiltRuntime, custom_spec, default_spec, load, spec_for
+from predictd.server.deployment import Deployment
+from predictd.server.preparation import build_runtime, remove_runtime
 
 app = typer.Typer(
     help="Runtimes: a Python version plus a locked package set.\n\nExample: predictd runtime build 3.11",
     no_args_is_help=True,
 )
+app.command("upgrade-rehearsal")(upgrade_rehearsal)
+
+Default = Annotated[bool, typer.Option("--default", help="Make it the default of new uploads.")]
 
 
 @app.command("list")
-def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def list_(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Those too that no new upload gets, because others took their place.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """List the runtimes, those that could be built too.
 
     Example: predictd runtime list --json
     """
     with opened(data_dir) as deployment, deployment.database.read() as session:
-        known = list_runtimes(session)
+        known = [*list_runtimes(session), *(list_runtimes(session, deprecated=True) if everything else ())]
         built = {one.folder.name: one for one in load(deployment.settings.runtimes_home)}
     rows = [
         {
@@ -32,6 +47,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "tag": one.tag,
             "id": one.id,
             "default": one.is_default,
+            "replaced": one.is_deprecated,
             "built": one.folder in built,
             "python": str(built[one.folder].executable) if one.folder in built else None,
         }
@@ -45,10 +61,12 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "tag": spec.tag,
             "id": None,
             "default": False,
+            "replaced": False,
             "built": False,
             "python": None,
         }
-        for spec in SPECS.values()
+        for specs in PACKAGE_SETS.values()
+        for spec in specs.values()
         if spec.image_name not in images
     ]
     print_rows(rows, as_json=as_json, empty="")
@@ -56,9 +74,10 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def build(
-    python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(SPECS)}.")] = None,
+    python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(PYTHONS)}.")] = None,
     also: Annotated[list[str] | None, typer.Option("--python", help="The same as an option.")] = None,
-    default: Annotated[bool, typer.Option("--default", help="Make it the default of new uploads.")] = False,
+    packages: Annotated[str, typer.Option(help=f"Package set: {' or '.join(PACKAGE_SETS)} (8 GB each).")] = "core",
+    default: Default = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,9 +85,103 @@ def build(
 
     Example: predictd runtime build 3.11 3.12
     """
-    specs = [spec_for(_version(one)) for one in [*(python or []), *(also or [])]] or [default_spec()]
+    versions = [python_version(one) for one in [*(python or []), *(also or [])]] or [default_spec().python]
+    specs = [spec_for(version, packages) for version in versions]
     with opened(data_dir) as deployment:
         built = [build_runtime(deployment, spec, say, default=default) for spec in specs]
+    _print_built(built, as_json=as_json)
+
+
+@app.command()
+def add(
+    python: Annotated[str, typer.Option(help=f"Python version: {', '.join(PYTHONS)}.")],
+    requirements: Annotated[Path, typer.Option(help="A requirements file, or a lock with hashes.")],
+    name: Annotated[str | None, typer.Option(help="Name of the package set; by default that of the file.")] = None,
+    default: Default = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a runtime of your own packages, for uploads to choose.
+
+    A plain requirements file is locked first: what a run needs (numpy, pandas, pyarrow, cloudpickle) is added, and only
+    wheels are taken. A lock is taken as it is. The lock is kept with the runtime; `runtime show` says where. Under a
+    name that is taken, the new packages take the place of the old ones for new uploads.
+
+    Example: predictd runtime add --python 3.12 --requirements torch.txt
+    """
+    with opened(data_dir) as deployment:
+        spec = custom_spec(python_version(python), requirements, name=name, progress=say)
+        with deployment.database.read() as session:
+            earlier = [one.tag for one in list_runtimes(session) if one.image == spec.image_name]
+        built = build_runtime(deployment, spec, say, default=default)
+    if earlier and earlier != [built.tag]:
+        say(f"It takes the place of {', '.join(earlier)} for new uploads; pickles that were uploaded for that keep it.")
+    _print_built([built], as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A runtime: 3.12, an image, a name, a tag or an id.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one runtime: its packages and their versions, its size, where it and its lock lie.
+
+    Example: predictd runtime show 3.12 --json
+    """
+    with opened(data_dir) as deployment:
+        runtime, built = _find(deployment, name)
+    if built is None:
+        raise InvalidInputError(
+            f"The runtime {runtime.name} ({runtime.tag}) is not built on this machine; see: predictd runtime list"
+        )
+    pins = [line.split()[0].partition("==") for line in built.lock.read_text().splitlines() if _is_pin(line)]
+    facts: dict[str, Any] = {
+        "name": runtime.name,
+        "image": runtime.image,
+        "tag": runtime.tag,
+        "id": runtime.id,
+        "default": runtime.is_default,
+        "replaced": runtime.is_deprecated,
+        "folder": str(built.folder),
+        "lock": str(built.lock),
+        "python": str(built.executable),
+        "size_bytes": sum(path.lstat().st_size for path in built.folder.rglob("*") if not path.is_symlink()),
+    }
+    packages = [{"package": package, "version": version} for package, _, version in pins]
+    if as_json:
+        print_json({**facts, "packages": {one["package"]: one["version"] for one in packages}})
+        return
+    print_rows([{"": key, "is": value} for key, value in facts.items()], as_json=False, empty="")
+    print_rows(packages, as_json=False, empty="")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="A runtime: an image, a name, a tag or an id.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Remove a runtime that no pickle was uploaded for, and what it alone has on the disk.
+
+    Example: predictd runtime remove numerai_predict_py_3_12_torch
+    """
+    with opened(data_dir) as deployment:
+        removed = remove_runtime(deployment, runtime_name(name))
+    say(f"{removed} is removed.")
+
+
+def _find(deployment: Deployment, name: str) -> tuple[Runtime, BuiltRuntime | None]:
+    with deployment.database.read() as session:
+        runtime = known_runtime(session, runtime_name(name))
+    built = load(deployment.settings.runtimes_home)
+    return runtime, next((one for one in built if one.folder.name == runtime.folder), None)
+
+
+def _is_pin(line: str) -> bool:
+    return "==" in line and not line.startswith((" ", "#", "-"))
+
+
+def _print_built(built: Sequence[BuiltRuntime], *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
@@ -79,15 +192,3 @@ def build(
         return
     for one in built:
         say(f"{one.display_name} is built: {one.executable}")
-
-
-def _version(text: str) -> str:
-    """'3.11', 'py3.11', 'Python 3.11' and 'numerai_predict_py_3_11' mean the same."""
-    return (
-        text.lower()
-        .removeprefix("numerai_predict_")
-        .removeprefix("python")
-        .removeprefix("py")
-        .strip(" _")
-        .replace("_", ".")
-    )

@@ -9,12 +9,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import console, say
 from predictd.cli.steps import Steps
+from predictd.domain.runs import SandboxKind
 from predictd.server.serving import serve as run_server
 from predictd.settings import Settings
 
 
 def _help(name: str) -> str:
-    return f"{Settings.model_fields[name].description} [env: PREDICTD_{name.upper()}]"
+    return f"{Settings.model_fields[name].description} (env: PREDICTD_{name.upper()})"
 
 
 def serve(
@@ -24,6 +25,7 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help=_help("public_url"))] = None,
     calendar: Annotated[str | None, typer.Option(help=_help("calendar"))] = None,
     workers: Annotated[int | None, typer.Option(help=_help("workers"))] = None,
+    sandbox: Annotated[SandboxKind | None, typer.Option(help=_help("sandbox"))] = None,
     trust_users: Annotated[bool | None, typer.Option("--trust-users", help=_help("trust_users"))] = None,
 ) -> None:
     """Run the server: the API, the workers that run models, and the calendar of rounds.
@@ -40,6 +42,7 @@ def serve(
         public_url=public_url,
         calendar=calendar,
         workers=workers,
+        sandbox=sandbox,
         trust_users=trust_users,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import DataVersion, Runtime
-from predictd.domain.errors import NotFoundError
+from predictd.db.tables import DataVersion, Pickle, Runtime
+from predictd.domain.errors import ConflictError, NotFoundError
 
 
 def list_runtimes(session: Session, *, deprecated: bool = False) -> Sequence[Runtime]:
@@ -58,6 +58,50 @@ def choose_runtime(session: Session, wanted: str | None) -> Runtime:
         known = ", ".join(f"{known.name} ({known.id})" for known in list_runtimes(session)) or "none"
         raise NotFoundError(f"Docker image {wanted or 'default'!r} not found; there are: {known}.")
     return runtime
+
+
+def known_runtime(session: Session, wanted: str) -> Runtime:
+    """The runtime that an organiser means: by its id, tag, image, image:tag, name or folder; deprecated ones too.
+
+    Of an image or a name that several have, it is the one in use.
+
+    Raises:
+        NotFoundError: there is no such runtime; names those that there are.
+    """
+    image, _, tag = wanted.partition(":")
+    own = (Runtime.id, Runtime.tag, Runtime.image, Runtime.name, Runtime.folder)
+    found = session.scalar(
+        select(Runtime)
+        .where(or_(*(column == wanted for column in own), and_(Runtime.image == image, Runtime.tag == tag)))
+        .order_by(Runtime.is_deprecated, Runtime.inserted_at.desc())
+        .limit(1)
+    )
+    if found is None:
+        everything = [*list_runtimes(session), *list_runtimes(session, deprecated=True)]
+        known = ", ".join(f"{one.name} ({one.tag})" for one in everything) or "none"
+        raise NotFoundError(
+            f"There is no runtime {wanted[:128]!r} here; there are: {known}. Build others with: predictd runtime build"
+        )
+    return found
+
+
+def forget_runtime(session: Session, runtime: Runtime) -> None:
+    """Forget a runtime.
+
+    Raises:
+        ConflictError: a pickle was made for it, or it is the default of new uploads.
+    """
+    if runtime.is_default:
+        raise ConflictError(
+            f"The runtime {runtime.name} ({runtime.tag}) is the default; make another the default first."
+        )
+    pickles = session.scalar(select(func.count()).select_from(Pickle).where(Pickle.runtime_id == runtime.id)) or 0
+    if pickles:
+        raise ConflictError(
+            f"The runtime {runtime.name} ({runtime.tag}) can't be removed: pickles were uploaded for it ({pickles})."
+        )
+    session.delete(runtime)
+    session.flush()
 
 
 def list_data_versions(session: Session, *, deprecated: bool = False) -> Sequence[DataVersion]:

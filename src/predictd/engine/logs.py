@@ -38,7 +38,7 @@ class LogWriter:
         with self._lock:
             *lines, self._partial = (self._partial + chunk).split(b"\n")
             for line in lines:
-                self._add(line)
+                self._add(_quoted(line))
             while len(self._partial) > LINE_BYTES:
                 self._add(self._partial[:LINE_BYTES])
                 self._partial = self._partial[LINE_BYTES:]
@@ -55,7 +55,7 @@ class LogWriter:
         """Store everything, and one line of the platform's own after it."""
         with self._lock:
             if self._partial:
-                self._add(self._partial)
+                self._add(_quoted(self._partial))
                 self._partial = b""
             if last_line is not None:
                 self._add(last_line.encode())
@@ -111,6 +111,11 @@ class LogWriter:
                 .where(Trigger.id == self._claimed.trigger_id, Trigger.attempt == self._claimed.attempt)
                 .values(log_cut_bytes=self._cut_bytes)
             )
+
+
+def _quoted(line: bytes) -> bytes:
+    """A line of the model's that could be taken for one of the platform's own is set apart."""
+    return b"> " + line if line.lstrip().startswith(b"[predictd]") else line
 
 
 def _text(line: bytes) -> str:

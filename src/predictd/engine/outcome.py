@@ -27,11 +27,12 @@ def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime)
     return True
 
 
-def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, now: datetime) -> bool:
+def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, used: str, now: datetime) -> bool:
     """End a run whose predictions are right, in one transaction.
 
     A validation validates the pickle, which takes the slot it was uploaded for. The predictions become the submission
-    of every model that the pickle is assigned to. Without an open round a validation ends with `NO_OPEN_ROUND`.
+    of every model that the pickle is assigned to. Without an open round a validation ends with `NO_OPEN_ROUND`. `used`
+    says what the run took of its limits.
 
     Returns:
         False, and nothing is changed, when the claim is no longer valid.
@@ -54,7 +55,7 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, n
     if round_ is None:
         advance(session, claimed, TriggerState.ERROR, NO_OPEN_ROUND, now)
     else:
-        notes.append(_submit(session, trigger, pickle, round_, predictions, now))
+        notes += [_submit(session, trigger, pickle, round_, predictions, now), used]
         advance(session, claimed, TriggerState.SUCCEEDED, " ".join(notes), now)
     if is_validation:
         _catch_up(session, pickle, round_, now)

@@ -19,9 +19,9 @@ from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Runtime, Trigger
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import MIB, Limits
+from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
-from predictd.domain.runs import Predictions, RunReport, RunRequest, RuntimePaths
+from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
@@ -39,7 +39,7 @@ class WorkerConfig:
     """What every run of this server shares."""
 
     limits: Limits
-    isolate: bool
+    kind: SandboxKind
     max_attempts: int
     retry_seconds: float
     find_runtime: Callable[[str], RuntimePaths]
@@ -142,23 +142,26 @@ def _run(
             limits=config.limits,
             slot=slot,
         )
-        report = run(request, on_log=writer.write, cancel=cancel, isolate=config.isolate)
+        report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind)
         live_ids = read_ids(live)
-    if report.failure is not None or report.predictions is None:
-        failure = report.failure or ModelFailure(code="bad_output", facts={"detail": "nothing"})
-        _record_failure(database, claimed, failure, writer)
+    outcome = report.outcome()
+    if isinstance(outcome, ModelFailure):
+        _record_failure(database, claimed, outcome, writer)
         return
+    used = report.describe_use(config.limits)
+    # The log of a success is what the model printed, and nothing else.
     writer.close()
     with database.write() as session:
-        if not advance(session, claimed, TriggerState.VALIDATING, _summary(report, config.limits), datetime.now(UTC)):
+        told = f"{used} Its predictions are being checked."
+        if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
             return
-    wrong = check_submission(report.predictions, live_ids)
+    wrong = check_submission(outcome, live_ids)
     if wrong is not None:
         _record_failure(database, claimed, wrong, writer)
         return
-    stored = _store(storage, claimed, report.predictions)
+    stored = _store(storage, claimed, outcome)
     with database.write() as session:
-        conclude(session, claimed, stored, datetime.now(UTC))
+        conclude(session, claimed, stored, used, datetime.now(UTC))
 
 
 def _record_failure(database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter) -> None:
@@ -194,13 +197,3 @@ def _retry(database: Database, config: WorkerConfig, claimed: Claim, reason: str
             )
     except Exception:
         log.exception("retry_not_recorded", trigger=claimed.trigger_id)
-
-
-def _summary(report: RunReport, limits: Limits) -> str:
-    seconds = sum(report.stages.values())
-    stages = ", ".join(f"{name} {taken:.1f} s" for name, taken in report.stages.items())
-    peak = f"; peak memory {report.peak_memory_bytes // MIB} of {limits.memory_bytes // MIB} MiB"
-    return (
-        f"The model ended after {seconds:.1f} of {limits.seconds:.0f} s ({stages})"
-        f"{peak if report.peak_memory_bytes else ''}; its predictions are being checked."
-    )

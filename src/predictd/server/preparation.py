@@ -8,14 +8,20 @@ from sqlalchemy import select
 
 from predictd.data import generate, import_version, plan_named
 from predictd.data.layout import version_key
-from predictd.db.catalogue import list_data_versions, record_data_version, record_runtime
+from predictd.db.catalogue import (
+    forget_runtime,
+    known_runtime,
+    list_data_versions,
+    record_data_version,
+    record_runtime,
+)
 from predictd.db.rounds import current_round
 from predictd.db.tables import DataVersion, Runtime
 from predictd.domain.errors import ConflictError, PlatformError
 from predictd.domain.names import CLASSIC, check_version_name
 from predictd.domain.runs import RuntimePaths
 from predictd.rounds.life import publish
-from predictd.runtimes import BuiltRuntime, RuntimeSpec, build, default_spec, load
+from predictd.runtimes import BuiltRuntime, RuntimeSpec, build, default_spec, load, remove
 from predictd.server.deployment import Deployment
 
 SYNTHETIC_VERSION = "v5.3"
@@ -50,6 +56,22 @@ def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Say, *, defaul
     return built
 
 
+def remove_runtime(deployment: Deployment, wanted: str) -> str:
+    """Forget a runtime that no pickle was uploaded for and remove it from this machine; answers its name and tag.
+
+    Raises:
+        NotFoundError: there is no such runtime.
+        ConflictError: a pickle was uploaded for it, or it is the default.
+    """
+    with deployment.database.write() as session:
+        runtime = known_runtime(session, wanted)
+        forget_runtime(session, runtime)
+    built = _built(deployment, runtime.folder)
+    if built is not None:
+        remove(built)
+    return f"{runtime.name} ({runtime.tag})"
+
+
 def find_runtime(deployment: Deployment, folder: str) -> RuntimePaths:
     """Where the runtime that was built into that folder lies on this machine.
 
@@ -58,7 +80,10 @@ def find_runtime(deployment: Deployment, folder: str) -> RuntimePaths:
     """
     built = _built(deployment, folder)
     if built is None:
-        raise PlatformError(f"The runtime {folder} is not built on this machine; build it with: predictd runtime build")
+        raise PlatformError(
+            f"The runtime {folder} is not built on this machine; build it with `predictd runtime build`, or with "
+            "`predictd runtime add` and its lock if it is one of your own."
+        )
     return built.paths
 
 

@@ -22,7 +22,7 @@ from predictd.engine.executor import Executor
 from predictd.engine.worker import WorkerConfig
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.ticker import Ticker
-from predictd.sandbox import probe
+from predictd.sandbox import choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.settings import Settings
@@ -47,7 +47,9 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
     """
     calendar = parse_calendar(settings.calendar)
-    isolate = _check_isolation(settings, say)
+    kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+    if missing:
+        say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_home(settings.home)
     listener = _listen(settings.host, settings.port)
@@ -60,7 +62,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         deployment.storage,
         WorkerConfig(
             limits=settings.limits,
-            isolate=isolate,
+            kind=kind,
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
@@ -142,20 +144,6 @@ def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:
     draft.write_text(json.dumps({"address": address, "pid": os.getpid()}))
     draft.replace(home / "server.json")
     ready(address)
-
-
-def _check_isolation(settings: Settings, say: Say) -> bool:
-    isolation = probe()
-    if isolation.is_available:
-        return True
-    problems = " ".join(isolation.problems)
-    if not settings.trust_users:
-        raise SetupError(
-            f"This machine can't isolate models, so it runs nobody's: {problems} "
-            "To run models of users whom you trust all the same, say --trust-users."
-        )
-    say(f"Models run without isolation, because --trust-users says so: {problems}")
-    return False
 
 
 def _listen(host: str, port: int) -> socket.socket:

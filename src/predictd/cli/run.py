@@ -1,0 +1,271 @@
+"""`predictd run`: one model on this machine, as the server would run it."""
+
+import codecs
+import shlex
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from predictd.cli.options import AsJson, read_settings
+from predictd.cli.output import console, fail, print_json, say
+from predictd.domain.errors import InvalidInputError, PredictdError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.runs import SandboxKind
+from predictd.local import (
+    DEFAULT_SERVER,
+    Inputs,
+    LocalResult,
+    Post,
+    Wanted,
+    choose_runtime,
+    gather,
+    parse_post,
+    run_model,
+)
+from predictd.runtimes import BuiltRuntime
+from predictd.sandbox import choose_sandbox
+from predictd.settings import Settings
+
+
+def run(
+    model: Annotated[str, typer.Option(help="Path or URL of the pickle.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Live features: a parquet file, a URL, or a name such as v5.3/live.parquet to download.",
+            show_default="live.parquet of the server's newest data version",
+        ),
+    ] = None,
+    benchmarks: Annotated[
+        str | None,
+        typer.Option(
+            help="Live benchmark models: the same.",
+            show_default="live_benchmark_models.parquet beside the live features, if there is one",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output_dir", "--output-dir", help="Folder of the predictions and of downloads.")
+    ] = Path("/tmp"),  # noqa: S108 (where the public container puts them)
+    post_url: Annotated[
+        str | None, typer.Option("--post_url", "--post-url", help="URL of a presigned POST for the predictions.")
+    ] = None,
+    post_data: Annotated[
+        str | None, typer.Option("--post_data", "--post-data", help="Its form fields, urlencoded.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PREDICTD_RUNTIME",
+            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
+            show_default="3.12",
+        ),
+    ] = None,
+    server: Annotated[
+        str, typer.Option(envvar="PREDICTD_SERVER", help="Where datasets are downloaded from by name.")
+    ] = DEFAULT_SERVER,
+    debug: Annotated[bool, typer.Option("--debug", help="Tell everything about the run.")] = False,
+    sandbox: Annotated[
+        SandboxKind | None, typer.Option(help="What isolates the run (env: PREDICTD_SANDBOX; default bubblewrap).")
+    ] = None,
+    trust_users: Annotated[
+        bool | None, typer.Option("--trust-users", help="Run the model although this machine can't isolate it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pickled model here as the server runs it: the same sandbox, limits, checks and messages.
+
+    Right predictions become live_predictions-<12 hex>.csv in the output folder, and the exit code is 0. It is 1 when
+    the model failed or a file can't be had, and 2 when the options are wrong. What the model prints goes to standard
+    error. The limits are those of the settings PREDICTD_RUN_*. The first run builds the runtime, in some minutes.
+
+    Example: predictd run --debug --model model.pkl --dataset v5.3/live.parquet
+    """
+    post = _post(post_url, post_data)
+    if not output_dir.is_dir():
+        raise typer.BadParameter(f"{output_dir} is not an existing folder", param_hint="--output_dir")
+    signal.signal(signal.SIGTERM, _stop)
+    wanted = Wanted(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
+    try:
+        settings = read_settings(sandbox=sandbox, trust_users=trust_users)
+        report = _Report(settings=settings, debug=debug)
+        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+        if missing:
+            report.detail(f"  The model runs without isolation, because --trust-users says so: {missing}")
+        with Downloads() as downloads:
+            inputs = gather(wanted, output_dir, downloads.show)
+        built = choose_runtime(runtime, settings.runtimes_home, say)
+        report.begin(inputs, built)
+        log = ModelLog()
+        result = run_model(inputs, built.paths, settings.limits, output_dir, kind=kind, on_log=log.write)
+        log.close()
+        report.end(result)
+        if result.predictions is not None and post is not None:
+            post.send(result.predictions)
+            say(f"The predictions were sent to {post.url.partition('?')[0]}.")
+    except PredictdError as error:
+        fail(error)
+        if as_json:
+            print_json({"ok": False, "code": error.code, "message": error.message})
+        raise typer.Exit(1) from error
+    if as_json:
+        print_json(_summary(result, inputs, built, settings, kind, sent=post is not None))
+    if result.failure is not None:
+        _explain(result.failure, inputs, sys.argv[1:], debug=debug)
+        raise typer.Exit(1)
+
+
+class _Report:
+    """What a person is told beside the model's own words."""
+
+    def __init__(self, *, settings: Settings, debug: bool) -> None:
+        self._settings = settings
+        self._debug = debug
+
+    def detail(self, line: str) -> None:
+        """A line for those who want to know everything."""
+        if self._debug:
+            say(line)
+
+    def begin(self, inputs: Inputs, built: BuiltRuntime) -> None:
+        limits = self._settings.limits
+        say(f"Running {inputs.model} on {len(inputs.live_ids)} live ids in {built.display_name}")
+        self.detail(f"  live features:    {inputs.live}")
+        self.detail(f"  benchmark models: {inputs.benchmarks or 'none'}")
+        self.detail(f"  runtime:          {built.image_name}:{built.tag} in {built.folder}")
+        self.detail(
+            f"  limits:           {limits.cpus:g} CPU, {limits.memory_bytes >> 20} MiB, {limits.seconds:g} s, "
+            f"{limits.processes} processes, {limits.scratch_bytes >> 20} MiB scratch"
+        )
+
+    def end(self, result: LocalResult) -> None:
+        for stage, seconds in result.report.stages.items():
+            self.detail(f"  {stage:<9} {seconds:8.3f} s")
+        if result.predictions is not None:
+            say(result.report.describe_use(self._settings.limits))
+            say(f"Success: the predictions are in {result.predictions}")
+        elif result.report.peak_memory_bytes:
+            self.detail(f"  peak of memory: {result.report.peak_memory_bytes >> 20} MiB")
+
+
+class ModelLog:
+    """Shows what a model prints on standard error, without the codes that would steer a terminal."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._at_start = True
+
+    def write(self, chunk: bytes) -> None:
+        """Show the next bytes."""
+        self._show(self._decoder.decode(chunk))
+
+    def close(self) -> None:
+        """Show what is left and end the line."""
+        self._show(self._decoder.decode(b"", final=True))
+        if not self._at_start:
+            self._show("\n")
+
+    def _show(self, text: str) -> None:
+        if text:
+            sys.stderr.write(
+                "".join(one if one.isprintable() or one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for one in text)
+            )
+            sys.stderr.flush()
+            self._at_start = text.endswith("\n")
+
+
+class Downloads:
+    """Shows downloads: a bar each, or on a pipe a line each."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("Downloading {task.description}"), BarColumn(), DownloadColumn(), console=console
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Downloads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, name: str, arrived: int, total: int | None) -> None:
+        """Show that so many bytes of the file have arrived."""
+        if name not in self._tasks:
+            if console.is_terminal:
+                self._bars.start()
+            else:
+                size = "" if total is None else f" ({total / 1e6:.1f} MB)"
+                say(f"Downloading {name}{size}")
+            self._tasks[name] = self._bars.add_task(name)
+        self._bars.update(self._tasks[name], completed=arrived, total=total)
+
+
+def _post(url: str | None, data: str | None) -> Post | None:
+    if url is None and data is None:
+        return None
+    if url is None or data is None:
+        missing, given = ("--post_url", "--post_data") if url is None else ("--post_data", "--post_url")
+        raise typer.BadParameter(f"{given} needs {missing} too; they are the two parts of a presigned POST")
+    try:
+        return parse_post(url, data)
+    except InvalidInputError as error:
+        raise typer.BadParameter(error.message) from error
+
+
+def _explain(failure: ModelFailure, inputs: Inputs, arguments: list[str], *, debug: bool) -> None:
+    """Say why the model failed and how to look closer."""
+    console.print(f"[bold red]failed[/] ({failure.code}): ", end="")
+    console.print(failure.describe(), markup=False, soft_wrap=True)
+    python = failure.facts.get("pickle_python", "").partition(" ")[0]
+    if python:
+        say(f"Run it in the Python that made it: predictd {shlex.join(_with_runtime(arguments, python))}")
+    elif failure.code == "bad_signature" and inputs.benchmarks is None:
+        say("No benchmark models were given; give them with --benchmarks.")
+    elif not debug:
+        say(f"See every stage of the run: predictd {shlex.join([*arguments, '--debug'])}")
+
+
+def _with_runtime(arguments: list[str], python: str) -> list[str]:
+    kept = []
+    skip = False
+    for one in arguments:
+        if not skip and one != "--runtime" and not one.startswith("--runtime="):
+            kept.append(one)
+        skip = one == "--runtime"
+    return [*kept, "--runtime", python]
+
+
+def _summary(
+    result: LocalResult, inputs: Inputs, built: BuiltRuntime, settings: Settings, kind: SandboxKind, *, sent: bool
+) -> dict[str, Any]:
+    report, failure = result.report, result.failure
+    return {
+        "ok": failure is None,
+        "code": None if failure is None else failure.code,
+        "message": report.describe_use(settings.limits) if failure is None else failure.describe(),
+        "predictions": result.predictions,
+        "sent": sent and failure is None,
+        "stages": report.stages,
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "limits": asdict(settings.limits),
+        "sandbox": kind.value,
+        "runtime": {
+            "name": built.display_name,
+            "image": built.image_name,
+            "tag": built.tag,
+            "python": str(built.executable),
+        },
+        "model": inputs.model,
+        "dataset": inputs.live,
+        "benchmarks": inputs.benchmarks,
+    }
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    """The first process of a container gets no default action for SIGTERM; ending takes the run with it."""
+    sys.exit(128 + signal.SIGTERM)

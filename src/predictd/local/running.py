@@ -1,0 +1,69 @@
+"""The run itself, and its predictions as a file."""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
+from predictd.local.inputs import Inputs
+from predictd.sandbox import run
+from predictd.scoring import check_submission, write_predictions_csv
+
+_FIRST_SLOT = 500
+_SLOTS = 499
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResult:
+    """How a run ended: with a file of predictions or with the model's failure, never with both."""
+
+    report: RunReport
+    failure: ModelFailure | None
+    predictions: Path | None
+
+
+def run_model(
+    inputs: Inputs,
+    runtime: RuntimePaths,
+    limits: Limits,
+    output_dir: Path,
+    *,
+    kind: SandboxKind,
+    on_log: Callable[[bytes], None],
+) -> LocalResult:
+    """Run the model and check its predictions as the server does; right ones become a CSV in `output_dir`.
+
+    Args:
+        inputs: the files of the run.
+        runtime: in which Python it runs.
+        limits: what it may use.
+        output_dir: gets `live_predictions-<12 hex>.csv`.
+        kind: what isolates it; NONE runs the model as a plain process of this user.
+        on_log: gets what the model prints, as it comes.
+
+    Raises:
+        PlatformError: the machine is at fault, not the model.
+    """
+    request = RunRequest(
+        pickle=inputs.model,
+        live=inputs.live,
+        benchmarks=inputs.benchmarks,
+        runtime=runtime,
+        limits=limits,
+        # Runs beside each other, and beside those of a server's workers, which count from 0, are different users.
+        slot=_FIRST_SLOT + os.getpid() % _SLOTS,
+    )
+    report = run(request, on_log=on_log, kind=kind)
+    outcome = report.outcome()
+    if isinstance(outcome, ModelFailure):
+        return LocalResult(report=report, failure=outcome, predictions=None)
+    wrong = check_submission(outcome, inputs.live_ids)
+    if wrong is not None:
+        return LocalResult(report=report, failure=wrong, predictions=None)
+    path = output_dir / f"live_predictions-{secrets.token_hex(6)}.csv"
+    write_predictions_csv(outcome, path)
+    return LocalResult(report=report, failure=None, predictions=path)
