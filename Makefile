@@ -13,24 +13,27 @@ demo: ## Start a server and take a model through it; ARGS=--keep leaves it runni
 	@scripts/bootstrap --need-sandbox
 	.venv/bin/python scripts/demo.py $(ARGS)
 
-test: check ## Check, then run the tests on SQLite and, where it is installed, on PostgreSQL; ARGS goes to pytest
+test: check ## Check, then run the tests on SQLite and, where it is installed, on PostgreSQL; ARGS goes to pytest and leaves out the hostile models
 	.venv/bin/python scripts/prepare_tests.py
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --ignore tests/hostile $(ARGS)
+	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 tests/hostile)
 	@if .venv/bin/python tests/database.py; then \
 		.venv/bin/python -m pytest --database postgresql tests/server $(ARGS); \
 	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
-check: setup ## Lint, formatting, types, and that imports point down
+check: setup ## Lint, formatting, types, that imports point down, and the Dockerfiles
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/hadolint deploy/docker/*/Dockerfile
 
 locks: setup ## Resolve the lock files anew, with the newest versions
 	@scripts/locks
 
-bench: setup ## Measure what the platform adds to a model's own time
+bench: setup ## Measure what the platform adds to a model's own time and memory
 	.venv/bin/python benchmarks/overhead.py $(ARGS)
+	.venv/bin/python benchmarks/memory.py
 
 clean: ## Remove .venv and what the tools left; never the data of a server
 	rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

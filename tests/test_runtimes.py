@@ -12,10 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from predictd.domain.errors import NotFoundError, SetupError
-from predictd.runtimes import SPECS, BuiltRuntime, RuntimeSpec, build, default_spec, find_interpreters, load, spec_for
+from predictd.domain.errors import InvalidInputError, NotFoundError, SetupError
+from predictd.runtimes import (
+    FULL_SPECS,
+    SPECS,
+    BuiltRuntime,
+    RuntimeSpec,
+    build,
+    custom_spec,
+    default_spec,
+    find_interpreters,
+    load,
+    remove,
+    spec_for,
+)
 from predictd.runtimes.build import MARKER
 from predictd.runtimes.locking import FolderLock
+from predictd.runtimes.requirements import parse_requirements
+
+CUSTOM = Path(__file__).with_name("custom_runtime.txt")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,10 +56,13 @@ def built(wanted: RuntimeSpec, tmp_path_factory: pytest.TempPathFactory) -> tupl
 @pytest.fixture(scope="module")
 def small(wanted: RuntimeSpec) -> RuntimeSpec:
     """A runtime of two packages, built in a second or two."""
-    kept = ("cloudpickle==", "joblib==")
-    blocks = wanted.lock.replace("\n    ", "\0    ").splitlines()
-    lock = "\n".join(block for block in blocks if block.startswith(kept)).replace("\0", "\n")
-    return RuntimeSpec(python=wanted.python, packages="small", lock=lock, imports=("cloudpickle", "joblib"))
+    return locked(wanted, "small", "cloudpickle", "joblib")
+
+
+def pins(spec: RuntimeSpec) -> dict[str, str]:
+    """Versions by package."""
+    lines = [line.split() for line in spec.lock.splitlines() if line and not line.startswith((" ", "#"))]
+    return dict(line[0].split("==") for line in lines)
 
 
 def silent(line: str) -> None:
@@ -75,19 +93,30 @@ def test_an_executable_that_only_claims_to_be_python_is_passed_over(
 
 
 def test_the_known_runtimes_have_a_lock_with_hashes_and_a_tag_of_their_own() -> None:
-    assert list(SPECS) == ["3.10", "3.11", "3.12", "3.13"]
-    assert len({spec.tag for spec in SPECS.values()}) == len(SPECS)
+    assert list(SPECS) == list(FULL_SPECS) == ["3.10", "3.11", "3.12", "3.13"]
+    everything = [*SPECS.values(), *FULL_SPECS.values()]
+    assert len({spec.tag for spec in everything}) == len(everything)
     assert spec_for("3.12").image_name == "numerai_predict_py_3_12"
     assert spec_for("3.12").display_name == "Python 3.12"
-    for spec in SPECS.values():
-        pins = [line for line in spec.lock.splitlines() if not line.startswith((" ", "#"))]
-        assert all("==" in pin and pin.endswith("\\") for pin in pins)
-        names = {pin.split("==")[0] for pin in pins}
-        assert {"lightgbm", "xgboost", "catboost", "numerai-tools"} <= names
-        assert not {"torch", "nvidia-nccl-cu12", "nvidia-nccl-cu13"} & names
+    assert spec_for("3.12", "full").image_name == "numerai_predict_py_3_12_full"
+    for spec in everything:
+        assert parse_requirements(spec.lock).is_lock
         assert "://" not in spec.lock
+        assert {"lightgbm", "xgboost", "catboost", "numerai-tools"} <= pins(spec).keys()
+    with pytest.raises(NotFoundError, match="core, full"):
+        spec_for("3.12", "huge")
     with pytest.raises(NotFoundError, match=r"3\.10, 3\.11, 3\.12, 3\.13"):
         spec_for("2.7")
+
+
+@pytest.mark.parametrize("python", SPECS)
+def test_a_full_runtime_is_core_in_the_same_versions_and_the_packages_of_deep_learning(python: str) -> None:
+    core, full = pins(SPECS[python]), pins(FULL_SPECS[python])
+    assert core.items() <= full.items()
+    assert {"torch", "onnxruntime", "tensorflow-cpu", "keras", "jax", "numba", "treelite", "skorch", "tabpfn"} <= (
+        full.keys() - core.keys()
+    )
+    assert not {"nvidia-nccl-cu12", "nvidia-nccl-cu13", "torch"} & core.keys()
 
 
 def test_the_default_is_312_or_else_the_newest_that_there_is() -> None:
@@ -138,7 +167,7 @@ def test_two_builders_at_once_make_one_runtime(small: RuntimeSpec, tmp_path: Pat
     with context.Pool(2) as pool:
         first, second = pool.starmap(build, [(small, tmp_path, silent)] * 2)
     assert first == second
-    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == [small.folder_name]
+    assert [entry.name for entry in tmp_path.glob("[!.]*")] == [small.folder_name]
 
 
 def test_a_builder_that_is_killed_leaves_nothing_that_hinders_the_next(small: RuntimeSpec, tmp_path: Path) -> None:
@@ -191,3 +220,106 @@ def test_a_home_that_cannot_be_written_is_named_with_the_setting(small: RuntimeS
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="PREDICTD_RUNTIMES_DIR"):
         build(small, tmp_path / "file" / "runtimes", silent)
+
+
+def test_two_runtimes_share_the_files_that_they_have_in_common_and_keep_them_when_one_goes(
+    wanted: RuntimeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where uv's cache lies on another filesystem, to which there are no links.
+    monkeypatch.setenv("UV_LINK_MODE", "copy")
+    said: list[str] = []
+    home = tmp_path / "runtimes"
+    first = build(locked(wanted, "first", "joblib", "cloudpickle"), home, said.append)
+    second = build(locked(wanted, "second", "cloudpickle"), home, said.append)
+    assert "0.00 GB are shared" in said[2]
+
+    ours, theirs = files(first), files(second)
+    common = {name for name in ours.keys() & theirs.keys() if name.startswith("cloudpickle/") and ours[name].st_size}
+    assert any(name.endswith(".pyc") for name in common)
+    assert all(ours[name].st_ino == theirs[name].st_ino for name in common)
+
+    remove(first)
+    assert load(home) == [second]
+    assert all(found.st_nlink == 2 for name, found in files(second).items() if name in common), "the pool and second"
+    pool = [path for path in (home / ".files").rglob("*") if path.is_file()]
+    assert not any(path.stat().st_nlink == 1 for path in pool), "nothing is kept that no runtime has"
+    subprocess.run([second.executable, "-I", "-c", "import cloudpickle"], check=True)
+
+
+def test_a_shared_file_that_somebody_changed_is_not_taken_over(
+    wanted: RuntimeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_LINK_MODE", "copy")
+    first = build(locked(wanted, "first", "joblib", "cloudpickle"), tmp_path, silent)
+    (first.paths.packages / "cloudpickle" / "__init__.py").write_text("raise SystemError('changed')\n")
+    second = build(locked(wanted, "second", "cloudpickle"), tmp_path, silent)
+    assert "changed" not in (second.paths.packages / "cloudpickle" / "__init__.py").read_text()
+
+
+def test_requirements_are_locked_with_what_a_run_needs_in_the_versions_of_core(
+    wanted: RuntimeSpec, tmp_path: Path
+) -> None:
+    file = tmp_path / "My models.txt"
+    file.write_text(CUSTOM.read_text())
+    spec = custom_spec(wanted.python, file, name=None, progress=silent)
+    assert spec.image_name == f"{wanted.image_name}_my_models"
+    assert {"scikit-learn", "joblib", "numpy", "pandas", "pyarrow", "cloudpickle", "scipy"} <= pins(spec).keys()
+    assert pins(spec).items() <= pins(wanted).items()
+
+    other = tmp_path / "other.in"
+    other.write_text("joblib\nscikit-learn>=1.5\n")
+    assert custom_spec(wanted.python, other, name="my_models", progress=silent) == spec
+
+    lock = tmp_path / "copy.lock"
+    lock.write_text(spec.lock)
+    assert custom_spec(wanted.python, lock, name="my_models", progress=silent) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no package"),
+        ("numpy\n-e ./mine", r"Line 2 .*editable"),
+        ("mine @ https://example.com/mine.whl", "URL"),
+        ("git+https://example.com/mine", "URL"),
+        ("./wheels/mine.whl", "file of this machine"),
+        ("-r other.txt", "copy its lines"),
+        ("--extra-index-url https://me:secret@example.com/simple\nmine", "password"),
+        ("--find-links wheels\nnumpy", "whole path"),
+        ("numpy==2.0.0 --hash=sha256:00\npandas==2.0.0", "pandas has no hash"),
+        ("numpy>=2.0.0 --hash=sha256:00", "not every package has one version"),
+        ("numpy==2.0.0 --hash=sha256:00", "lacks pandas, pyarrow, cloudpickle"),
+    ],
+)
+def test_requirements_that_cannot_be_kept_are_refused_with_the_reason(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(text)
+    with pytest.raises(InvalidInputError, match=message):
+        custom_spec("3.12", tmp_path / "mine.txt", name=None, progress=silent)
+
+
+@pytest.mark.parametrize("name", ["core", "full", "My", "a-b", "1st", "", "a" * 33])
+def test_a_name_that_an_image_cannot_carry_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("numpy\n")
+    with pytest.raises(InvalidInputError, match="name"):
+        custom_spec("3.12", tmp_path / "mine.txt", name=name, progress=silent)
+
+
+def test_requirements_that_fit_no_versions_say_so(wanted: RuntimeSpec, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("numpy<1\n")
+    with pytest.raises(SetupError, match=r"numpy<1.*fit together"):
+        custom_spec(wanted.python, tmp_path / "mine.txt", name=None, progress=silent)
+
+
+def locked(spec: RuntimeSpec, name: str, *packages: str) -> RuntimeSpec:
+    """A runtime of a few of another's packages, without what these depend on."""
+    blocks = spec.lock.replace("\n    ", "\0    ").splitlines()
+    kept = [block for block in blocks if block.split("==")[0] in packages]
+    assert len(kept) == len(packages)
+    return RuntimeSpec(
+        python=spec.python, packages=name, lock="\n".join(kept).replace("\0", "\n"), imports=(packages[-1],)
+    )
+
+
+def files(runtime: BuiltRuntime) -> dict[str, os.stat_result]:
+    packages = runtime.paths.packages
+    return {str(path.relative_to(packages)): path.stat() for path in packages.rglob("*") if path.is_file()}

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pickletools
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,18 +21,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import SANDBOX
+from conftest import RUNTIMES, SANDBOX
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import FAILURES
 from predictd.domain.limits import GIB, MIB, Limits
-from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
+from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.runner.channel import Channel
+from predictd.runner.packages import Recorded
 from predictd.runner.scan import scan
-from predictd.runtimes import find_interpreters
+from predictd.runtimes import find_interpreters, load
 from predictd.sandbox import RunCancelled, probe, run
 from predictd.sandbox.cgroups import Cgroup, find_hierarchy
+from predictd.sandbox.escapes import NAMES
 from predictd.sandbox.evidence import Evidence, judge
-from predictd.sandbox.frames import REPORTABLE, STAGES, BadFrame, FrameReader, ReportedFailure, Result, Stage, TooLarge
+from predictd.sandbox.frames import (
+    REPORTABLE,
+    STAGES,
+    BadFrame,
+    FrameReader,
+    PickleVersions,
+    ReportedFailure,
+    Result,
+    Stage,
+    TooLarge,
+)
 from predictd.sandbox.runs import hierarchy
 from predictd.sandbox.watcher import descendants
 
@@ -102,6 +116,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     (folder / "zipped.pkl").write_bytes(b"PK\x03\x04 and so on")
     (folder / "empty_file.pkl").write_bytes(b"")
     (folder / "forged_module.pkl").write_bytes(b"\x80\x04cno_such_module\nthing\n.")
+    (folder / "older_numpy.pkl").write_bytes(b"\x80\x04cnumpy.of_another_time\nthing\n.")
+    (folder / "older_pandas.pkl").write_bytes(b"\x80\x04cpandas\nInt64IndexOfAnotherTime\n.")
     return Workbench(
         runtime=runtime, pickles=folder, live=folder / "live.parquet", benchmarks=folder / "benchmarks.parquet"
     )
@@ -153,7 +169,10 @@ def test_good_model_answers(workbench: Workbench, model: str) -> None:
         ("fork_bomb", "exception", "Resource temporarily unavailable"),
         ("fills_the_scratch", "exception", ""),
         ("floods", "output_too_large", "4 MiB of log"),
-        ("hungry", "out_of_memory", "512 MiB"),
+        ("hungry", "out_of_memory", "512 MiB; its peak was 512 MiB."),
+        ("asks_for_too_much", "out_of_memory", "when it asked for more (Unable to allocate 1.00 EiB"),
+        ("older_numpy", "package_mismatch", "another version of numpy, but the runtime has numpy 2"),
+        ("older_pandas", "package_mismatch", "another version of pandas, but the runtime has pandas"),
         ("hungry_child", "out_of_memory", "512 MiB"),
         ("garbage", "bad_output", "unknown type"),
         ("forged_failure", "bad_output", "not for the runner to report"),
@@ -176,7 +195,9 @@ def test_endless_model_times_out_in_its_stage(workbench: Workbench) -> None:
     report = workbench.run("loops", replace(LIMITS, seconds=1.5))
     assert report.failure is not None
     assert report.failure.code == "timeout"
-    assert report.failure.facts == {"limit": "1.5 seconds", "stage": "predict"}
+    assert (report.failure.facts["limit"], report.failure.facts["stage"]) == ("1.5 seconds", "predict")
+    taken = r"\(import \d\.\d s, unpickle 0\.\d s, read 0\.\d s, predict 1\.\d s\)"
+    assert re.search(taken, report.failure.describe())
     assert workbench.log == "looping\n"
 
 
@@ -199,6 +220,21 @@ def test_traceback_begins_with_the_users_frames(workbench: Workbench) -> None:
     assert workbench.log.splitlines()[-1] == "TypeError: no such feature: feature_zz"
     assert "predictd_runner" not in workbench.log
     assert str(workbench.runtime.packages) not in workbench.log
+
+
+def test_several_eras_are_predicted_one_at_a_time(workbench: Workbench, tmp_path: Path) -> None:
+    live = pd.read_parquet(workbench.live)
+    live["era"] = np.where(np.arange(len(live)) % 3, "1200", "1201")
+    live.to_parquet(tmp_path / "live.parquet")
+    benchmarks = pd.DataFrame({"era": live["era"], "v5_model": np.linspace(0, 1, len(live))})[::-1]
+    benchmarks.to_parquet(tmp_path / "benchmarks.parquet")
+    two = replace(workbench, live=tmp_path / "live.parquet", benchmarks=tmp_path / "benchmarks.parquet")
+    report = two.run("ranks_benchmarks")
+    assert report.predictions is not None
+    ranked = benchmarks["v5_model"].groupby(benchmarks["era"]).rank(pct=True)
+    answer = pd.Series(report.predictions.values, index=report.predictions.ids)
+    pd.testing.assert_series_equal(answer, ranked.loc[answer.index], check_names=False)
+    assert workbench.log.splitlines() == ["one era of 1333 rows", "one era of 667 rows"]
 
 
 def other_pythons() -> list[str]:
@@ -225,6 +261,48 @@ def test_runner_runs_on_every_python(workbench: Workbench, tmp_path: Path) -> No
         pickle_models(runtime, tmp_path, "good")
         report = replace(workbench, runtime=runtime, pickles=tmp_path).run("good")
         assert (version, report.failure) == (version, None)
+
+
+_OLD_SCIKIT_LEARN = """
+import sys, numpy, cloudpickle, pickle
+from sklearn.linear_model import Ridge
+model = Ridge().fit(numpy.eye(3), numpy.ones(3))
+del model.coef_  # as an estimator of a version that had another name for it
+state = model.__getstate__() | {"_sklearn_version": "0.24.2"}
+class Old(Ridge):
+    def __getstate__(self): return state
+    def __reduce__(self): return (Ridge, (), state)
+old = Old()
+def predict(live): return old.predict(live[["feature_a"]].to_numpy().repeat(3, axis=1))
+cloudpickle.dump(predict, open(sys.argv[1], "wb"))
+"""
+
+
+def test_estimator_of_another_scikit_learn_names_both_versions(workbench: Workbench, tmp_path: Path) -> None:
+    built = next(one for one in load(RUNTIMES) if one.paths.version == workbench.runtime.version)
+    subprocess.run([built.executable, "-c", _OLD_SCIKIT_LEARN, tmp_path / "old.pkl"], check=True)
+    report = replace(workbench, runtime=built.paths, pickles=tmp_path).run("old")
+    assert report.failure is not None
+    assert report.failure.code == "package_mismatch"
+    assert report.failure.facts["made_with"] == "scikit-learn 0.24.2"
+    assert "the runtime has scikit-learn 1." in report.failure.describe()
+    assert "'Ridge' object has no attribute 'coef_'" in report.failure.describe()
+
+
+def test_models_of_boosted_trees_record_their_version(tmp_path: Path) -> None:
+    built = load(RUNTIMES)[-1]
+    make = (
+        "import sys, numpy, pickle, xgboost, catboost; x = numpy.eye(8); y = numpy.arange(8.0)\n"
+        "models = [xgboost.XGBRegressor(n_estimators=2).fit(x, y),\n"
+        "    catboost.CatBoostRegressor(iterations=2, verbose=0, allow_writing_files=False).fit(x, y)]\n"
+        "pickle.dump(models, open(sys.argv[1], 'wb')); print(xgboost.__version__, catboost.__version__)"
+    )
+    command = [built.executable, "-c", make, tmp_path / "models.pkl"]
+    versions = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    recorded = Recorded()
+    for _, arg, _ in pickletools.genops((tmp_path / "models.pkl").read_bytes()):
+        recorded.see(arg)
+    assert [recorded.versions["xgboost"], recorded.versions["catboost"]] == versions
 
 
 # What a model can't reach
@@ -341,11 +419,10 @@ def test_broken_platform_is_never_the_models_fault(workbench: Workbench, tmp_pat
 def test_this_machine_can_isolate() -> None:
     isolation = probe()
     assert isolation.is_available
-    assert isolation.bubblewrap is not None
-    assert isolation.seccomp
-    assert isolation.user_namespaces
+    assert isolation.version is not None
     assert isolation.separate_users == (os.geteuid() == 0)
-    isolation.require()
+    assert isolation.memory_is_limited
+    assert isolation.shut == NAMES
 
 
 @pytest.mark.parametrize(
@@ -361,7 +438,7 @@ def test_this_machine_can_isolate() -> None:
     ],
 )
 def test_without_isolation_the_ends_are_the_same(workbench: Workbench, model: str, code: str | None) -> None:
-    report = workbench.run(model, replace(LIMITS, seconds=3), isolate=False)
+    report = workbench.run(model, replace(LIMITS, seconds=3), kind=SandboxKind.NONE)
     assert (report.failure.code if report.failure else None) == code
     assert running(b"98765.4321") == []
 
@@ -441,8 +518,10 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
         _UNPICKLING + _json_frame(b"F", {"code": ["exception"], "detail": ""}),
         _UNPICKLING + _json_frame(b"F", {"code": "exception"}),
         _UNPICKLING + _json_frame(b"F", {"code": "exception", "detail": ""}) * 2,
-        _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12; rm -rf"]}),
-        _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12"]}) * 100,
+        _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12; rm -rf"], "packages": {}}),
+        _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12"], "packages": {}}) * 100,
+        _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12"], "packages": {"numpy": ["1"]}}),
+        _UNPICKLING + _json_frame(b"F", {"code": "exception", "detail": "", "packages": {"numpy": 2}}),
         _UNPICKLING + b"R\x00\x00\x00\x04\x00\x00\x00\x00",
         _UNPICKLING + b"S\x00\x02\x00\x00",
         _UNPICKLING + b"S\x00\x00\x27\x10" + b"[" * 10_000,
@@ -450,7 +529,14 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
 )
 def test_frame_out_of_turn_is_bad(data: bytes) -> None:
     with pytest.raises(BadFrame):
-        FrameReader(1 << 20).feed(data)
+        list(FrameReader(1 << 20).feed(data))
+
+
+def test_what_came_before_a_bad_frame_counts() -> None:
+    seen: list[object] = []
+    with pytest.raises(BadFrame):
+        seen.extend(FrameReader(1 << 20).feed(_UNPICKLING + _json_frame(b"X", {})))
+    assert seen == [Stage(name="import"), Stage(name="unpickle")]
 
 
 def test_result_over_the_limit_is_too_large() -> None:
@@ -472,8 +558,44 @@ def test_proof_of_memory_outweighs_what_the_model_raised() -> None:
     assert report.failure.code == "out_of_memory"
 
 
+def made_by(*pythons: str, **packages: tuple[str, str]) -> PickleVersions:
+    return PickleVersions(pythons=pythons, packages=packages)
+
+
+def test_segfault_of_another_package_names_both_versions() -> None:
+    seen = Evidence(stage="predict", exit_code=139, versions=made_by("3.12", xgboost=("1.7.6", "3.4.1")))
+    failure = judge(seen, LIMITS, "3.12").failure
+    assert failure is not None
+    assert failure.code == "package_mismatch"
+    assert "made with xgboost 1.7.6, but the runtime has xgboost 3.4.1: Segmentation fault!" in failure.describe()
+
+
+def test_another_package_is_blamed_only_for_what_its_code_raised() -> None:
+    versions = made_by("3.12", xgboost=("1.7.6", "3.4.1"))
+    in_xgboost = {"xgboost": "3.4.1"}
+    for detail, packages, code in (
+        ("AttributeError: 'gpu_id'", {}, "exception"),
+        ("AttributeError: 'gpu_id'", {"pandas": "3.0"}, "exception"),
+        ("ValueError: feature names must be unique", in_xgboost, "exception"),
+        ("AttributeError: 'gpu_id'", in_xgboost, "package_mismatch"),
+    ):
+        raised = ReportedFailure(code="exception", detail=detail, packages=packages)
+        failure = judge(Evidence(stage="predict", reported=raised, versions=versions), LIMITS, "3.12").failure
+        assert failure is not None
+        assert failure.code == code
+
+
+def test_success_tells_the_share_of_the_limits() -> None:
+    stages = {"import": 2.0, "unpickle": 1.0, "read": 0.5, "predict": 298.5, "write": 0.0}
+    report = RunReport(stages=stages, peak_memory_bytes=1 * GIB)
+    assert report.describe_use(Limits()) == (
+        "The model used 300.0 of 600 s (50 %) and 1024 of 4096 MiB of memory (25 %): "
+        "import 2.0 s, unpickle 1.0 s, read 0.5 s, predict 298.5 s, write 0.0 s."
+    )
+
+
 def test_segfault_of_another_python_keeps_the_known_sentence() -> None:
-    seen = Evidence(stage="predict", exit_code=139, pythons=("3.10", "3.11"))
+    seen = Evidence(stage="predict", exit_code=139, versions=made_by("3.10", "3.11"))
     failure = judge(seen, LIMITS, "3.12").failure
     assert failure is not None
     assert failure.code == "python_mismatch"
@@ -483,7 +605,7 @@ def test_segfault_of_another_python_keeps_the_known_sentence() -> None:
 
 def test_missing_module_stays_a_missing_module_whatever_the_python() -> None:
     missing = ReportedFailure(code="import_error", detail="torch")
-    failure = judge(Evidence(stage="predict", reported=missing, pythons=("3.10",)), LIMITS, "3.12").failure
+    failure = judge(Evidence(stage="predict", reported=missing, versions=made_by("3.10")), LIMITS, "3.12").failure
     assert failure is not None
     assert failure.code == "import_error"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numerai_tools.submissions import validate_submission_numerai
 
@@ -63,6 +63,7 @@ VALUES = st.one_of(st.sampled_from(BORDERS), st.floats(0, 1), st.floats())
     ids=st.one_of(st.permutations(LIVE), st.lists(st.sampled_from(LIVE), max_size=7)),
     values=st.one_of(st.lists(VALUES, min_size=7, max_size=7), VALUES.map(lambda value: [value] * 7)),
 )
+@example(ids=LIVE, values=[0, 0, 0, 0, 1.00001001, 0, 0])
 def test_numerai_accepts_and_refuses_the_same(ids: list[str], values: list[float]) -> None:
     submission = predictions(ids, values[: len(ids)])
     assert (check_submission(submission, LIVE) is None) == accepted_by_numerai(submission)

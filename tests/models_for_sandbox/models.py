@@ -109,6 +109,19 @@ def hungry(live):
     return [np.ones(8 << 27) for _ in range(1)]  # 8 GiB of float64
 
 
+def asks_for_too_much(live):
+    import numpy as np
+
+    return np.empty(1 << 57)
+
+
+def ranks_benchmarks(live, benchmarks):
+    assert live["era"].nunique() == 1
+    assert benchmarks.index.equals(live.index)
+    print("one era of", len(live), "rows")
+    return benchmarks[["v5_model"]].rank(pct=True)
+
+
 def hungry_child(live):
     import os
     import time

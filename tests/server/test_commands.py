@@ -13,6 +13,8 @@ from conftest import PREDICTD, ROOT, Server, User
 
 COMMANDS = [
     ("serve",),
+    ("run",),
+    ("doctor",),
     ("account",),
     ("account", "create"),
     ("account", "list"),
@@ -21,6 +23,8 @@ COMMANDS = [
     ("token", "revoke"),
     ("runtime", "list"),
     ("runtime", "build"),
+    ("runtime", "add"),
+    ("runtime", "upgrade-rehearsal"),
     ("data", "list"),
     ("data", "import"),
     ("round", "open"),

@@ -1,0 +1,8 @@
+"""Calls itself without end."""
+
+CODE = "exception"
+SAYS = "The model raised RecursionError: maximum recursion depth exceeded."
+
+
+def predict(live_features):
+    return predict(live_features)

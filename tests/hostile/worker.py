@@ -1,0 +1,81 @@
+"""Runs models one after another for whoever writes requests: one JSON object a line on stdin, one a line back."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from predictd.domain.errors import PlatformError
+from predictd.domain.limits import Limits
+from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
+from predictd.sandbox import run
+from predictd.sandbox.runs import hierarchy
+from predictd.scoring import check_submission
+
+_SHOWN = 200_000
+
+
+def carry_out(request: dict[str, Any]) -> dict[str, Any]:
+    """Run one model and check what it answered, as the platform does."""
+    printed: list[bytes] = []
+    folder = Path(request["folder"])
+    runtime = request["runtime"]
+    paths = {name: Path(runtime[name]) for name in ("python", "prefix", "packages")}
+    try:
+        report = run(
+            RunRequest(
+                pickle=folder / f"{request['model']}.pkl",
+                live=folder / "live.parquet",
+                benchmarks=None,
+                runtime=RuntimePaths(version=runtime["version"], **paths),
+                limits=Limits(**request["limits"]),
+                slot=request["slot"],
+            ),
+            on_log=printed.append,
+            kind=SandboxKind(request.get("kind", "bubblewrap")),
+        )
+    except PlatformError as error:
+        return {"code": "platform", "says": error.message, "log": "", "answer": None, "peak": 0, "stages": {}}
+    failure = report.failure
+    if report.predictions is not None:
+        failure = check_submission(report.predictions, live_ids(folder))
+    return {
+        "code": failure.code if failure else "success",
+        "says": failure.describe() if failure else None,
+        "log": b"".join(printed).decode("utf-8", "replace")[-_SHOWN:],
+        "answer": None if report.predictions is None else digest(report.predictions),
+        "peak": report.peak_memory_bytes,
+        "stages": report.stages,
+    }
+
+
+def live_ids(folder: Path) -> list[str]:
+    return [str(one) for one in pq.read_table(folder / "live.parquet", columns=["id"])["id"].to_pylist()]
+
+
+def digest(predictions: Predictions) -> str:
+    """The same for the same ids and values in the same order."""
+    ids = json.dumps(predictions.ids).encode()
+    return hashlib.sha256(ids + predictions.values.tobytes()).hexdigest()
+
+
+def has_groups() -> bool:
+    """Whether runs of this process get control groups, by which the kernel counts all memory."""
+    return hierarchy() is not None
+
+
+def main() -> None:
+    # What a run prints goes to the log alone; nothing else may come between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    print(json.dumps({"uid": os.geteuid(), "has_groups": has_groups()}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(carry_out(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""`predictd doctor` tells the truth about this machine, and what to do about it."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from conftest import PREDICTD
+from predictd.sandbox.escapes import NAMES
+
+
+def doctor(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PREDICTD, "doctor", *arguments], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_machine_that_isolates_is_told_by_what() -> None:
+    done = doctor("--json")
+    assert done.returncode == 0, done.stdout
+    told = json.loads(done.stdout)
+    assert told["ok"]
+    assert told["shut"] == list(NAMES)
+    assert told["open"] == told["problems"] == []
+    assert told["memory_is_limited"]
+    assert told["separate_users"] == (os.geteuid() == 0)
+    assert f"{len(NAMES)} of {len(NAMES)} attempts to get out of it fail" in doctor().stdout
+
+
+def test_a_machine_without_a_sandbox_is_told_how_to_get_one(tmp_path: Path) -> None:
+    done = doctor(PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "apt-get install bubblewrap" in done.stdout
+    assert "Strangers' models are not run here" in done.stdout
+    done = doctor("--sandbox", "podman", "--json", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["problems"] == ["podman is missing on this machine: apt-get install podman."]
+
+
+def test_no_sandbox_at_all_is_nothing_to_try() -> None:
+    done = doctor("--sandbox", "none")
+    assert done.returncode == 2
+    assert "isolates nothing" in done.stderr
