@@ -3,6 +3,7 @@
 Each is the environment variable `PREDICTD_<NAME>`; `docs/settings.md` and the help of `predictd serve` come from here.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
     sandbox: SandboxKind = Field(
         SandboxKind.BUBBLEWRAP, description="What isolates a run: 'bubblewrap', 'podman', 'docker' or 'none'."
     )
+    warm_parents: int = Field(
+        -1,
+        description="Processes kept ready, with the usual packages imported, to fork runs from; "
+        "0 starts every run cold, -1 means two per worker.",
+    )
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 
     @property
@@ -79,6 +85,16 @@ class Settings(BaseSettings):
             scratch_bytes=self.run_scratch_mb * MIB,
             output_bytes=self.run_output_mb * MIB,
         )
+
+    @property
+    def worker_count(self) -> int:
+        """Models that run at once."""
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def most_warm_parents(self) -> int:
+        """Warm parents at once."""
+        return 2 * self.worker_count if self.warm_parents < 0 else self.warm_parents
 
     @property
     def max_pickle_bytes(self) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,27 @@ def as_this_user(site: Site) -> Iterator[Way]:
 
 
 @contextmanager
+def from_warm_parent(site: Site) -> Iterator[Way]:
+    """Forked from a warm parent."""
+    with as_this_user(site) as way:
+        yield warm(way)
+
+
+@contextmanager
+def as_ordinary_user_from_warm_parent(site: Site) -> Iterator[Way]:
+    """Forked from a warm parent that a user without rights started."""
+    with as_ordinary_user(site) as way:
+        yield warm(way)
+
+
+def warm(way: Way) -> Way:
+    """The same way with a warm parent, which a first run starts."""
+    way = replace(way, name=f"warm {way.name}", request={**way.request, "warm": True})
+    assert way.run("good").code == "success"
+    return way
+
+
+@contextmanager
 def as_ordinary_user(site: Site) -> Iterator[Way]:
     """bubblewrap, started by a user without rights, who can make no control group."""
     home = site.folder / "home"
@@ -123,8 +144,9 @@ def in_podman(site: Site) -> Iterator[Way]:
     yield way
 
 
-WAYS = {"bubblewrap": as_this_user}
+WAYS = {"bubblewrap": as_this_user, "warm parent": from_warm_parent}
 if os.geteuid() == 0:
     WAYS["bubblewrap as an ordinary user"] = as_ordinary_user
+    WAYS["warm parent of an ordinary user"] = as_ordinary_user_from_warm_parent
     if shutil.which("podman") is not None:
         WAYS["podman"] = in_podman

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
-from predictd.sandbox import run
+from predictd.sandbox import WarmParents, run
 from predictd.sandbox.runs import hierarchy
 from predictd.scoring import check_submission
 
 _SHOWN = 200_000
+_parents: dict[str, WarmParents] = {}
 
 
 def carry_out(request: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
             ),
             on_log=printed.append,
             kind=SandboxKind(request.get("kind", "bubblewrap")),
+            parents=warm_parents(folder) if request.get("warm") else None,
         )
     except PlatformError as error:
         return {"code": "platform", "says": error.message, "log": "", "answer": None, "peak": 0, "stages": {}}
@@ -51,6 +53,11 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
         "peak": report.peak_memory_bytes,
         "stages": report.stages,
     }
+
+
+def warm_parents(folder: Path) -> WarmParents:
+    """Those of this process, made once."""
+    return _parents.setdefault(str(folder), WarmParents(most=2, folders=[folder], only=True))
 
 
 def live_ids(folder: Path) -> list[str]:

@@ -50,6 +50,7 @@ class RunRequest:
         runtime: in which Python it runs.
         limits: what it may use.
         slot: number of the worker, 0 to 999; runs of different slots never share a user id.
+        imports: modules that the model is known to import, of those that a warm parent may have ready.
     """
 
     pickle: Path
@@ -58,6 +59,7 @@ class RunRequest:
     runtime: RuntimePaths
     limits: Limits
     slot: int = 0
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

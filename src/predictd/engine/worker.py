@@ -27,7 +27,7 @@ from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, retry
 from predictd.engine.submissions import StoredPredictions
-from predictd.sandbox import RunCancelled, run
+from predictd.sandbox import RunCancelled, WarmParents, run
 from predictd.scoring import check_submission, write_predictions_csv
 from predictd.storage import Storage
 
@@ -42,6 +42,7 @@ class WorkerConfig:
     kind: SandboxKind
     max_attempts: int
     retry_seconds: float
+    parents: WarmParents | None
     find_runtime: Callable[[str], RuntimePaths]
 
 
@@ -142,7 +143,7 @@ def _run(
             limits=config.limits,
             slot=slot,
         )
-        report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind)
+        report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind, parents=config.parents)
         live_ids = read_ids(live)
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):

@@ -26,14 +26,21 @@ _SCAN_SECONDS = 3.0
 def main() -> NoReturn:
     """Run the model that the first argument describes, answer on the pipe and end the process."""
     task = json.loads(sys.argv[1])
+    sys.argv[1:] = []
+    run_task(task)
+
+
+def run_task(task: dict[str, Any]) -> NoReturn:
+    """The same, with the argument as an object; what is imported already is not imported again."""
     channel = Channel(task["answer"])
     channel.stage("import")
     try:
-        _prepare(task)
+        if task["processes"] is not None:
+            resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
+        prepare(task["packages"])
     except Exception as error:  # noqa: BLE001 (nothing of the user's has run yet)
         channel.platform(summary(error))
         os._exit(1)
-    sys.argv[1:] = []
     try:
         answer = _run(task, channel)
     except BaseException as raised:  # noqa: BLE001 (a model may raise anything)
@@ -50,16 +57,14 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _prepare(task: dict[str, Any]) -> None:
-    """All that happens before anything of the user's is touched."""
-    if task["processes"] is not None:
-        resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
+def prepare(packages: str) -> None:
+    """All that happens before anything of the user's is touched: import what every model needs from that folder."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     site.setquit()
-    if task["packages"] not in sys.path:
-        site.addsitedir(task["packages"])
+    if packages not in sys.path:
+        site.addsitedir(packages)
     for name in ("numpy", "pandas", "pyarrow.parquet", "cloudpickle"):
         importlib.import_module(name)
     faulthandler.enable()

@@ -98,7 +98,7 @@ class Cgroup:
         """See ResourceGroup."""
         return [str(folder / "cgroup.procs") for folder in self._folders.values()]
 
-    def watch(self, pid: int) -> None:
+    def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
         """See ResourceGroup; members are known by the kernel."""
 
     def ran_out_of_memory(self) -> bool:

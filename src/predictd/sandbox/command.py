@@ -55,12 +55,20 @@ def environment(limits: Limits, home: str) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLCONFIGDIR": home,
         "NUMBA_CACHE_DIR": home,
+        # Arrow's allocator starts no thread of its own, which would keep a warm parent from being forked.
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         **dict.fromkeys(_THREAD_COUNTS, threads),
     }
 
 
 def bubblewrap(
-    executable: str, limits: Limits, *, status: int, seccomp: int, texts: Mapping[int, str] | None = None
+    executable: str,
+    limits: Limits,
+    *,
+    status: int = -1,
+    seccomp: int = -1,
+    texts: Mapping[int, str] | None = None,
+    parent: bool = False,
 ) -> list[str]:
     """The sandbox with nothing of a run in it yet: system libraries, an empty scratch, no devices, no network.
 
@@ -70,12 +78,19 @@ def bubblewrap(
         status: descriptor to which bubblewrap writes the pid of the first process inside.
         seccomp: descriptor of the compiled filter.
         texts: descriptor and path of each small file that is made inside.
+        parent: make that of a warm parent, which gives its runs the rest: it keeps the capabilities of its own user
+            namespace and has no filter.
     """
     shared = max(limits.scratch_bytes // 4, 1)
-    command = [executable, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
-    command += ["--cap-drop", "ALL", "--disable-userns", "--assert-userns-disabled"]
+    command = [executable, "--unshare-all", "--unshare-user", "--new-session"]
+    if parent:
+        # Its server's end ends it: it is told by a socket, and the thread that starts it need not outlive it.
+        command += ["--cap-add", "ALL"]
+    else:
+        command += ["--die-with-parent", "--cap-drop", "ALL", "--disable-userns", "--assert-userns-disabled"]
+        command += ["--json-status-fd", str(status), "--seccomp", str(seccomp)]
     command += ["--uid", "1000", "--gid", "1000", "--hostname", "predictd", "--clearenv"]
-    command += ["--json-status-fd", str(status), "--seccomp", str(seccomp), "--ro-bind", "/usr", "/usr"]
+    command += ["--ro-bind", "/usr", "/usr"]
     for name in _SYSTEM_FOLDERS:
         path = Path("/", name)
         if path.is_symlink():
@@ -107,10 +122,8 @@ def etc_files() -> dict[str, str]:
     return {f"/etc/{name}": text for name, text in _ETC.items()}
 
 
-def inside(
-    runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits
-) -> tuple[list[str], Folders]:
-    """Binds and environment of one run, for after `bubblewrap`, and where its folders are inside.
+def inside(runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits) -> list[str]:
+    """Binds and environment of one run, for after `bubblewrap`.
 
     Args:
         runtime: the interpreter, by its paths on this machine.
@@ -126,7 +139,7 @@ def inside(
         binds += ["--ro-bind", source, target]
     for name, value in environment_inside(runtime, limits).items():
         binds += ["--setenv", name, value]
-    return [*binds, "--remount-ro", "/"], at
+    return [*binds, "--remount-ro", "/"]
 
 
 def where_inside(runtime: RuntimePaths) -> Folders:

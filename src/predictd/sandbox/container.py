@@ -28,7 +28,7 @@ from predictd.sandbox.command import (
 from predictd.sandbox.engines import Engine
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.images import image_of
-from predictd.sandbox.launched import Launched, has_ended, wait_for
+from predictd.sandbox.launched import Launched, ProcessRun, has_ended, wait_for
 
 _OPEN_FILES = 1024
 _START_SECONDS = 60.0
@@ -38,18 +38,13 @@ _FIRST_USER = 200_000
 _READ_BY_ALL = 0o004
 
 
-class Contained:
+class ContainedRun(ProcessRun):
     """A run in a container; see Launched."""
 
     def __init__(self, engine: Engine, name: str, process: "subprocess.Popen[bytes]", answer: int, log: int) -> None:
-        self.process = process
-        self.answer = answer
-        self.log = log
+        super().__init__(process, answer, log)
         self._engine = engine
         self._name = name
-
-    def started(self) -> None:
-        """See Launched."""
 
     def kill(self) -> None:
         """See Launched; the engine removes the container and all that is in it.
@@ -93,12 +88,12 @@ def contained(
         assert process.stderr is not None
         for pipe in (process.stdin, process.stdout, process.stderr):
             stack.callback(pipe.close)
-        launched = Contained(engine, name, process, process.stdout.fileno(), process.stderr.fileno())
+        launched = ContainedRun(engine, name, process, process.stdout.fileno(), process.stderr.fileno())
         try:
             _admit(engine, name, process, group)
         except BaseException:
             launched.kill()
-            process.wait()
+            launched.release()
             raise
         yield launched
 

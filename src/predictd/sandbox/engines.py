@@ -63,7 +63,7 @@ class Engine:
     def remove_leftovers(self) -> None:
         """Remove the containers of servers that are dead."""
         for container in self.call("ps", "--all", "--quiet", "--filter", f"label={_LABEL}").split():
-            # Not asked of `ps`: Podman before 4.4 has no single label in its format. Empty if the container is gone by now.
+            # Not asked of `ps`, whose format has no single label in Podman 4.3. Empty if the container is gone by now.
             owner = self.call(
                 "inspect", "--format", f'{{{{index .Config.Labels "{_LABEL}"}}}}', container, check=False
             ).strip()

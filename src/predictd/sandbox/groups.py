@@ -27,8 +27,13 @@ class ResourceGroup(Protocol):
     def counts_all_memory(self) -> bool:
         """Whether memory that no process maps (memory files, System V segments) counts too."""
 
-    def watch(self, pid: int) -> None:
-        """Say that the process `pid` and all that descends from it are the run."""
+    def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
+        """Say that the process `pid` and all that descends from it are the run.
+
+        Args:
+            scratch: descriptors of its filesystems in memory, which stay open until the group is closed; without them
+                they are looked for.
+        """
 
     def ran_out_of_memory(self) -> bool:
         """Whether there is proof that the run met its memory limit."""

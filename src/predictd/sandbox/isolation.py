@@ -188,7 +188,7 @@ def _run_inside(kind: SandboxKind, *arguments: str) -> tuple[bytes, bool]:
             started.kill()
             ran_out = group.ran_out_of_memory()
             group.close()
-            started.process.wait()
+            started.release()
             return said, ran_out
     finally:
         group.close()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RunRequest
+from predictd.domain.runs import RunRequest, RuntimePaths
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
+    INSIDE,
     ISOLATED_PYTHON,
     RUNNER,
     Folders,
@@ -25,9 +26,10 @@ from predictd.sandbox.command import (
     etc_files,
     inside,
     interpreter,
+    where_inside,
 )
 from predictd.sandbox.groups import ResourceGroup
-from predictd.sandbox.launched import Bubblewrapped, Launched, PlainProcess
+from predictd.sandbox.launched import BubblewrapRun, Launched, PlainRun
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STAGING = "/tmp"  # noqa: S108 (covered by a private tmpfs, in a mount namespace of the launcher's own)
@@ -65,17 +67,17 @@ def launched(
             else:
                 config = _plain(request, stack, answer_write)
             config |= {"joins": list(group.joins), "cpus": group.processors}
-            config |= {"rlimits": {**_file_limits(request.limits), **group.rlimits}}
+            config |= {"rlimits": {**file_limits(request.limits), **group.rlimits}}
             process = start(config, [fd for fd in passed if fd != log_write], log_write)
         finally:
             for descriptor in passed:
                 os.close(descriptor)
         group.watch(process.pid)
         if status is None:
-            yield PlainProcess(process, answer, log)
+            yield PlainRun(process, answer, log)
         else:
-            most = request.limits.processes if _processes_are_counted_inside() else None
-            yield Bubblewrapped(process, answer, log, status, most)
+            most = request.limits.processes if processes_are_counted_inside() else None
+            yield BubblewrapRun(process, answer, log, status, most)
 
 
 def start(config: Mapping[str, object], passed: list[int], output: int) -> subprocess.Popen[bytes]:
@@ -115,7 +117,8 @@ def start(config: Mapping[str, object], passed: list[int], output: int) -> subpr
         os.close(told)
 
 
-def _file_limits(limits: Limits) -> dict[str, int]:
+def file_limits(limits: Limits) -> dict[str, int]:
+    """What every process of a run may do with files, by name of resource.RLIMIT_*."""
     return {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": _OPEN_FILES, "RLIMIT_FSIZE": limits.scratch_bytes}
 
 
@@ -164,34 +167,83 @@ def _isolated(
     status: int,
     program: Sequence[str],
 ) -> dict[str, object]:
-    def keep(name: str, content: bytes) -> int:
-        passed.append(memory_file(name, content))
-        return passed[-1]
-
     runtime, limits = request.runtime, request.limits
-    uid = user_of(request.slot)
-    files = _data_files(request)
-    made = etc_files() | environment_files(runtime)
-    texts = {keep("text", text.encode()): path for path, text in made.items()}
-    seccomp = keep("seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
-    command = bubblewrap(find_bubblewrap(), limits, status=status, seccomp=seccomp, texts=texts)
-    folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
+    files = data_files(request)
+    seccomp = _keep(passed, "seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
+    command = bubblewrap(find_bubblewrap(), limits, status=status, seccomp=seccomp, texts=_texts(runtime, passed))
     names: Mapping[str, int | str]
-    if uid is None:
-        staging = None
-        paths = {f"/opt/predictd/data/{name}": path for name, path in files.items()}
-        names = {name: f"/opt/predictd/data/{name}" for name in files}
-        binds, at = inside(runtime, Folders(**folders), paths, limits)
+    if user_of(request.slot) is None:
+        names = {name: f"{INSIDE}/data/{name}" for name in files}
+        binds, opened = {f"{INSIDE}/data/{name}": path for name, path in files.items()}, {}
     else:
         first = max(_FIRST_FILE, *(descriptor + 64 for descriptor in passed))
         names = {name: first + i for i, name in enumerate(files)}
-        staging = {"at": _STAGING, "folders": folders, "files": {names[name]: path for name, path in files.items()}}
-        binds, at = inside(runtime, Folders(**{name: f"{_STAGING}/{name}" for name in folders}), {}, limits)
-    task = _task(answer, names, limits.processes if _processes_are_counted_inside() else None)
-    python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, at, task)
+        binds, opened = {}, {first + i: path for i, path in enumerate(files.values())}
+    task = task_of(answer, names, limits.processes if processes_are_counted_inside() else None)
+    python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, where_inside(runtime), task)
+    return _bubblewrapped(request, passed, command, binds, opened, python)
+
+
+@contextmanager
+def parent_sandbox(
+    request: RunRequest, server: int, filtered: bytes, imports: Sequence[str], folders: Mapping[str, Path]
+) -> Iterator[tuple[dict[str, object], list[int]]]:
+    """What starts a warm parent for such runs, and the descriptors to pass to it, which are closed on leaving.
+
+    Args:
+        request: a run like those that it will be forked for.
+        server: descriptor of the socket on which it is told of runs.
+        filtered: the filter of system calls, which it gives to its runs.
+        imports: modules that it imports besides those of every run.
+        folders: by path inside, what it sees besides.
+
+    Raises:
+        PlatformError: bubblewrap is missing.
+    """
+    passed: list[int] = []
+    try:
+        runtime = request.runtime
+        told = {"socket": server, "filter": _keep(passed, "filter", filtered), "imports": list(imports)}
+        command = bubblewrap(find_bubblewrap(), request.limits, texts=_texts(runtime, passed), parent=True)
+        python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "parent")
+        binds = {inside: str(path) for inside, path in folders.items()}
+        config = _bubblewrapped(request, passed, command, binds, {}, python)
+        yield {**config, "parent": None}, [server, *passed]
+    finally:
+        for descriptor in passed:
+            os.close(descriptor)
+
+
+def _bubblewrapped(
+    request: RunRequest,
+    passed: list[int],
+    command: list[str],
+    binds: Mapping[str, str],
+    files: Mapping[int, str],
+    python: Sequence[str],
+) -> dict[str, object]:
+    """The launcher's configuration for `python` in a sandbox that sees the runtime, `binds` and the opened `files`."""
+    runtime = request.runtime
+    uid = user_of(request.slot)
+    folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
+    staging = None
+    if uid is not None:
+        staging = {"at": _STAGING, "folders": folders, "files": files}
+        folders = {name: f"{_STAGING}/{name}" for name in folders}
+    inner = inside(runtime, Folders(**folders), binds, request.limits)
     # By a descriptor, because every process of the run can read the first one's command line.
-    options = keep("options", b"\0".join(os.fsencode(one) for one in [*command[1:], *binds]) + b"\0")
+    options = _keep(passed, "options", b"\0".join(os.fsencode(one) for one in [*command[1:], *inner]) + b"\0")
     return {"uid": uid, "staging": staging, "argv": [command[0], "--args", str(options), "--", *python]}
+
+
+def _texts(runtime: RuntimePaths, passed: list[int]) -> dict[int, str]:
+    made = etc_files() | environment_files(runtime)
+    return {_keep(passed, "text", text.encode()): path for path, text in made.items()}
+
+
+def _keep(passed: list[int], name: str, content: bytes) -> int:
+    passed.append(memory_file(name, content))
+    return passed[-1]
 
 
 def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, object]:
@@ -209,15 +261,17 @@ def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, obje
         env["LD_LIBRARY_PATH"] = str(runtime.prefix / "lib")
     own = runtime.packages.parents[2] / "bin" / "python"
     python = str(own if own.exists() else runtime.python)
-    argv = interpreter(python, at, _task(answer, _data_files(request), None))
+    argv = interpreter(python, at, task_of(answer, data_files(request), None))
     return {"argv": argv, "env": env, "reap": True}
 
 
-def _task(answer: int, names: Mapping[str, int | str], processes: int | None) -> dict[str, object]:
+def task_of(answer: int, names: Mapping[str, int | str], processes: int | None) -> dict[str, object]:
+    """What the runner is told; `names` are descriptors or paths."""
     return {"answer": answer, "benchmarks": None, **names, "processes": processes}
 
 
-def _data_files(request: RunRequest) -> dict[str, str]:
+def data_files(request: RunRequest) -> dict[str, str]:
+    """The files that a run reads, by their name in the task: absolute paths."""
     files = {"pickle": request.pickle, "live": request.live, "benchmarks": request.benchmarks}
     return {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
@@ -230,6 +284,7 @@ def _pipe(stack: ExitStack, writes: list[int]) -> int:
     return read
 
 
-def _processes_are_counted_inside() -> bool:
+def processes_are_counted_inside() -> bool:
+    """Whether the kernel counts a user's processes for each user namespace by itself."""
     numbers = platform.release().split(".")[:2]
     return tuple(int("".join(filter(str.isdigit, n)) or 0) for n in numbers) >= _COUNTS_PER_NAMESPACE

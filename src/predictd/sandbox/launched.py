@@ -23,33 +23,54 @@ class Launched(Protocol):
     """A run under way.
 
     Attributes:
-        process: what this server started; its end is the run's end, and its exit code the run's: 128 and the number
-            for a signal.
         answer: descriptor of the runner's frames, to read.
         log: descriptor of what the model prints, to read.
+        ended: descriptor that becomes readable when the run has ended.
     """
 
-    process: "subprocess.Popen[bytes]"
     answer: int
     log: int
+    ended: int
+
+    def exit_code(self) -> int:
+        """How a run that has ended did: its exit code, or 128 and the number of its signal."""
 
     def started(self) -> None:
         """Called once when the runner has said its first word, before anything of the user's is loaded."""
 
     def kill(self) -> None:
-        """Kill all of the run; on return none of its processes is left but `process`, dead and not yet waited for."""
+        """Kill all of the run; on return none of its processes runs, and their numbers mean no others yet."""
+
+    def release(self) -> None:
+        """Collect what is left of the dead processes; after `kill`, and after the group was closed."""
 
 
-class PlainProcess:
-    """A run without isolation: the launcher kills what it started before it ends."""
+class ProcessRun:
+    """A run that ends as a process of this server's does."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", answer: int, log: int) -> None:
         self.process = process
         self.answer = answer
         self.log = log
+        self.ended = os.pidfd_open(process.pid)
+
+    def exit_code(self) -> int:
+        """See Launched; leaves the process to be waited for."""
+        status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        assert status is not None
+        return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
 
     def started(self) -> None:
         """See Launched."""
+
+    def release(self) -> None:
+        """See Launched."""
+        os.close(self.ended)
+        self.process.wait()
+
+
+class PlainRun(ProcessRun):
+    """A run without isolation: the launcher kills what it started before it ends."""
 
     def kill(self) -> None:
         """See Launched."""
@@ -59,15 +80,13 @@ class PlainProcess:
         os.kill(self.process.pid, signal.SIGKILL)
 
 
-class Bubblewrapped:
+class BubblewrapRun(ProcessRun):
     """A run in bubblewrap, which tells the pid of the first process inside on `status`."""
 
     def __init__(
         self, process: "subprocess.Popen[bytes]", answer: int, log: int, status: int, processes: int | None
     ) -> None:
-        self.process = process
-        self.answer = answer
-        self.log = log
+        super().__init__(process, answer, log)
         self._status = status
         self._processes = processes
         self._told = b""
@@ -87,7 +106,7 @@ class Bubblewrapped:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(first, signal.SIGKILL)
             # The first process of a pid namespace dies only after all others in it have.
-            if not _ends(first, _DEATH_SECONDS) or not wait_for(self.process.pid):
+            if not ends(first, _DEATH_SECONDS) or not wait_for(self.process.pid):
                 log.error("processes of a run outlived SIGKILL")
             os.close(first)
         else:
@@ -139,12 +158,13 @@ def wait_for(pid: int, seconds: float = _DEATH_SECONDS) -> bool:
     """Whether the process, which nobody has waited for, ended in time."""
     descriptor = os.pidfd_open(pid)
     try:
-        return _ends(descriptor, seconds)
+        return ends(descriptor, seconds)
     finally:
         os.close(descriptor)
 
 
-def _ends(process: int, seconds: float) -> bool:
+def ends(process: int, seconds: float) -> bool:
+    """Whether the process of that pidfd ended in time."""
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         return bool(selector.select(seconds))

@@ -5,7 +5,7 @@ server's threads may not run Python code between fork and exec. Standard library
 so whoever kills it kills the run.
 
 The configuration:
-    parent    pid of the server; when it dies, the run does
+    parent    pid of the server; when it dies, the run does; or null
     joins     files into which this process writes its pid to join the run's resource group
     rlimits   {name of a resource.RLIMIT_*: value}
     cpus      processors to stay on, or null
@@ -39,7 +39,8 @@ def main() -> None:
     """Do as the configuration says; never returns."""
     with os.fdopen(int(sys.argv[1]), "rb") as file:
         config = json.load(file)
-    _die_with(config["parent"])
+    if config["parent"] is not None:
+        _die_with(config["parent"])
     for path in config["joins"]:
         with open(path, "w", encoding="ascii") as group:
             group.write(str(os.getpid()))
@@ -53,7 +54,8 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(config["uid"], config["uid"], config["uid"])
         os.setresuid(config["uid"], config["uid"], config["uid"])
-        _die_with(config["parent"])  # a change of user clears it
+        if config["parent"] is not None:
+            _die_with(config["parent"])  # a change of user clears it
     if config["reap"]:
         _supervise(config)
     os.execve(config["argv"][0], config["argv"], config["env"])  # noqa: S606

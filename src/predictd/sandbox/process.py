@@ -61,7 +61,6 @@ class Follower:
         self._reader = FrameReader(limits.output_bytes)
         self._printed = 0
         self._startup = bytearray()
-        self._exited = os.pidfd_open(launched.process.pid)
         self._since = time.monotonic()
         self._deadline = self._since + _START_SECONDS
 
@@ -85,7 +84,7 @@ class Follower:
         with selectors.DefaultSelector() as selector:
             for descriptor in pipes:
                 os.set_blocking(descriptor, False)
-            for descriptor in (*pipes, self._exited):
+            for descriptor in (*pipes, self._launched.ended):
                 selector.register(descriptor, selectors.EVENT_READ)
             while not self._is_over():
                 ready = {key.fd for key, _ in selector.select(self._patience())}
@@ -94,8 +93,8 @@ class Follower:
                     if not pipes[descriptor]():
                         selector.unregister(descriptor)
                         ready.discard(descriptor)
-                if ready == {self._exited}:
-                    self.seen.exit_code = self._exit_code()
+                if ready == {self._launched.ended}:
+                    self.seen.exit_code = self._launched.exit_code()
                     return
 
     def _is_over(self) -> bool:
@@ -178,12 +177,6 @@ class Follower:
             else:
                 self._startup += data
 
-    def _exit_code(self) -> int:
-        """As bubblewrap tells it: 128 and the number for a signal. Leaves the process to be waited for."""
-        status = os.waitid(os.P_PID, self._launched.process.pid, os.WEXITED | os.WNOWAIT)
-        assert status is not None
-        return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-
     def _end(self) -> None:
         """Kill all of the run; on return none of its processes is left."""
         self._end_stage()
@@ -192,8 +185,7 @@ class Follower:
         self.seen.peak_bytes = self._group.peak_bytes()
         # Before the process is waited for, so that its pid means no other yet.
         self._group.close()
-        os.close(self._exited)
-        self._launched.process.wait()
+        self._launched.release()
 
 
 def _read(descriptor: int) -> bytes | None:

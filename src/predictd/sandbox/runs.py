@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
 from predictd.sandbox.launched import Launched
 from predictd.sandbox.process import Follower
+from predictd.sandbox.warm import CannotFork, WarmParents
 from predictd.sandbox.watcher import WatchedGroup
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ def run(
     on_started: Callable[[], None] | None = None,
     cancel: threading.Event | None = None,
     kind: SandboxKind = SandboxKind.BUBBLEWRAP,
+    parents: WarmParents | None = None,
 ) -> RunReport:
     """Run the model to its end; blocks, at most for the start and `limits.seconds`, and leaves no process behind.
 
@@ -40,6 +43,7 @@ def run(
         on_started: called once the sandbox is up, before anything of the user's is loaded.
         cancel: ends the run within a moment when set.
         kind: what isolates it; NONE runs the model as a plain process of this user, which it can do anything as.
+        parents: what a run in bubblewrap is forked from, if it can be; otherwise it starts cold, with the same result.
 
     Raises:
         PlatformError: the platform is at fault: no bubblewrap or engine, a broken runtime, unreadable data.
@@ -48,12 +52,27 @@ def run(
     _check_inputs(request)
     group = resource_group(request.limits, request.slot)
     try:
-        with launch(request, group, kind) as started:
+        with _launch_warm_or_cold(request, group, kind, parents) as started:
             follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
             seen = follower.follow()
     finally:
         group.close()
     return judge(seen, request.limits, request.runtime.version)
+
+
+@contextmanager
+def _launch_warm_or_cold(
+    request: RunRequest, group: ResourceGroup, kind: SandboxKind, parents: WarmParents | None
+) -> Iterator[Launched]:
+    with ExitStack() as stack:
+        started = None
+        if parents is not None and kind is SandboxKind.BUBBLEWRAP:
+            try:
+                started = stack.enter_context(parents.forked(request, group))
+            except CannotFork as error:
+                if parents.only:
+                    raise PlatformError(f"A run could not be forked from its warm parent: {error}.") from error
+        yield started or stack.enter_context(launch(request, group, kind))
 
 
 def launch(

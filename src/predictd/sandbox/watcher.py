@@ -40,12 +40,14 @@ class WatchedGroup:
         self._peak = 0
         self._exceeded = False
         self._root: int | None = None
+        self._scratch: Sequence[int] = ()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="predictd-memory", daemon=True)
 
-    def watch(self, pid: int) -> None:
+    def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
         """See ResourceGroup."""
         self._root = pid
+        self._scratch = scratch
         self._thread.start()
 
     def ran_out_of_memory(self) -> bool:
@@ -64,7 +66,7 @@ class WatchedGroup:
 
     def _measure(self) -> None:
         assert self._root is not None
-        while not self._stop.wait(_SECONDS):
+        while True:
             pids = descendants(self._root)
             others = self._files(pids) + _kernels(pids)
             held = others + sum(_resident(pid) for pid in pids)
@@ -78,10 +80,16 @@ class WatchedGroup:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
                 return
+            if self._stop.wait(_SECONDS):
+                return
 
     def _files(self, pids: list[int]) -> int:
         """Bytes of the files in the sandbox's scratch and shared memory; 0 while it is not set up, or where none is."""
         used = 0
+        for descriptor in self._scratch:
+            used += _size(os.fstatvfs(descriptor))
+        if self._scratch:
+            return used
         for folder in _SCRATCHES:
             # The second process is the first one inside, of which no model can change the root.
             for pid in pids[1:2]:
@@ -89,9 +97,13 @@ class WatchedGroup:
                     seen = os.statvfs(f"/proc/{pid}/root{folder}")
                     size = seen.f_blocks * seen.f_frsize
                     if seen.f_fsid != os.statvfs(folder).f_fsid and size <= self._scratch_size + _PAGE:
-                        used += (seen.f_blocks - seen.f_bfree) * seen.f_frsize
-                        used += (seen.f_files - seen.f_ffree) * _INODE_BYTES
+                        used += _size(seen)
         return used
+
+
+def _size(seen: os.statvfs_result) -> int:
+    """Bytes that a filesystem in memory takes."""
+    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize + (seen.f_files - seen.f_ffree) * _INODE_BYTES
 
 
 def descendants(root: int) -> list[int]:

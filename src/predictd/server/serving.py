@@ -18,11 +18,12 @@ import uvicorn
 
 from predictd.api.app import Services, build_app
 from predictd.domain.errors import SetupError
+from predictd.domain.runs import SandboxKind
 from predictd.engine.executor import Executor
 from predictd.engine.worker import WorkerConfig
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.ticker import Ticker
-from predictd.sandbox import choose_sandbox
+from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.settings import Settings
@@ -57,22 +58,28 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     deployment = open_deployment(settings, base_url=address)
     ensure_runtime(deployment, say)
     ensure_data(deployment, progress)
+    parents = None
+    if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
+        parents = WarmParents(settings.most_warm_parents, [deployment.storage.root])
     executor = Executor(
         deployment.database,
         deployment.storage,
         WorkerConfig(
             limits=settings.limits,
             kind=kind,
+            parents=parents,
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
         ),
         server_id=server_id(settings.home),
-        workers=settings.workers or os.cpu_count() or 1,
+        workers=settings.worker_count,
         lease_seconds=settings.lease_seconds,
     )
     ticker = Ticker(deployment.database, deployment.storage, calendar, executor.wake)
     _run(deployment, executor, ticker, listener, partial(_announce, settings.home, address, ready))
+    if parents is not None:
+        parents.close()
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()

@@ -1,0 +1,90 @@
+"""Calls of the kernel that Python has no function for: namespaces, mounts, privileges, the filter of system calls."""
+
+import ctypes
+import os
+import platform
+import signal
+
+CLONE_NEWCGROUP = 0x02000000
+_CLONE_PIDFD = 0x1000
+# Mount, UTS, IPC, pid, network; the cgroup's own comes once the process is a member of its group.
+_NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+_SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x1, 0x2, 0x4, 0x8, 0x4000, 0x40000
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION = 0x20080522
+_LAST_CAPABILITY = 63
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def clone_into_namespaces() -> tuple[int, int]:
+    """Fork into new namespaces of every kind but user and cgroup; (0, -1) in the child, else its pid and pidfd.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    pidfd = ctypes.c_int(-1)
+    flags = _NAMESPACES | _CLONE_PIDFD | int(signal.SIGCHLD)
+    number = _SYS_CLONE[platform.machine()]
+    pid = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_ulong(flags), None, ctypes.byref(pidfd), None, ctypes.c_ulong(0)
+    )
+    _check(pid, "clone")
+    return pid, pidfd.value
+
+
+def unshare(flags: int) -> None:
+    """See unshare(2)."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    """See mount(2)."""
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    _check(_libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+def die_with_parent() -> None:
+    """Be killed when the process that made this one ends."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def be_opaque(opaque: bool) -> None:
+    """Whether no other process of this user may look into this one."""
+    _prctl(_PR_SET_DUMPABLE, 0 if opaque else 1)
+
+
+def drop_capabilities() -> None:
+    """Have none, and get none ever again."""
+    for capability in range(_LAST_CAPABILITY):
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break  # the kernel has no more of them
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    none = (ctypes.c_uint32 * 6)()
+    _check(_libc.syscall(ctypes.c_long(_SYS_CAPSET[platform.machine()]), header, none), "capset")
+
+
+def filter_calls(program: bytes) -> None:
+    """Apply a compiled filter, 8 bytes an instruction, to this process and all that descend from it."""
+    told = _Filter(len(program) // 8, program)
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0), "seccomp")
+
+
+def _prctl(option: int, value: int) -> None:
+    _check(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)), "prctl")
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
