@@ -45,7 +45,7 @@ from predictd.sandbox.frames import (
     Stage,
     TooLarge,
 )
-from predictd.sandbox.runs import hierarchy
+from predictd.sandbox.resources import hierarchy
 from predictd.sandbox.watcher import descendants
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "models.py"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from predictd.sandbox.runs import hierarchy
+from predictd.sandbox.resources import hierarchy
 from predictd.sandbox.watcher import descendants
 
 # Runs of these tests have a slot and users that others on this machine hardly have at the same time.
@@ -21,6 +21,7 @@ ORDINARY_USER = 60_000 + SLOT
 USERS = (200_000 + SLOT, ORDINARY_USER)
 SECRET = f"a-secret-of-the-server-{secrets.token_hex(8)}"
 MARK = "hostile-"
+WARM = "predictd_runner.parent"
 _SHARED = ("kernel/core_pattern", "kernel/hostname", "kernel/domainname", "kernel/sysrq", "vm/overcommit_memory")
 _SHARED += ("kernel/randomize_va_space", "vm/drop_caches", "kernel/modprobe", "fs/suid_dumpable", "kernel/pid_max")
 _SHARED += ("kernel/shmmax", "kernel/msgmnb", "kernel/sem", "fs/mqueue/msg_max")
@@ -85,13 +86,15 @@ class Host:
             # A zombie is dead, until whoever adopted it asks how it ended.
             is_dead = "State:\tZ" in _text(path / "status")
             if is_runs and not is_dead and int(path.name) not in known and "worker.py" not in command:
-                found.append(f"{path.name} {command or _text(path / 'comm')}")
+                # Another run waits to be taken after each one, so of these only the number stays the same.
+                pid = "" if WARM in command else path.name
+                found.append(f"{pid} {command or _text(path / 'comm')}")
         return sorted(found)
 
-    def _groups(self) -> list[str]:
+    def _groups(self) -> list[int]:
         found = hierarchy()
         folders = found.folders.values() if found else ()
-        return [str(group) for folder in folders for group in folder.glob(f"predictd-{os.getpid()}-*")]
+        return [len(list(folder.glob(f"predictd-{os.getpid()}-*"))) for folder in folders]
 
 
 _CLOCK = time.time() - time.monotonic()

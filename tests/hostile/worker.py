@@ -13,7 +13,7 @@ from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
 from predictd.sandbox import WarmParents, run
-from predictd.sandbox.runs import hierarchy
+from predictd.sandbox.resources import hierarchy
 from predictd.scoring import check_submission
 
 _SHOWN = 200_000

@@ -2,19 +2,19 @@
 
 Runs in a sandbox of its own that sees what a run sees. Its argument is JSON: `packages` (folder), `socket` and `filter`
 (descriptors; the compiled filter of system calls), `imports` (modules to have). It is told of runs on the socket, one
-packet a run:
+packet a request:
 
-    task       for the runner; a value of `files` is the place of its descriptor among those of the packet, or a path
-    files      names in `task` that are files
-    descriptors, in this order: the answer, the log, the end, the files if they are descriptors, the group's members
-    hidden     folder that only the first process sees, to open paths in; or null
+    open       paths to open for a run, which can't open them itself; alone. Answered by `opened` with the descriptors
     rlimits    {number of a resource.RLIMIT_*: value}
     cpus       processors to stay on, or null
     scratch, shared   bytes of /tmp and of /dev/shm
+    hidden     folder that a run does not see, or null
+    descriptors, in this order: the answer, the log, the end, the start, the group's lists of members
 
-The answer is two packets: `process` with a descriptor of the first process, and `scratch` with those of /tmp and of
-/dev/shm once that is ready; or one that says what went wrong, with no descriptor. When the run has ended, its exit code
-(128 and the number for a signal) is written to the end as text.
+The latter makes a run that waits for its task, and is answered by two packets: `process` with a descriptor of its first
+process, and `scratch` with those of its /tmp and /dev/shm once they are there. What goes wrong is told in words, with
+no descriptor. The start brings the task (JSON, `files` names those of its values that the packet's descriptors stand
+for). When the run has ended, its exit code (128 and the number for a signal) is written to the end as text.
 """
 
 import contextlib
@@ -78,6 +78,9 @@ class _Parent:
         if not data:
             os._exit(0)
         request = json.loads(data)
+        if "open" in request:
+            self._open(request["open"])
+            return
         end = descriptors[2]
         try:
             threads = len(os.listdir("/proc/self/task"))
@@ -97,6 +100,17 @@ class _Parent:
         for descriptor in descriptors:
             if descriptor != end:
                 os.close(descriptor)
+
+    def _open(self, paths: list[str]) -> None:
+        opened: list[int] = []
+        try:
+            for path in paths:
+                opened.append(os.open(path, os.O_RDONLY))
+            socket.send_fds(self._server, [b"opened"], opened)
+        except OSError as error:
+            self._server.send(str(error).encode("utf-8", "replace"))
+        for descriptor in opened:
+            os.close(descriptor)
 
     def _collect(self, pidfd: int) -> None:
         pid = self._pids.pop(pidfd)
@@ -127,9 +141,8 @@ class _First:
 
     def __init__(self, request: dict[str, Any], descriptors: list[int], filtered: bytes) -> None:
         self._request = request
-        self._answer, self._log = descriptors[:2]
-        self._files = descriptors[3 : 3 + len(request["files"])] if request["hidden"] is None else []
-        self._groups = descriptors[3 + len(self._files) :]
+        self._answer, self._log, _, self._start = descriptors[:4]
+        self._groups = descriptors[4:]
         self._filter = filtered
 
     def enter(self) -> list[int]:
@@ -145,7 +158,6 @@ class _First:
         kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, f"mode=1777,size={request['shared']}")  # noqa: S108
         os.chdir("/tmp")  # noqa: S108
         if request["hidden"] is not None:
-            self._files = [os.open(request["task"][name], os.O_RDONLY) for name in request["files"]]
             # Covered, because a mount of the parent's can't be removed here.
             kernel.mount("tmpfs", request["hidden"], "tmpfs", flags | kernel.MS_RDONLY, "mode=555,size=4k")
         os.setsid()
@@ -159,16 +171,20 @@ class _First:
         return [os.open(folder, os.O_RDONLY) for folder in ("/tmp", "/dev/shm")]  # noqa: S108
 
     def run(self) -> NoReturn:
-        """Become the runner."""
-        kernel.be_opaque(False)
-        request = self._request
+        """Become the runner, once the start brings its task."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (self._log, 1), (self._log, 2)):
             os.dup2(source, target)
-        kept = sorted([self._answer, *self._files])
+        kept = sorted([self._answer, self._start])
         for low, high in zip([2, *kept], [*kept, _open_files()], strict=True):
             os.closerange(low + 1, high)
-        task = {**request["task"], "answer": self._answer, **dict(zip(request["files"], self._files, strict=True))}
+        with socket.socket(fileno=self._start) as start:
+            data, files, _, _ = socket.recv_fds(start, _REQUEST_BYTES, _MOST_DESCRIPTORS)
+        if not data:
+            os._exit(0)
+        kernel.be_opaque(False)
+        task = json.loads(data)
+        task = {**task, "answer": self._answer, **dict(zip(task["files"], files, strict=True))}
         sys.modules["numpy"].random.seed()
         run_task(task)
 

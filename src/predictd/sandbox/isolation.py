@@ -18,7 +18,8 @@ from predictd.sandbox.cgroups import Hierarchy
 from predictd.sandbox.engines import find_engine
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import find_bubblewrap, seccomp_program, user_of
-from predictd.sandbox.runs import hierarchy, launch, resource_group
+from predictd.sandbox.resources import hierarchy, resource_group
+from predictd.sandbox.runs import launch
 
 _SECONDS = 20.0
 _PROBE_SLOT = 999

@@ -6,22 +6,19 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
-from pathlib import Path
 
 from predictd.domain.errors import PlatformError
-from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
-from predictd.sandbox.cgroups import Cgroup, Hierarchy, find_hierarchy, remove_leftovers
 from predictd.sandbox.container import contained
 from predictd.sandbox.engines import find_engine
 from predictd.sandbox.evidence import judge
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
 from predictd.sandbox.launched import Launched
+from predictd.sandbox.parents import CannotFork
 from predictd.sandbox.process import Follower
-from predictd.sandbox.warm import CannotFork, WarmParents
-from predictd.sandbox.watcher import WatchedGroup
+from predictd.sandbox.resources import resource_group
+from predictd.sandbox.warm import WarmParents
 
 log = logging.getLogger(__name__)
 
@@ -50,29 +47,29 @@ def run(
         RunCancelled: `cancel` was set.
     """
     _check_inputs(request)
-    group = resource_group(request.limits, request.slot)
-    try:
-        with _launch_warm_or_cold(request, group, kind, parents) as started:
-            follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
-            seen = follower.follow()
-    finally:
-        group.close()
+    with _started(request, kind, parents) as (started, group):
+        follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
+        seen = follower.follow()
     return judge(seen, request.limits, request.runtime.version)
 
 
 @contextmanager
-def _launch_warm_or_cold(
-    request: RunRequest, group: ResourceGroup, kind: SandboxKind, parents: WarmParents | None
-) -> Iterator[Launched]:
+def _started(
+    request: RunRequest, kind: SandboxKind, parents: WarmParents | None
+) -> Iterator[tuple[Launched, ResourceGroup]]:
     with ExitStack() as stack:
-        started = None
         if parents is not None and kind is SandboxKind.BUBBLEWRAP:
             try:
-                started = stack.enter_context(parents.forked(request, group))
+                forked = stack.enter_context(parents.forked(request))
             except CannotFork as error:
                 if parents.only:
                     raise PlatformError(f"A run could not be forked from its warm parent: {error}.") from error
-        yield started or stack.enter_context(launch(request, group, kind))
+            else:
+                yield forked
+                return
+        group = resource_group(request.limits, request.slot)
+        stack.callback(group.close)
+        yield stack.enter_context(launch(request, group, kind)), group
 
 
 def launch(
@@ -82,33 +79,6 @@ def launch(
     if kind is SandboxKind.PODMAN or kind is SandboxKind.DOCKER:
         return contained(find_engine(kind.value), request, group, program)
     return launched(request, group, isolate=kind is SandboxKind.BUBBLEWRAP, program=program)
-
-
-@cache
-def hierarchy() -> Hierarchy | None:
-    """Where this server makes control groups, None if nowhere; found once, and cleaned of dead servers' groups."""
-    try:
-        found = find_hierarchy(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
-    except OSError:
-        return None
-    if found is not None:
-        remove_leftovers(found)
-    return found
-
-
-def resource_group(limits: Limits, slot: int) -> ResourceGroup:
-    """The resources of one run, by the best that this machine has.
-
-    Raises:
-        PlatformError: the control group can't be made.
-    """
-    found = hierarchy()
-    if found is None:
-        return WatchedGroup(limits, slot)
-    try:
-        return Cgroup(found, limits)
-    except OSError as error:
-        raise PlatformError(f"The control group of a run can't be made: {error.strerror}.") from error
 
 
 def _check_inputs(request: RunRequest) -> None:

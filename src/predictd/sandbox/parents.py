@@ -1,0 +1,266 @@
+"""One warm parent: a process that has imported what models import, and is forked for each run.
+
+Its next run is forked beforehand and waits for its task, so that nobody waits for namespaces and groups.
+"""
+
+import array
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from predictd.domain.errors import PlatformError
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RunRequest
+from predictd.sandbox.command import INSIDE, where_inside
+from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import (
+    data_files,
+    file_limits,
+    parent_sandbox,
+    processes_are_counted_inside,
+    seccomp_program,
+    start,
+    task_of,
+    user_of,
+)
+from predictd.sandbox.launched import ends, wait_for
+from predictd.sandbox.opened import opened_read_only
+from predictd.sandbox.resources import hierarchy, resource_group
+
+log = logging.getLogger(__name__)
+
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 20.0
+_DEATH_SECONDS = 10.0
+_HIDDEN = f"{INSIDE}/host"
+_BYTES = 64 * 1024
+_MOST_RECEIVED = 8
+
+
+class CannotFork(Exception):
+    """There is no warm parent for this run; it starts cold."""
+
+
+class WarmParent:
+    """A warm parent for runs like `request`, whose files lie in `folders`; one run at a time.
+
+    Attributes:
+        is_free: held by whoever has it fork.
+
+    Raises:
+        OSError, CannotFork, PlatformError: it did not start.
+    """
+
+    def __init__(self, request: RunRequest, folders: Sequence[Path]) -> None:
+        self.is_free = threading.Lock()
+        self._slot = request.slot
+        self._hidden = () if user_of(request.slot) is not None else tuple(folders)
+        self._next: _Waiting | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A pipe, as a run's log is one: Python treats the two kinds of files differently.
+        said, output = os.pipe()
+        try:
+            binds = {f"{_HIDDEN}/{number}": folder for number, folder in enumerate(self._hidden)}
+            filtered = seccomp_program(counts_all_memory=hierarchy() is not None)
+            with parent_sandbox(request, theirs.fileno(), filtered, request.imports, binds) as (config, passed):
+                self._process = start(config, passed, output)
+            theirs.close()
+            self._socket.settimeout(_START_SECONDS)
+            answer = self._socket.recv(_BYTES)
+            if answer != b"ready":
+                os.set_blocking(said, False)
+                with contextlib.suppress(BlockingIOError):
+                    answer = answer or os.read(said, _BYTES)
+                raise CannotFork(answer.decode("utf-8", "replace").strip() or "it ended at once")
+            self._socket.settimeout(_ANSWER_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(said)
+            os.close(output)
+
+    def close(self) -> None:
+        """End it, and with it what was forked from it."""
+        if self._next is not None:
+            self._next.discard()
+            self._next = None
+        self._socket.close()
+        if self._process is not None:
+            if not wait_for(self._process.pid, 1.0):
+                self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def run(self, request: RunRequest) -> "WarmRun":
+        """Start the run.
+
+        Raises:
+            CannotFork: it was not started.
+        """
+        waiting, self._next = self._next, None
+        run = None
+        try:
+            if waiting is not None and waiting.limits != request.limits:
+                self._answers(waiting)  # nobody else may take them for its own
+                waiting.discard()
+                waiting = None
+            waiting = waiting or self._fork(request.limits)
+            run = self._begin(waiting, request)
+        except (OSError, KeyError) as error:
+            raise CannotFork(str(error)) from error
+        finally:
+            if waiting is not None and run is None:
+                waiting.discard()
+        with contextlib.suppress(CannotFork):  # the next run will tell
+            self._next = self._fork(request.limits)
+        return run
+
+    def _fork(self, limits: Limits) -> "_Waiting":
+        """Have a run forked, which takes its task later; does not wait for it."""
+        with ExitStack() as stack, ExitStack() as passed:
+            try:
+                group = resource_group(limits, self._slot)
+                stack.callback(group.close)
+                reads, writes = [], []
+                for _ in ("answer", "log", "end"):
+                    read, write = os.pipe()
+                    stack.callback(os.close, read)
+                    passed.callback(os.close, write)
+                    reads.append(read)
+                    writes.append(write)
+                task, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.callback(task.close)
+                passed.callback(theirs.close)
+                writes.append(theirs.fileno())
+                for path in group.joins:
+                    writes.append(os.open(path, os.O_WRONLY))
+                    passed.callback(os.close, writes[-1])
+                told = {
+                    "rlimits": {getattr(resource, k): v for k, v in {**file_limits(limits), **group.rlimits}.items()},
+                    "cpus": group.processors,
+                    "scratch": limits.scratch_bytes,
+                    "shared": max(limits.scratch_bytes // 4, 1),
+                    "hidden": _HIDDEN if self._hidden else None,
+                }
+                socket.send_fds(self._socket, [json.dumps(told).encode()], writes)
+            except (OSError, PlatformError) as error:
+                raise CannotFork(str(error)) from error
+            return _Waiting(limits, group, reads, task, stack.pop_all())
+
+    def _begin(self, waiting: "_Waiting", request: RunRequest) -> "WarmRun":
+        got = self._answers(waiting)
+        process = got["process"][0]
+        files = data_files(request)
+        with ExitStack() as opened:
+            if self._hidden or user_of(self._slot) is None:
+                paths = [self._path_inside(path) for path in files.values()]
+                self._socket.send(json.dumps({"open": paths}).encode())
+                descriptors = self._answer(opened)[1]
+            else:
+                descriptors = [opened_read_only(Path(path)) for path in files.values()]
+                for descriptor in descriptors:
+                    opened.callback(os.close, descriptor)
+            processes = request.limits.processes if processes_are_counted_inside() else None
+            task = {**task_of(-1, {}, processes), "files": list(files)}
+            task |= {"packages": where_inside(request.runtime).packages}
+            waiting.group.watch(_pid_of(process), got["scratch"])
+            socket.send_fds(waiting.task, [json.dumps(task).encode()], list(descriptors))
+        return WarmRun(process, waiting)
+
+    def _answers(self, waiting: "_Waiting") -> dict[str, Sequence[int]]:
+        """Those of the parent and of the first process, in whichever order."""
+        return dict(self._answer(waiting.stack) for _ in range(2))
+
+    def _answer(self, stack: ExitStack) -> tuple[str, Sequence[int]]:
+        """What a packet brings, and its descriptors, which are closed with the stack."""
+        received = array.array("i")
+        data, ancillary, _, _ = self._socket.recvmsg(
+            _BYTES, socket.CMSG_SPACE(_MOST_RECEIVED * received.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received.frombytes(content[: len(content) - len(content) % received.itemsize])
+        for descriptor in received:
+            stack.callback(os.close, descriptor)
+        if not received:
+            raise CannotFork(data.decode("utf-8", "replace") or "it has ended")
+        return data.decode(), list(received)
+
+    def _path_inside(self, path: str) -> str:
+        for number, folder in enumerate(self._hidden):
+            if Path(path).is_relative_to(folder):
+                return f"{_HIDDEN}/{number}/{Path(path).relative_to(folder)}"
+        raise CannotFork(f"{path} lies outside of the folders of runs")
+
+
+class _Waiting:
+    """A run that was forked and waits for its task; all that it holds is closed with the stack."""
+
+    def __init__(
+        self, limits: Limits, group: ResourceGroup, pipes: Sequence[int], task: socket.socket, stack: ExitStack
+    ) -> None:
+        self.limits = limits
+        self.group = group
+        self.pipes = pipes
+        self.task = task
+        self.stack = stack
+
+    def discard(self) -> None:
+        """End it: without its task's socket it ends by itself, and the group kills what does not."""
+        self.stack.close()
+
+
+class WarmRun:
+    """A run that was forked from a warm parent; see Launched. `process` is a pidfd of its first process."""
+
+    def __init__(self, process: int, waiting: _Waiting) -> None:
+        self.answer, self.log, self.ended = waiting.pipes
+        self.group = waiting.group
+        self._process = process
+        self._waiting = waiting
+
+    def exit_code(self) -> int:
+        """See Launched.
+
+        Raises:
+            PlatformError: the parent has ended and did not tell.
+        """
+        told = os.read(self.ended, 16)
+        if not told:
+            raise PlatformError("The warm parent of the run ended before it.")
+        return int(told)
+
+    def started(self) -> None:
+        """See Launched."""
+
+    def kill(self) -> None:
+        """See Launched; the first process of a pid namespace dies only after all others in it have."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        if not ends(self._process, _DEATH_SECONDS):
+            log.error("processes of a run outlived SIGKILL")
+
+    def release(self) -> None:
+        """See Launched; the parent collects it."""
+
+    def close(self) -> None:
+        """Close what leads to the run."""
+        self._waiting.stack.close()
+
+
+def _pid_of(process: int) -> int:
+    """The number of the process of a pidfd, as this server sees it; -1 when it is gone."""
+    lines = Path(f"/proc/self/fdinfo/{process}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
