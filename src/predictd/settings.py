@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         description="Processes kept ready, with the usual packages imported, to fork runs from; "
         "0 starts every run cold, -1 means two per worker.",
     )
+    trees: bool = Field(
+        True,
+        description="Let compiled tables answer for LightGBM, XGBoost, CatBoost and scikit-learn, "
+        "where the result is the same.",
+    )
+    mapped_gb: int = Field(40, description="Disk for mapped data, in GB; the files used longest ago make room.")
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 
     @property
@@ -68,6 +74,16 @@ class Settings(BaseSettings):
     def runtimes_home(self) -> Path:
         """The folder of the built runtimes as an absolute path."""
         return (self.runtimes_dir or self.home / "runtimes").expanduser().absolute()
+
+    @property
+    def mapped_home(self) -> Path:
+        """The folder of the mapped data files as an absolute path."""
+        return self.home / "mapped"
+
+    @property
+    def laptop_mapped_home(self) -> Path:
+        """The same for runs outside of any server: in the user's cache."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "predictd" / "mapped"
 
     @property
     def resolved_database_url(self) -> str:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import console, fail, print_json, say
+from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
@@ -101,7 +102,19 @@ def run(
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()
-        result = run_model(inputs, built.paths, settings.limits, output_dir, kind=kind, on_log=log.write)
+        with Progress(TextColumn("Preparing the data"), BarColumn(), console=console, transient=True) as bars:
+            task = bars.add_task("Preparing", visible=False)
+            result = run_model(
+                inputs,
+                built.paths,
+                settings.limits,
+                output_dir,
+                kind=kind,
+                on_log=log.write,
+                mapped=MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9),
+                progress=lambda done, total: bars.update(task, completed=done, total=total, visible=done < total),
+                trees=settings.trees,
+            )
         log.close()
         report.end(result)
         if result.predictions is not None and post is not None:

@@ -45,12 +45,15 @@ class RunRequest:
 
     Attributes:
         pickle: the user's file, opened by nobody but the sandbox.
-        live: parquet of the live features, index `id`.
-        benchmarks: parquet of the live benchmark models, for models of two arguments.
+        live: the live features, index `id`: parquet, or mapped (docs/mapped-data.md).
+        benchmarks: the same of the live benchmark models, for models of two arguments.
         runtime: in which Python it runs.
         limits: what it may use.
         slot: number of the worker, 0 to 999; runs of different slots never share a user id.
         imports: modules that the model is known to import, of those that a warm parent may have ready.
+        trees: whether compiled tables answer for the tree libraries where that gives the same.
+        tables: the tables that an earlier run of this pickle handed out, if any.
+        keep_tables: whether this run hands out its tables.
     """
 
     pickle: Path
@@ -60,6 +63,9 @@ class RunRequest:
     limits: Limits
     slot: int = 0
     imports: tuple[str, ...] = ()
+    trees: bool = True
+    tables: Path | None = None
+    keep_tables: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +85,16 @@ class RunReport:
         failure: why the model failed, None when it answered.
         stages: seconds spent per stage, in order: import, unpickle, read, predict, write.
         peak_memory_bytes: the most memory that the run held at once, 0 where it can't be told.
+        tables: compiled tables of the model's trees, if asked for and if it has some; for runs of this pickle alone.
+        imports: modules that the model imported, of those that a warm parent may have ready.
     """
 
     predictions: Predictions | None = None
     failure: ModelFailure | None = None
     stages: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+    tables: bytes | None = None
+    imports: tuple[str, ...] = ()
 
     def outcome(self) -> "Predictions | ModelFailure":
         """What the run ended with; a report of neither is that of a model that answered nothing."""

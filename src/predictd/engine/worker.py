@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from predictd.data import read_ids
 from predictd.data.layout import round_key, version_key
+from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Runtime, Trigger
@@ -26,6 +26,7 @@ from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, retry
+from predictd.engine.speed import NO_TREES, forget_tables, found_tables, ids_of, keep
 from predictd.engine.submissions import StoredPredictions
 from predictd.sandbox import RunCancelled, WarmParents, run
 from predictd.scoring import check_submission, write_predictions_csv
@@ -43,6 +44,8 @@ class WorkerConfig:
     max_attempts: int
     retry_seconds: float
     parents: WarmParents | None
+    trees: bool
+    mapped: MappedCache
     find_runtime: Callable[[str], RuntimePaths]
 
 
@@ -56,6 +59,9 @@ class Assignment:
     live_key: str
     benchmarks_key: str
     failures: int
+    pickle_id: str
+    tables_key: str | None
+    imports: tuple[str, ...]
 
 
 def work(
@@ -74,6 +80,7 @@ def work(
     """
     bound = log.bind(trigger=claimed.trigger_id, attempt=claimed.attempt)
     failures = 0
+    assignment = None
     try:
         assignment = _prepare(database, claimed)
         if assignment is None:
@@ -84,6 +91,9 @@ def work(
         bound.info("run_cancelled")
     except PlatformError as error:
         bound.error("platform_error", error=error.message)
+        if assignment is not None and assignment.tables_key:
+            with suppress(SQLAlchemyError):
+                forget_tables(database, assignment.pickle_id)
         _retry(database, config, claimed, f"The platform failed: {error.message}", failures)
     except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
         bound.exception("platform_error")
@@ -117,6 +127,9 @@ def _prepare(database: Database, claimed: Claim) -> Assignment | None:
             live_key=live("live.parquet"),
             benchmarks_key=live("live_benchmark_models.parquet"),
             failures=trigger.failures,
+            pickle_id=pickle.id,
+            tables_key=pickle.tables_key,
+            imports=tuple(pickle.imports.split()),
         )
 
 
@@ -132,19 +145,28 @@ def _run(
     claimed = assignment.claimed
     with ExitStack() as files:
         live = files.enter_context(storage.local_path(assignment.live_key))
+        mapped = files.enter_context(config.mapped.held(live))
         benchmarks = None
         if storage.stat(assignment.benchmarks_key) is not None:
             benchmarks = files.enter_context(storage.local_path(assignment.benchmarks_key))
+            benchmarks = files.enter_context(config.mapped.held(benchmarks))
+        tables = files.enter_context(found_tables(storage, assignment.tables_key)) if config.trees else None
         request = RunRequest(
             pickle=files.enter_context(storage.local_path(assignment.pickle_key)),
-            live=live,
+            live=mapped,
             benchmarks=benchmarks,
             runtime=config.find_runtime(assignment.runtime_folder),
             limits=config.limits,
             slot=slot,
+            imports=assignment.imports,
+            trees=config.trees,
+            tables=tables,
+            keep_tables=config.trees and tables is None and assignment.tables_key != NO_TREES,
         )
         report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind, parents=config.parents)
-        live_ids = read_ids(live)
+        live_ids = ids_of(live)
+    if report.predictions is not None:
+        keep(database, storage, assignment.pickle_id, report, wanted=request.keep_tables)
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):
         _record_failure(database, claimed, outcome, writer)

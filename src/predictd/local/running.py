@@ -3,9 +3,12 @@
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from predictd.data.mapped_cache import MappedCache
+from predictd.data.mapping import Progress
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
@@ -34,6 +37,9 @@ def run_model(
     *,
     kind: SandboxKind,
     on_log: Callable[[bytes], None],
+    mapped: MappedCache,
+    progress: Progress | None = None,
+    trees: bool = True,
 ) -> LocalResult:
     """Run the model and check its predictions as the server does; right ones become a CSV in `output_dir`.
 
@@ -44,20 +50,29 @@ def run_model(
         output_dir: gets `live_predictions-<12 hex>.csv`.
         kind: what isolates it; NONE runs the model as a plain process of this user.
         on_log: gets what the model prints, as it comes.
+        mapped: where data files are kept in the form that runs map.
+        progress: told the done and the total of what is converted to that form.
+        trees: whether compiled tables answer for the tree libraries where that gives the same.
 
     Raises:
         PlatformError: the machine is at fault, not the model.
     """
-    request = RunRequest(
-        pickle=inputs.model,
-        live=inputs.live,
-        benchmarks=inputs.benchmarks,
-        runtime=runtime,
-        limits=limits,
-        # Runs beside each other, and beside those of a server's workers, which count from 0, are different users.
-        slot=_FIRST_SLOT + os.getpid() % _SLOTS,
-    )
-    report = run(request, on_log=on_log, kind=kind)
+    with ExitStack() as files:
+        live = files.enter_context(mapped.held(inputs.live, progress=progress))
+        benchmarks = inputs.benchmarks
+        if benchmarks is not None:
+            benchmarks = files.enter_context(mapped.held(benchmarks, progress=progress))
+        request = RunRequest(
+            pickle=inputs.model,
+            live=live,
+            benchmarks=benchmarks,
+            runtime=runtime,
+            limits=limits,
+            # Runs beside each other, and beside those of a server's workers, which count from 0, are different users.
+            slot=_FIRST_SLOT + os.getpid() % _SLOTS,
+            trees=trees,
+        )
+        report = run(request, on_log=on_log, kind=kind)
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):
         return LocalResult(report=report, failure=outcome, predictions=None)

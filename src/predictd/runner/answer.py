@@ -1,10 +1,11 @@
 """How a model is called, and how its answer becomes ids and float64 values."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .faults import ModelFault
+from .mapped import MappedTable
 
 _PYTHON_NUMBERS = {"floating", "integer", "mixed-integer-float", "boolean", "decimal"}
 
@@ -38,16 +39,50 @@ def arguments_of(model: Any) -> int:
 def by_era(inputs: list[Any]) -> Iterator[list[Any]]:
     """The arguments of each call of the model: whole eras, one at a time and in order, as it gets them live.
 
+    Of a mapped table one era is in memory at a time: the list is emptied when the next one is asked for, so the caller
+    keeps what it needs of an answer, and not the answer, which may be a view of the era's rows.
+
     Args:
         inputs: the features, and the benchmark models if it takes them; those get the order of the features' index.
+            Each is a DataFrame or a `MappedTable`, as `mapped.open_table` gives them.
     """
+    if isinstance(inputs[0], MappedTable):
+        yield from _by_block(inputs[0], inputs[1:])
+        return
     features = inputs[0]
-    others = [_aligned(one, features.index) for one in inputs[1:]]
+    others = [_aligned(_whole(one), features.index) for one in inputs[1:]]
     if "era" not in features.columns or features["era"].nunique() < 2:
         yield [features, *others]
         return
     for _, rows in features.groupby("era", observed=True):
         yield [rows, *(_aligned(one, rows.index) for one in others)]
+
+
+def _by_block(features: MappedTable, others: list[Any]) -> Iterator[list[Any]]:
+    sources = [_following(one, features) for one in others]
+    for number in range(len(features)):
+        rows = features.block(number)
+        arguments = [rows, *(part(number, rows.index) for part in sources)]
+        del rows
+        yield arguments
+        arguments.clear()
+        features.release()
+
+
+def _following(table: Any, features: MappedTable) -> Callable[[int, Any], Any]:
+    """What gives the rows of `table` that belong to a block of the features and its index."""
+    same = table.index.names == features.index.names and table.index.equals(features.index)
+    if same and isinstance(table, MappedTable) and table.has_blocks_of(features):
+        return lambda number, _: table.block(number)
+    whole = _whole(table)
+    if same:
+        return lambda number, _: whole.iloc[features.rows(number)]
+    aligned = _aligned(whole, features.index)
+    return lambda _, index: _aligned(aligned, index)
+
+
+def _whole(table: Any) -> Any:
+    return table.whole() if isinstance(table, MappedTable) else table
 
 
 def _aligned(table: Any, index: Any) -> Any:
@@ -74,7 +109,10 @@ def ids_and_values(answer: Any) -> tuple[list[str], bytes]:
     if answer.shape[0] == 0 or answer.shape[1] == 0:
         raise ModelFault("empty_predictions", f" ({answer.shape[0]} rows, {answer.shape[1]} columns)")
     column = answer.iloc[:, 0]
-    return [str(one) for one in answer.index], _numbers(column).astype("<f8").tobytes()
+    index = answer.index
+    # An index of Arrow strings makes a list of all in a tenth of the time that it takes to go through them.
+    ids = index.tolist() if isinstance(index, pandas.Index) else index
+    return [str(one) for one in ids], _numbers(column).astype("<f8").tobytes()
 
 
 def _numbers(column: Any) -> Any:

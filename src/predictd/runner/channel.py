@@ -13,7 +13,11 @@ STAGE = b"S"
 VERSIONS = b"V"
 FAILURE = b"F"
 PLATFORM = b"P"
+MODULES = b"M"
+TABLES = b"T"
 RESULT = b"R"
+# Modules that a warm parent may have ready.
+USUAL_MODULES = ("catboost", "lightgbm", "sklearn", "xgboost")
 
 # Exit code that says: the pipe was no longer there to answer on.
 NO_CHANNEL = 70
@@ -44,6 +48,14 @@ class Channel:
     def platform(self, detail: str) -> None:
         """Say that the runtime itself is broken; believed only before the user's code is loaded."""
         self._send_json(PLATFORM, {"detail": detail[:2000]})
+
+    def modules(self, names: list[str]) -> None:
+        """Say which of the modules that a warm parent may have ready the model imported."""
+        self._send_json(MODULES, {"modules": names})
+
+    def tables(self, content: bytes) -> None:
+        """Hand out the compiled tables of the model's trees."""
+        self._send(TABLES, content)
 
     def result(self, ids: list[str], values: bytes) -> None:
         """Send the answer: u32 count, a u32 length per id, the ids in UTF-8, the values in little-endian float64."""

@@ -1,13 +1,17 @@
 """One run of a model: import, unpickle, read, predict, write.
 
 Started by `predictd.sandbox` with one argument, JSON: `packages` (folder), `answer` (descriptor of the pipe), `pickle`,
-`live` and `benchmarks` (each a descriptor or a path; benchmarks may be null), `processes` (or null).
+`live`, `benchmarks` and `tables` (each a descriptor or a path; the latter two may be null), `processes` (or null),
+`trees` (whether compiled tables answer for the tree libraries), `keep_tables` (null, or the most bytes of them to hand
+out).
 """
 
+import contextlib
 import faulthandler
 import importlib
 import io
 import json
+import mmap
 import os
 import pickle
 import resource
@@ -15,12 +19,14 @@ import site
 import sys
 from typing import IO, Any, NoReturn
 
+from . import mapped
 from .answer import arguments_of, by_era, ids_and_values, joined
-from .channel import Channel
+from .channel import USUAL_MODULES, Channel
 from .faults import ModelFault, classify, packages_behind, print_traceback, summary
 from .scan import Scan, scan
 
 _SCAN_SECONDS = 3.0
+_prepared: list[str] = []
 
 
 def main() -> NoReturn:
@@ -38,6 +44,7 @@ def run_task(task: dict[str, Any]) -> NoReturn:
         if task["processes"] is not None:
             resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
         prepare(task["packages"])
+        _choose_trees(task)
     except Exception as error:  # noqa: BLE001 (nothing of the user's has run yet)
         channel.platform(summary(error))
         os._exit(1)
@@ -53,12 +60,15 @@ def run_task(task: dict[str, Any]) -> NoReturn:
         channel.failure(code, detail, packages)
     else:
         _flush()
+        _tell_what_to_keep(task, channel)
         channel.result(*answer)
     os._exit(0)
 
 
 def prepare(packages: str) -> None:
-    """All that happens before anything of the user's is touched: import what every model needs from that folder."""
+    """Import what every model needs from that folder; the same again, in a process that was forked, costs nothing."""
+    if _prepared:
+        return
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -67,7 +77,35 @@ def prepare(packages: str) -> None:
         site.addsitedir(packages)
     for name in ("numpy", "pandas", "pyarrow.parquet", "cloudpickle"):
         importlib.import_module(name)
+    mapped.warm()
+    with contextlib.suppress(ImportError):  # without it, the libraries answer by themselves
+        importlib.import_module("predictd_trees").install()
     faulthandler.enable()
+    _prepared.append(packages)
+
+
+def _choose_trees(task: dict[str, Any]) -> None:
+    trees = sys.modules.get("predictd_trees")
+    if trees is None:
+        return
+    if not task["trees"]:
+        trees.uninstall()
+    elif task["tables"] is not None:
+        with open(task["tables"], "rb") as file:
+            trees.install(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _tell_what_to_keep(task: dict[str, Any], channel: Channel) -> None:
+    """What makes the next run of this pickle faster; nothing that goes wrong here is worth a word."""
+    try:
+        channel.modules([name for name in USUAL_MODULES if name in sys.modules])
+        trees = sys.modules.get("predictd_trees")
+        if task["keep_tables"] is not None and trees is not None:
+            tables = trees.built()
+            if 0 < len(tables) <= task["keep_tables"]:
+                channel.tables(tables)
+    except BaseException:  # noqa: BLE001 (a model may have changed anything)
+        return
 
 
 class _Unpickling(Exception):
@@ -86,8 +124,13 @@ def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
     if arguments == 2 and task["benchmarks"] is None:
         raise ModelFault("bad_signature", "two, and this data version has no benchmark models")
     channel.stage("read")
-    inputs = [_read(task[name]) for name in ("live", "benchmarks")[:arguments]]
+    inputs = [mapped.open_table(task[name]) for name in ("live", "benchmarks")[:arguments]]
     channel.stage("predict")
+    if isinstance(inputs[0], mapped.MappedTable):
+        # One era is in memory at a time, and an answer may be a view of it.
+        parts = [ids_and_values(model(*one_era)) for one_era in by_era(inputs)]
+        channel.stage("write")
+        return joined(parts)
     answers = [model(*one_era) for one_era in by_era(inputs)]
     channel.stage("write")
     return joined([ids_and_values(answer) for answer in answers])
@@ -116,13 +159,6 @@ def _unpickle_old_pandas(file: IO[bytes], error: BaseException, seen: Scan) -> A
         return pandas.read_pickle(file, compression=None)  # noqa: S301
     except BaseException:  # noqa: BLE001
         raise _Unpickling(error, seen) from None
-
-
-def _read(source: int | str) -> Any:
-    import pandas  # noqa: PLC0415
-
-    with open(source, "rb") as file:
-        return pandas.read_parquet(file)
 
 
 def _understood(raised: BaseException) -> BaseException:

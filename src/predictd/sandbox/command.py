@@ -12,6 +12,7 @@ from predictd.domain.runs import RuntimePaths
 
 ISOLATED_PYTHON = "/opt/runtime/bin/python"
 RUNNER = Path(__file__).parent.parent / "runner"
+TREES = Path(__file__).parent.parent / "trees"
 INSIDE = "/opt/predictd"
 _RUNTIME = "/opt/runtime"
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -41,6 +42,7 @@ class Folders:
     prefix: str
     packages: str
     runner: str
+    trees: str
 
 
 def environment(limits: Limits, home: str) -> dict[str, str]:
@@ -134,6 +136,7 @@ def inside(runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], li
     at = where_inside(runtime)
     binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, at.prefix]
     binds += ["--ro-bind", folders.packages, at.packages, "--ro-bind", folders.runner, at.runner]
+    binds += ["--ro-bind", folders.trees, at.trees]
     binds += ["--symlink", executable_inside(runtime), ISOLATED_PYTHON]
     for target, source in files.items():
         binds += ["--ro-bind", source, target]
@@ -148,6 +151,7 @@ def where_inside(runtime: RuntimePaths) -> Folders:
         prefix=str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python",
         packages=f"{_RUNTIME}/lib/python{runtime.version}/site-packages",
         runner=f"{INSIDE}/predictd_runner",
+        trees=f"{INSIDE}/predictd_trees",
     )
 
 

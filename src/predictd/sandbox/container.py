@@ -21,6 +21,7 @@ from predictd.sandbox.command import (
     INSIDE,
     ISOLATED_PYTHON,
     RUNNER,
+    TREES,
     environment_inside,
     interpreter,
     where_inside,
@@ -28,6 +29,7 @@ from predictd.sandbox.command import (
 from predictd.sandbox.engines import Engine
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.images import image_of
+from predictd.sandbox.launch import data_files, task_of
 from predictd.sandbox.launched import Launched, ProcessRun, has_ended, wait_for
 
 _OPEN_FILES = 1024
@@ -179,11 +181,9 @@ def _bounds(limits: Limits, slot: int, group: ResourceGroup) -> list[str]:
 
 def _mounts(request: RunRequest, folder: Path) -> list[str]:
     """The runner and the data; what the container's user could not read is copied for it."""
-    sources = {f"{INSIDE}/predictd_runner": RUNNER}
-    for name, path in (("pickle", request.pickle), ("live", request.live), ("benchmarks", request.benchmarks)):
-        if path is None:
-            continue
-        readable = path
+    sources = {f"{INSIDE}/predictd_runner": RUNNER, f"{INSIDE}/predictd_trees": TREES}
+    for name, found in data_files(request).items():
+        path = readable = Path(found)
         if not path.stat().st_mode & _READ_BY_ALL:
             readable = folder / name
             shutil.copyfile(path, readable)
@@ -193,9 +193,8 @@ def _mounts(request: RunRequest, folder: Path) -> list[str]:
 
 
 def _task(request: RunRequest, program: Sequence[str]) -> Mapping[str, object]:
-    files = {"pickle": request.pickle, "live": request.live, "benchmarks": request.benchmarks}
-    names = {name: f"{INSIDE}/data/{name}" if path is not None else None for name, path in files.items()}
-    return {"answer": 3, **names, "processes": None, "program": list(program)}
+    names = {name: f"{INSIDE}/data/{name}" for name in data_files(request)}
+    return {**task_of(request, 3, names, None), "program": list(program)}
 
 
 def _at_once(engine: Engine) -> list[str]:

@@ -38,6 +38,8 @@ class Evidence:
         out_of_memory: the resource group proves it.
         exit_code: of the first process; 128 and the number for a signal, None when it was stopped.
         peak_bytes: of memory.
+        tables: what it handed out of its compiled trees.
+        imports: modules that a warm parent may have ready.
     """
 
     stage: str | None = None
@@ -53,6 +55,8 @@ class Evidence:
     out_of_memory: bool = False
     exit_code: int | None = None
     peak_bytes: int = 0
+    tables: bytes | None = None
+    imports: tuple[str, ...] = ()
 
     @property
     def model_started(self) -> bool:
@@ -69,7 +73,13 @@ def judge(seen: Evidence, limits: Limits, runtime_version: str) -> RunReport:
     if not seen.model_started:
         raise PlatformError(_trouble(seen, runtime_version))
     if seen.predictions is not None and seen.bad_output is None:
-        return RunReport(predictions=seen.predictions, stages=seen.stages, peak_memory_bytes=seen.peak_bytes)
+        return RunReport(
+            predictions=seen.predictions,
+            stages=seen.stages,
+            peak_memory_bytes=seen.peak_bytes,
+            tables=seen.tables,
+            imports=seen.imports,
+        )
     failure = _explained(_failure(seen, limits), seen, runtime_version)
     return RunReport(failure=failure, stages=seen.stages, peak_memory_bytes=seen.peak_bytes)
 

@@ -5,11 +5,12 @@ A frame is a type byte, a big-endian u32 length and a payload. All types but the
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from predictd.domain.runs import Predictions
+from predictd.runner.channel import USUAL_MODULES
 
 STAGES = ("import", "unpickle", "read", "predict", "write")
 # The failures that the runner may report; all others are for the parent to tell from evidence.
@@ -89,13 +90,27 @@ class PlatformTrouble:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Modules:
+    """Which modules of those that a warm parent may have ready the model imported."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Compiled tables of the model's trees; nobody looks into them but a sandbox with the same pickle."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The answer, structurally whole."""
 
     predictions: Predictions
 
 
-Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Result
+Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Modules | Tables | Result
 
 
 class FrameReader:
@@ -131,15 +146,15 @@ class FrameReader:
             yield self._decode(kind, payload)
 
     def _check_head(self, kind: bytes, length: int) -> None:
-        if kind not in b"SVFPR":
+        if kind not in b"SVFPMTR":
             raise BadFrame("a frame of unknown type")
         if self._ended:
             raise BadFrame("more after the answer")
         if self._count >= _MOST_FRAMES:
             raise BadFrame("too many frames")
-        if kind == b"R" and length > self._most_bytes:
+        if kind in b"RT" and length > self._most_bytes:
             raise TooLarge
-        if kind != b"R" and length > _SMALL:
+        if kind not in b"RT" and length > _SMALL:
             raise BadFrame("a frame longer than its type allows")
 
     def _decode(self, kind: bytes, payload: bytes) -> Frame:
@@ -149,11 +164,18 @@ class FrameReader:
                 raise BadFrame("a result out of turn")
             self._ended = True
             return Result(predictions=_predictions(payload, self._most_bytes))
+        if kind == b"T":
+            if self._stage != len(STAGES) - 1:
+                raise BadFrame("tables out of turn")
+            return Tables(content=payload)
         content = _json(payload)
-        if kind == b"S":
-            return self._decode_stage(content)
-        if kind == b"V":
-            return _versions(content)
+        simple: dict[bytes, Callable[[dict[str, Any]], Frame]] = {
+            b"S": self._decode_stage,
+            b"V": _versions,
+            b"M": _modules,
+        }
+        if kind in simple:
+            return simple[kind](content)
         detail = content.get("detail")
         if not isinstance(detail, str):
             raise BadFrame("a report without detail")
@@ -186,6 +208,13 @@ def _json(payload: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadFrame("a frame that is not an object")
     return content
+
+
+def _modules(content: dict[str, Any]) -> Modules:
+    names = content.get("modules")
+    if not isinstance(names, list) or not set(map(str, names)) <= set(USUAL_MODULES):
+        raise BadFrame("a list of modules that is none")
+    return Modules(names=tuple(name for name in USUAL_MODULES if name in names))
 
 
 def _versions(content: dict[str, Any]) -> PickleVersions:

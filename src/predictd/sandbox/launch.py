@@ -19,6 +19,7 @@ from predictd.sandbox.command import (
     INSIDE,
     ISOLATED_PYTHON,
     RUNNER,
+    TREES,
     Folders,
     bubblewrap,
     environment,
@@ -179,7 +180,7 @@ def _isolated(
         first = max(_FIRST_FILE, *(descriptor + 64 for descriptor in passed))
         names = {name: first + i for i, name in enumerate(files)}
         binds, opened = {}, {first + i: path for i, path in enumerate(files.values())}
-    task = task_of(answer, names, limits.processes if processes_are_counted_inside() else None)
+    task = task_of(request, answer, names, limits.processes if processes_are_counted_inside() else None)
     python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, where_inside(runtime), task)
     return _bubblewrapped(request, passed, command, binds, opened, python)
 
@@ -226,6 +227,7 @@ def _bubblewrapped(
     runtime = request.runtime
     uid = user_of(request.slot)
     folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
+    folders["trees"] = str(TREES)
     staging = None
     if uid is not None:
         staging = {"at": _STAGING, "folders": folders, "files": files}
@@ -252,27 +254,35 @@ def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, obje
     (home / "code").mkdir()
     (home / "scratch").mkdir()
     (home / "code" / "predictd_runner").symlink_to(RUNNER)
+    (home / "code" / "predictd_trees").symlink_to(TREES)
     runtime = request.runtime
     at = Folders(
-        prefix=str(runtime.prefix), packages=str(runtime.packages), runner=str(home / "code" / "predictd_runner")
+        prefix=str(runtime.prefix),
+        packages=str(runtime.packages),
+        runner=str(home / "code" / "predictd_runner"),
+        trees=str(home / "code" / "predictd_trees"),
     )
     env = environment(request.limits, str(home / "scratch"))
     if any(runtime.prefix.glob("lib/libpython3*.so*")):
         env["LD_LIBRARY_PATH"] = str(runtime.prefix / "lib")
     own = runtime.packages.parents[2] / "bin" / "python"
     python = str(own if own.exists() else runtime.python)
-    argv = interpreter(python, at, task_of(answer, data_files(request), None))
+    argv = interpreter(python, at, task_of(request, answer, data_files(request), None))
     return {"argv": argv, "env": env, "reap": True}
 
 
-def task_of(answer: int, names: Mapping[str, int | str], processes: int | None) -> dict[str, object]:
+def task_of(
+    request: RunRequest, answer: int, names: Mapping[str, int | str], processes: int | None
+) -> dict[str, object]:
     """What the runner is told; `names` are descriptors or paths."""
-    return {"answer": answer, "benchmarks": None, **names, "processes": processes}
+    keep = request.limits.output_bytes if request.keep_tables else None
+    told = {"processes": processes, "trees": request.trees, "keep_tables": keep}
+    return {"answer": answer, "benchmarks": None, "tables": None, **names, **told}
 
 
 def data_files(request: RunRequest) -> dict[str, str]:
     """The files that a run reads, by their name in the task: absolute paths."""
-    files = {"pickle": request.pickle, "live": request.live, "benchmarks": request.benchmarks}
+    files = {"pickle": request.pickle, "live": request.live, "benchmarks": request.benchmarks, "tables": request.tables}
     return {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
 

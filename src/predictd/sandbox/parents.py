@@ -173,7 +173,7 @@ class WarmParent:
                 for descriptor in descriptors:
                     opened.callback(os.close, descriptor)
             processes = request.limits.processes if processes_are_counted_inside() else None
-            task = {**task_of(-1, {}, processes), "files": list(files)}
+            task = {**task_of(request, -1, {}, processes), "files": list(files)}
             task |= {"packages": where_inside(request.runtime).packages}
             waiting.group.watch(_pid_of(process), got["scratch"])
             socket.send_fds(waiting.task, [json.dumps(task).encode()], list(descriptors))

@@ -14,11 +14,13 @@ from predictd.sandbox.frames import (
     BadFrame,
     Frame,
     FrameReader,
+    Modules,
     PickleVersions,
     PlatformTrouble,
     ReportedFailure,
     Result,
     Stage,
+    Tables,
     TooLarge,
 )
 from predictd.sandbox.groups import ResourceGroup
@@ -138,6 +140,10 @@ class Follower:
                 self.seen.reported = frame
             case PlatformTrouble():
                 self.seen.trouble = frame
+            case Modules(names=names):
+                self.seen.imports = names
+            case Tables(content=content):
+                self.seen.tables = content
             case Result(predictions=predictions):
                 self.seen.predictions = predictions
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from predictd.data.mapping import is_mapped
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
 from predictd.sandbox.container import contained
@@ -83,10 +84,11 @@ def launch(
 
 def _check_inputs(request: RunRequest) -> None:
     """Whether the platform's own files are there, so that their absence is never the model's fault."""
-    for name, path, is_parquet in (
+    for name, path, is_data in (
         ("pickle", request.pickle, False),
         ("live data", request.live, True),
         ("benchmark models' data", request.benchmarks, True),
+        ("compiled trees", request.tables, False),
     ):
         if path is None:
             continue
@@ -98,7 +100,7 @@ def _check_inputs(request: RunRequest) -> None:
         except OSError as error:
             log.error("%s: %s", name, error)
             raise PlatformError(f"The {name} of this run can't be read: {error.strerror}.") from error
-        if is_parquet and not head == tail == b"PAR1":
+        if is_data and not head == tail == b"PAR1" and not is_mapped(path):
             raise PlatformError(f"The {name} of this run is no parquet file.")
     for path, what in ((request.runtime.python, "interpreter"), (request.runtime.packages, "packages")):
         if not path.exists():

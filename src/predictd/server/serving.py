@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
+from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.executor import Executor
@@ -60,7 +61,9 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     ensure_data(deployment, progress)
     parents = None
     if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        parents = WarmParents(settings.most_warm_parents, [deployment.storage.root])
+        folders = [deployment.storage.root, settings.mapped_home]
+        settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
+        parents = WarmParents(settings.most_warm_parents, folders)
     executor = Executor(
         deployment.database,
         deployment.storage,
@@ -68,6 +71,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             limits=settings.limits,
             kind=kind,
             parents=parents,
+            trees=settings.trees,
+            mapped=MappedCache(folder=settings.mapped_home, limit=settings.mapped_gb * 10**9),
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),

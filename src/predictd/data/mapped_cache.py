@@ -1,0 +1,149 @@
+"""A folder of mapped files, each converted once from its parquet file and kept while there is room."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from predictd.data.mapping import Progress, is_mapped, map_parquet
+from predictd.domain.errors import InvalidInputError
+
+_SUFFIX = ".map"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GRACE_SECONDS = 60.0
+"""How long a path that was given is safe before it is opened."""
+_FORGOTTEN_SECONDS = 86_400.0
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedCache:
+    """Mapped files by content, shared by any number of threads and processes.
+
+    Attributes:
+        folder: where they lie; made when needed. Nothing else may lie there.
+        limit: bytes on the disk beyond which those that were used longest ago are removed, except those in use.
+    """
+
+    folder: Path
+    limit: int = 40 * 10**9
+
+    def path_of(self, source: Path, key: str | None = None, progress: Progress | None = None) -> Path:
+        """The mapped file of the parquet file `source`, converted if there is none; safe from removal for a minute.
+
+        `key` names the content of `source`, for files that never change under it; without it, the file's path, size,
+        time and inode do. Answers `source` itself when the disk has no room for the mapped file: a run reads it too,
+        only slower. Raises InvalidInputError when `source` is no parquet file or changes all the time, and
+        FileNotFoundError when there is none and no key.
+        """
+        for _ in range(_ATTEMPTS):
+            named = key if key is not None else _identity(source)
+            path = self.folder / f"{hashlib.sha256(named.encode()).hexdigest()[:40]}{_SUFFIX}"
+            try:
+                made = self._make(source, path, progress)
+            except OSError as error:
+                if error.errno in _FULL:
+                    return source
+                raise
+            if key is not None or not made or named == _identity(source):
+                if made:
+                    self._remove_oldest()
+                return path
+            path.unlink(missing_ok=True)
+        raise InvalidInputError(
+            f"{source.name} changed each time it was read; wait until it is written, then try again."
+        )
+
+    @contextmanager
+    def held(self, source: Path, key: str | None = None, progress: Progress | None = None) -> Iterator[Path]:
+        """The same, and the file is not removed before the block ends, however long that takes."""
+        path = self.path_of(source, key, progress)
+        with path.open("rb") as file:
+            with suppress(BlockingIOError):  # only one who removes it excludes others; an open file outlives that
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            yield path
+
+    def _make(self, source: Path, path: Path, progress: Progress | None) -> bool:
+        """Convert unless it is there and whole; whether it was converted."""
+        if _is_ready(path):
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if _is_ready(path):
+                return False
+            for partial in self.folder.glob(f".{path.name}.*.partial"):
+                partial.unlink(missing_ok=True)
+            map_parquet(source, path, progress)
+        return True
+
+    def _remove_oldest(self) -> None:
+        now = time.time()
+        for partial in self.folder.glob(".*.partial"):
+            with suppress(FileNotFoundError):
+                if now - partial.stat().st_mtime > _FORGOTTEN_SECONDS:
+                    partial.unlink()
+        found = []
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_blocks * 512, path))
+        used = sum(size for _, size, _ in found)
+        for last_use, size, path in sorted(found):
+            if used <= self.limit or now - last_use < _GRACE_SECONDS:
+                return
+            if _removed(path):
+                used -= size
+
+
+def _is_ready(path: Path) -> bool:
+    """Whether the file is there and whole; if so, this is its last use, kept as its time of modification."""
+    if not is_mapped(path):
+        return False
+    with suppress(OSError):
+        os.utime(path)
+        return True
+    return False
+
+
+def _identity(source: Path) -> str:
+    status = source.stat()
+    return f"{source.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_dev}\0{status.st_ino}"
+
+
+def _removed(path: Path) -> bool:
+    """Remove a mapped file unless somebody holds or makes it."""
+    try:
+        with _locked(path.with_suffix(".lock"), wait=False), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            path.with_suffix(".lock").unlink(missing_ok=True)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Exclusive among threads and processes. Raises BlockingIOError when it is taken and `wait` is false."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one of that name: the last holder of a lock may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,91 @@
+"""What is kept from a run only to make the next one faster: compiled trees, imported modules, the ids of live data."""
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+
+from predictd.data import read_ids
+from predictd.db import Database
+from predictd.db.tables import Pickle
+from predictd.domain.errors import PlatformError
+from predictd.domain.runs import RunReport
+from predictd.storage import Storage
+from predictd.trees.tables import VERSION
+
+log = structlog.get_logger()
+
+NO_TREES = ""
+_CHECKED = 256
+
+
+@contextmanager
+def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
+    """The tables of that key as a file; None, so that a run makes them anew, where they are missing or damaged."""
+    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
+    if not key or version != str(VERSION):
+        yield None
+        return
+    with ExitStack() as stack:
+        path = None
+        try:
+            path = stack.enter_context(storage.local_path(key))
+        except PlatformError:
+            log.warning("tables_missing", key=key)
+        if path is not None and not _is_whole(path, sha256):
+            log.error("tables_damaged", key=key)
+            path = None
+        yield path
+
+
+def forget_tables(database: Database, pickle_id: str) -> None:
+    """Let the next run of the pickle make its tables anew."""
+    with database.write() as session:
+        session.get_one(Pickle, pickle_id).tables_key = None
+
+
+def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
+    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables."""
+    key = NO_TREES
+    if report.tables:
+        key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(report.tables).hexdigest()}"
+        with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+            path = Path(folder) / "tables"
+            path.write_bytes(report.tables)
+            storage.put_file(key, path)
+    with database.read() as session:
+        known = session.get_one(Pickle, pickle_id)
+        imports = " ".join(report.imports)
+        if known.imports == imports and (not wanted or known.tables_key == key):
+            return
+    with database.write() as session:
+        pickle = session.get_one(Pickle, pickle_id)
+        pickle.imports = imports
+        if wanted:
+            pickle.tables_key = key
+
+
+def ids_of(live: Path) -> list[str]:
+    """The ids of a file of live data, in the order of its rows."""
+    return _ids(live, live.stat().st_mtime_ns, live.stat().st_ino)
+
+
+@functools.lru_cache(maxsize=4)
+def _ids(live: Path, _changed: int, _file: int) -> list[str]:
+    return read_ids(live)
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether the file has that SHA-256; read once, and again when it has changed."""
+    found = path.stat()
+    return _sha256(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size) == sha256
+
+
+@functools.lru_cache(maxsize=_CHECKED)
+def _sha256(path: Path, *_identity: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,63 @@
+"""The tables of this process: those that were handed in, and those that were built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import TablesError, UnsupportedModel
+from .evaluator import Evaluator
+from .tables import compile_forest, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .forest import Forest
+    from .tables import Buffer
+
+
+class Store:
+    """Evaluators by the fingerprint of their model and the kind of prediction.
+
+    `kept` are tables from an earlier process, by fingerprint; they are checked when they are first asked for. Damaged ones
+    are not used: `problems` says so, and the model is compiled anew.
+    """
+
+    def __init__(self, kept: dict[bytes, Buffer] | None = None) -> None:
+        self.kept = dict(kept or {})
+        self.used: dict[bytes, Evaluator] = {}
+        self.refused: dict[bytes, str] = {}
+        self.problems: list[str] = []
+
+    def evaluator(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
+        """The evaluator of the model with this fingerprint (32 bytes), from kept tables or from `make()`.
+
+        `make` gives a forest, or its tables. Raises UnsupportedModel where `make` or the compiler did, at once when asked
+        again.
+        """
+        if fingerprint in self.refused:
+            raise UnsupportedModel(self.refused[fingerprint])
+        if fingerprint not in self.used:
+            self.used[fingerprint] = self._kept(fingerprint) or self._made(fingerprint, make)
+        return self.used[fingerprint]
+
+    def _kept(self, fingerprint: bytes) -> Evaluator | None:
+        tables = self.kept.get(fingerprint)
+        if tables is None:
+            return None
+        try:
+            return Evaluator(tables, fingerprint=fingerprint)
+        except TablesError as error:
+            self.problems.append(str(error))
+            return None
+
+    def _made(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
+        try:
+            made = make()
+            return Evaluator(made if isinstance(made, bytes) else compile_forest(made, fingerprint=fingerprint))
+        except UnsupportedModel as error:
+            self.refused[fingerprint] = str(error)
+            raise
+
+    def built(self) -> bytes:
+        """The tables that were used or built in this process, as one file's content; `tables.unpack` reads it."""
+        return pack({fingerprint: evaluator.tables for fingerprint, evaluator in self.used.items()})

@@ -1,0 +1,123 @@
+"""Tables: a forest compiled for evaluation, as bytes that say what they are and of which model.
+
+One model's tables: 16 bytes of magic, version u32, zero u32, length of the body u64, the model's fingerprint (32 bytes),
+SHA-256 of these 64 bytes and the body (32 bytes), 32 zero bytes, the body (`native/trees/trees.h`). Little-endian. Several
+models' tables are simply one after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+
+from .errors import TablesError, UnsupportedModel
+from .native import ForestArrays, library
+
+if TYPE_CHECKING:
+    from .forest import Forest
+
+    Buffer = bytes | bytearray | memoryview
+
+MAGIC = b"predictd trees\n\0"
+VERSION = 1
+NO_FINGERPRINT = bytes(32)
+HEADER = struct.Struct("<16sIIQ32s")
+HEADER_LENGTH = 128
+_ERROR_LENGTH = 256
+
+
+def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> bytes:
+    """The tables of a forest. Takes about 4 µs a tree of 31 leaves.
+
+    Raises UnsupportedModel for what can't be compiled: a tree of more than 65,536 leaves, nodes that are not a tree.
+    """
+    import numpy as np
+
+    integers = {
+        name: np.ascontiguousarray(getattr(forest, name), dtype=np.int32)
+        for name in ("roots", "outputs_of", "feature", "threshold", "left", "right")
+    }
+    doubles = {name: np.ascontiguousarray(getattr(forest, name), dtype=np.float64) for name in ("values", "start")}
+    trees, nodes = len(integers["roots"]), len(integers["feature"])
+    if len(integers["outputs_of"]) != trees or any(len(integers[n]) != nodes for n in ("threshold", "left", "right")):
+        raise UnsupportedModel("the forest's arrays have different lengths")
+    arrays = ForestArrays(
+        features=forest.features,
+        low=forest.low,
+        high=forest.high,
+        single=forest.single,
+        outputs=len(doubles["start"]),
+        trees=trees,
+        nodes=nodes,
+        leaves=len(doubles["values"]),
+        **{name: array.ctypes.data for name, array in {**integers, **doubles}.items()},
+    )
+    return compile_arrays(arrays, fingerprint)
+
+
+def compile_arrays(arrays: ForestArrays, fingerprint: bytes) -> bytes:
+    """The tables of a forest whose arrays are in memory. Raises UnsupportedModel."""
+    length = ctypes.c_int64()
+    error = ctypes.create_string_buffer(_ERROR_LENGTH)
+    address = library().trees_compile(ctypes.byref(arrays), ctypes.byref(length), error, _ERROR_LENGTH)
+    if not address:
+        raise UnsupportedModel(error.value.decode())
+    try:
+        body = memoryview((ctypes.c_uint8 * length.value).from_address(address)).cast("B")
+        head = HEADER.pack(MAGIC, VERSION, 0, length.value, fingerprint)
+        return b"".join((head, _digest(head, body), bytes(32), body))
+    finally:
+        library().trees_free(address)
+
+
+def _digest(head: Buffer, body: Buffer) -> bytes:
+    digest = hashlib.sha256(head)
+    digest.update(body)
+    return digest.digest()
+
+
+def read_header(tables: Buffer) -> tuple[bytes, int]:
+    """The fingerprint and the whole length of the tables at the beginning of `tables`. Raises TablesError."""
+    if len(tables) < HEADER_LENGTH:
+        raise TablesError("The tables of trees are cut off.")
+    magic, version, zero, length, fingerprint = HEADER.unpack_from(tables)
+    if magic != MAGIC or zero or any(tables[96:HEADER_LENGTH]):
+        raise TablesError("These are not tables of trees, or they are damaged.")
+    if version != VERSION:
+        raise TablesError(
+            f"The tables of trees have format {version}; this version of predictd reads format {VERSION}."
+        )
+    if length > len(tables) - HEADER_LENGTH or length % 64:
+        raise TablesError("The tables of trees are cut off.")
+    return fingerprint, HEADER_LENGTH + length
+
+
+def verify(tables: Buffer, fingerprint: bytes | None = None) -> memoryview:
+    """The body of one model's tables, once nothing in it is damaged. Raises TablesError that says what is wrong."""
+    view = memoryview(tables).cast("B")
+    found, length = read_header(view)
+    if length != len(view):
+        raise TablesError("The tables of trees have bytes after their end.")
+    if fingerprint is not None and found != fingerprint:
+        raise TablesError("The tables of trees were made from another model.")
+    if _digest(view[:64], view[HEADER_LENGTH:]) != bytes(view[64:96]):
+        raise TablesError("The tables of trees are damaged: their content does not have the SHA-256 they name.")
+    return view[HEADER_LENGTH:]
+
+
+def pack(tables: dict[bytes, Buffer]) -> bytes:
+    """One file's content with the tables of several models; `unpack` reads it."""
+    return b"".join(tables.values())
+
+
+def unpack(content: Buffer) -> dict[bytes, Buffer]:
+    """Tables by fingerprint, without a copy and not yet verified. Raises TablesError for a damaged header."""
+    view = memoryview(content).cast("B")
+    found: dict[bytes, Buffer] = {}
+    while len(view):
+        fingerprint, length = read_header(view)
+        found[fingerprint] = view[:length]
+        view = view[length:]
+    return found
