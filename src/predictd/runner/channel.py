@@ -59,9 +59,13 @@ class Channel:
 
     def result(self, ids: list[str], values: bytes) -> None:
         """Send the answer: u32 count, a u32 length per id, the ids in UTF-8, the values in little-endian float64."""
-        texts = [text.encode("utf-8", "replace") for text in ids]
-        lengths = struct.pack(f">{len(texts)}I", *map(len, texts))
-        self._send(RESULT, struct.pack(">I", len(texts)) + lengths + b"".join(texts) + values)
+        joined = "".join(ids)
+        if joined.isascii():
+            texts, lengths = joined.encode("ascii"), list(map(len, ids))
+        else:
+            encoded = [text.encode("utf-8", "replace") for text in ids]
+            texts, lengths = b"".join(encoded), list(map(len, encoded))
+        self._send(RESULT, struct.pack(f">{len(ids) + 1}I", len(ids), *lengths) + texts + values)
 
     def _send_json(self, kind: bytes, content: dict[str, Any]) -> None:
         self._send(kind, json.dumps(content).encode("ascii"))

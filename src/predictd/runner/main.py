@@ -23,7 +23,7 @@ from . import mapped
 from .answer import arguments_of, by_era, ids_and_values, joined
 from .channel import USUAL_MODULES, Channel
 from .faults import ModelFault, classify, packages_behind, print_traceback, summary
-from .scan import Scan, scan
+from .scan import Scan, opcode_tables, scan
 
 _SCAN_SECONDS = 3.0
 _prepared: list[str] = []
@@ -78,6 +78,7 @@ def prepare(packages: str) -> None:
     for name in ("numpy", "pandas", "pyarrow.parquet", "cloudpickle"):
         importlib.import_module(name)
     mapped.warm()
+    opcode_tables()
     with contextlib.suppress(ImportError):  # without it, the libraries answer by themselves
         importlib.import_module("predictd_trees").install()
     faulthandler.enable()

@@ -47,6 +47,7 @@ def main() -> NoReturn:
         prepare(told["packages"])
         for name in told["imports"]:
             importlib.import_module(name)
+        _check_threads()
     except Exception as error:  # noqa: BLE001 (told to the server, which then runs models without a warm parent)
         server.send(f"{type(error).__name__}: {error}"[:2000].encode("utf-8", "replace"))
         os._exit(1)
@@ -83,9 +84,7 @@ class _Parent:
             return
         end = descriptors[2]
         try:
-            threads = len(os.listdir("/proc/self/task"))
-            if threads != 1:
-                raise RuntimeError(f"{threads} threads")
+            _check_threads()
             pid, pidfd = kernel.clone_into_namespaces()
             if pid == 0:
                 self._become_first(request, descriptors)
@@ -198,6 +197,13 @@ class _First:
             if pid == child:
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else 128 - code)
+
+
+def _check_threads() -> None:
+    """A thread may hold a lock, which would stay locked in whatever is forked meanwhile."""
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError(f"it has {threads} threads and can't be forked")
 
 
 def _limit(which: int, value: int) -> None:

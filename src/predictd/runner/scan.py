@@ -7,6 +7,7 @@ opcodes that it knows, the inline caches after each, and the numbers of RESUME, 
 index the constants.
 """
 
+import functools
 import json
 import os
 import pickletools
@@ -63,11 +64,18 @@ def scan(file: IO[bytes], seconds: float) -> Scan:
     except Exception as error:  # noqa: BLE001 (the file may hold anything)
         result.flaw = _flaw(start, error)
     if codes:
-        with open(os.path.join(os.path.dirname(__file__), "opcodes.json"), encoding="ascii") as tables:
-            result.pythons = _possible(codes, json.load(tables))
+        result.pythons = _possible(codes, opcode_tables())
     result.functions = len(codes)
     result.packages = recorded.differing()
     return result
+
+
+@functools.cache
+def opcode_tables() -> dict[str, _Table]:
+    """What `opcodes.json` holds, by version of Python; read once in a process and those that are forked from it."""
+    with open(os.path.join(os.path.dirname(__file__), "opcodes.json"), encoding="ascii") as tables:
+        read: dict[str, _Table] = json.load(tables)
+    return read
 
 
 def _flaw(start: bytes, error: Exception) -> tuple[str, str]:

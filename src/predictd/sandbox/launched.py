@@ -106,7 +106,7 @@ class BubblewrapRun(ProcessRun):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(first, signal.SIGKILL)
             # The first process of a pid namespace dies only after all others in it have.
-            if not ends(first, _DEATH_SECONDS) or not wait_for(self.process.pid):
+            if not is_readable(first, _DEATH_SECONDS) or not wait_for(self.process.pid):
                 log.error("processes of a run outlived SIGKILL")
             os.close(first)
         else:
@@ -158,13 +158,13 @@ def wait_for(pid: int, seconds: float = _DEATH_SECONDS) -> bool:
     """Whether the process, which nobody has waited for, ended in time."""
     descriptor = os.pidfd_open(pid)
     try:
-        return ends(descriptor, seconds)
+        return is_readable(descriptor, seconds)
     finally:
         os.close(descriptor)
 
 
-def ends(process: int, seconds: float) -> bool:
-    """Whether the process of that pidfd ended in time."""
+def is_readable(descriptor: int, seconds: float = 0) -> bool:
+    """Whether it can be read in time; of a pidfd, whether its process ended."""
     with selectors.DefaultSelector() as selector:
-        selector.register(process, selectors.EVENT_READ)
+        selector.register(descriptor, selectors.EVENT_READ)
         return bool(selector.select(seconds))

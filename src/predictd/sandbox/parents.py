@@ -32,7 +32,7 @@ from predictd.sandbox.launch import (
     task_of,
     user_of,
 )
-from predictd.sandbox.launched import ends, wait_for
+from predictd.sandbox.launched import is_readable, wait_for
 from predictd.sandbox.opened import opened_read_only
 from predictd.sandbox.resources import hierarchy, resource_group
 
@@ -161,6 +161,7 @@ class WarmParent:
 
     def _begin(self, waiting: "_Waiting", request: RunRequest) -> "WarmRun":
         got = self._answers(waiting)
+        self._check_alive()
         process = got["process"][0]
         files = data_files(request)
         with ExitStack() as opened:
@@ -197,6 +198,11 @@ class WarmParent:
         if not received:
             raise CannotFork(data.decode("utf-8", "replace") or "it has ended")
         return data.decode(), list(received)
+
+    def _check_alive(self) -> None:
+        """A run that waits dies with its parent."""
+        if is_readable(self._socket.fileno()):
+            raise CannotFork("it has ended")
 
     def _path_inside(self, path: str) -> str:
         for number, folder in enumerate(self._hidden):
@@ -249,7 +255,7 @@ class WarmRun:
         """See Launched; the first process of a pid namespace dies only after all others in it have."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
-        if not ends(self._process, _DEATH_SECONDS):
+        if not is_readable(self._process, _DEATH_SECONDS):
             log.error("processes of a run outlived SIGKILL")
 
     def release(self) -> None:

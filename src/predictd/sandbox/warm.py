@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from predictd.domain.errors import PlatformError
@@ -67,6 +67,10 @@ class WarmParents:
             CannotFork: there is none; nothing was started.
         """
         key = _key(request)
+        if request.imports and self._rests(key):
+            # One of these modules does not bear to be forked.
+            request = replace(request, imports=())
+            key = _key(request)
         parent = self._take(key, request)
         try:
             run = parent.run(request)
@@ -95,7 +99,7 @@ class WarmParents:
                 if not parent.is_free.acquire(blocking=False):
                     raise CannotFork("another run of this slot is forked from it")
                 return parent
-            if time.monotonic() - self._failed.get(key, -_REST_SECONDS) < _REST_SECONDS:
+            if self._rests(key):
                 raise CannotFork("it did not start a moment ago")
         try:
             parent = WarmParent(request, self._folders)
@@ -113,6 +117,9 @@ class WarmParents:
         for one in removed:
             one.close()
         return parent
+
+    def _rests(self, key: _Key) -> bool:
+        return time.monotonic() - self._failed.get(key, -_REST_SECONDS) < _REST_SECONDS
 
     def _superfluous(self, newest: _Key) -> list[WarmParent]:
         """Those of runtimes that were built anew, and the longest idle beyond the most; taken out."""

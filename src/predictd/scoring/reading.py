@@ -61,7 +61,23 @@ def write_predictions_csv(predictions: Predictions, path: Path) -> None:
     with staged_file(path) as staging, staging.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_HEADERS[0])
-        writer.writerows(zip(predictions.ids, predictions.values.tolist(), strict=True))
+        lines = _plain_lines(predictions)
+        if lines is None:
+            writer.writerows(zip(predictions.ids, predictions.values.tolist(), strict=True))
+        else:
+            file.write("".join(lines))
+
+
+def _plain_lines(predictions: Predictions) -> list[str] | None:
+    """The lines with their ends, made at once; None where an id needs quotes or a value would look like an integer."""
+    values = predictions.values
+    ids = "".join(predictions.ids)
+    if any(one in ids for one in '",\r\n') or (values == np.round(values)).any():
+        return None
+    columns = (pa.array(predictions.ids, pa.string()), pc.cast(pa.array(values), pa.string()))
+    lines = pc.binary_join_element_wise(*columns, ",")
+    ended: list[str] = pc.binary_join_element_wise(lines, "\n", "").to_pylist()
+    return ended
 
 
 def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:

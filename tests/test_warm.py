@@ -1,0 +1,119 @@
+"""Runs that are forked from a warm parent: one parent for many, replaced when it must be, and none of its state shared.
+
+That a forked run is held and explained as a cold one is tested with the hostile models.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from predictd import sandbox
+from predictd.data.mapping import map_parquet
+from predictd.domain.errors import PlatformError
+from predictd.domain.runs import RunReport
+from predictd.sandbox import WarmParents
+from test_sandbox import Workbench, wait_until, workbench
+
+__all__ = ["workbench"]
+
+
+def parents_here() -> list[int]:
+    """The processes that runs of this process are forked from; the waiting runs look alike, but lead their session."""
+    return [one.pid for one in psutil.Process().children(recursive=True) if _is_parent(one)]
+
+
+def _is_parent(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it ends while it is looked at
+        above = process.parent()
+        is_first_inside = process.name() != "bwrap" and above is not None and above.name() == "bwrap"
+        return is_first_inside and "predictd_runner.parent" in " ".join(process.cmdline())
+    return False
+
+
+@pytest.fixture
+def parents(workbench: Workbench) -> Iterator[WarmParents]:
+    parents = WarmParents(most=2, folders=[workbench.pickles], only=True)
+    yield parents
+    parents.close()
+    assert not parents_here()
+
+
+def run(workbench: Workbench, parents: WarmParents, model: str) -> RunReport:
+    return workbench.run(model, parents=parents)
+
+
+def test_one_parent_serves_many_runs(workbench: Workbench, parents: WarmParents) -> None:
+    cold = workbench.run("good")
+    assert cold.predictions is not None
+    assert "import" in cold.stages
+    seen = set()
+    for _ in range(3):
+        report = run(workbench, parents, "good")
+        assert report.predictions is not None
+        assert report.predictions.ids == cold.predictions.ids
+        assert report.predictions.values.tolist() == cold.predictions.values.tolist()
+        seen |= set(parents_here())
+    assert len(seen) == 1
+
+
+def test_runs_share_neither_random_numbers_nor_what_they_write_into_the_data(
+    workbench: Workbench, parents: WarmParents, tmp_path: Path
+) -> None:
+    mapped = workbench.pickles / "live.map"
+    map_parquet(workbench.live, mapped)
+    before = mapped.read_bytes()
+    mine = replace(workbench, live=mapped, printed=[])
+    drawn = []
+    for _ in range(3):
+        assert run(mine, parents, "draws").failure is None
+        drawn.append(mine.log.split())
+    assert len({one[0] for one in drawn}) == len({one[1] for one in drawn}) == 3
+    assert len({one[2] for one in drawn}) == 1
+    assert mapped.read_bytes() == before
+
+
+def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParents) -> None:
+    run(workbench, parents, "good")
+    [first] = parents_here()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not parents_here())
+    assert run(workbench, parents, "good").failure is None
+    assert parents_here() != [first]
+
+
+def test_the_end_of_its_parent_is_not_the_models_fault(workbench: Workbench, parents: WarmParents) -> None:
+    run(workbench, parents, "good")
+    [parent] = parents_here()
+    threading.Timer(1.0, os.kill, (parent, signal.SIGKILL)).start()
+    with pytest.raises(PlatformError, match="warm parent"):
+        run(workbench, parents, "loops")
+    assert run(workbench, parents, "good").failure is None
+
+
+def test_a_runtime_that_was_built_anew_gets_a_new_parent(workbench: Workbench, parents: WarmParents) -> None:
+    run(workbench, parents, "good")
+    [first] = parents_here()
+    packages = workbench.runtime.packages
+    was = packages.stat()
+    os.utime(packages, ns=(was.st_atime_ns, was.st_mtime_ns + 1_000_000))
+    try:
+        run(workbench, parents, "good")
+        wait_until(lambda: len(parents_here()) == 1)
+        assert parents_here() != [first]
+    finally:
+        os.utime(packages, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def test_no_more_parents_are_kept_than_allowed(workbench: Workbench, parents: WarmParents) -> None:
+    for slot in range(4):
+        mine = replace(workbench.request("good"), slot=slot)
+        workbench.printed.clear()
+        assert sandbox.run(mine, on_log=workbench.printed.append, parents=parents).failure is None
+    assert len(parents_here()) == 2
