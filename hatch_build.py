@@ -1,4 +1,4 @@
-"""Builds the compiled part of predictd.trees: a plain C library beside its Python modules, with no part of Python in it.
+"""Builds the compiled part of predictd.trees: a plain C library beside its modules.
 
 Hatch runs it for wheels and editable installs. Run by hand (`python hatch_build.py`), it builds the library in place.
 Without a C compiler the package is made without the library, and trees are evaluated by their own libraries.
@@ -22,7 +22,16 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "native" / "trees"
 LIBRARY = Path("src", "predictd", "trees", "libpredictd_trees.so")
 # Sums must be made exactly as they are written: no contraction into fused multiply-adds, no reordering.
-FLAGS = ["-O3", "-std=gnu11", "-D_GNU_SOURCE", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
+FLAGS = [
+    "-O3",
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+]
 
 
 def find_compiler() -> list[str] | None:

@@ -1,8 +1,9 @@
 """Measures predictions by compiled trees against LightGBM's own predict, on one core: `trees.py [PART OF A NAME ...]`.
 
-Models are trained once and kept in .cache/benchmarks. Each figure takes turns between ours and LightGBM's (one thread) in
-one process of the Python 3.12 runtime, and compares medians; results are checked to be equal bit for bit. Where all rows
-would take LightGBM minutes, it predicts some of them and the time is scaled: it goes through the rows one at a time.
+Models are trained once and kept in .cache/benchmarks. Each figure takes turns between ours and LightGBM's (one thread)
+in one process of the Python 3.12 runtime, and compares medians; results are checked to be equal bit for bit. Where all
+rows would take LightGBM minutes, it predicts some of them and the time is scaled: it goes through the rows one at a
+time.
 """
 
 import json
@@ -37,10 +38,10 @@ MODELS = {
 
 def figure(name: str, model: str, path: str, at_least: float, *, rows: int = ROWS, peer_rows: int = ROWS) -> dict:
     """One figure as {name, ratio, at_least, ours, peer, unit}."""
-    import numpy as np
-    import pandas as pd
+    import numpy as np  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
 
-    from predictd import trees
+    from predictd import trees  # noqa: PLC0415
 
     features = MODELS[model][0]
     values = np.random.default_rng(7).integers(0, 5, size=(features, rows), dtype=np.int8)
@@ -132,8 +133,8 @@ def trained(model: str) -> Path:
     """The pickle of a model, trained if it is not there yet."""
     path = CACHE / f"lightgbm-{model}.pkl"
     if not path.exists():
-        import lightgbm
-        import numpy as np
+        import lightgbm  # noqa: PLC0415
+        import numpy as np  # noqa: PLC0415
 
         features, rows, parameters = MODELS[model]
         random = np.random.default_rng(0)
@@ -151,7 +152,9 @@ def runtime() -> Path:
     """The Python of the 3.12 runtime."""
     found = sorted((ROOT / ".cache" / "runtimes").glob("numerai_predict_py_3_12-*/bin/python"))
     if not found:
-        sys.exit("The runtime of Python 3.12 is not built; `make test` or `.venv/bin/python scripts/prepare_tests.py` does.")
+        sys.exit(
+            "The runtime of Python 3.12 is not built; `make test` or `.venv/bin/python scripts/prepare_tests.py` does."
+        )
     return found[0]
 
 

@@ -1,5 +1,5 @@
 /* AVX2: a mask is two registers; leaf values come from permutes of float tables, the halves of doubles apart. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
 #include <immintrin.h>
 #include <string.h>
 

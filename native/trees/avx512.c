@@ -1,5 +1,5 @@
 /* AVX-512 (F, BW, VL, DQ): a mask is one register, leaf values come from permutes of registers. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
 #include <immintrin.h>
 #include <string.h>
 

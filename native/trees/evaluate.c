@@ -5,7 +5,7 @@
 
 #include "trees.h"
 
-enum { FEW_MASKS = 0 }; /* two units of them fit the first-level cache or nearly so */
+enum { FEW_MASKS = 300 };
 
 static int part_fits(const Header *h, uint64_t at, uint64_t count, uint64_t size)
 {
@@ -132,7 +132,7 @@ API const char *trees_check(const uint8_t *tables, int64_t length)
 /* 0 portable, 1 AVX2, 2 AVX-512: whether this machine and this build have it. */
 API int trees_has(int path)
 {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
     __builtin_cpu_init();
     if (path == 1)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
@@ -144,6 +144,14 @@ API int trees_has(int path)
     return path == 0;
 }
 
+/* Blocks of two units pay where programs take long to read and both units' masks fit the first-level cache. */
+static int units_for(const uint8_t *tables, int path, int64_t rows)
+{
+    const Header *h = (const Header *)tables;
+    const Tree *trees = (const Tree *)(tables + h->trees_at);
+    return path == 2 && rows > UNIT && h->trees > 0 && trees[0].kind != PERFECT && h->masks <= FEW_MASKS ? 2 : 1;
+}
+
 /* Sums of rows by checked tables: out[outputs][rows], float32 for `single`, else float64. The matrix is int8 with values
  * in the tables' range, strides in bytes. Returns 0; 1 when there is not enough memory; 2 when there is no such path. */
 API int trees_evaluate(const uint8_t *tables, int path, const int8_t *matrix, int64_t rows, int64_t row_stride,
@@ -152,7 +160,7 @@ API int trees_evaluate(const uint8_t *tables, int path, const int8_t *matrix, in
     const Header *h = (const Header *)tables;
     if (path < 0 || path > 2 || !trees_has(path))
         return 2;
-    int units = path == 2 && h->masks <= FEW_MASKS && rows > UNIT ? 2 : 1;
+    int units = units_for(tables, path, rows);
     int64_t each = (((int64_t)SLOTS + h->masks) * UNIT_BYTES + (int64_t)h->outputs * UNIT * 8) * units;
     int64_t blocks = (rows + UNIT * units - 1) / (UNIT * units), cache = 1 << 20;
     int64_t size = blocks < cache / each ? blocks * each : cache > each ? cache : each;
@@ -161,7 +169,7 @@ API int trees_evaluate(const uint8_t *tables, int path, const int8_t *matrix, in
         return rows > 0;
     Call call = {tables, matrix, rows, row_stride, column_stride, out, scratch, size};
     int failed;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
     if (path == 2)
         failed = units == 2 ? evaluate_avx512_double(&call) : evaluate_avx512(&call);
     else if (path == 1)

@@ -98,7 +98,11 @@ TYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"]
 @pytest.mark.parametrize("kind", TYPES)
 def test_whole_numbers_of_any_type_and_layout_are_small_integers(kind):
     whole = np.random.default_rng(3).integers(0, 5, size=(700, 9))
-    for values in (whole.astype(kind), np.asfortranarray(whole.astype(kind)), np.repeat(whole, 3, 1).astype(kind)[:, ::3]):
+    for values in (
+        whole.astype(kind),
+        np.asfortranarray(whole.astype(kind)),
+        np.repeat(whole, 3, 1).astype(kind)[:, ::3],
+    ):
         for data in (values, pd.DataFrame(values)):
             found = small_integers(data, 9, 0, 4)
             assert found is not None

@@ -1,7 +1,7 @@
 """Tree ensembles evaluated at machine speed: compiled tables, and libraries' predict answered by them.
 
-This package uses the standard library and NumPy alone and imports nothing else of predictd: in a sandbox it stands alone,
-as `predictd_trees`. Python 3.10 to 3.13.
+This package uses the standard library and NumPy alone and imports nothing else of predictd: in a sandbox it stands
+alone, as `predictd_trees`. Python 3.10 to 3.13.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class _Installed:
     """What is patched in this process."""
 
     def __init__(self, kept: dict[bytes, Buffer] | None) -> None:
-        from .hooks import Imports
-        from .store import Store
+        from .hooks import Imports  # noqa: PLC0415
+        from .store import Store  # noqa: PLC0415
 
         self.store: Store = Store(kept)
         self.patches: dict[str, Any] = {}
@@ -73,15 +73,15 @@ _installed: _Installed | None = None
 def install(tables: Buffer | dict[bytes, Buffer] | None = None) -> bool:
     """Let LightGBM, XGBoost, CatBoost and scikit-learn answer by compiled trees in this process, whenever imported.
 
-    `tables` are those kept from an earlier process: the content of `built()`, or its tables by fingerprint. They are not
-    copied and must stay as they are. Returns False, and does nothing, where PREDICTD_TREES=0 says so or the compiled
-    library is missing (`available` says why). Raises TablesError for content that is no file of tables.
+    `tables` are those kept from an earlier process: the content of `built()`, or its tables by fingerprint. They are
+    not copied and must stay as they are. Returns False, and does nothing, where PREDICTD_TREES=0 says so or the
+    compiled library is missing (`available` says why). Raises TablesError for content that is no file of tables.
     """
     global _installed  # noqa: PLW0603
     if os.environ.get(SWITCH) == "0" or available() is not None:
         return False
     if tables is not None and not isinstance(tables, dict):
-        from .tables import unpack
+        from .tables import unpack  # noqa: PLC0415
 
         tables = unpack(tables)
     if _installed is None:
@@ -115,9 +115,9 @@ def problems() -> list[str]:
 def accelerate(model: Any) -> Any:
     """Compile a fitted model now and let its library answer by it; returns the same model.
 
-    Takes models of LightGBM, XGBoost, CatBoost and scikit-learn's ensembles. Input that is not made of whole numbers from
-    -128 to 127 is answered by the library itself, as before. Raises UnsupportedModel that says why this model can't be
-    compiled, NativeError where the compiled library is missing.
+    Takes models of LightGBM, XGBoost, CatBoost and scikit-learn's ensembles. Input that is not made of whole numbers
+    from -128 to 127 is answered by the library itself, as before. Raises UnsupportedModel that says why this model
+    can't be compiled, NativeError where the compiled library is missing.
     """
     reason = available()
     if reason is not None:

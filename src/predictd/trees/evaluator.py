@@ -29,12 +29,12 @@ class _Header(ctypes.Structure):
 class Evaluator:
     """Evaluates one model by its tables (of `compile_forest`), which are checked here, once.
 
-    With a `fingerprint`, tables of another model are refused. `path` forces a way to evaluate (`native.paths()`); all give
-    equal bits. Raises TablesError for damaged tables, NativeError where the compiled library is missing.
+    With a `fingerprint`, tables of another model are refused. `path` forces a way to evaluate (`native.paths()`); all
+    give equal bits. Raises TablesError for damaged tables, NativeError where the compiled library is missing.
     """
 
     def __init__(self, tables: Buffer, *, fingerprint: bytes | None = None, path: str | None = None) -> None:
-        import numpy as np
+        import numpy as np  # noqa: PLC0415
 
         self._library = library()
         self._path = path_number(path)
@@ -63,7 +63,7 @@ class Evaluator:
         Every value must lie in `low`..`high` (as `matrix.small_integers` ensures). It is fastest when each column's
         values lie side by side; a transposed view of a row-major matrix works too. Releases the interpreter's lock.
         """
-        import numpy as np
+        import numpy as np  # noqa: PLC0415
 
         if matrix.dtype != np.int8 or matrix.ndim != 2 or matrix.shape[0] != self.features:
             raise ValueError(f"the matrix must be int8 of shape ({self.features}, rows), not {matrix.shape}")

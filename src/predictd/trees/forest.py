@@ -16,10 +16,10 @@ LOWEST, HIGHEST = -128, 127  # what an int8 holds
 class Forest:
     """Trees whose values are added up strictly in their order, for each output on its own.
 
-    A node sends a row left if its value is `<= threshold`; adapters bring `<` and fractions into this form (for integers
-    `x <= 2.5` is `x <= 2`, `x < 2.5` is `x <= 2`, `x < 2` is `x <= 1`). Thresholds outside `low..high` are allowed: they
-    send every row the same way. Every tree's nodes and leaves are reached from its root exactly once; no two trees
-    share a node or a leaf. Arrays may be of any layout; the compiler copies them.
+    A node sends a row left if its value is `<= threshold`; adapters bring `<` and fractions into this form (for
+    integers `x <= 2.5` is `x <= 2`, `x < 2.5` is `x <= 2`, `x < 2` is `x <= 1`). Thresholds outside `low..high` are
+    allowed: they send every row the same way. Every tree's nodes and leaves are reached from its root exactly once; no
+    two trees share a node or a leaf. Arrays may be of any layout; the compiler copies them.
     """
 
     features: int

@@ -27,12 +27,12 @@ class Imports:
             module = sys.modules.get(name)
             if module is not None:
                 self._patch(module)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
         """Watch no more; what was patched stays so."""
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """The spec that others find, with a loader that patches the module after it has run."""

@@ -1,8 +1,8 @@
-"""LightGBM: its text form of a model into tables, its boosters' predict by them, and handles that are made only when needed.
+"""LightGBM: tables from its text form of a model, predict by them, and handles made only when needed.
 
-LightGBM adds leaf values in float64 in the order of the trees and then transforms the sums, so results are equal bit for bit.
-A booster's handle, LightGBM's own form of the model, takes longer to make from a pickle than a prediction by tables: an
-unpickled booster keeps its text instead, until something asks for the handle.
+LightGBM adds leaf values in float64 in the order of the trees and then transforms the sums, so results are equal bit
+for bit. A booster's handle, LightGBM's own form of the model, takes longer to make from a pickle than a prediction by
+tables: an unpickled booster keeps its text instead, until something asks for the handle.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Text:
 
     def tables(self, first: int, count: int, fingerprint: bytes) -> bytes:
         """The tables of `count` iterations from `first` on. About 10 µs a tree. Raises UnsupportedModel."""
-        import numpy as np
+        import numpy as np  # noqa: PLC0415
 
         start = np.zeros(self.outputs, dtype=np.float64)
         arrays = ForestArrays(
@@ -144,7 +144,7 @@ def _bytes_of(text: str) -> Any:
     function.argtypes = (ctypes.py_object, ctypes.POINTER(ctypes.c_ssize_t))
     address = function(text, ctypes.byref(length))
     array = (ctypes.c_char * length.value).from_address(address)
-    array.of = text
+    array.of = text  # type: ignore[attr-defined]
     return array
 
 
@@ -214,6 +214,10 @@ class _Boosters:
                 self.without_handle.discard(booster)
         return "_handle" in booster.__dict__
 
+    def need_handle(self, booster: Any) -> None:
+        """The same, for a method that is about to change the handle's model."""
+        self.make_handle(booster)
+
     def feature_name(self, booster: Any) -> list[str] | None:
         """The names of the features of a booster without a handle."""
         try:
@@ -264,7 +268,7 @@ class _Boosters:
         return self._store.evaluator(fingerprint, lambda: model.tables(first, count, fingerprint))
 
     def _answer(self, model: Text, matrix: NDArray[np.int8], first: int, count: int, raw_score: bool) -> Any:
-        import numpy as np
+        import numpy as np  # noqa: PLC0415
 
         if count == 0:
             return None
@@ -296,7 +300,7 @@ class Patch(Replaced):
         self.answer(owner, "feature_name", (), boosters.feature_name)
         for name in _CHANGE_THE_MODEL:
             if name in owner.__dict__:
-                self.around(owner, name, before=boosters.make_handle, after=boosters.forget)
+                self.around(owner, name, before=boosters.need_handle, after=boosters.forget)
         self._keep_texts(owner)
 
     def prepare(self, model: Any) -> None:

@@ -18,9 +18,10 @@ def small_integers(data: Any, features: int, low: int, high: int) -> NDArray[np.
     """The int8 matrix [features, rows] of a DataFrame or a two-dimensional array [rows, features].
 
     None where the library itself must answer: another type, another number of columns, no rows, a value that is not a
-    whole number in low..high (NaN is not). int8 in one block is not copied. Of a DataFrame, names of columns don't matter.
+    whole number in low..high (NaN is not). int8 in one block is not copied. Of a DataFrame, names of columns don't
+    matter.
     """
-    import numpy as np
+    import numpy as np  # noqa: PLC0415
 
     if not isinstance(data, np.ndarray):
         data = _values_of(data)
@@ -59,9 +60,9 @@ def small_integers(data: Any, features: int, low: int, high: int) -> NDArray[np.
 
 def _values_of(data: Any) -> Any:
     """The array of a DataFrame whose columns all have NumPy's own types, else None; pandas is not imported for it."""
-    import sys
+    import sys  # noqa: PLC0415
 
-    import numpy as np
+    import numpy as np  # noqa: PLC0415
 
     pandas = sys.modules.get("pandas")
     if pandas is None or type(data) is not pandas.DataFrame:

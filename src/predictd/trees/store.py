@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Store:
     """Evaluators by the fingerprint of their model and the kind of prediction.
 
-    `kept` are tables from an earlier process, by fingerprint; they are checked when they are first asked for. Damaged ones
-    are not used: `problems` says so, and the model is compiled anew.
+    `kept` are tables from an earlier process, by fingerprint; they are checked when they are first asked for. Damaged
+    ones are not used: `problems` says so, and the model is compiled anew.
     """
 
     def __init__(self, kept: dict[bytes, Buffer] | None = None) -> None:
@@ -31,8 +31,8 @@ class Store:
     def evaluator(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
         """The evaluator of the model with this fingerprint (32 bytes), from kept tables or from `make()`.
 
-        `make` gives a forest, or its tables. Raises UnsupportedModel where `make` or the compiler did, at once when asked
-        again.
+        `make` gives a forest, or its tables. Raises UnsupportedModel where `make` or the compiler did, at once when
+        asked again.
         """
         if fingerprint in self.refused:
             raise UnsupportedModel(self.refused[fingerprint])

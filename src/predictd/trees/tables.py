@@ -1,8 +1,8 @@
 """Tables: a forest compiled for evaluation, as bytes that say what they are and of which model.
 
-One model's tables: 16 bytes of magic, version u32, zero u32, length of the body u64, the model's fingerprint (32 bytes),
-SHA-256 of these 64 bytes and the body (32 bytes), 32 zero bytes, the body (`native/trees/trees.h`). Little-endian. Several
-models' tables are simply one after the other.
+One model's tables: 16 bytes of magic, version u32, zero u32, length of the body u64, the model's fingerprint (32
+bytes), SHA-256 of these 64 bytes and the body (32 bytes), 32 zero bytes, the body (`native/trees/trees.h`).
+Little-endian. Several models' tables are simply one after the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from .errors import TablesError, UnsupportedModel
 from .native import ForestArrays, library
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .forest import Forest
 
     Buffer = bytes | bytearray | memoryview
@@ -33,13 +35,15 @@ def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> by
 
     Raises UnsupportedModel for what can't be compiled: a tree of more than 65,536 leaves, nodes that are not a tree.
     """
-    import numpy as np
+    import numpy as np  # noqa: PLC0415
 
-    integers = {
+    integers: dict[str, NDArray[np.int32]] = {
         name: np.ascontiguousarray(getattr(forest, name), dtype=np.int32)
         for name in ("roots", "outputs_of", "feature", "threshold", "left", "right")
     }
-    doubles = {name: np.ascontiguousarray(getattr(forest, name), dtype=np.float64) for name in ("values", "start")}
+    doubles: dict[str, NDArray[np.float64]] = {
+        name: np.ascontiguousarray(getattr(forest, name), dtype=np.float64) for name in ("values", "start")
+    }
     trees, nodes = len(integers["roots"]), len(integers["feature"])
     if len(integers["outputs_of"]) != trees or any(len(integers[n]) != nodes for n in ("threshold", "left", "right")):
         raise UnsupportedModel("the forest's arrays have different lengths")
@@ -52,7 +56,8 @@ def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> by
         trees=trees,
         nodes=nodes,
         leaves=len(doubles["values"]),
-        **{name: array.ctypes.data for name, array in {**integers, **doubles}.items()},
+        **{name: array.ctypes.data for name, array in integers.items()},
+        **{name: array.ctypes.data for name, array in doubles.items()},
     )
     return compile_arrays(arrays, fingerprint)
 
