@@ -14,14 +14,16 @@ TEMPLATE = """\
 #     docker run -i --rm -v "$PWD:$PWD" predictd:{name} --debug --model "$PWD/model.pkl"
 FROM python:{python}-slim-bookworm
 
-# libgomp1 is for LightGBM. python3-venv brings the Python of the command, which is not that of the models.
+# libgomp1 is for LightGBM. python3-venv brings the Python of the command, which is not that of the models. gcc compiles
+# the command's own evaluation of trees.
 # The versions are left to Debian, whose stable release changes them for security only.
 # hadolint ignore=DL3008
 RUN apt-get update \\
-    && apt-get install -y --no-install-recommends libgomp1 python3-venv \\
+    && apt-get install -y --no-install-recommends gcc libc6-dev libgomp1 python3-venv \\
     && rm -rf /var/lib/apt/lists/*
 
-COPY deploy/docker/requirements.txt pyproject.toml README.md LICENSE /opt/source/
+COPY deploy/docker/requirements.txt pyproject.toml hatch_build.py README.md LICENSE /opt/source/
+COPY native /opt/source/native
 COPY src /opt/source/src
 RUN /usr/bin/python3 -m venv /opt/predictd \\
     && /opt/predictd/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \\

@@ -62,9 +62,9 @@ def why_not() -> str | None:
     for tool in ("bwrap", "apt-get", "setpriv"):
         if shutil.which(tool) is None:
             return f"there is no {tool}"
-    installed = ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ", "libgomp1", "python3-venv"]
-    if subprocess.run(installed, capture_output=True, text=True, check=False).stdout.split() != ["ii", "ii"]:
-        return "libgomp1 and python3-venv are not installed, and the steps may download nothing"
+    installed = ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ", "gcc", "libgomp1", "python3-venv"]
+    if subprocess.run(installed, capture_output=True, text=True, check=False).stdout.split() != ["ii"] * 3:
+        return "gcc, libgomp1 and python3-venv are not all installed, and the steps may download nothing"
     python = default_spec().python
     dry = [uv_executable(), "pip", "sync", "--dry-run", "--offline", "--require-hashes", "--target", "/nonexistent"]
     lock = ROOT / "src" / "predictd" / "runtimes" / "locks" / f"core-py{python.replace('.', '')}.txt"
