@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     warm_parents: int = Field(
         -1,
         description="Processes kept ready, with the usual packages imported, to fork runs from; "
-        "0 starts every run cold, -1 means two per worker.",
+        "0 starts every run cold, -1 means four per worker.",
     )
     trees: bool = Field(
         True,
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     @property
     def most_warm_parents(self) -> int:
         """Warm parents at once."""
-        return 2 * self.worker_count if self.warm_parents < 0 else self.warm_parents
+        return 4 * self.worker_count if self.warm_parents < 0 else self.warm_parents
 
     @property
     def max_pickle_bytes(self) -> int:
