@@ -1,5 +1,7 @@
 """Which predictions are a valid submission, and how submission files are read and written."""
 
+import csv
+import io
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from numerai_tools.submissions import validate_submission_numerai
 
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.runs import Predictions
-from predictd.scoring import check_submission, read_submission_file, write_predictions_csv
+from predictd.scoring import check_submission, predictions_csv, read_submission_file, write_predictions_csv
 
 LIVE = [f"n{number:016x}" for number in range(5)]
 GOOD = [0.1, 0.2, 0.3, 0.4, 1.0]
@@ -168,3 +170,17 @@ def test_a_parquet_file_of_another_shape_is_refused(tmp_path: Path, frame: pd.Da
     frame.to_parquet(tmp_path / "upload")
     with pytest.raises(InvalidInputError, match=says):
         read_submission_file(tmp_path / "upload", max_rows=10)
+
+
+@pytest.mark.parametrize("ids", [["a", "b"], ["a,b", 'c"d']], ids=["plain ids", "ids that need quotes"])
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2))
+@example(values=[1.0, 0.0])
+@example(values=[-0.0, 1e16])
+@example(values=[1e15, 5e-324])
+def test_the_file_of_predictions_reads_back_as_the_same_floats(ids: list[str], values: list[float]) -> None:
+    text = predictions_csv(Predictions(ids=ids, values=np.array(values))).decode()
+    header, *rows = csv.reader(io.StringIO(text))
+    assert header == ["id", "prediction"]
+    assert [row[0] for row in rows] == ids
+    assert [float(row[1]).hex() for row in rows] == [value.hex() for value in values]
+    assert all(set(row[1]) & set(".e") for row in rows)

@@ -4,7 +4,6 @@ That a forked run is held and explained as a cold one is tested with the hostile
 """
 
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,16 +24,20 @@ __all__ = ["workbench"]
 
 
 def parents_here() -> list[int]:
-    """The processes that runs of this process are forked from; the waiting runs look alike, but lead their session."""
-    return [one.pid for one in psutil.Process().children(recursive=True) if _is_parent(one)]
+    """The sandboxes of the parents that runs of this process are forked from."""
+    return [one.pid for one in psutil.Process().children() if _is_parent(one)]
 
 
 def _is_parent(process: psutil.Process) -> bool:
     with suppress(psutil.Error):  # it ends while it is looked at
-        above = process.parent()
-        is_first_inside = process.name() != "bwrap" and above is not None and above.name() == "bwrap"
-        return is_first_inside and "predictd_runner.parent" in " ".join(process.cmdline())
+        return process.name() == "bwrap" and "predictd_runner.parent" in " ".join(process.cmdline())
     return False
+
+
+def kill_parent(sandbox_pid: int) -> None:
+    """Kill the process itself, without its sandbox."""
+    inside = psutil.Process(sandbox_pid).children(recursive=True)
+    next(one for one in inside if one.name() != "bwrap").kill()
 
 
 @pytest.fixture
@@ -82,8 +85,8 @@ def test_runs_share_neither_random_numbers_nor_what_they_write_into_the_data(
 def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParents) -> None:
     run(workbench, parents, "good")
     [first] = parents_here()
-    os.kill(first, signal.SIGKILL)
-    wait_until(lambda: all(one.status() == psutil.STATUS_ZOMBIE for one in psutil.Process().children(recursive=True)))
+    kill_parent(first)
+    wait_until(lambda: not parents_here())
     assert run(workbench, parents, "good").failure is None
     assert parents_here() != [first]
 
@@ -91,7 +94,7 @@ def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParen
 def test_the_end_of_its_parent_is_not_the_models_fault(workbench: Workbench, parents: WarmParents) -> None:
     run(workbench, parents, "good")
     [parent] = parents_here()
-    threading.Timer(1.0, os.kill, (parent, signal.SIGKILL)).start()
+    threading.Timer(1.0, kill_parent, (parent,)).start()
     with pytest.raises(PlatformError, match="warm parent"):
         run(workbench, parents, "loops")
     assert run(workbench, parents, "good").failure is None

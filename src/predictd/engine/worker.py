@@ -29,7 +29,7 @@ from predictd.engine.queue import Claim, advance, retry
 from predictd.engine.speed import NO_TREES, forget_tables, found_tables, ids_of, keep
 from predictd.engine.submissions import StoredPredictions
 from predictd.sandbox import RunCancelled, WarmParents, run
-from predictd.scoring import check_submission, write_predictions_csv
+from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -197,7 +197,7 @@ def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> Stored
     key = f"predictions/{claimed.trigger_id}-{claimed.attempt}.csv"
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
-        write_predictions_csv(predictions, path)
+        path.write_bytes(predictions_csv(predictions))
         storage.put_file(key, path)
     return StoredPredictions(
         key=key,

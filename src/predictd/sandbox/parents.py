@@ -5,6 +5,7 @@ Its next run is forked beforehand and waits for its task, so that nobody waits f
 
 import array
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -44,6 +45,8 @@ _DEATH_SECONDS = 10.0
 _HIDDEN = f"{INSIDE}/host"
 _BYTES = 64 * 1024
 _MOST_RECEIVED = 8
+# An answer of usual size goes at one stroke, without waking the server for each part of it.
+_ANSWER_BYTES = 1 << 20
 
 
 class CannotFork(Exception):
@@ -140,6 +143,8 @@ class WarmParent:
                     passed.callback(os.close, write)
                     reads.append(read)
                     writes.append(write)
+                with contextlib.suppress(OSError):  # more than this user may have
+                    fcntl.fcntl(reads[0], fcntl.F_SETPIPE_SZ, _ANSWER_BYTES)
                 task, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.callback(task.close)
                 passed.callback(theirs.close)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 120.0
 _TICK_SECONDS = 0.1
 _CHUNK = 64 * 1024
+_ANSWER_CHUNK = 256 * 1024
 _STARTUP_KEPT = 8 * 1024
 
 
@@ -65,6 +66,7 @@ class Follower:
         self._startup = bytearray()
         self._since = time.monotonic()
         self._deadline = self._since + _START_SECONDS
+        self._next_look = self._since
 
     def follow(self) -> Evidence:
         """Wait for the end, kill what is left and tell what was seen.
@@ -106,9 +108,12 @@ class Follower:
             return True
         if self._cancel is not None and self._cancel.is_set():
             raise RunCancelled
-        if self._group.ran_out_of_memory():
-            return True
-        if time.monotonic() < self._deadline:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _TICK_SECONDS
+            if self._group.ran_out_of_memory():
+                return True
+        if now < self._deadline:
             return False
         seen.timed_out = seen.model_started
         seen.start_timed_out = not seen.model_started
@@ -118,7 +123,7 @@ class Follower:
         return max(0.0, min(_TICK_SECONDS, self._deadline - time.monotonic()))
 
     def _read_answer(self) -> bool:
-        data = _read(self._launched.answer)
+        data = _read(self._launched.answer, _ANSWER_CHUNK)
         if data == b"" and not self._reader.is_between_frames:
             self.seen.bad_output = "it stopped in the middle of a frame"
         try:
@@ -194,9 +199,9 @@ class Follower:
         self._launched.release()
 
 
-def _read(descriptor: int) -> bytes | None:
+def _read(descriptor: int, most: int = _CHUNK) -> bytes | None:
     """Some bytes, b'' at the end, None when there are none yet."""
     try:
-        return os.read(descriptor, _CHUNK)
+        return os.read(descriptor, most)
     except BlockingIOError:
         return None

@@ -1,6 +1,7 @@
 """Submission files: uploaded ones, which nobody vouches for, and those that are written for download."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -16,6 +17,7 @@ from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.runs import Predictions
 
+_EXPONENTS_FROM = 1e15
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
 _BLOCK = 1024 * 1024
@@ -54,28 +56,35 @@ def read_submission_file(path: Path, max_rows: int) -> Predictions:
 
 
 def write_predictions_csv(predictions: Predictions, path: Path) -> None:
-    """Write columns `id,prediction` to `path`, which appears complete or not at all.
+    """Write `predictions_csv` to `path`, which appears complete or not at all."""
+    with staged_file(path) as staging:
+        staging.write_bytes(predictions_csv(predictions))
 
-    Values are the shortest decimals that read back as the same float64.
+
+def predictions_csv(predictions: Predictions) -> bytes:
+    """The predictions as CSV of columns `id,prediction`.
+
+    Values are the shortest decimals that read back as the same float64, with a point or an exponent.
     """
-    with staged_file(path) as staging, staging.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_HEADERS[0])
-        lines = _plain_lines(predictions)
-        if lines is None:
-            writer.writerows(zip(predictions.ids, predictions.values.tolist(), strict=True))
-        else:
-            file.write("".join(lines))
-
-
-def _plain_lines(predictions: Predictions) -> list[str] | None:
-    """The lines with their ends, made at once; None where an id needs quotes or a value would look like an integer."""
-    values = predictions.values
+    header = ",".join(_HEADERS[0]) + "\n"
     ids = "".join(predictions.ids)
-    if any(one in ids for one in '",\r\n') or (values == np.round(values)).any():
-        return None
-    columns = (pa.array(predictions.ids, pa.string()), pc.cast(pa.array(values), pa.string()))
-    lines = pc.binary_join_element_wise(*columns, ",")
+    if not any(one in ids for one in '",\r\n'):
+        return (header + "".join(_plain_lines(predictions))).encode()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(zip(predictions.ids, predictions.values.tolist(), strict=True))
+    return (header + text.getvalue()).encode()
+
+
+def _plain_lines(predictions: Predictions) -> list[str]:
+    """The lines with their ends, made at once, of ids that need no quotes."""
+    values = predictions.values
+    texts = pc.cast(pa.array(values), pa.string())
+    # Arrow leaves the point out, and a column of whole numbers alone would be read as integers.
+    is_whole = (values == np.round(values)) & (np.abs(values) < _EXPONENTS_FROM)
+    if is_whole.any():
+        texts = pc.if_else(pa.array(is_whole), pc.binary_join_element_wise(texts, "0", "."), texts)
+    lines = pc.binary_join_element_wise(pa.array(predictions.ids, pa.string()), texts, ",")
     ended: list[str] = pc.binary_join_element_wise(lines, "\n", "").to_pylist()
     return ended
 
