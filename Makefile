@@ -15,7 +15,8 @@ demo: ## Start a server and take a model through it; ARGS=--keep leaves it runni
 
 test: check ## Check, then run the tests on SQLite and, where it is installed, on PostgreSQL; ARGS goes to pytest and leaves out the hostile models
 	.venv/bin/python scripts/prepare_tests.py
-	.venv/bin/python -m pytest --ignore tests/hostile $(ARGS)
+	$(if $(ARGS),.venv/bin/python -m pytest --ignore tests/hostile $(ARGS),.venv/bin/python -m pytest tests/server)
+	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 --ignore tests/hostile --ignore tests/server)
 	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 tests/hostile)
 	@if .venv/bin/python tests/database.py; then \
 		.venv/bin/python -m pytest --database postgresql tests/server $(ARGS); \
@@ -31,9 +32,8 @@ check: setup ## Lint, formatting, types, that imports point down, and the Docker
 locks: setup ## Resolve the lock files anew, with the newest versions
 	@scripts/locks
 
-bench: setup ## Measure what the platform adds to a model's own time and memory
-	.venv/bin/python benchmarks/overhead.py $(ARGS)
-	.venv/bin/python benchmarks/memory.py
+bench: setup ## Measure speed and memory against the public runner; ONLY=trivial_run measures that alone
+	.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 clean: ## Remove .venv and what the tools left; never the data of a server
 	rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

@@ -1,8 +1,8 @@
 """What the platform adds to a model's own time: upload to Success of a trivial model, and the time of a triggered run.
 
 The peer, in the same run, is what a person would do without a platform: start the runtime's Python, import, read the
-live file, unpickle, predict and write a CSV, with no isolation and no limits. Prints ratios to it and writes
-benchmarks/last.json. Run by `make bench`.
+live file, unpickle, predict and write a CSV, with no isolation and no limits. Prints ratios to it.
+Run it by `.venv/bin/python benchmarks/overhead.py`.
 """
 
 import argparse
@@ -125,12 +125,9 @@ def report(uploads: list[float], peers: list[float], per_run: float, runs: int) 
     ]
     print(f"peer (the runtime's Python, no isolation): {peer:.2f} s, {min(peers):.2f} to {max(peers):.2f}")
     print(f"processors: {os.cpu_count()}, and as many workers")
-    results = []
     for row in rows:
         ratio = float(row["ours"]) / peer
         print(f"{row['name']:<28} {float(row['ours']):6.2f} s   {ratio:5.2f} times the peer")
-        results.append({**row, "peer": peer, "ratio": ratio, "unit": "s"})
-    (ROOT / "benchmarks" / "last.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,8 @@ def as_ordinary_user_from_warm_parent(site: Site) -> Iterator[Way]:
 def warm(way: Way) -> Way:
     """The same way with a warm parent, which a first run starts."""
     way = replace(way, name=f"warm {way.name}", request={**way.request, "warm": True})
-    assert way.run("good").code == "success"
+    first = way.run("good")
+    assert first.code == "success", first.says
     return way
 
 

@@ -59,6 +59,8 @@ def environment(limits: Limits, home: str) -> dict[str, str]:
         "NUMBA_CACHE_DIR": home,
         # Arrow's allocator starts no thread of its own, which would keep a warm parent from being forked.
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
+        # Its other allocator reserves a GiB of addresses, which counts where memory is limited by rlimits.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
         **dict.fromkeys(_THREAD_COUNTS, threads),
     }
 

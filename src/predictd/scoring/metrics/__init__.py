@@ -1,0 +1,24 @@
+"""Numerai's metrics for all eras and many submissions at once, and the figures of a validation.
+
+Functions of arrays, with NumPy alone; docs/metrics.md defines each figure. The only files are factors that are kept.
+"""
+
+from predictd.scoring.metrics.diagnostics import Diagnostics, EraDiagnostics, diagnose, diagnose_scores
+from predictd.scoring.metrics.engine import Features, Scores, Truth, score
+from predictd.scoring.metrics.kept import KeptFactors
+from predictd.scoring.metrics.mapped_features import MappedFeatures
+from predictd.scoring.metrics.portfolio import meta_model
+
+__all__ = [
+    "Diagnostics",
+    "EraDiagnostics",
+    "Features",
+    "KeptFactors",
+    "MappedFeatures",
+    "Scores",
+    "Truth",
+    "diagnose",
+    "diagnose_scores",
+    "meta_model",
+    "score",
+]
