@@ -51,6 +51,8 @@ class RunRequest:
         limits: what it may use.
         slot: number of the worker, 0 to 999; runs of different slots never share a user id.
         imports: modules that the model is known to import, of those that a warm parent may have ready.
+        proven: whether an earlier run of this pickle in this runtime succeeded, so that its bytes need not be searched
+            for versions that would explain a failure.
         trees: whether compiled tables answer for the tree libraries where that gives the same.
         tables: the tables that an earlier run of this pickle handed out, if any.
         keep_tables: whether this run hands out its tables.
@@ -63,6 +65,7 @@ class RunRequest:
     limits: Limits
     slot: int = 0
     imports: tuple[str, ...] = ()
+    proven: bool = False
     trees: bool = True
     tables: Path | None = None
     keep_tables: bool = False

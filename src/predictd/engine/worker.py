@@ -26,7 +26,7 @@ from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, retry
-from predictd.engine.speed import NO_TREES, forget_tables, found_tables, ids_of, keep
+from predictd.engine.speed import NO_TREES, forget_tables, found_tables, ids_of, keep, likely_imports
 from predictd.engine.submissions import StoredPredictions
 from predictd.sandbox import RunCancelled, WarmParents, run
 from predictd.scoring import check_submission, predictions_csv
@@ -151,14 +151,16 @@ def _run(
             benchmarks = files.enter_context(storage.local_path(assignment.benchmarks_key))
             benchmarks = files.enter_context(config.mapped.held(benchmarks))
         tables = files.enter_context(found_tables(storage, assignment.tables_key)) if config.trees else None
+        pickle = files.enter_context(storage.local_path(assignment.pickle_key))
         request = RunRequest(
-            pickle=files.enter_context(storage.local_path(assignment.pickle_key)),
+            pickle=pickle,
             live=mapped,
             benchmarks=benchmarks,
             runtime=config.find_runtime(assignment.runtime_folder),
             limits=config.limits,
             slot=slot,
-            imports=assignment.imports,
+            imports=likely_imports(pickle) if assignment.tables_key is None else assignment.imports,
+            proven=assignment.tables_key is not None,
             trees=config.trees,
             tables=tables,
             keep_tables=config.trees and tables is None and assignment.tables_key != NO_TREES,

@@ -3,7 +3,7 @@
 Started by `predictd.sandbox` with one argument, JSON: `packages` (folder), `answer` (descriptor of the pipe), `pickle`,
 `live`, `benchmarks` and `tables` (each a descriptor or a path; the latter two may be null), `processes` (or null),
 `trees` (whether compiled tables answer for the tree libraries), `keep_tables` (null, or the most bytes of them to hand
-out).
+out), `proven` (whether an earlier run of this pickle in this runtime succeeded).
 """
 
 import contextlib
@@ -120,7 +120,7 @@ class _Unpickling(Exception):
 
 def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
     channel.stage("unpickle")
-    model = _unpickle(task["pickle"], channel)
+    model = _unpickle(task["pickle"], channel, proven=task["proven"])
     arguments = arguments_of(model)
     if arguments == 2 and task["benchmarks"] is None:
         raise ModelFault("bad_signature", "two, and this data version has no benchmark models")
@@ -137,9 +137,9 @@ def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
     return joined([ids_and_values(answer) for answer in answers])
 
 
-def _unpickle(source: int | str, channel: Channel) -> Any:
+def _unpickle(source: int | str, channel: Channel, *, proven: bool) -> Any:
     with open(source, "rb") as file:
-        seen = scan(file, _SCAN_SECONDS)
+        seen = Scan() if proven else scan(file, _SCAN_SECONDS)
         if seen.functions or seen.packages:
             channel.versions(seen.pythons, seen.packages)
         file.seek(0)

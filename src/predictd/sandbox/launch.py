@@ -277,6 +277,7 @@ def task_of(
     """What the runner is told; `names` are descriptors or paths."""
     keep = request.limits.output_bytes if request.keep_tables else None
     told = {"processes": processes, "trees": request.trees, "keep_tables": keep}
+    told["proven"] = request.proven
     return {"answer": answer, "benchmarks": None, "tables": None, **names, **told}
 
 
