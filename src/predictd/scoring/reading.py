@@ -17,7 +17,6 @@ from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.runs import Predictions
 
-_EXPONENTS_FROM = 1e15
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
 _BLOCK = 1024 * 1024
@@ -80,10 +79,11 @@ def _plain_lines(predictions: Predictions) -> list[str]:
     """The lines with their ends, made at once, of ids that need no quotes."""
     values = predictions.values
     texts = pc.cast(pa.array(values), pa.string())
-    # Arrow leaves the point out, and a column of whole numbers alone would be read as integers.
-    is_whole = (values == np.round(values)) & (np.abs(values) < _EXPONENTS_FROM)
+    is_whole = values == np.round(values)
     if is_whole.any():
-        texts = pc.if_else(pa.array(is_whole), pc.binary_join_element_wise(texts, "0", "."), texts)
+        # Arrow leaves the point out, and a column of whole numbers alone would be read as integers.
+        is_bare = pc.and_not(pa.array(is_whole), pc.match_substring_regex(texts, "[^0-9-]"))
+        texts = pc.if_else(is_bare, pc.binary_join_element_wise(texts, "0", "."), texts)
     lines = pc.binary_join_element_wise(pa.array(predictions.ids, pa.string()), texts, ",")
     ended: list[str] = pc.binary_join_element_wise(lines, "\n", "").to_pylist()
     return ended
