@@ -5,6 +5,7 @@ of disk). The seconds are those of the run alone; making and mapping the file ar
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -32,8 +33,9 @@ def write_validation(path: Path, eras: int) -> None:
     names = [f"feature_{number}" for number in range(FEATURES)]
     pool = rng.integers(0, 5, (FEATURES, 2 * ROWS_OF_AN_ERA), dtype=np.int8)
     schema = pa.schema([("era", pa.string()), *((name, pa.int8()) for name in names), ("id", pa.string())])
-    index = b'{"index_columns": ["id"], "column_indexes": [], "columns": []}'
-    with pq.ParquetWriter(path, schema.with_metadata({b"pandas": index}), compression="lz4") as writer:
+    columns = [_as_pandas_tells(field.name, is_text=field.type == pa.string()) for field in schema]
+    told = json.dumps({"index_columns": ["id"], "column_indexes": [], "columns": columns})
+    with pq.ParquetWriter(path, schema.with_metadata({b"pandas": told.encode()}), compression="lz4") as writer:
         for era in range(eras):
             start = int(rng.integers(0, ROWS_OF_AN_ERA))
             columns = [pa.array(column[start : start + ROWS_OF_AN_ERA]) for column in rng.permutation(pool)]
@@ -43,6 +45,11 @@ def write_validation(path: Path, eras: int) -> None:
             if era % 50 == 0:
                 print(f"\rwriting era {era} of {eras}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+
+
+def _as_pandas_tells(name: str, *, is_text: bool) -> dict[str, object]:
+    kinds = ("unicode", "object") if is_text else ("int8", "int8")
+    return {"name": name, "field_name": name, "pandas_type": kinds[0], "numpy_type": kinds[1], "metadata": None}
 
 
 def main() -> None:
