@@ -117,7 +117,7 @@ NAMES = tuple(_ATTEMPTS)
 def main() -> None:
     """Make every attempt, or hold memory."""
     if len(sys.argv) > 1:
-        held = bytearray(b"x" * (int(sys.argv[1]) << 20))
+        held = bytearray(b"x") * (int(sys.argv[1]) << 20)
         time.sleep(60)
         sys.exit(len(held) == 0)
     for name, attempt in _ATTEMPTS.items():

@@ -24,7 +24,8 @@ from predictd.sandbox.runs import launch
 _SECONDS = 20.0
 _PROBE_SLOT = 999
 _LIMITS = Limits(memory_bytes=128 * MIB, scratch_bytes=MIB, processes=16)
-_TOO_MUCH_MIB = 512
+# More than the limit, and less than the rlimits that stand behind it where memory is sampled.
+_TOO_MUCH_MIB = 192
 _SAID_BYTES = 16 * 1024
 
 
