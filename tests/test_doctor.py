@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-from conftest import PREDICTD
+import pytest
+
+from conftest import PREDICTD, ROOT
 from predictd.sandbox.escapes import NAMES
 
 
@@ -25,6 +28,19 @@ def test_a_machine_that_isolates_is_told_by_what() -> None:
     assert told["memory_is_limited"]
     assert told["separate_users"] == (os.geteuid() == 0)
     assert f"{len(NAMES)} of {len(NAMES)} attempts to get out of it fail" in doctor().stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_without_rights_can_isolate_models_too() -> None:
+    folders = dict.fromkeys(
+        [ROOT / "src", Path(PREDICTD).parents[1], Path(sys.base_prefix), ROOT / "tests" / "hostile"]
+    )
+    become = [sys.executable, ROOT / "tests" / "hostile" / "ordinary.py", "60999", *folders, "--"]
+    command = [*become, sys.executable, "-B", PREDICTD, "doctor", "--json"]
+    done = subprocess.run(command, env=os.environ | {"HOME": "/"}, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert (told["problems"], told["memory"], told["memory_is_limited"]) == ([], "sampling", True)
+    assert not told["separate_users"]
 
 
 def test_a_machine_without_a_sandbox_is_told_how_to_get_one(tmp_path: Path) -> None:
