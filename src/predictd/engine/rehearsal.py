@@ -25,6 +25,7 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
+from predictd.engine.live import local_live_files
 from predictd.engine.slots import assigned_models
 from predictd.sandbox import run
 from predictd.scoring import check_submission
@@ -204,10 +205,7 @@ def _replay(storage: Storage, case: Case, runtime: RuntimePaths, limits: Limits,
     peak = 0
     try:
         with ExitStack() as files:
-            live = files.enter_context(storage.local_path(case.live_key))
-            benchmarks = None
-            if storage.stat(case.benchmarks_key) is not None:
-                benchmarks = files.enter_context(storage.local_path(case.benchmarks_key))
+            live, benchmarks = local_live_files(storage, case.live_key, case.benchmarks_key, files)
             request = RunRequest(
                 pickle=files.enter_context(storage.local_path(case.pickle_key)),
                 live=live,

@@ -23,6 +23,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.live import local_live_files
 from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, retry
@@ -144,11 +145,9 @@ def _run(
 ) -> None:
     claimed = assignment.claimed
     with ExitStack() as files:
-        live = files.enter_context(storage.local_path(assignment.live_key))
+        live, benchmarks = local_live_files(storage, assignment.live_key, assignment.benchmarks_key, files)
         mapped = files.enter_context(config.mapped.held(live))
-        benchmarks = None
-        if storage.stat(assignment.benchmarks_key) is not None:
-            benchmarks = files.enter_context(storage.local_path(assignment.benchmarks_key))
+        if benchmarks is not None:
             benchmarks = files.enter_context(config.mapped.held(benchmarks))
         tables = files.enter_context(found_tables(storage, assignment.tables_key)) if config.trees else None
         pickle = files.enter_context(storage.local_path(assignment.pickle_key))

@@ -234,10 +234,6 @@ def _versions(content: dict[str, Any]) -> PickleVersions:
     )
 
 
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_short, value))
-
-
 def _is_short(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 100
 

@@ -170,7 +170,7 @@ class WarmParent:
         process = got["process"][0]
         files = data_files(request)
         with ExitStack() as opened:
-            if self._hidden or user_of(self._slot) is None:
+            if user_of(self._slot) is None:
                 paths = [self._path_inside(path) for path in files.values()]
                 self._socket.send(json.dumps({"open": paths}).encode())
                 descriptors = self._answer(opened)[1]
