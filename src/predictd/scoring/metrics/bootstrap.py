@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 
 def block_length(eras: int) -> int:
     """Eras of a block: the cube root of their number, rounded up, but no fewer than SHORTEST_BLOCK."""
-    root = round(float(eras) ** (1 / 3))
+    root = round(math.cbrt(eras))
     return max(SHORTEST_BLOCK, root + (root**3 < eras))
 
 
