@@ -6,17 +6,23 @@ A figure has a legend, the chart for wide and for narrow screens, and its values
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from predictd.reports.markup import Markup, element, joined
+from predictd.reports.markup import Markup, element
 from predictd.reports.numbers import shown
-from predictd.reports.plots import NARROW, WIDE, Line, Plot, Size
+from predictd.reports.plots import LOW_SIZES, SIZES, Line, Plot, Size
 from predictd.reports.report import Floats, Model, eras_of
 from predictd.scoring.metrics.series import LABELS
 
 _DIGITS = 4
-_LONGEST_LABEL = 40
+_TOLD: dict[str, Callable[[Floats], float]] = {
+    "in the end": lambda values: float(values[-1]),
+    "mean": lambda values: float(values.mean()),
+    "largest": lambda values: float(values[np.argmax(np.abs(values))]),
+}
+_READING = element("p", class_="reading", aria_live="polite")
 
 
 def cumulative_chart(models: Sequence[Model], scores: Sequence[str] = ("corr",)) -> Markup:
@@ -33,123 +39,111 @@ def cumulative_chart(models: Sequence[Model], scores: Sequence[str] = ("corr",))
         note="The sum of the scores of all eras so far.",
         eras=eras,
         lines=tuple(lines),
-    ).of_lines()
+    ).together()
 
 
 def drawdown_chart(models: Sequence[Model]) -> Markup:
-    """How far the sum of CORR lies below its highest so far."""
+    """How far the sum of CORR lies below its highest so far, a chart for each model."""
     models = tuple(models)
     eras = eras_of(models)
-    lines = [
-        Line(label=model.name, values=_drawdown(model.scores("corr", eras)), color=number)
-        for number, model in enumerate(models)
-    ]
     return _Figure(
         title="Drawdown of CORR",
         note="How far the sum of CORR lies below its highest so far.",
         eras=eras,
-        lines=tuple(lines),
-    ).of_lines(filled=len(models) == 1)
+        lines=_lines(models, lambda model: _drawdown(model.scores("corr", eras))),
+        told="largest",
+    ).of_each(_filled)
 
 
 def exposure_chart(models: Sequence[Model]) -> Markup:
-    """The largest correlation of each era's predictions with a feature."""
+    """The largest correlation of each era's predictions with a feature, a chart for each model."""
     models = tuple(models)
     eras = eras_of(models)
-    lines = [
-        Line(label=model.name, values=model.scores("feature_corr_max", eras), color=number)
-        for number, model in enumerate(models)
-    ]
     return _Figure(
         title="Feature exposure",
         note="The largest correlation of the predictions with any feature, by size. The lower, the less the model "
         "depends on one feature.",
         eras=eras,
-        lines=tuple(lines),
-    ).of_lines()
+        lines=_lines(models, lambda model: model.scores("feature_corr_max", eras)),
+        told="mean",
+    ).of_each(_filled)
 
 
 def era_chart(models: Sequence[Model], score: str = "corr") -> Markup:
     """A score of each era as bars, a chart for each model, all of the same scale; `score` is a key of SERIES."""
     models = tuple(models)
     eras = eras_of(models)
-    lines = [
-        Line(label=model.name, values=model.scores(score, eras), color=number) for number, model in enumerate(models)
-    ]
     return _Figure(
-        title=f"{LABELS[score]} of each era", note="Shaded where there is no score.", eras=eras, lines=tuple(lines)
-    ).of_bars()
+        title=f"{LABELS[score]} of each era",
+        note="Shaded where there is no score.",
+        eras=eras,
+        lines=_lines(models, lambda model: model.scores(score, eras)),
+        told="mean",
+    ).of_each(Plot.bars)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Figure:
-    """What the charts have in common: title, legend, table, and the range of all values."""
+    """What the charts have in common: title, legend, table, and the range of all values.
+
+    `told` says which value of a line the legend has, a key of _TOLD.
+    """
 
     title: str
     note: str
     eras: tuple[str, ...]
     lines: tuple[Line, ...]
+    told: str = "in the end"
+
+    def together(self) -> Markup:
+        """All lines in one chart."""
+
+        def draw(plot: Plot) -> None:
+            for line in self._known:
+                plot.line(line)
+
+        legend = element("ul", *(element("li", *self._key(line)) for line in self._known), class_="legend")
+        return self._whole(lambda: [legend, *self._charts(SIZES, self._known, draw)])
+
+    def of_each(self, draw: Callable[[Plot, Line], None]) -> Markup:
+        """A chart for each line, under its name, all of the same scale."""
+        sizes = SIZES if len(self._known) == 1 else LOW_SIZES
+
+        def parts() -> list[Markup]:
+            found: list[Markup] = []
+            for line in self._known:
+                found.append(element("div", *self._key(line), class_="legend"))
+                found += self._charts(sizes, (line,), partial(_drawn, draw, line))
+            return found
+
+        return self._whole(parts)
 
     @property
     def _known(self) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if not np.isnan(line.values).all())
 
-    @property
-    def _range(self) -> tuple[float, float]:
-        values = np.concatenate([line.values for line in self._known])
-        return float(np.nanmin(values)), float(np.nanmax(values))
-
-    def of_lines(self, *, filled: bool = False) -> Markup:
-        """All lines in one chart."""
-
-        def draw(plot: Plot) -> None:
-            plot.gaps(self._known)
-            for line in self._known:
-                if filled:
-                    plot.area(line)
-                plot.line(line)
-
-        return self._whole(lambda: [*self._sizes("Line chart", self._known, draw)])
-
-    def of_bars(self) -> Markup:
-        """A chart for each line, under its name where there are several."""
-
-        def parts() -> list[Markup]:
-            found: list[Markup] = []
-            for line in self._known:
-                if len(self.lines) > 1:
-                    found.append(element("p", _swatch(line), line.label, class_="panel"))
-                found += self._sizes("Bar chart", (line,), lambda plot, line=line: _bars(plot, line))  # type: ignore[misc]
-            return found
-
-        return self._whole(parts)
-
     def _whole(self, parts: Callable[[], list[Markup]]) -> Markup:
         if not self._known:
             return Markup("")
-        heading = element("figcaption", element("h3", self.title), element("p", self.note, class_="note"))
-        legend = element(
-            "ul",
-            *(
-                element(
-                    "li", _swatch(line), element("span", line.label), element("b", shown(line.last, _DIGITS)), class_="key"
-                )
-                for line in self._known
-            ),
-            class_="legend",
-        )
-        reading = element("p", class_="reading", aria_live="polite")
-        return element("figure", heading, legend, reading, *parts(), self._table(), class_="chart")
+        caption = element("figcaption", element("h3", self.title), element("p", self.note, class_="note"))
+        return element("figure", caption, *parts(), _READING, self._table(), class_="chart")
 
-    def _sizes(self, kind: str, lines: Sequence[Line], draw: Callable[[Plot], None]) -> list[Markup]:
-        return [self._svg(size, kind, lines, draw) for size in (WIDE, NARROW)]
+    def _key(self, line: Line) -> tuple[Markup, ...]:
+        value = _TOLD[self.told](line.values[~np.isnan(line.values)])
+        end = element("span", f"{self.told} ", element("b", shown(float(value), _DIGITS)), class_="end")
+        return _swatch(line), element("span", line.label, class_="name"), end
 
-    def _svg(self, size: Size, kind: str, lines: Sequence[Line], draw: Callable[[Plot], None]) -> Markup:
-        plot = Plot(size, self.eras, *self._range)
+    def _charts(self, sizes: Sequence[Size], lines: Sequence[Line], draw: Callable[[Plot], None]) -> list[Markup]:
+        return [self._svg(size, lines, draw) for size in sizes]
+
+    def _svg(self, size: Size, lines: Sequence[Line], draw: Callable[[Plot], None]) -> Markup:
+        values = np.concatenate([line.values for line in self._known])
+        plot = Plot(size, self.eras, float(np.nanmin(values)), float(np.nanmax(values)))
+        plot.gaps(lines)
         draw(plot)
-        ends = "; ".join(f"{line.label}: {_told(line.values)}" for line in lines)
+        ends = "; ".join(f"{line.label}: {_range(line.values)}" for line in lines)
         over = f"{len(self.eras)} eras, {self.eras[0]} to {self.eras[-1]}" if len(self.eras) > 1 else self.eras[0]
-        return plot.svg(f"{kind}: {self.title}, {over}. {ends}. The table below has the values.")
+        return plot.svg(f"Chart: {self.title}, {over}. {ends}. The table below has the values.")
 
     def _table(self) -> Markup:
         head = element(
@@ -173,9 +167,17 @@ class _Figure:
         )
 
 
-def _bars(plot: Plot, line: Line) -> None:
-    plot.gaps((line,))
-    plot.bars(line)
+def _lines(models: Sequence[Model], values: Callable[[Model], Floats]) -> tuple[Line, ...]:
+    return tuple(Line(label=model.name, values=values(model), color=number) for number, model in enumerate(models))
+
+
+def _drawn(draw: Callable[[Plot, Line], None], line: Line, plot: Plot) -> None:
+    draw(plot, line)
+
+
+def _filled(plot: Plot, line: Line) -> None:
+    plot.area(line)
+    plot.line(line)
 
 
 def _swatch(line: Line) -> Markup:
@@ -188,7 +190,7 @@ def _swatch(line: Line) -> Markup:
     )
 
 
-def _told(values: Floats) -> str:
+def _range(values: Floats) -> str:
     known = values[~np.isnan(values)]
     low, high, last = (shown(float(value), _DIGITS) for value in (known.min(), known.max(), known[-1]))
     return f"from {low} to {high}, {last} in the end"

@@ -22,7 +22,7 @@ def joined(*parts: str | None) -> Markup:
     return Markup("".join(part if isinstance(part, Markup) else escaped(part) for part in parts if part is not None))
 
 
-def element(name: str, *children: str | None, **attributes: str | float | None) -> Markup:
+def element(name: str, /, *children: str | None, **attributes: str | float | None) -> Markup:
     """An element. An attribute's `_` stands for `-`, one at its end for none; those that are None are left out."""
     text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(_value(value))}"'

@@ -4,12 +4,13 @@ A chart is drawn twice, wide and narrow, because text that is scaled down with i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictd.reports.markup import Markup, coordinate, element, joined
-from predictd.reports.numbers import shown, tick_digits, ticks
+from predictd.reports.numbers import shown, tick_digits, ticks, widened
 from predictd.reports.report import Floats
 
 COLORS = 6
@@ -28,8 +29,11 @@ class Size:
     steps: int
 
 
-WIDE = Size(name="wide", width=880, height=280, eras=9, steps=5)
-NARROW = Size(name="narrow", width=380, height=230, eras=4, steps=4)
+WIDE = Size(name="wide", width=880, height=280, eras=9, steps=7)
+NARROW = Size(name="narrow", width=380, height=230, eras=4, steps=6)
+SIZES = (WIDE, NARROW)
+LOW_SIZES = (replace(WIDE, height=170, steps=4), replace(NARROW, height=150, steps=4))
+"""For charts of which several are below each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +50,16 @@ class Line:
         dashes = min(self.color // COLORS, 3)
         return f"series-{self.color % COLORS}" + (f" dash-{dashes}" if dashes else "")
 
-    @property
-    def last(self) -> float | None:
-        """The last value that there is."""
-        known = self.values[~np.isnan(self.values)]
-        return float(known[-1]) if len(known) else None
-
 
 class Plot:
     """One chart in one size, whose x axis are eras."""
 
     def __init__(self, size: Size, eras: Sequence[str], low: float, high: float) -> None:
-        """`low` to `high` is what has to fit, in which 0 is always."""
+        """`low` to `high` is what has to fit; 0 fits always."""
         self._size = size
         self._eras = eras
-        self._marks = ticks(min(low, 0.0), max(high, 0.0), size.steps)
+        self._low, self._high = widened(low, high)
+        self._marks = ticks(self._low, self._high, size.steps)
         self._digits = tick_digits(self._marks)
         longest = max(len(shown(mark, self._digits)) for mark in self._marks)
         self._left, self._right = 14 + longest * _CHARACTER, float(size.width - 8)
@@ -74,12 +73,11 @@ class Plot:
 
     def y(self, value: float) -> float:
         """The height of a value."""
-        low, high = self._marks[0], self._marks[-1]
-        return self._bottom - (value - low) / (high - low) * (self._bottom - self._top)
+        return self._bottom - (value - self._low) / (self._high - self._low) * (self._bottom - self._top)
 
     def gaps(self, lines: Sequence[Line]) -> None:
         """Shade eras in which no line has a value."""
-        lacking = np.isnan(np.stack([line.values for line in lines])).all(axis=0)
+        lacking = np.asarray(np.isnan(np.stack([line.values for line in lines])).all(axis=0))
         path = "".join(
             f"M{coordinate(self.x(first - 0.5))} {coordinate(self._top)}H{coordinate(self.x(end - 0.5))}"
             f"V{coordinate(self._bottom)}H{coordinate(self.x(first - 0.5))}z"
@@ -178,7 +176,7 @@ class Plot:
         return element("text", name, x=place, y=self._bottom + 18, class_="tick at-middle")
 
 
-def _runs(present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[int, int]]:
+def _runs(present: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Where it is true: the first of each run and the one after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
     return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]

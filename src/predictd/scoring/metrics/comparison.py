@@ -20,6 +20,7 @@ _STATISTICS = MappingProxyType(
 )
 _JUDGED = ("corr", "mmc")
 """The series whose means decide which model is better: they are what is paid for."""
+_SURE = " with 95 % confidence"
 _NO_GAIN = ("feature_corr_max",)
 """Series that are no gains, so that they have no Sharpe."""
 
@@ -155,12 +156,14 @@ class Comparison:
             case Outcome.SAME:
                 return f"{self.other} scores as {self.base} does in all {self.eras} eras."
             case Outcome.CHANCE:
-                return f"The difference can be chance: compared with {self.base}, {self.other} has {rest}."
+                return f"The difference can be chance: compared with {self.base}, {self.other} has {rest}{_SURE}."
             case Outcome.MIXED:
-                return f"{self.other} is better in one thing and worse in another than {self.base}: it has {sure}."
+                return (
+                    f"{self.other} is better in one thing and worse in another than {self.base}: it has {sure}{_SURE}."
+                )
             case outcome:
                 chance = f" That it has {rest} can be chance." if rest else ""
-                return f"{self.other} is {outcome.value} than {self.base}: it has {sure}.{chance}"
+                return f"{self.other} is {outcome.value} than {self.base}: it has {sure}{_SURE}.{chance}"
 
     def _too_few(self, rest: str) -> str:
         if not self.eras:
@@ -273,7 +276,7 @@ def _by(difference: Difference) -> str:
         return text
     ends = (difference.low, difference.high) if more else (-difference.high, -difference.low)
     low, high = (f"{end:.4f}".replace("-", "−") for end in ends)  # noqa: RUF001 (a minus sign)
-    return f"{text} ({low} to {high} with 95 % confidence)"
+    return f"{text} ({low} to {high})"
 
 
 def _listed(parts: list[str]) -> str:
