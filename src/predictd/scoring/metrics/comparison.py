@@ -159,7 +159,7 @@ class Comparison:
                 return f"The difference can be chance: compared with {self.base}, {self.other} has {rest}{_SURE}."
             case Outcome.MIXED:
                 return (
-                    f"{self.other} is better in one thing and worse in another than {self.base}: it has {sure}{_SURE}."
+                    f"{self.other} beats {self.base} in one thing and not in another: it has {sure}{_SURE}."
                 )
             case outcome:
                 chance = f" That it has {rest} can be chance." if rest else ""
