@@ -5,6 +5,6 @@ Functions of diagnostics and comparisons; no files, no database. `charts` makes 
 
 from predictd.reports.page import page
 from predictd.reports.report import Model, Report
-from predictd.reports.terminal import print_report
+from predictd.reports.terminal import print_differences, print_report
 
-__all__ = ["Model", "Report", "page", "print_report"]
+__all__ = ["Model", "Report", "page", "print_differences", "print_report"]

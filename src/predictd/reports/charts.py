@@ -33,7 +33,7 @@ def cumulative_chart(models: Sequence[Model], scores: Sequence[str] = ("corr",))
         Line(label=_label(model, score, models, scores), values=_cumulated(model.scores(score, eras)), color=number)
         for number, (model, score) in enumerate((model, score) for model in models for score in scores)
     ]
-    named = " and ".join(LABELS[score] for score in scores)
+    named = " and ".join(LABELS[score] for score in scores if _has(models, score, eras)) or LABELS[scores[0]]
     return _Figure(
         title=f"Cumulative {named}",
         note="The sum of the scores of all eras so far.",
@@ -194,6 +194,10 @@ def _range(values: Floats) -> str:
     known = values[~np.isnan(values)]
     low, high, last = (shown(float(value), _DIGITS) for value in (known.min(), known.max(), known[-1]))
     return f"from {low} to {high}, {last} in the end"
+
+
+def _has(models: Sequence[Model], score: str, eras: tuple[str, ...]) -> bool:
+    return any(not np.isnan(model.scores(score, eras)).all() for model in models)
 
 
 def _label(model: Model, score: str, models: Sequence[Model], scores: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from predictd.reports.report import Model, Report
 from predictd.scoring.metrics import Comparison
 from predictd.scoring.metrics.comparison import Outcome
 
+_MOST_BESIDE_DEFINITIONS = 2
 _TILES = (
     ("validation_corr_mean", "CORR mean"),
     ("validation_corr_sharpe", "CORR Sharpe"),
@@ -121,7 +122,9 @@ def _verdict(comparison: Comparison) -> Markup:
 
 
 def _figures(models: tuple[Model, ...]) -> Markup:
-    head = element("tr", element("td"), *(_column(number, model) for number, model in enumerate(models)))
+    columns = [_column(number, model) for number, model in enumerate(models)]
+    means = element("td", class_="means") if len(models) <= _MOST_BESIDE_DEFINITIONS else None
+    head = element("tr", element("td"), *columns, means)
     body = (_group(group, models) for group in known_groups(models))
     table = element("table", element("thead", head), *body, class_="figures")
     absent = lacking(models)
@@ -137,7 +140,9 @@ def _column(number: int, model: Model) -> Markup:
 
 
 def _group(group: Group, models: tuple[Model, ...]) -> Markup:
-    title = element("tr", element("th", group.title, scope="rowgroup", colspan=str(len(models) + 1)), class_="group")
+    has_room = len(models) <= _MOST_BESIDE_DEFINITIONS
+    across = str(len(models) + 1 + has_room)
+    title = element("tr", element("th", group.title, scope="rowgroup", colspan=across), class_="group")
     rows = (
         element(
             "tr",
@@ -147,6 +152,7 @@ def _group(group: Group, models: tuple[Model, ...]) -> Markup:
                 scope="row",
             ),
             *(element("td", figure.shown(model.diagnostics)) for model in models),
+            element("td", figure.definition, class_="means") if has_room else None,
         )
         for figure in group.figures
     )

@@ -27,6 +27,13 @@ def print_report(report: Report, console: Console) -> None:
         _sparklines(report, score, console)
 
 
+def print_differences(report: Report, console: Console) -> None:
+    """Print the verdicts and what they rest on."""
+    for comparison in report.comparisons:
+        print_comparison(comparison, console)
+    _warnings(report, console)
+
+
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the verdict and all differences."""
     console.print(Text(safe(comparison.verdict), style="bold"))

@@ -158,9 +158,7 @@ class Comparison:
             case Outcome.CHANCE:
                 return f"The difference can be chance: compared with {self.base}, {self.other} has {rest}{_SURE}."
             case Outcome.MIXED:
-                return (
-                    f"{self.other} beats {self.base} in one thing and not in another: it has {sure}{_SURE}."
-                )
+                return f"{self.other} beats {self.base} in one thing and not in another: it has {sure}{_SURE}."
             case outcome:
                 chance = f" That it has {rest} can be chance." if rest else ""
                 return f"{self.other} is {outcome.value} than {self.base}: it has {sure}{_SURE}.{chance}"
