@@ -10,10 +10,11 @@ import structlog
 
 from predictd.db import Database
 from predictd.db.tables import Trigger
+from predictd.engine.config import WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim, claim, give_back, renew
 from predictd.engine.recovery import recover_expired, recover_owned
-from predictd.engine.worker import WorkerConfig, work
+from predictd.engine.worker import work
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -97,10 +98,12 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
+        # A validation of full size takes minutes: one worker is always there for rounds.
+        diagnostics = slot > 0 or len(self._threads) == 1
         while not self._stopping.is_set():
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds)
+                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
             except Exception:
                 log.exception("claim_failed")
                 claimed = None

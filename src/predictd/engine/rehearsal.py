@@ -25,7 +25,7 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
-from predictd.engine.live import local_live_files
+from predictd.engine.live import local_data
 from predictd.engine.slots import assigned_models
 from predictd.sandbox import run
 from predictd.scoring import check_submission
@@ -205,7 +205,7 @@ def _replay(storage: Storage, case: Case, runtime: RuntimePaths, limits: Limits,
     peak = 0
     try:
         with ExitStack() as files:
-            live, benchmarks = local_live_files(storage, case.live_key, case.benchmarks_key, files)
+            live, benchmarks = local_data(storage, case.live_key, case.benchmarks_key, files)
             request = RunRequest(
                 pickle=files.enter_context(storage.local_path(case.pickle_key)),
                 live=live,

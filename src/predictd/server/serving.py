@@ -20,8 +20,8 @@ from predictd.api.app import Services, build_app
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
+from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
-from predictd.engine.worker import WorkerConfig
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
@@ -69,6 +69,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         deployment.storage,
         WorkerConfig(
             limits=settings.limits,
+            diagnostics_limits=settings.diagnostics_limits,
+            factors=settings.factors_home,
             kind=kind,
             parents=parents,
             trees=settings.trees,
