@@ -43,9 +43,9 @@ def diagnostics(
 ) -> None:
     """Measure validation predictions, or the models that make them: CORR, MMC, FNC, Sharpe, drawdown and so on.
 
-    A file may lack eras or ids. A pickle is run in the sandbox as `predictd run` does, era by era, within the same
-    limits: PREDICTD_RUN_SECONDS=7200 gives it two hours. Several are compared with the first. The exit code is 1 when a
-    model failed or a file can't be taken.
+    A file may lack eras or ids. A pickle is run in the sandbox as `predictd run` does, era by era, for at most an hour:
+    PREDICTD_DIAGNOSTICS_SECONDS=7200 gives it two. Several are compared with the first. The exit code is 1 when a model
+    failed or a file can't be taken.
 
     Example: predictd diagnostics predictions.parquet model.pkl --data ./v5.3 --html report.html
     """

@@ -128,7 +128,7 @@ class _Runs:
             self.folder / VALIDATION_FILE,
             benchmarks if benchmarks.is_file() else None,
             built.paths,
-            self.settings.limits,
+            self.settings.diagnostics_limits,
             kind=kind,
             on_log=log.write,
             mapped=self.mapped,
@@ -136,7 +136,7 @@ class _Runs:
         )
         log.close()
         if report.failure is None:
-            say(report.describe_use(self.settings.limits))
+            say(report.describe_use(self.settings.diagnostics_limits))
         return report
 
 

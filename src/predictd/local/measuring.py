@@ -11,7 +11,7 @@ from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import RunReport
 from predictd.reports import Model, Report
-from predictd.scoring.apart import read_predictions
+from predictd.scoring import read_submission_file
 from predictd.scoring.metrics import compare, correlations_by_era
 from predictd.scoring.metrics.ranks import Floats
 from predictd.scoring.validation import Progress, ValidationData
@@ -121,16 +121,17 @@ def predictions_of(source: Source, validation: ValidationData, run: Callable[[So
         InvalidInputError: the file can't be read.
         MeasuringError: the model failed, or the predictions break a rule.
     """
-    if source.is_pickle:
+    is_pickle = source.is_pickle
+    if is_pickle:
         outcome = run(source).outcome()
         if isinstance(outcome, ModelFailure):
             raise MeasuringError(source.path, outcome)
-        placed = validation.place(pa.array(outcome.ids, validation.ids.type), outcome.values, whole=True)
     else:
         try:
-            placed = read_predictions(source.path, validation, whole=False)
+            outcome = read_submission_file(source.path, max_rows=len(validation.ids))
         except InvalidInputError as error:
             raise InvalidInputError(f"{source.path}: {error.message}") from error
+    placed = validation.place(pa.array(outcome.ids, validation.ids.type), outcome.values, whole=is_pickle)
     if isinstance(placed, ModelFailure):
         raise MeasuringError(source.path, placed)
     return placed
