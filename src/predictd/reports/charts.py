@@ -52,6 +52,7 @@ def drawdown_chart(models: Sequence[Model]) -> Markup:
         eras=eras,
         lines=_lines(models, lambda model: _drawdown(model.scores("corr", eras))),
         told="largest",
+        flat=-0.01,
     ).of_each(_filled)
 
 
@@ -86,7 +87,7 @@ def era_chart(models: Sequence[Model], score: str = "corr") -> Markup:
 class _Figure:
     """What the charts have in common: title, legend, table, and the range of all values.
 
-    `told` says which value of a line the legend has, a key of _TOLD.
+    `told` says which value of a line the legend has, a key of _TOLD; `flat` what the axis goes down to if all is 0.
     """
 
     title: str
@@ -94,6 +95,7 @@ class _Figure:
     eras: tuple[str, ...]
     lines: tuple[Line, ...]
     told: str = "in the end"
+    flat: float = 0.0
 
     def together(self) -> Markup:
         """All lines in one chart."""
@@ -138,7 +140,8 @@ class _Figure:
 
     def _svg(self, size: Size, lines: Sequence[Line], draw: Callable[[Plot], None]) -> Markup:
         values = np.concatenate([line.values for line in self._known])
-        plot = Plot(size, self.eras, float(np.nanmin(values)), float(np.nanmax(values)))
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        plot = Plot(size, self.eras, low if low or high else self.flat, high)
         plot.gaps(lines)
         draw(plot)
         ends = "; ".join(f"{line.label}: {_range(line.values)}" for line in lines)

@@ -126,7 +126,8 @@ def _figures(models: tuple[Model, ...]) -> Markup:
     means = element("td", class_="means") if len(models) <= _MOST_BESIDE_DEFINITIONS else None
     head = element("tr", element("td"), *columns, means)
     body = (_group(group, models) for group in known_groups(models))
-    table = element("table", element("thead", head), *body, class_="figures")
+    kind = "figures beside" if means else "figures"
+    table = element("table", element("thead", head), *body, class_=kind)
     absent = lacking(models)
     return joined(
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),

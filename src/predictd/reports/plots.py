@@ -166,9 +166,9 @@ class Plot:
         if not names:
             return joined()
         widest = max(len(name) for name in names) * _CHARACTER + 16
-        fitting = max(1, min(self._size.eras, int((self._right - self._left) / widest), len(names)))
-        chosen = sorted({round(place) for place in np.linspace(0, len(names) - 1, fitting)} if fitting > 1 else {0})
-        return joined(*(self._name(number, names[number]) for number in chosen))
+        fitting = max(1, min(self._size.eras, int((self._right - self._left) / widest)))
+        stride = -(-(len(names) - 1) // max(fitting - 1, 1)) or 1
+        return joined(*(self._name(number, names[number]) for number in range(0, len(names), stride)))
 
     def _name(self, number: int, name: str) -> Markup:
         half = len(name) * _CHARACTER / 2
