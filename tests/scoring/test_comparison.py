@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
+from scipy.stats import t as student
 
-from predictd.scoring.metrics import Diagnostics, compare, correlations_by_era, diagnose
-from predictd.scoring.metrics import bootstrap as blocks
+from predictd.scoring.metrics import Diagnostics, bootstrap, compare, correlations_by_era, diagnose
 
 Series = NDArray[np.float64]
 RANDOM = np.random.default_rng(11)
@@ -33,18 +33,26 @@ def test_what_both_models_share_does_not_hide_a_small_difference() -> None:
     assert compare(scored(better), scored(MARKET)).outcome == "worse"
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("eras", [20, 60, 150])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(eras: int) -> None:
     held = 0
     for seed in range(200):
-        noise = np.random.default_rng(seed).normal(0, 0.02, 154)
+        noise = np.random.default_rng(seed).normal(0, 0.02, eras + 3)
         # Each era shares most of its targets with the three before it, as those of 20 days do.
-        alike = np.convolve(noise, np.ones(4) / 2, mode="valid")[:150]
-        difference = compare(scored(MARKET[:150]), scored(MARKET[:150] + 0.003 + alike), samples=300).difference("corr")
+        alike = np.convolve(noise, np.ones(4) / 2, mode="valid")
+        other = MARKET[:eras] + 0.003 + alike
+        difference = compare(scored(MARKET[:eras]), scored(other), samples=300).difference("corr")
         assert difference is not None
         assert difference.low is not None
         assert difference.high is not None
         held += difference.low <= 0.003 <= difference.high
-    assert 0.82 <= held / 200 <= 0.99
+    assert 0.9 <= held / 200 <= 0.99
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 10, 70])
+def test_few_blocks_widen_the_interval_as_student_s_distribution_says(blocks: int) -> None:
+    exact = student.ppf(0.975, blocks - 1) / norm.ppf(0.975) * np.sqrt(blocks / (blocks - 1))
+    assert bootstrap.widening(blocks) == pytest.approx(exact, rel=0.04 if blocks < 5 else 0.003)
 
 
 def test_noise_alone_can_be_chance() -> None:
@@ -75,6 +83,12 @@ def test_few_eras_are_told_and_give_no_interval(count: int) -> None:
     json.dumps(found.wire(), allow_nan=False)
 
 
+def test_longer_blocks_take_more_eras() -> None:
+    pair = scored(MARKET[:35]), scored(MARKET[:35] + 0.5)
+    assert compare(*pair).outcome == "better"
+    assert "have 35 in common, and it takes 36" in compare(*pair, block=12).verdict
+
+
 def test_only_eras_that_both_have_count() -> None:
     base, other = MARKET.copy(), MARKET[50:] + 0.01
     base[[60, 70]] = np.nan
@@ -91,10 +105,10 @@ def test_intervals_follow_from_the_seed() -> None:
     assert compare(*pair) != compare(*pair, seed=1)
 
 
-@pytest.mark.parametrize(("eras", "length"), [(1, 4), (64, 4), (65, 5), (125, 5), (600, 9)])
+@pytest.mark.parametrize(("eras", "length"), [(1, 4), (8, 4), (9, 5), (64, 8), (65, 9), (125, 10), (600, 17)])
 def test_blocks_are_as_long_as_targets_overlap_and_grow_with_the_eras(eras: int, length: int) -> None:
-    assert blocks.block_length(eras) == length
-    drawn = blocks.draws(eras, length, 50, 0)
+    assert bootstrap.block_length(eras) == length
+    drawn = bootstrap.draws(eras, length, 50, 0)
     assert drawn.shape == (50, eras)
     follows = np.diff(drawn, axis=1) % eras == 1 % eras
     inside = np.arange(1, eras) % length != 0

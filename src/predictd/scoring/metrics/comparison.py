@@ -1,6 +1,5 @@
 """Two models beside each other, era by era: by how much their figures differ, and whether that can be chance."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -169,7 +168,7 @@ class Comparison:
         so_far = f" So far {self.other} has {rest}." if rest else ""
         return (
             f"Too few eras to tell: {self.base} and {self.other} have {self.eras} in common, and it takes "
-            f"{bootstrap.FEWEST_ERAS}.{so_far}"
+            f"{bootstrap.fewest_eras(self.block)}.{so_far}"
         )
 
     def _alike(self) -> str:
@@ -204,14 +203,14 @@ def compare(
         raise InvalidInputError(f"A block of {block} eras is none; give 1 or more.")
     pairs = {name: _common(base, other, name) for name in SERIES}
     eras = pairs["corr"].shape[1]
-    rows: dict[int, Integers] = {}
+    drawn: dict[int, _Drawn] = {}
     differences = []
     for name, both in pairs.items():
         count = both.shape[1]
-        if count >= bootstrap.FEWEST_ERAS and count not in rows:
-            rows[count] = bootstrap.draws(count, block or bootstrap.block_length(count), samples, seed)
+        if count not in drawn:
+            drawn[count] = _Drawn.of(count, block or bootstrap.block_length(count), samples, seed)
         for statistic in ("mean",) if name in _NO_GAIN else tuple(_STATISTICS):
-            found = _difference(name, statistic, both, rows)
+            found = _difference(name, statistic, both, drawn[count])
             if found is not None:
                 differences.append(found)
     known = None if correlations is None else summaries.present(correlations)
@@ -253,16 +252,30 @@ def _eras(diagnostics: Diagnostics) -> list[str]:
     return [era.era for era in diagnostics.per_era_diagnostics]
 
 
-def _difference(metric: str, statistic: str, both: Floats, rows: Mapping[int, Integers]) -> Difference | None:
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """The samples for so many eras, None if there are too few for any."""
+
+    block: int
+    rows: Integers | None
+
+    @classmethod
+    def of(cls, eras: int, block: int, samples: int, seed: int) -> "_Drawn":
+        enough = eras >= bootstrap.fewest_eras(block)
+        return cls(block=block, rows=bootstrap.draws(eras, block, samples, seed) if enough else None)
+
+
+def _difference(metric: str, statistic: str, both: Floats, drawn: _Drawn) -> Difference | None:
     of_one, of_samples = _STATISTICS[statistic]
     figures = of_one(both[0]), of_one(both[1])
     if np.isnan(figures).any():
         return None
-    count = both.shape[1]
-    found = bootstrap.interval(both[0], both[1], of_samples, rows[count]) if count in rows else None
+    found = None
+    if drawn.rows is not None:
+        found = bootstrap.interval(both[0], both[1], of_samples, drawn.rows, drawn.block)
     low, high = found or (None, None)
     return Difference(
-        metric=metric, statistic=statistic, base=figures[0], other=figures[1], low=low, high=high, eras=count
+        metric=metric, statistic=statistic, base=figures[0], other=figures[1], low=low, high=high, eras=both.shape[1]
     )
 
 
