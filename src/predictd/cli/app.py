@@ -12,7 +12,14 @@ from predictd import __version__
 from predictd.cli.output import fail
 from predictd.domain.errors import PredictdError, SetupError
 
-GROUPS = {"account": "account", "token": "token", "runtime": "runtime", "data": "data", "round": "rounds"}
+GROUPS = {
+    "account": "account",
+    "token": "token",
+    "runtime": "runtime",
+    "data": "data",
+    "round": "rounds",
+    "meta-model": "meta_model",
+}
 COMMANDS = ("serve", "run", "diagnostics", "compare", "doctor")
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 

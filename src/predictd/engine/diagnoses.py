@@ -42,7 +42,7 @@ def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
         inserted_at=now,
         updated_at=now,
     )
-    _queue(session, diagnostics, "Waiting for a machine to run it on the validation data.", now)
+    _queue(session, pickle, diagnostics, "Waiting for a machine to run it on the validation data.", now)
 
 
 def diagnose_file(
@@ -64,7 +64,7 @@ def diagnose_file(
         inserted_at=now,
         updated_at=now,
     )
-    _queue(session, diagnostics, "Waiting for a machine to score it.", now)
+    _queue(session, None, diagnostics, "Waiting for a machine to score it.", now)
     return diagnostics
 
 
@@ -91,15 +91,7 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
     return [one.storage_key for one in found if one.storage_key]
 
 
-def _queue(session: Session, diagnostics: Diagnostics, description: str, now: datetime) -> None:
+def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, description: str, now: datetime) -> None:
     session.add(diagnostics)
     session.flush()
-    enqueue(
-        session,
-        diagnostics.pickle_id,
-        TriggerType.DIAGNOSTICS,
-        None,
-        now,
-        description,
-        diagnostics_id=diagnostics.id,
-    )
+    enqueue(session, pickle, TriggerType.DIAGNOSTICS, None, now, description, diagnostics_id=diagnostics.id)

@@ -10,6 +10,7 @@ import structlog
 
 from predictd.db import Database
 from predictd.db.tables import Trigger
+from predictd.domain.states import TriggerType
 from predictd.engine.config import WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim, claim, give_back, renew
@@ -78,19 +79,18 @@ class Executor:
         self._due.release()
 
     def stop(self, drain_seconds: float) -> None:
-        """Claim nothing more, wait for the runs, then give back those that have not ended."""
+        """Claim nothing more, wait for the runs, then give back those that have not ended.
+
+        Diagnostics, which no round waits for and which may take long, are given back at once.
+        """
         self._stopping.set()
         for _ in self._threads:
             self._due.release()
+        self._give_back([run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS])
         deadline = time.monotonic() + drain_seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            left = list(self._runs.values())
-        for run in left:
-            with self._database.write() as session:
-                give_back(session, run.claimed, datetime.now(UTC))
-            run.cancel.set()
+        self._give_back(self._active())
         for thread in self._threads:
             thread.join()
         self._stopped.set()
@@ -134,6 +134,12 @@ class Executor:
                     recovered_at = now
             except Exception:
                 log.exception("keeping_failed")
+
+    def _give_back(self, runs: list[_Run]) -> None:
+        for run in runs:
+            with self._database.write() as session:
+                give_back(session, run.claimed, datetime.now(UTC))
+            run.cancel.set()
 
     def _active(self) -> list[_Run]:
         with self._lock:

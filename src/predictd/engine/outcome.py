@@ -94,7 +94,7 @@ def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datet
     if assigned_models(session, pickle):
         enqueue(
             session,
-            pickle.id,
+            pickle,
             TriggerType.LIVE,
             open_now.id,
             now,

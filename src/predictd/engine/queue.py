@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Trigger, TriggerStatus
+from predictd.db.tables import Pickle, Trigger, TriggerStatus
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 
 NO_OPEN_ROUND = "No currently open rounds!"
@@ -30,7 +30,7 @@ class Claim:
 
 def enqueue(
     session: Session,
-    pickle_id: str | None,
+    pickle: Pickle | None,
     kind: TriggerType,
     round_id: str | None,
     now: datetime,
@@ -40,7 +40,7 @@ def enqueue(
 ) -> Trigger:
     """Add a pending trigger, of a pickle unless it scores an uploaded file, with the first line of its history."""
     trigger = Trigger(
-        pickle_id=pickle_id,
+        pickle_id=pickle.id if pickle is not None else None,
         diagnostics_id=diagnostics_id,
         round_id=round_id,
         type=kind,

@@ -60,5 +60,5 @@ def register_pickle(
     )
     session.add(pickle)
     session.flush()
-    enqueue(session, pickle.id, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
     return pickle

@@ -63,9 +63,7 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
     _take_slot(session, model, pickle)
     round_ = current_round(session, model.tournament, now)
     if round_ is not None and model.archived_at is None and not _is_on_its_way(session, pickle, round_.id):
-        enqueue(
-            session, pickle.id, TriggerType.LIVE, round_.id, now, f"Assigned to {model.name} while the round is open."
-        )
+        enqueue(session, pickle, TriggerType.LIVE, round_.id, now, f"Assigned to {model.name} while the round is open.")
 
 
 def unassign(session: Session, model: Model) -> None:
@@ -107,11 +105,11 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now
         return enqueue(
-            session, pickle.id, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it again."
+            session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it again."
         )
     round_ = current_round(session, tournament, now)
     round_id = round_.id if round_ is not None else None
-    trigger = enqueue(session, pickle.id, TriggerType.LIVE, round_id, now, "Triggered by hand; waiting for a machine.")
+    trigger = enqueue(session, pickle, TriggerType.LIVE, round_id, now, "Triggered by hand; waiting for a machine.")
     if round_ is None:
         end_at_once(session, trigger, NO_OPEN_ROUND, now)
     return trigger
@@ -131,7 +129,7 @@ def trigger_assigned(session: Session, tournament: int, round_id: str, now: date
         .order_by(Pickle.inserted_at)
     ).all()
     for pickle in pickles:
-        enqueue(session, pickle.id, TriggerType.LIVE, round_id, now, "The round has opened; waiting for a machine.")
+        enqueue(session, pickle, TriggerType.LIVE, round_id, now, "The round has opened; waiting for a machine.")
     return len(pickles)
 
 
