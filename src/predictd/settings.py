@@ -87,7 +87,12 @@ class Settings(BaseSettings):
     @property
     def laptop_mapped_home(self) -> Path:
         """The same for runs outside of any server: in the user's cache."""
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "predictd" / "mapped"
+        return self.laptop_cache / "mapped"
+
+    @property
+    def laptop_cache(self) -> Path:
+        """Folder of what is kept outside of any server only to be quicker the next time."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "predictd"
 
     @property
     def resolved_database_url(self) -> str:

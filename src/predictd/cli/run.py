@@ -204,7 +204,8 @@ class Downloads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if console.is_terminal:
+            self._bars.stop()
 
     def show(self, name: str, arrived: int, total: int | None) -> None:
         """Show that so many bytes of the file have arrived."""

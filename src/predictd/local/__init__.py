@@ -6,9 +6,10 @@ No database, no rounds and no accounts; the run and its checks are those of the 
 from predictd.local.datasets import DEFAULT_SERVER
 from predictd.local.inputs import Inputs, Wanted, gather
 from predictd.local.posting import Post, parse_post
-from predictd.local.running import LocalResult, run_model
+from predictd.local.running import LocalResult, run_model, run_on
 from predictd.local.runtime import choose_runtime
 from predictd.local.transfer import ShowProgress, TransferError
+from predictd.local.validation_files import validation_folder
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -22,4 +23,6 @@ __all__ = [
     "gather",
     "parse_post",
     "run_model",
+    "run_on",
+    "validation_folder",
 ]
