@@ -216,6 +216,24 @@ cloudpickle.dump(predict, open(sys.argv[1], "wb"))"""
     assert found["validationCorrMean"] is None
 
 
+def test_a_model_can_not_look_the_targets_of_the_validation_data_up(
+    versioned: Server, owner: User, default_python: str, tmp_path: Path
+) -> None:
+    program = """import sys, cloudpickle
+def predict(live_features):
+    targets = live_features.filter(like="target")
+    print(targets.shape[1], "targets,", int(targets.notna().sum().sum()), "of them known")
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+cloudpickle.dump(predict, open(sys.argv[1], "wb"))"""
+    path = tmp_path / "model.pkl"
+    subprocess.run([default_python, "-c", program, str(path)], check=True)
+    pickle_id = owner.upload(path.read_bytes())
+    owner.wait(pickle_id)
+    assert wait_for(owner, pickle_id)["diagnosticsStatus"] == "done"
+    logs = owner.ask("query($id: ID!) { diagnosticsTriggerLogs(pickleId: $id) { message } }", id=pickle_id)
+    assert {line["message"] for line in logs["diagnosticsTriggerLogs"]} == {"21 targets, 0 of them known"}
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_an_uploaded_file_of_some_eras_is_scored_on_these(
     versioned: Server, owner: User, data: Path, validation: pd.DataFrame, tmp_path: Path, ending: str

@@ -133,6 +133,7 @@ class _Runs:
             on_log=log.write,
             mapped=self.mapped,
             trees=self.settings.trees,
+            without_targets=True,
         )
         log.close()
         if report.failure is None:

@@ -134,6 +134,7 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
                 pickle,
                 features_key=version_key(versions[0], VALIDATION_FILE),
                 benchmarks_key=version_key(versions[0], VALIDATION_BENCHMARKS_FILE),
+                is_validation=True,
             )
         return _Wanted(
             diagnostics_id=diagnostics.id,

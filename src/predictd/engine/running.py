@@ -21,7 +21,10 @@ from predictd.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class PickleRun:
-    """A pickle, its runtime and the data it is to run on, as keys of storage; `benchmarks_key` may be of nothing."""
+    """A pickle, its runtime and the data it is to run on, as keys of storage; `benchmarks_key` may be of nothing.
+
+    `is_validation` says that the data hold targets, which the model must not see.
+    """
 
     pickle_id: str
     pickle_key: str
@@ -30,9 +33,12 @@ class PickleRun:
     imports: tuple[str, ...]
     features_key: str
     benchmarks_key: str
+    is_validation: bool
 
     @classmethod
-    def of(cls, session: Session, pickle: Pickle, *, features_key: str, benchmarks_key: str) -> "PickleRun":
+    def of(
+        cls, session: Session, pickle: Pickle, *, features_key: str, benchmarks_key: str, is_validation: bool = False
+    ) -> "PickleRun":
         """The run of a pickle on these data."""
         return cls(
             pickle_id=pickle.id,
@@ -42,6 +48,7 @@ class PickleRun:
             imports=tuple(pickle.imports.split()),
             features_key=features_key,
             benchmarks_key=benchmarks_key,
+            is_validation=is_validation,
         )
 
 
@@ -64,7 +71,7 @@ def run_pickle(
         CancelledError: `cancel` was set.
     """
     features, benchmarks = local_data(storage, wanted.features_key, wanted.benchmarks_key, files)
-    mapped = files.enter_context(config.mapped.held(features))
+    mapped = files.enter_context(config.mapped.held(features, without_targets=wanted.is_validation))
     if benchmarks is not None:
         benchmarks = files.enter_context(config.mapped.held(benchmarks))
     tables = files.enter_context(found_tables(storage, wanted.tables_key)) if config.trees else None

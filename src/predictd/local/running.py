@@ -92,13 +92,17 @@ def run_on(
     mapped: MappedCache,
     progress: Progress | None = None,
     trees: bool = True,
+    without_targets: bool = False,
 ) -> RunReport:
     """Run the model on those data files, era by era if they have several; its predictions are unchecked.
 
-    The arguments are those of `run_model`. Raises PlatformError if the machine is at fault, not the model.
+    With `without_targets` it sees none, as in live data; the other arguments are those of `run_model`.
+
+    Raises:
+        PlatformError: the machine is at fault, not the model.
     """
     with ExitStack() as files:
-        features = files.enter_context(mapped.held(features, progress=progress))
+        features = files.enter_context(mapped.held(features, progress=progress, without_targets=without_targets))
         if benchmarks is not None:
             benchmarks = files.enter_context(mapped.held(benchmarks, progress=progress))
         request = RunRequest(

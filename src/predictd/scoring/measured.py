@@ -104,7 +104,8 @@ def open_measured(
     Raises:
         InvalidInputError: a file lacks what it should hold.
     """
-    with mapped.held(path) as held:
+    # What models see of the validation data is mapped without targets: the same file serves both.
+    with mapped.held(path, without_targets=targets is None) as held:
         if held == path:
             raise PlatformError(f"The disk has no room to map {path.name}; make room, or lower PREDICTD_MAPPED_GB.")
         columns = _columns(path, ["era"] if targets else ["era", TARGET])
