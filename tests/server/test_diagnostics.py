@@ -307,6 +307,38 @@ def test_perfect_predictions_are_suspected_of_the_validation_data(
     assert "were trained on" in found["message"]
 
 
+def test_a_new_pickle_runs_beside_the_assigned_one_and_is_compared_with_it(
+    versioned: Server, pickles: dict[str, bytes]
+) -> None:
+    user = versioned.user("cautious")
+    model_id = user.add_model("in_production")
+    assigned = user.upload(pickles["good"], model_id)
+    user.wait(assigned)
+    nothing = versioned.predictd("shadow", "in_production", check=False)
+    assert "has no other pickle than the assigned one; upload the new one without a model" in nothing.stderr
+    new = user.upload(pickles["one_argument"])
+    user.wait(new)
+    for one in (assigned, new):
+        assert wait_for(user, one)["diagnosticsStatus"] == "done"
+    found = json.loads(versioned.predictd("shadow", "in_production", "--json").stdout)
+    assert (found["assigned"]["pickle_id"], found["new"]["pickle_id"]) == (assigned, new)
+    assert (found["assigned"]["code"], found["new"]["code"]) == ("success", "success")
+    assert -1 < found["live"]["spearman"] < 1
+    comparison = found["comparison"]
+    assert comparison["outcome"] == "too_few_eras"
+    assert {one["metric"] for one in comparison["differences"]} >= {"corr", "mmc", "bmc"}
+    told = versioned.predictd("shadow", "in_production", new).stdout
+    assert "On live data their predictions are" in told
+    assert user.pickle(assigned)["assignedModelSlots"] == [model_id]
+    assert user.submissions(model_id) == []
+
+    failing = user.upload(pickles["raises"])
+    user.wait(failing)
+    done = versioned.predictd("shadow", "in_production", failing, check=False)
+    assert done.returncode == 1
+    assert "can't be compared: it has none" in done.stdout
+
+
 def test_another_account_sees_nothing_of_them(versioned: Server, owner: User) -> None:
     stranger = versioned.user("stranger")
     [one, *_] = owner.ask("{ diagnostics { id computePickleUploadId } }")["diagnostics"]
