@@ -25,11 +25,14 @@ from predictd.domain.states import TriggerState
 from predictd.engine.config import WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.predicting import record_failure
-from predictd.engine.queue import Claim, advance
+from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.scoring.apart import Task, diagnose_apart
 from predictd.scoring.metrics import Diagnostics as Figures
+from predictd.scoring.validation import Progress
 from predictd.storage import Storage
+
+_TELL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,13 @@ def diagnose(
             _store(storage, key, outcome)
             del report, outcome
         assert key is not None
+        told = f"{used}Its predictions are being scored."
         with database.write() as session:
-            told = f"{used}Its predictions are being scored."
             if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
                 return
+        progress = _Progress(database, claimed, told)
         try:
-            found, number = _figures(storage, config, wanted, key, files, cancel)
+            found, number = _figures(storage, config, wanted, key, files, cancel, progress.tell)
         except InvalidInputError as error:
             _refuse(database, claimed, error)
             return
@@ -93,8 +97,31 @@ def diagnose(
         _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
 
 
+class _Progress:
+    """Tells in the trigger's history how many eras are scored, now and then."""
+
+    def __init__(self, database: Database, claimed: Claim, told: str) -> None:
+        self._database = database
+        self._claimed = claimed
+        self._told = told
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def tell(self, done: int, every: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _TELL_SECONDS
+        with self._database.write() as session:
+            tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
+
+
 def _figures(
-    storage: Storage, config: WorkerConfig, wanted: _Wanted, key: str, files: ExitStack, cancel: threading.Event
+    storage: Storage,
+    config: WorkerConfig,
+    wanted: _Wanted,
+    key: str,
+    files: ExitStack,
+    cancel: threading.Event,
+    progress: Progress,
 ) -> tuple[Figures | ModelFailure, int]:
     folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
     task = Task(
@@ -105,7 +132,7 @@ def _figures(
         factors=str(config.factors),
         whole=wanted.run is not None,
     )
-    return diagnose_apart(task, cancel=cancel)
+    return diagnose_apart(task, progress=progress, cancel=cancel)
 
 
 def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:
