@@ -17,6 +17,8 @@ import requests
 
 from database import Cluster, postgres_cluster
 
+pytest_plugins = ["browsing"]
+
 ROOT = Path(__file__).parents[1]
 PREDICTD = str(Path(sys.executable).with_name("predictd"))
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))

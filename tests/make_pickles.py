@@ -74,6 +74,13 @@ def model_raises(live_features):
     raise KeyError("feature_that_was_renamed")
 
 
+def model_prints_markup(live_features):
+    print("<script>document.title = 'taken over'</script>")
+    print("<img src=x onerror=\"document.title='taken over'\">")
+    print("\x1b[31mred\x1b[0m \x1b]0;a title\x07 bell\x07 turned\N{RIGHT-TO-LEFT OVERRIDE}around")
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
 def model_loops_for_ever(live_features):
     while True:
         pass

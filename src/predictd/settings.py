@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
     max_model_slots: int = Field(50, description="Models that one account may have.")
+    sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
+    session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses of reverse proxies, with commas between; what they say of a client's address and of "
+        "https is believed.",
+    )
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."

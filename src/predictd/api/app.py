@@ -1,8 +1,8 @@
 """The ASGI application."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -11,10 +11,11 @@ from graphql import GraphQLSchema
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from predictd import __version__
+from predictd.api.attempts import Attempts
 from predictd.api.context import Context
 from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
@@ -31,6 +32,7 @@ WELCOME = f"""predictd {__version__}
 
 This server speaks the interface of Numerai's Model Uploads: POST GraphQL to / or /graphql.
 With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
+In a browser it has pages: models, runs, diagnostics, leaderboards.
 """
 
 
@@ -42,6 +44,7 @@ class Services:
     storage: FolderStorage
     settings: Settings
     wake: Callable[[], None]
+    attempts: Attempts = field(default_factory=Attempts)
 
 
 def build_schema() -> GraphQLSchema:
@@ -51,8 +54,12 @@ def build_schema() -> GraphQLSchema:
     return schema
 
 
-def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None) -> Starlette:
-    """The application. `lifespan` starts and stops what runs beside it."""
+def build_app(
+    services: Services,
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+    pages: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The application. `lifespan` starts and stops what runs beside it; `pages` are what people open."""
     endpoint = Endpoint(build_schema())
 
     async def graphql(request: Request) -> Response:
@@ -74,6 +81,8 @@ def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextMan
                 session=session,
                 authorization=request.headers.get("authorization", ""),
                 wake=services.wake,
+                address=address_of(request),
+                attempts=services.attempts,
             )
             return endpoint.execute(body, context)
 
@@ -85,6 +94,8 @@ def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextMan
             return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
+        if pages and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/models", 303)
         return PlainTextResponse(WELCOME)
 
     @asynccontextmanager
@@ -102,6 +113,7 @@ def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextMan
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         *transfer_routes(services.storage),
+        *pages,
     ]
     return Starlette(routes=routes, lifespan=lived)
 
@@ -109,6 +121,11 @@ def build_app(services: Services, lifespan: Callable[[], AbstractAsyncContextMan
 def base_url(request: Request, settings: Settings) -> str:
     """Where clients reach this server: as configured, else as this client did."""
     return settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from; what proxies say of it counts only if they are trusted."""
+    return request.client.host if request.client is not None else ""
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -8,8 +8,10 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from predictd.api.attempts import Attempts
 from predictd.db import Database
 from predictd.db.accounts import authenticate
+from predictd.db.sessions import find_session
 from predictd.db.tables import Account, Base, Token
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
 from predictd.settings import Settings
@@ -26,6 +28,8 @@ class Context:
         session: the reading transaction.
         authorization: the header of that name, empty where there is none.
         wake: called after something was queued.
+        address: where the request comes from.
+        attempts: the passwords that were tried of late.
     """
 
     database: Database
@@ -34,6 +38,8 @@ class Context:
     session: Session
     authorization: str
     wake: Callable[[], None]
+    address: str
+    attempts: Attempts
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _token: Token | None = field(default=None, init=False)
     _is_token_known: bool = field(default=False, init=False)
@@ -47,16 +53,25 @@ class Context:
             self._is_token_known = True
         return self._token
 
+    @property
+    def session_secret(self) -> str:
+        """The secret of a session, if the request carries what may be one; empty otherwise."""
+        return "" if parse_authorization(self.authorization) else _last_word(self.authorization)
+
     def account(self, *scopes: str) -> Account:
-        """The account that asks, with a token that has any of the scopes.
+        """The account that asks, with a token that has any of the scopes, or with a session, which may do everything.
 
         Raises:
-            NotAuthenticatedError: no valid token.
+            NotAuthenticatedError: no valid token and no session.
             MissingScopeError: a token without these scopes.
         """
         token = self.token
         if token is None:
-            raise NotAuthenticatedError
+            secret = self.session_secret
+            begun = find_session(self.session, secret, self.now) if secret else None
+            if begun is None:
+                raise NotAuthenticatedError
+            return begun.account
         if scopes and not set(scopes) & set(token.scopes):
             raise MissingScopeError(
                 f"The token {token.name!r} lacks the scope {' or '.join(scopes)}; make one that has it."
@@ -78,8 +93,11 @@ class Context:
 
 def parse_authorization(header: str) -> tuple[str, str] | None:
     """Read `Token PUBLIC_ID$SECRET_KEY`; some clients write `Token` twice."""
-    words = header.split()
-    if not words or (len(words) > 1 and any(word.lower() not in {"token", "bearer"} for word in words[:-1])):
-        return None
-    public_id, dollar, secret = words[-1].partition("$")
+    public_id, dollar, secret = _last_word(header).partition("$")
     return (public_id, secret) if dollar and public_id and secret else None
+
+
+def _last_word(header: str) -> str:
+    words = header.split()
+    known = all(word.lower() in {"token", "bearer"} for word in words[:-1])
+    return words[-1] if words and known else ""

@@ -17,6 +17,7 @@ from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundErr
 from predictd.domain.names import check_username
 from predictd.domain.scopes import SCOPES
 
+TOKEN_NAME_LENGTH = 128
 PUBLIC_ID_LENGTH = 32
 SECRET_LENGTH = 64
 _ALPHABET = string.ascii_uppercase + string.digits
@@ -82,8 +83,10 @@ def create_token(
     """Add an API token with the given scopes (all, if None). The secret is answered here and kept nowhere.
 
     Raises:
-        InvalidInputError: an unknown scope.
+        InvalidInputError: an unknown scope, or a name that is empty or too long.
     """
+    if not 0 < len(name) <= TOKEN_NAME_LENGTH:
+        raise InvalidInputError(f"A token's name has 1 to {TOKEN_NAME_LENGTH} characters, not {len(name)}.")
     chosen = list(SCOPES) if scopes is None else list(dict.fromkeys(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
     if unknown or not chosen:

@@ -40,8 +40,22 @@ class Account(Base):
     bio: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(16), default="VERIFIED")
     email_preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    password_hash: Mapped[str | None] = mapped_column(String(200), deferred=True)
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class WebSession(Base):
+    """Somebody who signed in with a password; of the secret only a hash is kept."""
+
+    __tablename__ = "sessions"
+
+    secret_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    inserted_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    account: Mapped[Account] = relationship()
 
 
 class Token(Base):
@@ -200,7 +214,8 @@ class Trigger(Base):
 
     Of the due ones those of the lowest `priority` are taken first. `attempt` is the fencing token: it grows with each
     claim, and what a worker reports counts only under the attempt that it claimed. `failures` counts the attempts that
-    the platform lost; `log_cut_bytes` is what was printed but not kept.
+    the platform lost; `log_cut_bytes` is what was printed but not kept. `used_seconds` and `peak_memory_bytes` are what
+    the newest run took of its limits, null where that is not known.
     """
 
     __tablename__ = "triggers"
@@ -222,6 +237,8 @@ class Trigger(Base):
     failure_code: Mapped[str | None] = mapped_column(String(32))
     not_before: Mapped[datetime]
     log_cut_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    used_seconds: Mapped[float | None]
+    peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     lease_owner: Mapped[str | None] = mapped_column(String(100))
     lease_expires_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]

@@ -143,3 +143,11 @@ def _one_line(text: str, most: int = 300) -> str:
     line = line if len(line) <= most else line[: most - 1] + "…"
     # A fact that goes on in a sentence begins with the space before it.
     return f" {line}" if text.startswith(" ") else line
+
+
+def told_apart(code: str, described: str) -> tuple[str, str]:
+    """The sentence and the remedy in what `describe` told; the remedy is empty where the code is none of these."""
+    failure = FAILURES.get(code)
+    begins = failure.remedy.partition("{")[0] if failure is not None else ""
+    at = described.rfind(f" {begins}") if begins else -1
+    return (described, "") if at < 0 else (described[:at], described[at + 1 :])

@@ -4,6 +4,7 @@ import re
 import secrets
 import string
 from pathlib import PurePath
+from urllib.parse import urlsplit
 
 from predictd.domain.errors import InvalidInputError
 
@@ -11,6 +12,7 @@ CLASSIC = 8
 MODEL_NAME_LENGTH = 20
 USERNAME_LENGTH = 40
 FILENAME_LENGTH = 200
+URL_LENGTH = 5000
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -35,6 +37,13 @@ def check_version_name(name: str) -> None:
     """Raise InvalidInputError unless it is a data version's name such as v5.3."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
         raise InvalidInputError(f"Data version {name[:60]!r} can't be taken: write a name such as v5.3.")
+
+
+def check_url(what: str, value: str) -> None:
+    """Raise InvalidInputError unless it is a whole http or https URL; `what` says what it is for."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > URL_LENGTH:
+        raise InvalidInputError(f"The {what} {value[:80]!r} can't be taken: give a whole http or https URL.")
 
 
 def _check(name: str, what: str, most: int) -> None:

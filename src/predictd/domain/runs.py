@@ -105,10 +105,14 @@ class RunReport:
             return self.predictions
         return self.failure or ModelFailure(code="bad_output", facts={"detail": "nothing"})
 
+    @property
+    def limited_seconds(self) -> float:
+        """The seconds that count towards the limit: its clock starts when the runtime's packages are imported."""
+        return sum(taken for stage, taken in self.stages.items() if stage != "import")
+
     def describe_use(self, limits: Limits) -> str:
         """What the run took and which share of the limits that is, in one sentence for a person."""
-        # The clock of the limit starts when the runtime's packages are imported.
-        seconds = sum(taken for stage, taken in self.stages.items() if stage != "import")
+        seconds = self.limited_seconds
         used = f"{seconds:.1f} of {limits.seconds:g} s ({_share(seconds, limits.seconds)})"
         if self.peak_memory_bytes:
             share = _share(self.peak_memory_bytes, limits.memory_bytes)

@@ -71,7 +71,7 @@ def diagnose(
             report, _ = run_pickle(database, storage, config, wanted.run, limits, slot, writer, cancel, files)
             outcome = report.outcome()
             if isinstance(outcome, ModelFailure):
-                record_failure(database, claimed, outcome, writer)
+                record_failure(database, claimed, outcome, writer, report)
                 return
             used = report.describe_use(limits) + " "
             writer.close()

@@ -14,12 +14,12 @@ from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
-from predictd.domain.runs import Predictions
+from predictd.domain.runs import Predictions, RunReport
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.config import WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.outcome import conclude, fail
-from predictd.engine.queue import Claim, advance
+from predictd.engine.queue import Claim, advance, record_use
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.engine.speed import ids_of
 from predictd.engine.submissions import StoredPredictions
@@ -50,7 +50,7 @@ def predict(
         live_ids = ids_of(live)
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):
-        record_failure(database, claimed, outcome, writer)
+        record_failure(database, claimed, outcome, writer, report)
         return
     used = report.describe_use(config.limits)
     # The log of a success is what the model printed, and nothing else.
@@ -59,6 +59,7 @@ def predict(
         told = f"{used} Its predictions are being checked."
         if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
             return
+        record_use(session, claimed, report)
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
         record_failure(database, claimed, wrong, writer)
@@ -68,10 +69,19 @@ def predict(
         conclude(session, claimed, stored, used, datetime.now(UTC))
 
 
-def record_failure(database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter) -> None:
-    """End the trigger as the model's failure, and say so at the end of its log."""
+def predictions_key(trigger_id: str, attempt: int) -> str:
+    """Where the checked predictions of that attempt lie, if it had some."""
+    return f"predictions/{trigger_id}-{attempt}.csv"
+
+
+def record_failure(
+    database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter, report: RunReport | None = None
+) -> None:
+    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet."""
     writer.close(f"[predictd] {failure.code}: {failure.describe()}")
     with database.write() as session:
+        if report is not None:
+            record_use(session, claimed, report)
         fail(session, claimed, failure, datetime.now(UTC))
 
 
@@ -96,7 +106,7 @@ def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
 
 
 def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
-    key = f"predictions/{claimed.trigger_id}-{claimed.attempt}.csv"
+    key = predictions_key(claimed.trigger_id, claimed.attempt)
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
         path.write_bytes(predictions_csv(predictions))

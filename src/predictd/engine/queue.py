@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 
 NO_OPEN_ROUND = "No currently open rounds!"
@@ -120,6 +121,15 @@ def advance(
         return False
     _record(session, claimed.trigger_id, to, description, now)
     return True
+
+
+def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
+    """Keep what the run took of its limits; False, and nothing is kept, when the claim is no longer valid."""
+    used: dict[str, object] = {
+        "used_seconds": report.limited_seconds if report.stages else None,
+        "peak_memory_bytes": report.peak_memory_bytes or None,
+    }
+    return _update(session, claimed, used)
 
 
 def retry(

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from predictd.db.rounds import current_round
 from predictd.db.tables import Account, Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
+from predictd.domain.names import check_url
 from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
 from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue
 
@@ -42,6 +43,19 @@ def refuse_pickle(model: Model, what: str) -> None:
     """Raise ConflictError when a pickle submits for the model; `what` says what that rules out."""
     if model.pickle_id is not None:
         raise ConflictError(PICKLE_IS_ASSIGNED.format(name=model.name, what=what))
+
+
+def set_webhook(model: Model, url: str | None) -> None:
+    """Set the address that is called to have the model submitted; None takes it off.
+
+    Raises:
+        ConflictError: a pickle submits for the model.
+        InvalidInputError: it is no whole http or https URL.
+    """
+    if url:
+        check_url("submission webhook", url)
+        refuse_pickle(model, "it can't have a submission webhook")
+    model.submission_webhook = url or None
 
 
 def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> None:

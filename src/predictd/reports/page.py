@@ -41,7 +41,7 @@ def page(report: Report) -> str:
 
 
 def body_of(report: Report, title: str) -> Markup:
-    """The content of the page, for any page that has the style sheet."""
+    """The content of the page."""
     eras = f"{len(report.eras)} eras, {report.eras[0]} to {report.eras[-1]}" if len(report.eras) > 1 else "one era"
     measured = f"Measured on {report.data}, {eras}." if report.data else f"Measured on {eras}."
     return element(
@@ -49,6 +49,14 @@ def body_of(report: Report, title: str) -> Markup:
         element(
             "header", element("h1", "Diagnostics of ", element("span", title)), element("p", measured, class_="note")
         ),
+        content_of(report),
+        class_="report",
+    )
+
+
+def content_of(report: Report) -> Markup:
+    """What the page has below its title, for any page that has the style sheet and an element of the class `report`."""
+    return joined(
         *(_warning(model) for model in report.models if model.diagnostics.suspicion),
         _tiles(report.models[0]) if len(report.models) == 1 else None,
         *(_verdict(comparison) for comparison in report.comparisons),
@@ -56,7 +64,6 @@ def body_of(report: Report, title: str) -> Markup:
         _section("Figures", _figures(report.models)),
         _section("Differences", *map(differences, report.comparisons)) if report.comparisons else None,
         _section("What the figures mean", _glossary(report.models)),
-        class_="report",
     )
 
 

@@ -31,6 +31,7 @@ from predictd.server.preparation import Progress, Say, ensure_data, ensure_runti
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
+from predictd.web import web_routes
 
 log = structlog.get_logger()
 
@@ -151,12 +152,13 @@ def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan),
+        build_app(services, lifespan, web_routes(services)),
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=False,
+        proxy_headers=bool(deployment.settings.trusted_proxies),
+        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -7,8 +7,10 @@ from ariadne import MutationType, QueryType
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.models import model_object, profile_object
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.db.accounts import find_account, list_tokens, revoke_token
+from predictd.db.accounts import create_account, create_token, find_account, list_tokens, revoke_token
 from predictd.db.models import list_models
+from predictd.db.passwords import account_with_password, set_password
+from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
@@ -18,6 +20,10 @@ query = QueryType()
 mutation = MutationType()
 
 BY_THE_ORGANISER = "Accounts are made by this server's organiser: predictd account create NAME prints an API token."
+NOT_PROVEN = (
+    "The name or the password is wrong, or the account has no password: the organiser sets one with "
+    "predictd account password NAME."
+)
 EMAIL_PREFERENCES = (
     "modelUploadReceipt",
     "pickleRoundOpen",
@@ -90,7 +96,8 @@ def resolve_api_token_info(_: Any, info: Info) -> Object:
     """The token that the request carries."""
     context = context_of(info)
     account = context.account()
-    assert context.token is not None
+    if context.token is None:
+        raise InvalidInputError("The request carries a session, not an API token.")
     return {**token_object(context.token), "accountUsername": account.username}
 
 
@@ -101,29 +108,63 @@ def resolve_api_token_scopes(_: Any, info: Info) -> list[Object]:
 
 
 @mutation.field("createUser")
-def resolve_create_user(_: Any, info: Info, **arguments: Any) -> None:
-    """Accounts are the organiser's to make."""
-    raise InvalidInputError(BY_THE_ORGANISER)
+def resolve_create_user(_: Any, info: Info, email: str, password: str, username: str, **arguments: Any) -> Object:
+    """A new account, where the organiser lets anybody make one."""
+    context = context_of(info)
+    if not context.settings.sign_up:
+        raise InvalidInputError(BY_THE_ORGANISER)
+    with context.write() as session:
+        account = create_account(session, username, context.now, email or None)
+        set_password(session, account, password, context.now)
+    return account_object(context, context.load(Account, account.id))
 
 
 @mutation.field("login")
-def resolve_login(_: Any, info: Info, **arguments: Any) -> None:
-    """There are no passwords: clients use API tokens."""
-    raise InvalidInputError(f"This server has no passwords; use an API token. {BY_THE_ORGANISER}")
+def resolve_login(_: Any, info: Info, email: str, password: str, code: str | None = None) -> Object:
+    """Begin a session, by the name of the account or its e-mail address; its token stands in the same header."""
+    context = context_of(info)
+    account = _proven(context, email, password)
+    with context.write() as session:
+        secret = begin_session(session, account, context.now, hours=context.settings.session_hours)
+    return {"token": secret, "username": account.username}
 
 
 @mutation.field("logout")
 def resolve_logout(_: Any, info: Info) -> bool:
-    """There are no sessions to end."""
+    """End the session that the request carries; an API token is not ended by it."""
+    context = context_of(info)
+    if context.session_secret:
+        with context.write() as session:
+            end_session(session, context.session_secret)
     return True
 
 
 @mutation.field("createApiToken")
-def resolve_create_api_token(_: Any, info: Info, **arguments: Any) -> None:
-    """Tokens are made on the server, since there is no password to prove who asks."""
-    raise InvalidInputError(
-        "This server has no passwords, so tokens are made on its command line: predictd token create ACCOUNT."
-    )
+def resolve_create_api_token(
+    _: Any, info: Info, name: str, password: str, scopes: list[str], code: str | None = None
+) -> Object:
+    """A new token of the account that asks, which proves itself by its password once more."""
+    context = context_of(info)
+    account = context.account()
+    _proven(context, account.username, password)
+    with context.write() as session:
+        token = create_token(session, session.get_one(Account, account.id), context.now, name, scopes)
+    return {"name": token.name, "publicId": token.public_id, "scopes": token.scopes, "secretKey": token.secret_key}
+
+
+def _proven(context: Context, name: str, password: str) -> Account:
+    """The account of that name or address whose password it is.
+
+    Raises:
+        InvalidInputError: it is not, or no account of this server has a password.
+        TooManyAttemptsError: too many were wrong of late.
+    """
+    context.attempts.begin(name, context.address)
+    account = account_with_password(context.session, name, password)
+    if account is None:
+        raise InvalidInputError(NOT_PROVEN)
+    context.attempts.succeed(name, context.address)
+    return account
 
 
 @mutation.field("revokeApiToken")

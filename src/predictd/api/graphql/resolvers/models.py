@@ -1,7 +1,6 @@
 """Models: the slots, their texts and their webhook."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from ariadne import MutationType, QueryType
 from sqlalchemy import select
@@ -22,8 +21,8 @@ from predictd.db.rounds import list_rounds
 from predictd.db.scores import reputations_of
 from predictd.db.tables import Account, Model, Submission
 from predictd.domain.errors import InvalidInputError, NotFoundError
-from predictd.domain.names import CLASSIC
-from predictd.engine.slots import refuse_pickle
+from predictd.domain.names import CLASSIC, check_url
+from predictd.engine.slots import set_webhook
 
 query = QueryType()
 mutation = MutationType()
@@ -205,7 +204,7 @@ def resolve_set_user_link(
     account = context.account(WRITE)
     _check_text("linkText", linkText or "")
     if linkUrl:
-        _check_url("linkUrl", linkUrl)
+        check_url("linkUrl", linkUrl)
     model_id = own_model(context, account, modelId).id
     with context.write() as session:
         model = get_model(session, account, model_id)
@@ -221,13 +220,8 @@ def resolve_set_submission_webhook(
     context = context_of(info)
     account = context.account(WRITE)
     model_id = own_model(context, account, modelId).id
-    if newSubmissionWebhook:
-        _check_url("newSubmissionWebhook", newSubmissionWebhook)
     with context.write() as session:
-        model = get_model(session, account, model_id)
-        if newSubmissionWebhook:
-            refuse_pickle(model, "it can't have a submission webhook")
-        model.submission_webhook = newSubmissionWebhook or None
+        set_webhook(get_model(session, account, model_id), newSubmissionWebhook)
     return "true"
 
 
@@ -245,9 +239,3 @@ def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
 def _check_text(what: str, value: str) -> None:
     if len(value) > TEXT_LENGTH:
         raise InvalidInputError(f"The {what} has {len(value)} characters; at most {TEXT_LENGTH} can be taken.")
-
-
-def _check_url(what: str, value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > TEXT_LENGTH:
-        raise InvalidInputError(f"The {what} {value[:80]!r} can't be taken: give a whole http or https URL.")

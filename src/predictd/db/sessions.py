@@ -1,0 +1,41 @@
+"""Sessions of people who signed in with a password. The secret is the client's alone; a hash of it is kept."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from predictd.db.tables import Account, WebSession
+
+SECRET_BYTES = 32
+
+
+def begin_session(session: Session, account: Account, now: datetime, *, hours: float) -> str:
+    """Begin a session of so many hours; answers its secret, which is kept nowhere. Those that are over go."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    session.execute(delete(WebSession).where(WebSession.expires_at <= now))
+    session.add(
+        WebSession(
+            secret_hash=_hash(secret), account_id=account.id, inserted_at=now, expires_at=now + timedelta(hours=hours)
+        )
+    )
+    session.flush()
+    return secret
+
+
+def find_session(session: Session, secret: str, now: datetime) -> WebSession | None:
+    """The session of that secret, unless it has ended."""
+    found = session.get(WebSession, _hash(secret))
+    return found if found is not None and found.expires_at > now else None
+
+
+def end_session(session: Session, secret: str) -> None:
+    """End the session of that secret; harmless where there is none."""
+    session.execute(delete(WebSession).where(WebSession.secret_hash == _hash(secret)))
+
+
+def _hash(secret: str) -> str:
+    # A plain hash is enough: the secret is random, so there is nothing to guess.
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,71 @@
+"""Rounds: the list of them, and one with its times and scores."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+from starlette.responses import Response
+from starlette.routing import Route
+
+from predictd.api.app import Services
+from predictd.db.rounds import find_round, list_rounds, status_of
+from predictd.db.tables import Model, Score, Submission
+from predictd.domain.errors import NotFoundError
+from predictd.domain.names import CLASSIC
+from predictd.web.boards import LABELS
+from predictd.web.visits import Visit, page_route
+
+MOST_ROUNDS = 100
+MOST_SCORES = 200
+
+
+def round_routes(services: Services) -> list[Route]:
+    """The routes of these pages."""
+    return [
+        page_route(services, "/rounds", show_rounds),
+        page_route(services, "/rounds/{number:int}", show_round),
+    ]
+
+
+def show_rounds(visit: Visit) -> Response:
+    """The newest rounds."""
+    rounds = list_rounds(visit.session, CLASSIC, MOST_ROUNDS)
+    rows = [(one, status_of(one, visit.now)) for one in rounds]
+    calendar = visit.services.settings.calendar
+    return visit.page("rounds.html", rows=rows, calendar=calendar)
+
+
+def show_round(visit: Visit) -> Response:
+    """One round: its times, how many submitted, and the scores that there are."""
+    round_ = find_round(visit.session, CLASSIC, int(visit.part("number")))
+    if round_ is None:
+        raise NotFoundError("There is no round of that number.")
+    count = visit.session.scalar(
+        sa.select(sa.func.count()).where(Submission.round_id == round_.id, Submission.selected)
+    )
+    scores = visit.session.execute(
+        sa.select(Score, Model)
+        .join(Model, Model.id == Score.model_id)
+        .where(Score.round_id == round_.id, Score.is_latest)
+        .options(joinedload(Model.account))
+        .order_by(Score.corr.desc().nulls_last(), Model.name_key)
+        .limit(MOST_SCORES)
+    ).all()
+    own = []
+    if visit.visitor is not None:
+        own = [
+            (row[0], row[1])
+            for row in visit.session.execute(
+                sa.select(Submission, Model)
+                .join(Model, Model.id == Submission.model_id)
+                .where(Submission.round_id == round_.id, Submission.account_id == visit.visitor.id)
+                .order_by(Model.name_key, Submission.inserted_at.desc())
+            )
+        ]
+    return visit.page(
+        "round.html",
+        round=round_,
+        status=status_of(round_, visit.now),
+        count=count or 0,
+        scores=[(row[0], row[1]) for row in scores],
+        own=own,
+        labels=LABELS,
+    )

@@ -1,0 +1,182 @@
+"""A run: how far it is, why it failed, what it took, what it printed, what it predicted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from predictd.api.app import Services
+from predictd.db.tables import Account, Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
+from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
+from predictd.domain.failures import FAILURES, told_apart
+from predictd.domain.limits import Limits
+from predictd.domain.names import CLASSIC
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.predicting import predictions_key
+from predictd.engine.queue import NO_OPEN_ROUND
+from predictd.engine.slots import trigger_now
+from predictd.reports.histogram import histogram
+from predictd.scoring.reading import read_submission_file
+from predictd.web.downloads import download
+from predictd.web.headers import secured
+from predictd.web.live import cursor_of
+from predictd.web.rendering import harmless
+from predictd.web.visits import Visit, form_route, page_route
+
+SHOWN_LINES = 1000
+MOST_ROWS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """A share of a limit, for a meter."""
+
+    name: str
+    used: float
+    limit: float
+    told: str
+
+
+def run_routes(services: Services) -> list[Route]:
+    """The routes of these pages."""
+    return [
+        page_route(services, "/runs/{id}", show_run),
+        page_route(services, "/runs/{id}/log", download_log),
+        page_route(services, "/runs/{id}/predictions", download_predictions),
+        form_route(services, "/runs/{id}/rerun", rerun, show_run),
+    ]
+
+
+def find_run(visit: Visit) -> Trigger:
+    """The account's run of the path; another account's answers as an unknown one."""
+    run = visit.session.get(Trigger, visit.part("id"), options=[joinedload(Trigger.round), joinedload(Trigger.pickle)])
+    if run is None or not _is_of(visit, visit.account, run):
+        raise NotFoundError("There is no such run.")
+    return run
+
+
+def show_run(visit: Visit) -> Response:
+    """The whole page."""
+    run = find_run(visit)
+    cursor = cursor_of(visit.session, run.id)
+    last = run.statuses[-1].description or "" if run.statuses else ""
+    failure, remedy = told_apart(run.failure_code or "", last)
+    lines, count = _lines(visit, run)
+    diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
+    return visit.page(
+        "run.html",
+        run=run,
+        diagnostics=diagnostics,
+        models=_models(visit, run),
+        failure=failure if run.state == TriggerState.FAILED else "",
+        remedy=remedy if run.state == TriggerState.FAILED else "",
+        is_known=run.failure_code in FAILURES,
+        last=last,
+        # What it took of the limits is shown beside it.
+        told=last.partition(" The model used ")[0],
+        without_round=last == NO_OPEN_ROUND,
+        uses=_uses(visit, run),
+        lines=lines,
+        line_count=count,
+        wanted=visit.asked("q"),
+        predictions=_histogram(visit, run),
+        submissions=_submissions(visit, run),
+        cursor=cursor,
+        is_final=TriggerState(run.state).is_final,
+    )
+
+
+def download_log(visit: Visit) -> Response:
+    """All lines that are kept, harmless in a terminal too."""
+    run = find_run(visit)
+    lines = visit.session.scalars(
+        sa.select(TriggerLog.message).where(TriggerLog.trigger_id == run.id).order_by(TriggerLog.sequence)
+    )
+    response = PlainTextResponse("".join(f"{harmless(line)}\n" for line in lines))
+    response.headers["Content-Disposition"] = f'attachment; filename="run-{run.id[:8]}.log"'
+    return secured(response)
+
+
+def download_predictions(visit: Visit) -> Response:
+    """The file of predictions."""
+    run = find_run(visit)
+    key = predictions_key(run.id, run.attempt)
+    if visit.services.storage.stat(key) is None:
+        raise NotFoundError("The run has no predictions.")
+    return download(visit, key, f"predictions-{run.id[:8]}.csv")
+
+
+def rerun(visit: Visit) -> Response:
+    """The same pickle once more; on to the new run."""
+    run = find_run(visit)
+    if run.pickle_id is None or run.type == TriggerType.DIAGNOSTICS:
+        raise ConflictError("Diagnostics are not run again by hand; validate the pickle again to have new ones.")
+    with visit.write() as session:
+        pickle = session.get_one(Pickle, run.pickle_id)
+        is_validation = run.type == TriggerType.VALIDATION
+        again = trigger_now(session, pickle, visit.now, validation=is_validation, tournament=CLASSIC)
+    visit.services.wake()
+    return visit.go(f"/runs/{again.id}")
+
+
+def _is_of(visit: Visit, account: Account, run: Trigger) -> bool:
+    if run.pickle is not None:
+        return run.pickle.account_id == account.id
+    diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
+    return diagnostics is not None and diagnostics.account_id == account.id
+
+
+def _models(visit: Visit, run: Trigger) -> Sequence[Model]:
+    """Those that the pickle is assigned to, else the one that it was uploaded for."""
+    if run.pickle is None:
+        return ()
+    uploaded_for = visit.session.get(Model, run.pickle.model_id) if run.pickle.model_id else None
+    return run.pickle.assigned_models or ([uploaded_for] if uploaded_for is not None else [])
+
+
+def _submissions(visit: Visit, run: Trigger) -> Sequence[tuple[Submission, Model]]:
+    found = visit.session.execute(
+        sa.select(Submission, Model)
+        .join(Model, Model.id == Submission.model_id)
+        .where(Submission.trigger_id == run.id)
+        .order_by(Model.name_key)
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+def _lines(visit: Visit, run: Trigger) -> tuple[list[TriggerLog], int]:
+    """The newest lines, oldest first, of those that hold what is asked for; and how many there are of these."""
+    query = sa.select(TriggerLog).where(TriggerLog.trigger_id == run.id)
+    if wanted := visit.asked("q"):
+        query = query.where(TriggerLog.message.icontains(wanted, autoescape=True))
+    count = visit.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+    newest = visit.session.scalars(query.order_by(TriggerLog.sequence.desc()).limit(SHOWN_LINES)).all()
+    return list(reversed(newest)), count
+
+
+def _uses(visit: Visit, run: Trigger) -> list[Use]:
+    settings = visit.services.settings
+    limits: Limits = settings.diagnostics_limits if run.type == TriggerType.DIAGNOSTICS else settings.limits
+    uses = []
+    if run.used_seconds is not None:
+        told = f"{run.used_seconds:.2f} of {limits.seconds:g} s"
+        uses.append(Use(name="Time", used=run.used_seconds, limit=limits.seconds, told=told))
+    if run.peak_memory_bytes is not None:
+        used, most = run.peak_memory_bytes >> 20, limits.memory_bytes >> 20
+        uses.append(Use(name="Memory", used=used, limit=most, told=f"{used} of {most} MiB"))
+    return uses
+
+
+def _histogram(visit: Visit, run: Trigger) -> str:
+    """The predictions of the run as a chart; empty where there are none."""
+    key = predictions_key(run.id, run.attempt)
+    if run.type == TriggerType.DIAGNOSTICS or visit.services.storage.stat(key) is None:
+        return ""
+    try:
+        with visit.services.storage.local_path(key) as path:
+            return histogram(read_submission_file(path, MOST_ROWS).values)
+    except PredictdError:
+        return ""

@@ -1,0 +1,89 @@
+"""Signing in and out, and signing up where the organiser allows it."""
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from predictd.api.app import Services
+from predictd.db.accounts import create_account
+from predictd.db.passwords import account_with_password, set_password
+from predictd.db.sessions import begin_session, end_session
+from predictd.db.tables import Account
+from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
+
+WRONG = "The name or the password is wrong, or the account has no password."
+
+
+def signing_in_routes(services: Services) -> list[Route]:
+    """The routes of these pages."""
+    return [
+        page_route(services, "/signin", show_sign_in),
+        form_route(services, "/signin", sign_in, show_sign_in),
+        page_route(services, "/signup", show_sign_up),
+        form_route(services, "/signup", sign_up, show_sign_up),
+        form_route(services, "/signout", sign_out, show_sign_in),
+    ]
+
+
+def show_sign_in(visit: Visit) -> Response:
+    """The form; who is signed in already goes on."""
+    if visit.visitor is not None and not visit.error:
+        return visit.go(_next(visit))
+    return visit.page("signin.html", name=visit.form.get("name", ""), next=_next(visit))
+
+
+def sign_in(visit: Visit) -> Response:
+    """Begin a session."""
+    name, attempts = visit.form.get("name", ""), visit.services.attempts
+    attempts.begin(name, visit.address)
+    account = account_with_password(visit.session, name, visit.form.get("password", ""))
+    if account is None:
+        raise InvalidInputError(WRONG)
+    attempts.succeed(name, visit.address)
+    return _signed_in(visit, account, _next(visit))
+
+
+def show_sign_up(visit: Visit) -> Response:
+    """The form, where anybody may make an account."""
+    if not visit.services.settings.sign_up:
+        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
+    return visit.page("signup.html", name=visit.form.get("name", ""), email=visit.form.get("email", ""))
+
+
+def sign_up(visit: Visit) -> Response:
+    """Make an account and begin a session."""
+    if not visit.services.settings.sign_up:
+        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
+    name = visit.form.get("name", "")
+    visit.services.attempts.begin(f"sign-up:{name}", visit.address)
+    with visit.write() as session:
+        account = create_account(session, name, visit.now, visit.form.get("email") or None)
+        set_password(session, account, visit.form.get("password", ""), visit.now)
+    return _signed_in(visit, account, "/models")
+
+
+def sign_out(visit: Visit) -> Response:
+    """End the session."""
+    with visit.write() as session:
+        end_session(session, visit.session_secret)
+    response = visit.go("/signin", "signed-out")
+    response.delete_cookie(SESSION_COOKIE)
+    return response
+
+
+def _signed_in(visit: Visit, account: Account, path: str) -> Response:
+    hours = visit.services.settings.session_hours
+    with visit.write() as session:
+        # Whoever knew the secret of before knows nothing of the new one.
+        end_session(session, visit.session_secret)
+        secret = begin_session(session, account, visit.now, hours=hours)
+    response = visit.go(path)
+    visit.set_cookie(response, SESSION_COOKIE, secret, int(hours * 3600))
+    return response
+
+
+def _next(visit: Visit) -> str:
+    """Where to go then: a page of this server and nowhere else."""
+    wanted = visit.form.get("next", "") or visit.asked("next")
+    is_own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted and wanted.isprintable()
+    return wanted if is_own else "/models"

@@ -1,0 +1,214 @@
+"""One request for a page: who it is, what the form says, and how it is answered."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from predictd.api.app import Services, address_of, base_url
+from predictd.api.attempts import TooManyAttemptsError
+from predictd.db.sessions import find_session
+from predictd.db.tables import Account
+from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
+from predictd.storage import FolderStorage
+from predictd.web.headers import secured
+from predictd.web.rendering import render
+
+SESSION_COOKIE = "predictd_session"
+# Forms that are filled in before there is a session are proven by a cookie of their own.
+VISIT_COOKIE = "predictd_visit"
+MOST_FORM_BYTES = 256 * 1024
+DONE = {
+    "assigned": "The pickle is assigned.",
+    "unassigned": "The pickle is taken off.",
+    "renamed": "The model is renamed.",
+    "archived": "The model is archived: rounds no longer run its pickle.",
+    "unarchived": "The model is in use again.",
+    "webhook": "The webhook is kept.",
+    "labelled": "The label is kept.",
+    "password": "The password is changed; other sessions have ended.",
+    "revoked": "The token is revoked.",
+    "deleted": "The diagnostics are deleted.",
+    "signed-out": "You are signed out.",
+}
+_STATUSES: dict[type[PredictdError], int] = {NotFoundError: 404, ConflictError: 409, TooManyAttemptsError: 429}
+
+
+class ForgedFormError(PredictdError):
+    """The form was not made by this page, or it is too old; go back, load the page again and send it once more."""
+
+    code = "forged_form"
+
+
+@dataclass(kw_only=True)
+class Visit:
+    """One request. `session` is its reading transaction; `secret` proves its forms."""
+
+    request: Request
+    services: Services
+    session: Session
+    form: Mapping[str, str]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    error: str = ""
+    _account: Account | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.session_secret = self.request.cookies.get(SESSION_COOKIE, "")
+        begun = find_session(self.session, self.session_secret, self.now) if self.session_secret else None
+        self._account = begun.account if begun is not None else None
+        known = self.session_secret if begun is not None else self.request.cookies.get(VISIT_COOKIE, "")
+        self.secret = known or secrets.token_urlsafe(32)
+        self._is_secret_new = not known
+
+    @property
+    def visitor(self) -> Account | None:
+        """Who is signed in, if anybody."""
+        return self._account
+
+    @property
+    def account(self) -> Account:
+        """Who is signed in; NotAuthenticatedError when nobody is."""
+        if self._account is None:
+            raise NotAuthenticatedError
+        return self._account
+
+    @property
+    def csrf(self) -> str:
+        """What a form must carry."""
+        return hashlib.sha256(f"form:{self.secret}".encode()).hexdigest()
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from."""
+        return address_of(self.request)
+
+    @property
+    def storage(self) -> FolderStorage:
+        """The storage, with URLs as this browser needs them: of the same origin as the page."""
+        return self.services.storage.at("")
+
+    def part(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def asked(self, name: str) -> str:
+        """A value of the query, empty where there is none."""
+        return self.request.query_params.get(name, "")
+
+    def write(self) -> AbstractContextManager[Session]:
+        """A writing transaction."""
+        return self.services.database.write()
+
+    def check_form(self) -> None:
+        """Raise ForgedFormError unless the form carries what the page gave it."""
+        given = self.form.get("csrf", "") or self.request.headers.get("x-csrf-token", "")
+        if self._is_secret_new or not hmac.compare_digest(given.encode(), self.csrf.encode()):
+            raise ForgedFormError
+
+    def page(self, template: str, answer_with: int = 200, /, **content: Any) -> Response:
+        """The page of that template."""
+        settings = self.services.settings
+        text = render(
+            template,
+            visitor=self._account,
+            csrf=self.csrf,
+            path=self.request.url.path,
+            now=self.now,
+            done=DONE.get(self.asked("done"), ""),
+            error=self.error,
+            can_sign_up=settings.sign_up,
+            **content,
+        )
+        response = HTMLResponse(text, answer_with)
+        if self._account is None and self._is_secret_new:
+            self.set_cookie(response, VISIT_COOKIE, self.secret)
+        return secured(response)
+
+    def go(self, path: str, done: str = "") -> Response:
+        """Send the browser to another page, which says what was done."""
+        return secured(RedirectResponse(f"{path}{'?done=' if done else ''}{done}", 303))
+
+    def set_cookie(self, response: Response, name: str, value: str, seconds: int | None = None) -> None:
+        """A cookie that no script reads; under https it never goes over http."""
+        secure = base_url(self.request, self.services.settings).startswith("https:")
+        response.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+
+
+Handler = Callable[[Visit], Response]
+
+
+def page_route(services: Services, path: str, show: Handler) -> Route:
+    """A page to look at."""
+
+    async def answer(request: Request) -> Response:
+        return await run_in_threadpool(_answer, services, request, {}, show)
+
+    return Route(path, answer, methods=["GET"])
+
+
+def form_route(services: Services, path: str, take: Handler, back: Handler | None = None) -> Route:
+    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none."""
+
+    async def answer(request: Request) -> Response:
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > MOST_FORM_BYTES:
+            return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
+        async with request.form(max_files=0, max_fields=100) as form:
+            given = {name: value for name, value in form.items() if isinstance(value, str)}
+        return await run_in_threadpool(_answer, services, request, given, _checked(take), back)
+
+    return Route(path, answer, methods=["POST"])
+
+
+def _checked(take: Handler) -> Handler:
+    def checked(visit: Visit) -> Response:
+        visit.check_form()
+        return take(visit)
+
+    return checked
+
+
+def _answer(
+    services: Services, request: Request, form: Mapping[str, str], handle: Handler, back: Handler | None = None
+) -> Response:
+    with services.database.read() as session:
+        visit = Visit(request=request, services=services, session=session, form=form)
+        try:
+            return handle(visit)
+        except PredictdError as error:
+            return _refusal(visit, error, back)
+
+
+def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:
+    wants_json = visit.request.headers.get("accept", "").startswith("application/json")
+    if isinstance(error, NotAuthenticatedError):
+        if wants_json:
+            return secured(JSONResponse({"error": error.message}, 401))
+        here = visit.request.url.path if visit.request.method == "GET" else "/models"
+        return visit.go(f"/signin?next={quote(here, safe='')}")
+    status = 403 if isinstance(error, ForgedFormError) else _STATUSES.get(type(error), 400)
+    if wants_json:
+        return secured(JSONResponse({"error": error.message}, status))
+    if back is not None and not isinstance(error, ForgedFormError):
+        visit.session.rollback()
+        shown = Visit(request=visit.request, services=visit.services, session=visit.session, form=visit.form)
+        shown.error = error.message
+        try:
+            response = back(shown)
+            response.status_code = status
+            return response
+        except PredictdError as further:
+            error = further
+    visit.error = ""
+    return visit.page("error.html", status, status=status, message=error.message)
