@@ -101,3 +101,13 @@ def get_model(session: Session, account: Account, model_id: str) -> Model:
 def list_models(session: Session, account: Account) -> Sequence[Model]:
     """The account's models, oldest first."""
     return session.scalars(select(Model).where(Model.account_id == account.id).order_by(Model.inserted_at)).all()
+
+
+def page_of_models(
+    session: Session, account: Account, *, archived: bool, name: str, limit: int, offset: int
+) -> Sequence[Model]:
+    """So many of the account's models in use, or of the archived ones, oldest first; `name` is a part of theirs."""
+    query = select(Model).where(Model.account_id == account.id, Model.archived_at.is_not(None) == archived)
+    if name:
+        query = query.where(Model.name_key.contains(name.lower(), autoescape=True))
+    return session.scalars(query.order_by(Model.inserted_at, Model.name_key).limit(limit).offset(offset)).all()

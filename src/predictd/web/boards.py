@@ -33,7 +33,7 @@ def board_routes(services: Services) -> list[Route]:
 
 def show_models(visit: Visit) -> Response:
     """The models by their reputation."""
-    by, at = _by(visit), _at(visit)
+    by, at = _by(visit), visit.offset
     found = leaderboard(
         visit.session,
         CLASSIC,
@@ -48,7 +48,7 @@ def show_models(visit: Visit) -> Response:
 
 def show_accounts(visit: Visit) -> Response:
     """The accounts by the mean reputation of their models."""
-    by, at = _by(visit), _at(visit)
+    by, at = _by(visit), visit.offset
     found = account_leaderboard(
         visit.session,
         CLASSIC,
@@ -90,11 +90,6 @@ def show_account(visit: Visit) -> Response:
 def _by(visit: Visit) -> str:
     by = visit.asked("by")
     return by if by in METRICS else "corr"
-
-
-def _at(visit: Visit) -> int:
-    at = visit.asked("at")
-    return int(at) if at.isdecimal() and len(at) < 8 else 0
 
 
 def _paged(visit: Visit, by: str, at: int, found: int) -> dict[str, Any]:

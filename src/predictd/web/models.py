@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.db.models import add_model, get_model, rename_model
+from predictd.db.models import add_model, get_model, page_of_models, rename_model
 from predictd.db.rounds import latest_round, status_of
 from predictd.db.tables import Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError
@@ -18,6 +18,9 @@ from predictd.web.overview import overviews, runs_of
 from predictd.web.visits import Visit, form_route, page_route
 
 LAST_RUNS = 30
+MOST_ROWS = 100
+# From so many models on there is a search.
+LONG = 12
 
 
 def model_routes(services: Services) -> list[Route]:
@@ -43,18 +46,29 @@ def model_routes(services: Services) -> list[Route]:
 
 def show_models(visit: Visit) -> Response:
     """The table of the models in use, or of the archived ones."""
-    account = visit.account
+    account, at = visit.account, visit.offset
     is_archive = visit.asked("archived") == "yes"
+    wanted = visit.asked("q")
     cursor = cursor_of(visit.session)
-    rows = overviews(visit.session, account, visit.now, archived=is_archive)
-    count = visit.session.scalar(sa.select(sa.func.count()).select_from(Model).where(Model.account_id == account.id))
+    found = page_of_models(visit.session, account, archived=is_archive, name=wanted, limit=MOST_ROWS + 1, offset=at)
+    counts = visit.session.execute(
+        sa.select(Model.archived_at.is_not(None), sa.func.count())
+        .where(Model.account_id == account.id)
+        .group_by(Model.archived_at.is_not(None))
+    )
+    in_all = {bool(row[0]): row[1] for row in counts}
     round_ = latest_round(visit.session, CLASSIC, visit.now)
     return visit.page(
         "models.html",
-        rows=rows,
+        rows=overviews(visit.session, found[:MOST_ROWS], visit.now),
         is_archive=is_archive,
-        others=(count or 0) - len(rows),
-        most=visit.services.settings.max_model_slots,
+        wanted=wanted,
+        count=in_all.get(is_archive, 0),
+        archived_count=in_all.get(True, 0),
+        is_long=in_all.get(is_archive, 0) > LONG,
+        at=at,
+        before=max(at - MOST_ROWS, 0) if at else None,
+        after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
         round=round_,
         round_status=status_of(round_, visit.now) if round_ is not None else None,
         name=visit.form.get("name", ""),

@@ -8,13 +8,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from predictd.db.models import list_models
 from predictd.db.rounds import list_rounds
-from predictd.db.tables import Account, Diagnostics, Model, Pickle, Round, Submission, Trigger
+from predictd.db.tables import Diagnostics, Model, Pickle, Round, Submission, Trigger
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState
 
 LAST_ROUNDS = 8
+_KINDS = {TriggerState.FAILED: "failed", TriggerState.ERROR: "error", TriggerState.SUCCEEDED: "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,27 +41,27 @@ class Overview:
     diagnostics: Diagnostics | None
 
 
-def overviews(session: Session, account: Account, now: datetime, *, archived: bool = False) -> list[Overview]:
-    """The account's models in use, or the archived ones, oldest first. A handful of queries, however many there are."""
-    models = [model for model in list_models(session, account) if (model.archived_at is not None) is archived]
-    pickles = _pickles(session, account)
-    newest = _newest_runs(session, account)
+def overviews(session: Session, models: Sequence[Model], now: datetime) -> list[Overview]:
+    """What the table shows of these models, in their order. A handful of queries, however many there are."""
+    pickles = _pickles(session, models)
+    uploaded: dict[str | None, Pickle] = {}
+    for pickle in pickles.values():
+        uploaded.setdefault(pickle.model_id, pickle)
+    newest = _newest_runs(session, list(pickles))
     rounds = [one for one in list_rounds(session, CLASSIC, LAST_ROUNDS) if one.open_time <= now]
-    outcomes = _outcomes(session, account, rounds, pickles)
-    diagnostics = _diagnostics(session, account)
+    outcomes = _outcomes(session, models, rounds)
+    diagnostics = _diagnostics(session, [model.pickle_id for model in models if model.pickle_id])
     found = []
     for model in models:
-        assigned = pickles.get(model.pickle_id or "")
-        uploaded = next((one for one in pickles.values() if one.model_id == model.id), None)
-        coming = uploaded if uploaded is not None and uploaded is not assigned and uploaded.takes_slot else None
-        of_either = [newest[one.id] for one in (assigned, coming or uploaded) if one is not None and one.id in newest]
-        run = max(of_either, key=lambda run: run.inserted_at, default=None)
+        assigned, latest = pickles.get(model.pickle_id or ""), uploaded.get(model.id)
+        coming = latest if latest is not None and latest is not assigned and latest.takes_slot else None
+        of_either = [newest[one.id] for one in (assigned, coming or latest) if one is not None and one.id in newest]
         found.append(
             Overview(
                 model=model,
                 pickle=assigned,
                 coming=coming,
-                run=run,
+                run=max(of_either, key=lambda run: run.inserted_at, default=None),
                 outcomes=tuple(outcomes.get((model.id, one.id), Outcome(round=one, kind="none")) for one in rounds),
                 diagnostics=diagnostics.get(assigned.id) if assigned is not None else None,
             )
@@ -80,22 +80,22 @@ def runs_of(session: Session, condition: sa.ColumnElement[bool], limit: int) -> 
     ).all()
 
 
-def _pickles(session: Session, account: Account) -> dict[str, Pickle]:
-    """The account's pickles by id, newest first: those in a slot, and the newest uploaded for each model."""
+def _pickles(session: Session, models: Sequence[Model]) -> dict[str, Pickle]:
+    """By id, newest first: those in the slots, and the newest uploaded for each model."""
     later = sa.orm.aliased(Pickle)
     is_newest = ~sa.exists().where(later.model_id == Pickle.model_id, later.inserted_at > Pickle.inserted_at)
-    in_slot = Pickle.id.in_(sa.select(Model.pickle_id).where(Model.account_id == account.id))
+    in_slot = Pickle.id.in_([model.pickle_id for model in models if model.pickle_id])
     found = session.scalars(
         sa.select(Pickle)
-        .where(Pickle.account_id == account.id, in_slot | is_newest)
+        .where(sa.or_(in_slot, sa.and_(Pickle.model_id.in_([model.id for model in models]), is_newest)))
         .order_by(Pickle.inserted_at.desc())
         .options(joinedload(Pickle.runtime), joinedload(Pickle.data_version))
     )
     return {one.id: one for one in found}
 
 
-def _newest_runs(session: Session, account: Account) -> dict[str, Trigger]:
-    """The newest run of each of the account's pickles, diagnostics aside."""
+def _newest_runs(session: Session, pickle_ids: Sequence[str]) -> dict[str, Trigger]:
+    """The newest run of each of these pickles, diagnostics aside."""
     newest = (
         sa.select(Trigger.id)
         .where(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))
@@ -104,7 +104,7 @@ def _newest_runs(session: Session, account: Account) -> dict[str, Trigger]:
         .correlate(Pickle)
         .scalar_subquery()
     )
-    ids = session.scalars(sa.select(newest).select_from(Pickle).where(Pickle.account_id == account.id)).all()
+    ids = session.scalars(sa.select(newest).select_from(Pickle).where(Pickle.id.in_(pickle_ids))).all()
     found = session.scalars(
         sa.select(Trigger)
         .where(Trigger.id.in_([one for one in ids if one is not None]))
@@ -114,48 +114,42 @@ def _newest_runs(session: Session, account: Account) -> dict[str, Trigger]:
 
 
 def _outcomes(
-    session: Session, account: Account, rounds: Sequence[Round], pickles: dict[str, Pickle]
-) -> dict[tuple[str, str], Outcome]:
+    session: Session, models: Sequence[Model], rounds: Sequence[Round]
+) -> dict[tuple[str | None, str | None], Outcome]:
     """By the ids of model and round; what was submitted outweighs a run that was not."""
-    by_id = {one.id: one for one in rounds}
-    kinds = {
-        TriggerState.FAILED: "failed",
-        TriggerState.ERROR: "error",
-        TriggerState.SUCCEEDED: "none",
-    }
-    found: dict[tuple[str, str], Outcome] = {}
+    by_id: dict[str | None, Round] = {one.id: one for one in rounds}
+    model_ids, round_ids = [model.id for model in models], [one.id for one in rounds]
+    found: dict[tuple[str | None, str | None], Outcome] = {}
     models_of: dict[str | None, list[str]] = defaultdict(list)
-    for model_id, pickle_id in session.execute(
-        sa.select(Model.id, Model.pickle_id).where(Model.account_id == account.id, Model.pickle_id.is_not(None))
-    ):
-        models_of[pickle_id].append(model_id)
+    for model in models:
+        if model.pickle_id is not None:
+            models_of[model.pickle_id].append(model.id)
     runs = session.execute(
         sa.select(Trigger.id, Trigger.pickle_id, Trigger.round_id, Trigger.state, Pickle.model_id)
         .join(Pickle, Pickle.id == Trigger.pickle_id)
-        .where(Pickle.account_id == account.id, Trigger.round_id.in_(list(by_id)))
+        .where(Trigger.round_id.in_(round_ids), sa.or_(Pickle.model_id.in_(model_ids), Pickle.id.in_(list(models_of))))
         .order_by(Trigger.inserted_at)
     )
     for run in runs:
-        kind = kinds.get(TriggerState(run.state), "running")
-        for model_id in {*models_of[run.pickle_id], run.model_id} - {None}:
+        kind = _KINDS.get(TriggerState(run.state), "running")
+        for model_id in {*models_of[run.pickle_id], run.model_id}:
             found[model_id, run.round_id] = Outcome(round=by_id[run.round_id], kind=kind, run_id=run.id)
     submissions = session.execute(
         sa.select(Submission.model_id, Submission.round_id, Submission.trigger_id, Submission.selected)
-        .where(Submission.account_id == account.id, Submission.round_id.in_(list(by_id)))
+        .where(Submission.model_id.in_(model_ids), Submission.round_id.in_(round_ids))
         .order_by(Submission.selected, Submission.inserted_at)
     )
     for one in submissions:
-        kind = "success" if one.selected else "late"
-        before = found.get((one.model_id, one.round_id))
-        if before is None or before.kind != "running":
-            found[one.model_id, one.round_id] = Outcome(round=by_id[one.round_id], kind=kind, run_id=one.trigger_id)
+        key = (one.model_id, one.round_id)
+        if key not in found or found[key].kind != "running":
+            kind = "success" if one.selected else "late"
+            found[key] = Outcome(round=by_id[one.round_id], kind=kind, run_id=one.trigger_id)
     return found
 
 
-def _diagnostics(session: Session, account: Account) -> dict[str, Diagnostics]:
-    """The newest diagnostics of each assigned pickle."""
-    assigned = sa.select(Model.pickle_id).where(Model.account_id == account.id, Model.pickle_id.is_not(None))
+def _diagnostics(session: Session, pickle_ids: Sequence[str]) -> dict[str, Diagnostics]:
+    """The newest diagnostics of each of these pickles."""
     found = session.scalars(
-        sa.select(Diagnostics).where(Diagnostics.pickle_id.in_(assigned)).order_by(Diagnostics.inserted_at)
+        sa.select(Diagnostics).where(Diagnostics.pickle_id.in_(pickle_ids)).order_by(Diagnostics.inserted_at)
     )
     return {one.pickle_id: one for one in found if one.pickle_id is not None}

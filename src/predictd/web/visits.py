@@ -106,6 +106,12 @@ class Visit:
         """A value of the query, empty where there is none."""
         return self.request.query_params.get(name, "")
 
+    @property
+    def offset(self) -> int:
+        """Where a page of a long list begins."""
+        at = self.asked("at")
+        return int(at) if at.isdecimal() and len(at) < 8 else 0
+
     def write(self) -> AbstractContextManager[Session]:
         """A writing transaction."""
         return self.services.database.write()
