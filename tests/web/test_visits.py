@@ -161,3 +161,19 @@ def test_a_new_password_ends_the_sessions_of_the_old_one(visitor: Visitor, serve
     assert refused.returncode == 1
     with pytest.raises(subprocess.CalledProcessError):
         make_account(server, name)
+
+
+def test_a_model_is_renamed_archived_and_used_again(visitor: Visitor, name: str) -> None:
+    visitor.sign_in(name)
+    old, new = f"o{abs(hash(name)) % 10**12}", f"n{abs(hash(name)) % 10**12}"
+    model = visitor.send("/models", "/models", name=old).url.removesuffix("/upload").removeprefix(visitor.address)
+    taken = visitor.send("/models", "/models", name=old.upper())
+    assert (taken.status_code, "is already taken" in taken.text) == (409, True)
+    assert "The model is renamed." in visitor.send(f"{model}/rename", model, name=new).text
+    assert "give a whole http or https URL" in visitor.send(f"{model}/webhook", model, url="javascript:1").text
+    visitor.send(f"{model}/archive", model)
+    assert new not in visitor.get("/models").text
+    assert new in visitor.get("/models?archived=yes").text
+    visitor.send(f"{model}/unarchive", model)
+    assert new in visitor.get(f"/models?q={new[:6].upper()}").text
+    assert "No model has that in its name." in visitor.get("/models?q=none_of_that_name").text
