@@ -1,5 +1,6 @@
 """A browser on a server with accounts that have passwords: the fixtures of the tests of pages."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from conftest import PREDICTD, Server
+from conftest import PREDICTD, Server, User
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -21,16 +22,17 @@ PASSWORD = "four words in a row"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def make_account(server: Server, name: str, password: str = PASSWORD) -> None:
-    """An account with that password, given on standard input."""
-    subprocess.run(
-        [PREDICTD, "account", "create", name, "--password"],
+def make_account(server: Server, name: str, password: str = PASSWORD) -> User:
+    """An account with that password, given on standard input; and as its owner uses it with a token."""
+    done = subprocess.run(
+        [PREDICTD, "account", "create", name, "--password", "--json"],
         input=f"{password}\n",
         env=server.environment,
         capture_output=True,
         text=True,
         check=True,
     )
+    return User(server.address, **json.loads(done.stdout))
 
 
 @dataclass

@@ -16,19 +16,33 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def site(make_server: Callable[..., AbstractContextManager[Server]], browser: "Browser") -> Iterator[Server]:
-    """A server with a round that is open."""
+def site(
+    make_server: Callable[..., AbstractContextManager[Server]], browser: "Browser", pickles: dict[str, bytes]
+) -> Iterator[Server]:
+    """A server with a round that is open, where alice has a model that was run, and bob nothing."""
     with make_server() as running:
-        make_account(running, "alice")
+        alice = make_account(running, "alice")
+        make_account(running, "bob")
         running.open_round()
+        alice.wait(alice.upload(pickles["one_argument"], alice.add_model("seed")))
         yield running
 
 
 @pytest.fixture
 def alice(page: "Page", site: Server) -> "Page":
     """The page on which alice has signed in."""
+    return sign_in(page, site, "alice")
+
+
+@pytest.fixture
+def bob(page: "Page", site: Server) -> "Page":
+    """The page on which bob has signed in."""
+    return sign_in(page, site, "bob")
+
+
+def sign_in(page: "Page", site: Server, name: str) -> "Page":
     page.goto(f"{site.address}/")
-    page.get_by_label("Account name or e-mail address").fill("alice")
+    page.get_by_label("Account name or e-mail address").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
@@ -46,32 +60,32 @@ def upload(page: "Page", site: Server, name: str, file: Path) -> None:
 
 
 def test_a_model_is_made_uploaded_watched_to_success_and_diagnosed(
-    alice: "Page", site: Server, pickle_files: Callable[[str], Path], audit: "Callable[[Page], None]"
+    bob: "Page", site: Server, pickle_files: Callable[[str], Path], audit: "Callable[[Page], None]"
 ) -> None:
-    audit(alice)
-    alice.get_by_text("Make your first model").wait_for()
-    upload(alice, site, "first", pickle_files("good"))
+    audit(bob)
+    bob.get_by_text("Make your first model").wait_for()
+    upload(bob, site, "first", pickle_files("good"))
     # Nothing is loaded by hand: the block moves by itself.
-    alice.locator(".steps [aria-current=step]", has_text="Success").wait_for()
-    alice.get_by_text("Submitted to round 1 for first.").first.wait_for()
-    alice.get_by_role("img", name="Histogram").wait_for()
-    assert alice.locator(".log .line").inner_text().endswith("predicting 200 rows")
-    audit(alice)
-    with alice.expect_download() as download:
-        alice.get_by_role("link", name="Download the predictions").click()
+    bob.locator(".steps [aria-current=step]", has_text="Success").wait_for()
+    bob.get_by_text("Submitted to round 1 for first.").first.wait_for()
+    bob.get_by_role("img", name="Histogram").wait_for()
+    assert bob.locator(".log .line").inner_text().endswith("predicting 200 rows")
+    audit(bob)
+    with bob.expect_download() as download:
+        bob.get_by_role("link", name="Download the predictions").click()
     assert len(download.value.path().read_text().splitlines()) == 201
 
-    alice.goto(f"{site.address}/models")
-    row = alice.get_by_role("row", name="first")
+    bob.goto(f"{site.address}/models")
+    row = bob.get_by_role("row", name="first")
     row.get_by_text("Round 1: submitted").wait_for(state="attached")
     row.get_by_role("link", name="Diagnostics of first").get_by_text("Open").wait_for()
-    audit(alice)
+    audit(bob)
     row.get_by_role("link", name="Diagnostics of first").click()
-    alice.get_by_role("img", name=re.compile("Chart: Cumulative CORR")).first.wait_for()
-    audit(alice)
-    alice.get_by_text("Export").click()
-    with alice.expect_download() as download:
-        alice.get_by_role("link", name="Scores of each era (CSV)").click()
+    bob.get_by_role("img", name=re.compile("Chart: Cumulative CORR")).first.wait_for()
+    audit(bob)
+    bob.get_by_text("Export").click()
+    with bob.expect_download() as download:
+        bob.get_by_role("link", name="Scores of each era (CSV)").click()
     assert "validationCorr" in download.value.path().read_text().splitlines()[0]
 
 
@@ -167,7 +181,7 @@ def test_every_page_is_accessible(
     alice.goto(f"{site.address}/models")
     first = alice.locator("table.models tbody th a").first.get_attribute("href")
     run = alice.locator("a.run").first.get_attribute("href")
-    paths += [str(first), f"{first}/upload", str(run), "/m/first"]
+    paths += [str(first), f"{first}/upload", str(run), "/m/seed"]
     for path in paths:
         alice.goto(f"{site.address}{path}")
         audit(alice)
@@ -183,7 +197,7 @@ def test_the_pages_tell_the_same_without_scripts(browser: "Browser", site: Serve
     page.get_by_label("Account name or e-mail address").fill("alice")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("row", name="first").locator("a.run").click()
+    page.get_by_role("row", name="seed").locator("a.run").click()
     assert "Success" in page.locator(".steps [aria-current=step]").inner_text()
     assert " UTC" in page.locator("time").first.inner_text()
     page.get_by_role("button", name="Validate again").click()
