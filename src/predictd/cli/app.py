@@ -12,8 +12,26 @@ from predictd import __version__
 from predictd.cli.output import fail
 from predictd.domain.errors import PredictdError, SetupError
 
-GROUPS = {"account": "account", "token": "token", "runtime": "runtime", "data": "data", "round": "rounds"}
-COMMANDS = ("serve", "run", "doctor")
+GROUPS = {
+    "account": "account",
+    "token": "token",
+    "runtime": "runtime",
+    "data": "data",
+    "round": "rounds",
+    "profile": "profile",
+}
+COMMANDS = ("serve", "run", "doctor", "login", "deploy", "mcp")
+# Commands that share a module.
+SHARED = {
+    "status": "watching",
+    "logs": "watching",
+    "trigger": "slots",
+    "assign": "slots",
+    "unassign": "slots",
+    "rollback": "slots",
+    "list": "uploads",
+    "download": "uploads",
+}
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 
 
@@ -27,10 +45,11 @@ def build(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(predictd)
-    everything = wanted not in GROUPS and wanted not in COMMANDS
-    for name in COMMANDS:
+    commands = {name: name for name in COMMANDS} | SHARED
+    everything = wanted not in GROUPS and wanted not in commands
+    for name, module in commands.items():
         if everything or wanted == name:
-            _add(app, name, name, is_group=False)
+            _add(app, name, module, is_group=False)
     for name, module in GROUPS.items():
         if everything or wanted == name:
             _add(app, name, module, is_group=True)
@@ -50,7 +69,8 @@ def _add(app: typer.Typer, name: str, module: str, *, is_group: bool) -> None:
     if is_group:
         app.add_typer(found.app, name=name)
     else:
-        app.command(name)(getattr(found, name))
+        # `list` would hide Python's own.
+        app.command(name)(getattr(found, name, None) or getattr(found, f"{name}_"))
 
 
 def _add_missing(app: typer.Typer, name: str, package: str) -> None:

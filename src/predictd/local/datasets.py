@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from predictd.client.transfer import ShowProgress, TransferError, download, open_session, refused, send, without_query
 from predictd.data.schema import LIVE_FILE
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
-from predictd.local.transfer import ShowProgress, TransferError, download, open_session, refused, send, without_query
 
 DEFAULT_SERVER = "https://api-tournament.numer.ai"
 
