@@ -6,7 +6,8 @@ from typing import Any
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from predictd.mcp import Call, build_server
 
@@ -29,6 +30,30 @@ class _Backend:
         return self._answer(call.request, header, {"query": query, "variables": variables})
 
 
+class _OneAnswer:
+    """Ends the first answer where a second begins.
+
+    When the server stops, the library leaves an SSE answer open and begins another one to the same request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        starts = 0
+
+        async def send_first(message: Message) -> None:
+            nonlocal starts
+            begins = message["type"] == "http.response.start"
+            starts += begins
+            if starts == 1:
+                await send(message)
+            elif begins:
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app(scope, receive, send_first)
+
+
 class McpEndpoint:
     """Streamable HTTP at /mcp and SSE at /mcp/sse."""
 
@@ -49,7 +74,11 @@ class McpEndpoint:
             transport_security=security,
             max_request_body_size=max_body_bytes,
         )
-        self.routes: list[BaseRoute] = [*streamable.routes, *sse.routes]
+        self.routes: list[BaseRoute] = [
+            *streamable.routes,
+            Route("/mcp/sse", _OneAnswer(sse), methods=["GET"]),
+            *(route for route in sse.routes if isinstance(route, Mount)),
+        ]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

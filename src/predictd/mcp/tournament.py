@@ -123,7 +123,9 @@ def add_model_tools(server: MCPServer[Any], desk: Desk) -> None:
     @server.tool(annotations=CHANGES, structured_output=True)
     def run_diagnostics(
         context: Context[Any, Any],
-        operation: Literal["get_upload_auth", "create", "list", "delete"],
+        operation: Annotated[
+            Literal["get_upload_auth", "create", "list", "delete"], Field(description="What to do, as said above.")
+        ],
         modelId: ModelId = None,
         filename: Annotated[
             str | None,
