@@ -7,8 +7,8 @@ import typer
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import print_json, say
-from predictd.client import Client, Token, check_server
-from predictd.client.credentials import IN_KEYRING, KEYRING_SERVICE, find_keyring
+from predictd.client import Client, Token, check_server, ring
+from predictd.client.credentials import IN_KEYRING
 from predictd.client.profiles import Profile, Profiles
 
 
@@ -32,13 +32,13 @@ def login(
     profiles = Profiles.load().added(Profile(name=profile, server=address), default=True)
     with Client(address, token.header) as client:
         info = client.token_info()
-    keyring = find_keyring() if use_keyring else None
     text = f"{token.public_id}${token.secret_key}"
-    if keyring is not None:
-        keyring.set_password(KEYRING_SERVICE, profile, text)
-    kept = IN_KEYRING if keyring is not None else text
+    is_in_ring = use_keyring and ring.is_available()
+    if is_in_ring:
+        ring.keep(profile, text)
+    kept = IN_KEYRING if is_in_ring else text
     profiles.added(Profile(name=profile, server=address, token=kept), default=True).save()
-    where = "the keyring" if keyring is not None else str(profiles.path)
+    where = "the keyring" if is_in_ring else str(profiles.path)
     if as_json:
         print_json({"profile": profile, "server": address, "account": info.account, "scopes": info.scopes})
         return

@@ -6,8 +6,8 @@ import typer
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import print_rows, say
-from predictd.client import check_server
-from predictd.client.credentials import IN_ENVIRONMENT, IN_KEYRING, KEYRING_SERVICE, find_keyring
+from predictd.client import check_server, ring
+from predictd.client.credentials import IN_ENVIRONMENT, IN_KEYRING
 from predictd.client.profiles import Profile, Profiles
 from predictd.domain.errors import NotFoundError
 
@@ -66,9 +66,7 @@ def remove(name: Name) -> None:
     """
     profiles = Profiles.load()
     if _find(profiles, name).token == IN_KEYRING:
-        keyring = find_keyring()
-        if keyring is not None and keyring.get_password(KEYRING_SERVICE, name):
-            keyring.delete_password(KEYRING_SERVICE, name)
+        ring.forget(name)
     profiles.removed(name).save()
     say(f"Profile {name} is removed.")
 

@@ -30,7 +30,7 @@ class Transfers:
             else:
                 size = "" if total is None else f" ({total / 1e6:.1f} MB)"
                 say(f"{self._doing} {name}{size}")
-            self._tasks[name] = self._bars.add_task(name)
+            self._tasks[name] = self._bars.add_task(name, total=total)
         self._bars.update(self._tasks[name], completed=done, total=total)
         if console.is_terminal and done == total and all(one.finished for one in self._bars.tasks):
             # What is said from now on stands below the bars.

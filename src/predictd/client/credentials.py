@@ -2,13 +2,12 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
+from predictd.client import ring
 from predictd.client.profiles import Profile, Profiles
 from predictd.domain.errors import InvalidInputError, NotFoundError, SetupError
 
-KEYRING_SERVICE = "predictd"
 IN_KEYRING = "keyring"
 IN_ENVIRONMENT = "env:"
 
@@ -99,16 +98,6 @@ def check_server(text: str) -> str:
     return address
 
 
-def find_keyring() -> Any | None:
-    """The keyring module where one is installed and has a place to keep things, else None."""
-    try:
-        import keyring  # noqa: PLC0415 (optional)
-        from keyring.backends import fail  # noqa: PLC0415
-    except ImportError:
-        return None
-    return None if isinstance(keyring.get_keyring(), fail.Keyring) else keyring
-
-
 def _named(profiles: Profiles, name: str) -> Profile:
     found = profiles.get(name)
     if found is None:
@@ -141,8 +130,7 @@ def _kept(profile: Profile | None) -> Token | None:
         return Token.parse(text)
     if profile.token != IN_KEYRING:
         return Token.parse(profile.token)
-    keyring = find_keyring()
-    text = keyring.get_password(KEYRING_SERVICE, profile.name) if keyring else None
+    text = ring.read(profile.name)
     if not text:
         raise SetupError(
             f"The token of the profile {profile.name} is not in the keyring any more, or there is none; "
