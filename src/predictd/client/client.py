@@ -8,6 +8,7 @@ from predictd.client import documents
 from predictd.client.choosing import choose_data_version, choose_runtime
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.credentials import Token, find_access
+from predictd.client.datasets import dataset_url, list_datasets
 from predictd.client.history import previous_pickle
 from predictd.client.objects import (
     Answer,
@@ -334,12 +335,11 @@ class Client:
 
     def datasets(self) -> list[str]:
         """The names of the data files, such as v5.3/live.parquet."""
-        return [str(one) for one in self._many(documents.DATASETS, {"tournament": CLASSIC}, "listDatasets")]
+        return list_datasets(self._connection)
 
     def download_dataset(self, name: str, target: str | Path | None = None, *, round_number: int | None = None) -> Path:
         """Save a data file, by default under its name here; of live data that of a round, else the newest."""
-        variables = {"filename": name, "round": round_number, "tournament": CLASSIC}
-        url = str(self._connection.ask(documents.DATASET, variables)["dataset"])
+        url = dataset_url(self._connection, name, round_number)
         path = Path(target) if target is not None else Path(name)
         download(url, path, self._show)
         return path
