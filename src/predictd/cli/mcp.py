@@ -1,6 +1,5 @@
 """`predictd mcp`: the tools for agents, over standard input and output."""
 
-import logging
 from typing import Annotated
 
 import typer
@@ -26,5 +25,4 @@ def mcp(
     with Client(server, None, profile) as client:
         tools = build_server(RemoteBackend(client), LocalFiles(max_file_mb * MIB))
         say(f"predictd mcp: serving the tools of {client.server} over stdio.")
-        logging.getLogger("mcp").setLevel(logging.CRITICAL)
         tools.run("stdio")

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from predictd.cli.output import console, fail, plain, print_json, say
 from predictd.cli.transfers import Transfers
@@ -43,29 +45,36 @@ def exit_codes(*, as_json: bool) -> Iterator[None]:
         yield
     except PredictdError as error:
         fail(error)
+        is_theirs = isinstance(error, TransferError | PlatformError)
         if as_json:
-            print_json({"outcome": "error", "code": error.code, "reason": error.message})
-        raise typer.Exit(2 if isinstance(error, TransferError | PlatformError) else 1) from error
+            outcome = "error" if is_theirs else "refused"
+            print_json({"outcome": outcome, "code": error.code, "reason": error.message})
+        raise typer.Exit(2 if is_theirs else 1) from error
 
 
 def show_event(event: Status | LogLine) -> None:
     """A line for a status or for what the model printed."""
     if isinstance(event, LogLine):
-        console.print("  [dim]│[/] ", end="")
-        console.print(plain(event.message), markup=False, soft_wrap=True)
-        return
-    name = shown_status(event.status)
-    console.print(f"[{_COLOURS.get(name, 'bold')}]{name:<10}[/] ", end="")
-    console.print(plain(event.description), markup=False, soft_wrap=True)
+        line = Text.assemble(("  │ ", "dim"), plain(event.message))
+    else:
+        name = shown_status(event.status)
+        line = Text.assemble((f"{name:<10} ", _COLOURS.get(name, "bold")), plain(event.description))
+    console.print(line, soft_wrap=True)
 
 
 def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float | None) -> Run:
-    """Show a run until it has ended."""
+    """Show a run until it has ended; on a terminal with the time that it takes."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    clock = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     try:
-        for event in client.follow(pickle.id, trigger_id, seconds=seconds):
-            if isinstance(event, Run):
-                return event
-            show_event(event)
+        with clock:
+            task = clock.add_task("Waiting", total=None)
+            for event in client.follow(pickle.id, trigger_id, seconds=seconds):
+                if isinstance(event, Run):
+                    return event
+                show_event(event)
+                if isinstance(event, Status):
+                    clock.update(task, description=shown_status(event.status))
     except (TransferError, KeyboardInterrupt):
         say(f"The run goes on; follow it with: predictd logs {pickle.id} --follow")
         raise

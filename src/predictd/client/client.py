@@ -11,7 +11,6 @@ from predictd.client.credentials import Token, find_access
 from predictd.client.datasets import dataset_url, list_datasets
 from predictd.client.history import previous_pickle
 from predictd.client.objects import (
-    Answer,
     DataVersion,
     Diagnostics,
     LogLine,
@@ -114,13 +113,13 @@ class Client:
 
     def token_info(self) -> TokenInfo:
         """The token's name, scopes and account."""
-        return TokenInfo.of(self._one(documents.TOKEN_INFO, {}, "apiTokenInfo"))
+        return TokenInfo.of(self._connection.ask_for(documents.TOKEN_INFO, {}, "apiTokenInfo"))
 
     # Models
 
     def models(self) -> list[Model]:
         """The account's models of the classic tournament."""
-        account = self._one(documents.MODELS, {}, "account")
+        account = self._connection.ask_for(documents.MODELS, {}, "account")
         models = [Model.of(one) for one in account.get("models") or ()]
         return [one for one in models if one.tournament in (None, CLASSIC)]
 
@@ -269,7 +268,9 @@ class Client:
         owner = found.model_id or (models[0].id if models else None)
         if owner is None:
             raise InvalidInputError("The server gives pickles to models only, and there is none; make one first.")
-        auth = self._one(documents.DOWNLOAD_AUTH, {"modelId": owner, "pickleId": found.id}, "computePickleDownloadAuth")
+        auth = self._connection.ask_for(
+            documents.DOWNLOAD_AUTH, {"modelId": owner, "pickleId": found.id}, "computePickleDownloadAuth"
+        )
         path = place_for(target, found.filename or str(auth.get("filename") or ""))
         download(str(auth["url"]), path, self._show)
         return path
@@ -315,7 +316,7 @@ class Client:
 
     def download_submission(self, submission_id: str, target: str | Path | None = None) -> Path:
         """Save the predictions of a submission."""
-        auth = self._one(documents.SUBMISSION_AUTH, {"id": submission_id}, "submissionDownloadAuth")
+        auth = self._connection.ask_for(documents.SUBMISSION_AUTH, {"id": submission_id}, "submissionDownloadAuth")
         path = place_for(target, str(auth.get("filename") or "predictions.csv"))
         download(str(auth["url"]), path, self._show)
         return path
@@ -382,12 +383,6 @@ class Client:
 
     def _many(self, query: str, variables: dict[str, Any], field: str) -> list[Any]:
         return list(self._connection.ask(query, variables).get(field) or ())
-
-    def _one(self, query: str, variables: dict[str, Any], field: str) -> Answer:
-        answer = self._connection.ask(query, variables).get(field)
-        if not isinstance(answer, dict):
-            raise NotFoundError(f"{self.server} answers nothing to {field}.")
-        return answer
 
 
 def _of_name(models: Sequence[Model], name: str) -> Model | None:

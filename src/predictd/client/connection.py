@@ -9,7 +9,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from predictd.client.credentials import Token
-from predictd.client.errors import error_of
+from predictd.client.errors import RefusedError, error_of
 from predictd.client.transfer import TransferError, open_session, refused, unreachable
 
 _TIMEOUT = (10.0, 60.0)
@@ -52,6 +52,15 @@ class Connection:
         if answer.get("errors"):
             raise error_of(answer["errors"])
         return dict(answer.get("data") or {})
+
+    def ask_for(
+        self, query: str, variables: dict[str, Any], field: str, *, repeats: bool | None = None
+    ) -> dict[str, Any]:
+        """The object that an answer has in this field; RefusedError where there is none, beside what `ask` raises."""
+        answer = self.ask(query, variables, repeats=repeats).get(field)
+        if not isinstance(answer, dict):
+            raise RefusedError(f"{self.server} answers nothing for {field}; it may not serve that.")
+        return answer
 
     def execute(
         self,

@@ -4,7 +4,7 @@ import re
 
 from predictd.client.connection import Connection
 from predictd.client.documents import DATASET, DATASETS
-from predictd.domain.errors import InvalidInputError
+from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+", re.ASCII)
@@ -30,4 +30,6 @@ def dataset_url(connection: Connection, name: str, round_number: int | None = No
     if not is_dataset_name(name):
         raise InvalidInputError(f"{name[:100]!r} is no dataset's name; write one such as v5.3/live.parquet.")
     answer = connection.ask(DATASET, {"filename": name, "round": round_number, "tournament": CLASSIC})
+    if not answer.get("dataset"):
+        raise NotFoundError(f"{connection.server} has no dataset {name}.")
     return str(answer["dataset"])

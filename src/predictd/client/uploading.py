@@ -78,8 +78,8 @@ class Uploader:
         """Send the bytes to a presigned URL, to a new one after each that failed; answers the filename."""
         attempt = 1
         while True:
-            auth = self.connection.ask(UPLOAD_AUTH, {"filename": name, "modelId": target.model_id})
-            grant = auth["computePickleUploadAuth"]
+            wanted = {"filename": name, "modelId": target.model_id}
+            grant = self.connection.ask_for(UPLOAD_AUTH, wanted, "computePickleUploadAuth")
             file.seek(0)
             try:
                 put(grant["url"], file, size, name, self.show)
@@ -105,7 +105,7 @@ class Uploader:
         attempt = 1
         while True:
             try:
-                return str(self.connection.ask(CREATE_PICKLE, variables)["createComputePickleUpload"]["id"])
+                return str(self.connection.ask_for(CREATE_PICKLE, variables, "createComputePickleUpload")["id"])
             except ConflictError:
                 found = self._registered(filename, target)
                 if found is None:
@@ -121,7 +121,7 @@ class Uploader:
                 attempt += 1
 
     def _registered(self, filename: str, target: Target) -> str | None:
-        pickles = self.connection.ask(PICKLE_NAMES, {"modelId": target.model_id})["computePickles"] or []
+        pickles = self.connection.ask(PICKLE_NAMES, {"modelId": target.model_id}).get("computePickles") or ()
         return next((str(one["id"]) for one in pickles if one.get("filename") == filename), None)
 
     def _digest(self, file: BinaryIO, name: str, size: int) -> str:

@@ -58,6 +58,15 @@ class Desk:
             raise ToolError(self.explain(answer["errors"]))
         return dict(answer.get("data") or {})
 
+    def ask_for(
+        self, context: Context[Any, Any], api_token: str | None, query: str, variables: dict[str, Any], field: str
+    ) -> dict[str, Any]:
+        """The object that an answer has in this field; ToolError where there is none, beside what `ask` raises."""
+        answer = self.ask(context, api_token, query, variables).get(field)
+        if not isinstance(answer, dict):
+            refuse(f"There is no such {field} for this token. {_REMEDIES[NotFoundError]}")
+        return answer
+
     def execute(
         self, context: Context[Any, Any], api_token: str | None, query: str, variables: dict[str, Any] | None = None
     ) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def add_model_tools(server: MCPServer[Any], desk: Desk) -> None:
         """What all may see of a model: whose it is, its latest scores and ranks. An id must be your own model's."""
         if not modelName:
             found = needed(modelId, "modelName or modelId", "get_model_profile", "the name is the one that people see")
-            modelName = str(desk.ask(context, apiToken, documents.MODEL_NAME, {"modelId": found})["model"]["name"])
+            modelName = str(desk.ask_for(context, apiToken, documents.MODEL_NAME, {"modelId": found}, "model")["name"])
         return desk.ask(context, apiToken, documents.PROFILE, {"modelName": modelName})
 
     @server.tool(annotations=READS, structured_output=True)
@@ -117,7 +117,8 @@ def add_model_tools(server: MCPServer[Any], desk: Desk) -> None:
         """A model's scores round by round, newest first."""
         if not modelId:
             name = needed(modelName, "modelName or modelId", "get_model_performance", "either will do")
-            modelId = str(desk.ask(context, apiToken, documents.MODEL_ID, {"modelName": name})["v3UserProfile"]["id"])
+            wanted = {"modelName": name}
+            modelId = str(desk.ask_for(context, apiToken, documents.MODEL_ID, wanted, "v3UserProfile")["id"])
         return desk.ask(context, apiToken, documents.PERFORMANCE, {"modelId": modelId, "lastNRounds": lastNRounds})
 
     @server.tool(annotations=CHANGES, structured_output=True)

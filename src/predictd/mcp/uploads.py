@@ -129,8 +129,8 @@ class _Asked:
     def get_upload_auth(self) -> dict[str, Any]:
         wanted = {"filename": self.filename or "model.pkl", "modelId": self.model_id}
         answer = self.ask(documents.UPLOAD_AUTH, wanted)
-        if self.files is not None:
-            grant = answer["computePickleUploadAuth"]
+        grant = answer.get("computePickleUploadAuth")
+        if self.files is not None and grant:
             self.files.remember(str(grant["url"]), str(grant["filename"]))
         return answer
 
