@@ -1,15 +1,13 @@
 """The batch engine for the metrics against numerai-tools called era by era, on one core; results must be equal to 1e-9.
 
-`python benchmarks/metrics.py [--eras 200] [--reference-eras 3] [--wide-eras 2]` prints one JSON object. The reference
-is timed on fewer eras, as each takes it as long as any other; equality is checked on those.
+numerai-tools is timed on fewer eras, as each takes it as long as any other; equality is checked on those.
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,10 @@ from predictd.scoring.metrics import Features, KeptFactors, Scores, Truth, score
 ROWS = 5_500
 NARROW = 42
 WIDE = 2748
+ERAS = 200
+CHECKED_ERAS = 3
+WIDE_ERAS = 2
+SUBMISSIONS = 100
 
 
 class Source:
@@ -81,86 +83,94 @@ class Reference:
         return reference.feature_neutral_corr(p, self.features, self.targets)["p"]
 
 
-def check(ours: Scores, theirs: dict[str, float], era: int, submission: int = 0) -> float:
-    differences = [abs(getattr(ours, name)[era, submission] - value) for name, value in theirs.items()]
-    if not max(differences) < 1e-9:
-        raise SystemExit(f"Era {era}: {differences} of {list(theirs)} differ from the reference by more than 1e-9.")
-    return max(differences)
+def check(ours: Scores, theirs: dict[str, float], era: int, submission: int = 0) -> None:
+    for name, value in theirs.items():
+        if not abs(getattr(ours, name)[era, submission] - value) < 1e-9:
+            raise RuntimeError(f"{name} of era {era} differs from the reference by more than 1e-9")
 
 
-def many_eras(process: Process, count: int, reference_eras: int, rng: np.random.Generator) -> dict[str, float]:
-    eras = [process.history(number, ROWS) for number in range(count)]
+def metrics_42_features() -> dict:
+    """CORR, MMC, FNC and exposure of one submission in 200 eras, 42 features; seconds an era."""
+    process, rng = drawn()
+    eras = [process.history(number, ROWS) for number in range(ERAS)]
     eras = [Era(**{**vars(era), "features": era.features[:NARROW].copy()}) for era in eras]
     truth, features = truth_of(eras), Features(source=Source(eras, NARROW))
-    predictions = rng.random((count * ROWS, 1))
+    predictions = rng.random((ERAS * ROWS, 1))
     seconds, ours = timed(lambda: score(predictions, truth, features), 2)
-    worst, theirs = 0.0, 0.0
-    for number in range(reference_eras):
+    theirs = []
+    for number in range(CHECKED_ERAS):
         values = predictions[number * ROWS : (number + 1) * ROWS, 0]
         one = Reference(eras[number], NARROW)
         taken, found = timed(lambda one=one, values=values: one.all(values), 2)
-        theirs += taken / reference_eras
-        worst = max(worst, check(ours, found, number))
-    return figures(seconds / count, theirs, worst)
+        theirs.append(taken)
+        check(ours, found, number)
+    return figure("metrics_42_features", 20, seconds / ERAS, float(np.median(theirs)))
 
 
-def one_round(process: Process, submissions: int, rng: np.random.Generator) -> dict[str, float]:
+def metrics_round_of_100() -> dict:
+    """The same of 100 submissions of one round, seconds a submission."""
+    process, rng = drawn()
     era = process.history(1, ROWS)
-    predictions = rng.random((ROWS, submissions))
+    predictions = rng.random((ROWS, SUBMISSIONS))
     features = Features(source=Source([era], NARROW))
     seconds, ours = timed(lambda: score(predictions, truth_of([era]), features), 3)
     one = Reference(era, NARROW)
     theirs, found = timed(lambda: [one.all(predictions[:, number]) for number in range(5)])
-    worst = max(check(ours, values, 0, number) for number, values in enumerate(found))
-    return figures(seconds / submissions, theirs / 5, worst)
+    for number, values in enumerate(found):
+        check(ours, values, 0, number)
+    return figure("metrics_round_of_100", 25, seconds / SUBMISSIONS, theirs / 5)
 
 
-def wide(process: Process, count: int, rng: np.random.Generator, folder: Path) -> dict[str, dict[str, float]]:
-    eras = [process.history(number, ROWS) for number in range(count)]
+def fnc_2748_first() -> dict:
+    """FNC over all features of the first model of a data version, seconds an era."""
+    return _wide()["fnc_2748_first"]
+
+
+def fnc_2748_further() -> dict:
+    """The same of each further model: the factors of the features are kept."""
+    return _wide()["fnc_2748_further"]
+
+
+@cache
+def _wide() -> dict[str, dict]:
+    process, rng = drawn()
+    eras = [process.history(number, ROWS) for number in range(WIDE_ERAS)]
     truth = Truth(**{**vars(truth_of(eras)), "meta_model": None})
-    features = Features(source=Source(eras, WIDE), kept=lambda names: KeptFactors(folder, "bench", names))
-    predictions = rng.random((count * ROWS, 2))
-    first, ours = timed(lambda: score(predictions[:, :1], truth, features))
-    further, others = timed(lambda: score(predictions[:, 1:], truth, features), 2)
-    theirs, worst = [], 0.0
-    for number in range(count):
+    predictions = rng.random((WIDE_ERAS * ROWS, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        features = Features(source=Source(eras, WIDE), kept=lambda names: KeptFactors(Path(folder), "bench", names))
+        first, ours = timed(lambda: score(predictions[:, :1], truth, features))
+        further, others = timed(lambda: score(predictions[:, 1:], truth, features), 2)
+    theirs = []
+    for number in range(WIDE_ERAS):
         one, rows = Reference(eras[number], WIDE), slice(number * ROWS, (number + 1) * ROWS)
         for scores, values in ((ours, predictions[rows, 0]), (others, predictions[rows, 1]))[: 2 if not number else 1]:
             taken, found = timed(lambda one=one, values=values: one.fnc(values))
             theirs.append(taken)
-            worst = max(worst, check(scores, {"fnc": found}, number))
+            check(scores, {"fnc": found}, number)
     each = float(np.median(theirs))
-    return {"first": figures(first / count, each, worst), "further": figures(further / count, each, worst)}
-
-
-def figures(ours: float, theirs: float, worst: float) -> dict[str, float]:
     return {
-        "ms": round(ours * 1e3, 2),
-        "reference_ms": round(theirs * 1e3, 2),
-        "times_faster": round(theirs / ours, 1),
-        "largest_difference": worst,
+        "fnc_2748_first": figure("fnc_2748_first", 8, first / WIDE_ERAS, each),
+        "fnc_2748_further": figure("fnc_2748_further", 100, further / WIDE_ERAS, each),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--eras", type=int, default=200)
-    parser.add_argument("--reference-eras", type=int, default=3)
-    parser.add_argument("--wide-eras", type=int, default=2)
-    parser.add_argument("--submissions", type=int, default=100)
-    chosen = parser.parse_args()
-    process, rng = Process(seed=1, signal=0.03), np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        answer = {
-            "all metrics over 42 features, per era": many_eras(process, chosen.eras, chosen.reference_eras, rng),
-            "submissions of one round, per submission": one_round(process, chosen.submissions, rng),
-            **{
-                f"{which} model: FNC over 2748 features, per era": found
-                for which, found in wide(process, chosen.wide_eras, rng, Path(folder)).items()
-            },
-        }
-    print(json.dumps(answer, indent=2))
+def drawn() -> tuple[Process, np.random.Generator]:
+    return Process(seed=1, signal=0.03), np.random.default_rng(0)
 
 
-if __name__ == "__main__":
-    main()
+def figure(name: str, at_least: float, ours: float, theirs: float) -> dict:
+    return {
+        "name": name,
+        "ratio": round(theirs / ours, 1),
+        "at_least": at_least,
+        "ours": round(ours, 6),
+        "peer": round(theirs, 5),
+        "unit": "s",
+    }
+
+
+FIGURES: dict[str, Callable[[], dict]] = {
+    function.__name__: function
+    for function in (metrics_42_features, metrics_round_of_100, fnc_2748_first, fnc_2748_further)
+}

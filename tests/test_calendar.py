@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictd.domain.errors import InvalidInputError
-from predictd.rounds.calendar import parse_calendar, parse_length
+from predictd.rounds.calendar import parse_calendar, parse_length, scoring_times, window
 
 
 def at(text: str) -> datetime:
@@ -65,3 +65,19 @@ def test_what_is_no_calendar_is_refused(text: str) -> None:
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_length(text)
+
+
+@pytest.mark.parametrize("day", range(7))
+def test_a_round_of_the_usual_times_is_scored_on_twenty_days_of_trading_and_then_final(day: int) -> None:
+    times = window(datetime(2026, 11, 2 + day, 13, tzinfo=UTC), timedelta(hours=1))
+    days = scoring_times(times.scores, times.resolves)
+    assert len(days) == 20
+    assert days[-1] == times.resolves
+    assert all(one.weekday() in (1, 2, 3, 4, 5) for one in days[:-1])
+    assert days == sorted(set(days))
+
+
+def test_a_round_that_resolves_within_a_day_is_scored_twice() -> None:
+    opens = datetime(2026, 11, 1, 13, tzinfo=UTC)
+    assert scoring_times(opens, opens + timedelta(minutes=5)) == [opens, opens + timedelta(minutes=5)]
+    assert scoring_times(opens, opens) == [opens]

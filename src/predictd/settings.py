@@ -4,6 +4,7 @@ Each is the environment variable `PREDICTD_<NAME>`; `docs/settings.md` and the h
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30.0, description="A worker that says nothing for so long has lost its run.")
     max_attempts: int = Field(3, description="How often a run is tried when the platform fails.")
     retry_seconds: float = Field(5.0, description="Wait before the first retry; doubles with each.")
+    diagnostics_seconds: float = Field(
+        3600.0, description="Time of one run on the validation data, in seconds; its other limits are those of a run."
+    )
     run_cpus: float = Field(1.0, description="Processor share of one run, in cores.")
     run_memory_mb: int = Field(4096, description="Memory of one run, in MiB.")
     run_seconds: float = Field(600.0, description="Time of one run, in seconds from the start of the model.")
@@ -83,7 +87,12 @@ class Settings(BaseSettings):
     @property
     def laptop_mapped_home(self) -> Path:
         """The same for runs outside of any server: in the user's cache."""
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "predictd" / "mapped"
+        return self.laptop_cache / "mapped"
+
+    @property
+    def laptop_cache(self) -> Path:
+        """Folder of what is kept outside of any server only to be quicker the next time."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "predictd"
 
     @property
     def resolved_database_url(self) -> str:
@@ -101,6 +110,16 @@ class Settings(BaseSettings):
             scratch_bytes=self.run_scratch_mb * MIB,
             output_bytes=self.run_output_mb * MIB,
         )
+
+    @property
+    def diagnostics_limits(self) -> Limits:
+        """What one run on the validation data may use."""
+        return replace(self.limits, seconds=self.diagnostics_seconds)
+
+    @property
+    def factors_home(self) -> Path:
+        """The folder of what neutralising to the features takes as an absolute path."""
+        return self.home / "factors"
 
     @property
     def worker_count(self) -> int:

@@ -9,16 +9,34 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from conftest import PREDICTD
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
 from predictd.db.database import newest_revision
+from predictd.db.tables import Diagnostics, Pickle
 from predictd.db.upgrade import alembic_config
 from predictd.domain.errors import ConflictError
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+AT = "'2026-01-06 13:00:00'"
+OLDER = (
+    "INSERT INTO accounts (id, username, username_key, status, email_preferences, inserted_at, updated_at)"
+    f" VALUES ('a', 'alice', 'alice', 'VERIFIED', '{{}}', {AT}, {AT})",
+    "INSERT INTO runtimes (id, name, image, tag, python, folder, is_default, is_deprecated, inserted_at)"
+    f" VALUES ('r', 'Python 3.12', 'image', 'tag', '3.12', 'folder', true, false, {AT})",
+    "INSERT INTO data_versions (id, name, is_default, is_deprecated, inserted_at)"
+    f" VALUES ('v', 'v5.3', true, false, {AT})",
+    "INSERT INTO pickles (id, account_id, runtime_id, data_version_id, filename, storage_key, size_bytes,"
+    " validation_status, takes_slot, inserted_at, updated_at)"
+    f" VALUES ('p', 'a', 'r', 'v', 'model.pkl', 'pickle/p', 1, 'pending', false, {AT}, {AT})",
+    "INSERT INTO triggers (id, pickle_id, type, state, attempt, failures, not_before, log_cut_bytes, inserted_at,"
+    f" updated_at) VALUES ('t', 'p', 'validation', 'pending', 0, 0, {AT}, 0, {AT}, {AT})",
+    f"INSERT INTO trigger_statuses (id, trigger_id, status, inserted_at) VALUES ('s', 't', 'pending', {AT})",
+    "INSERT INTO diagnostics (id, account_id, filename, storage_key, status, inserted_at, updated_at)"
+    f" VALUES ('d', 'a', 'predictions.csv', 'diagnostics/d', 'pending', {AT}, {AT})",
+)
 
 
 @pytest.fixture
@@ -35,6 +53,28 @@ def test_the_migrations_make_the_tables_and_nothing_else(database: Database) -> 
         command.current(alembic_config(connection))
         assert inspect(connection).has_table("triggers")
     assert database._revision() == newest_revision()
+
+
+def test_an_older_database_keeps_what_it_holds_and_scores_the_files_that_waited(database: Database) -> None:
+    with database._unchecked() as connection:
+        command.upgrade(alembic_config(connection), "0002")
+        for statement in OLDER:
+            connection.execute(text(statement))
+        connection.commit()
+    database.upgrade()
+    with database.read() as session:
+        pickle = session.query(Pickle).one()
+        assert [trigger.id for trigger in pickle.triggers] == ["t"]
+        assert [status.status for status in pickle.triggers[0].statuses] == ["pending"]
+        diagnostics = session.query(Diagnostics).one()
+        assert diagnostics.trigger is not None
+        assert (diagnostics.trigger.state, diagnostics.trigger.type) == ("pending", "diagnostics")
+        assert diagnostics.trigger.statuses[0].description
+    with database.engine.connect() as connection:
+        command.check(alembic_config(connection))
+        if database.is_sqlite:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
 
 
 def test_several_processes_may_bring_the_schema_up_to_date_at_once(database: Database, tmp_path: Path) -> None:

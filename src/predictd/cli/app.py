@@ -18,9 +18,10 @@ GROUPS = {
     "runtime": "runtime",
     "data": "data",
     "round": "rounds",
+    "meta-model": "meta_model",
     "profile": "profile",
 }
-COMMANDS = ("serve", "run", "doctor", "login", "deploy", "mcp")
+COMMANDS = ("serve", "run", "diagnostics", "compare", "shadow", "doctor", "login", "deploy", "mcp")
 # Commands that share a module.
 SHARED = {
     "status": "watching",

@@ -1,6 +1,7 @@
 """`predictd round`: opening and closing rounds by hand."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,16 @@ from predictd.db.tables import Round
 from predictd.domain.names import CLASSIC
 from predictd.rounds.calendar import parse_length
 from predictd.rounds.life import close_by_hand, open_by_hand
+from predictd.rounds.resolving import score_by_hand
+from predictd.rounds.targets import read_targets
+from predictd.scoring.measured import TARGET
+from predictd.server.scoring import scorer_of
+
+Number = Annotated[
+    int | None, typer.Argument(help="The round; by default the one that the targets are for.", show_default=False)
+]
+TargetsFile = Annotated[Path | None, typer.Option(help="The targets: parquet or CSV, index 'id'.", show_default=False)]
+TargetColumn = Annotated[str, typer.Option(help="Column of the targets.")]
 
 app = typer.Typer(help="Rounds.\n\nExample: predictd round open --length 2h", no_args_is_help=True)
 
@@ -64,6 +75,59 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     print_rows(rows, as_json=as_json, empty="No round has opened yet; open one with: predictd round open")
 
 
+@app.command()
+def resolve(
+    number: Number = None,
+    targets: TargetsFile = None,
+    target: TargetColumn = TARGET,
+    replace: Annotated[bool, typer.Option(help="Give a resolved round its final scores anew.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a closed round its final scores. Without --targets, those of synthetic data are taken.
+
+    Example: predictd round resolve 12 --targets targets.parquet
+    """
+    _score(data_dir, number, targets, target, final=True, again=replace, as_json=as_json)
+
+
+@app.command()
+def score(
+    targets: Annotated[Path, typer.Option(help="Targets as they are known today: parquet or CSV, index 'id'.")],
+    number: Number = None,
+    target: TargetColumn = TARGET,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a closed round its next daily scores, by targets that are not final yet.
+
+    Example: predictd round score 12 --targets today.csv
+    """
+    _score(data_dir, number, targets, target, final=False, again=False, as_json=as_json)
+
+
+def _score(
+    data_dir: Path | None,
+    number: int | None,
+    path: Path | None,
+    column: str,
+    *,
+    final: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
+    known = None if path is None else read_targets(path, column)
+    with opened(data_dir) as deployment:
+        done = score_by_hand(scorer_of(deployment), number, known, datetime.now(UTC), final=final, again=again)
+        with deployment.database.read() as session:
+            row = _row(session.get_one(Round, done.round.id))
+    if as_json:
+        print_json({**row, "scored": done.submissions, "data_versions": done.versions})
+        return
+    what = "is resolved" if final else f"has its scores of day {row['score_days']}"
+    say(f"Round {row['number']} {what}: {done.submissions} submissions were scored on {', '.join(done.versions)}.")
+
+
 def _row(round_: Round) -> dict[str, Any]:
     return {
         "number": round_.number,
@@ -71,4 +135,6 @@ def _row(round_: Round) -> dict[str, Any]:
         "open_time": round_.open_time,
         "close_time": round_.close_time,
         "resolve_time": round_.resolve_time,
+        "score_days": round_.score_days,
+        "resolved_at": round_.resolved_at,
     }

@@ -14,3 +14,8 @@ def round_key(version: str, number: int, filename: str = "") -> str:
 def targets_key(version: str, number: int) -> str:
     """Key of the targets of a round, which nobody sees before it resolves."""
     return f"targets/{version}/{number}.parquet"
+
+
+def meta_model_key(version: str, number: int) -> str:
+    """Key of the meta model of a round."""
+    return f"meta_models/{version}/{number}.parquet"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.data.mapping import Progress, is_mapped, map_parquet
-from predictd.domain.errors import InvalidInputError
+from predictd.domain.errors import InvalidInputError, PlatformError
 
 _SUFFIX = ".map"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,24 +33,38 @@ class MappedCache:
     folder: Path
     limit: int = 40 * 10**9
 
-    def path_of(self, source: Path, key: str | None = None, progress: Progress | None = None) -> Path:
+    def path_of(
+        self,
+        source: Path,
+        key: str | None = None,
+        progress: Progress | None = None,
+        *,
+        without_targets: bool = False,
+    ) -> Path:
         """The mapped file of the parquet file `source`, converted if there is none; safe from removal for a minute.
 
         `key` names the content of `source`, for files that never change under it; without it, the file's path, size,
-        time and inode do. Answers `source` itself when the disk has no room for the mapped file: a run reads it too,
-        only slower. Raises InvalidInputError when `source` is no parquet file or changes all the time, and
-        FileNotFoundError when there is none and no key.
+        time and inode do. `without_targets` is a file of its own, in which all targets are missing. Answers `source`
+        itself when the disk has no room for the mapped file: a run reads it too, only slower.
+
+        Raises:
+            InvalidInputError: `source` is no parquet file, changes all the time, or has targets that can't be left out.
+            PlatformError: the disk has no room, and `source` holds targets that nobody may see.
+            FileNotFoundError: there is no `source`, and no key.
         """
         for _ in range(_ATTEMPTS):
             named = key if key is not None else _identity(source)
+            named += "\0without targets" if without_targets else ""
             path = self.folder / f"{hashlib.sha256(named.encode()).hexdigest()[:40]}{_SUFFIX}"
             try:
-                made = self._make(source, path, progress)
+                made = self._make(source, path, progress, without_targets=without_targets)
             except OSError as error:
-                if error.errno in _FULL:
-                    return source
-                raise
-            if key is not None or not made or named == _identity(source):
+                if error.errno not in _FULL:
+                    raise
+                if without_targets:
+                    raise PlatformError(f"The disk has no room to map {source.name}; make room on it.") from error
+                return source
+            if key is not None or not made or named.startswith(_identity(source)):
                 if made:
                     self._remove_oldest()
                 return path
@@ -60,15 +74,22 @@ class MappedCache:
         )
 
     @contextmanager
-    def held(self, source: Path, key: str | None = None, progress: Progress | None = None) -> Iterator[Path]:
+    def held(
+        self,
+        source: Path,
+        key: str | None = None,
+        progress: Progress | None = None,
+        *,
+        without_targets: bool = False,
+    ) -> Iterator[Path]:
         """The same, and the file is not removed before the block ends, however long that takes."""
-        path = self.path_of(source, key, progress)
+        path = self.path_of(source, key, progress, without_targets=without_targets)
         with path.open("rb") as file:
             with suppress(BlockingIOError):  # only one who removes it excludes others; an open file outlives that
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield path
 
-    def _make(self, source: Path, path: Path, progress: Progress | None) -> bool:
+    def _make(self, source: Path, path: Path, progress: Progress | None, *, without_targets: bool) -> bool:
         """Convert unless it is there and whole; whether it was converted."""
         if _is_ready(path):
             return False
@@ -78,7 +99,7 @@ class MappedCache:
                 return False
             for partial in self.folder.glob(f".{path.name}.*.partial"):
                 partial.unlink(missing_ok=True)
-            map_parquet(source, path, progress)
+            map_parquet(source, path, progress, without_targets=without_targets)
         return True
 
     def _remove_oldest(self) -> None:

@@ -31,6 +31,8 @@ from predictd.runner.mapped import (
 
 Progress = Callable[[int, int], None]
 
+TARGETS = "target"
+"""What the names of targets begin with."""
 _BATCH_ROWS = 1 << 16
 # Arrow's decoding and our copy take a few times as much.
 _BATCH_BYTES = 128 << 20
@@ -49,18 +51,23 @@ def is_mapped(path: Path) -> bool:
         return False
 
 
-def map_parquet(source: Path, target: Path, progress: Progress | None = None) -> None:
+def map_parquet(source: Path, target: Path, progress: Progress | None = None, *, without_targets: bool = False) -> None:
     """Convert the parquet file `source` to the mapped file `target`, which appears whole or not at all.
 
     A file that pandas reads in ways which can't be kept (names of columns that are no strings, extension types) or that
     has no columns of numbers is taken over as it is, so every parquet file has a mapped file. `progress(done, total)`
-    counts values. Takes some 7 ns per value and at most about 1 GB of memory for Numerai's files of any size.
-    Raises InvalidInputError when `source` is no parquet file or can't be decoded, OSError when `target` can't be
-    written.
+    counts values. With `without_targets`, targets are missing in all rows, as they are in live data.
+
+    Takes some 7 ns per value and at most about 1 GB of memory for Numerai's files of any size.
+    Raises InvalidInputError when `source` is no parquet file, can't be decoded or holds targets that can't be left out,
+    OSError when `target` can't be written.
     """
     with open_parquet(source) as file, staged_file(target) as staging:
         try:
-            if not _mapped(file, staging, progress):
+            plan = MappingPlan.of(file, frozenset())
+            if without_targets:
+                _check_targets(source, file, plan)
+            if plan is None or not _mapped(file, staging, plan, progress, blank=without_targets):
                 _copied(source, staging)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -72,20 +79,25 @@ def map_parquet(source: Path, target: Path, progress: Progress | None = None) ->
         staging.chmod(0o444)
 
 
-def _mapped(file: pq.ParquetFile, staging: Path, progress: Progress | None) -> bool:
-    """Write the mapped file; False when nothing of it can be mapped."""
-    plan = MappingPlan.of(file, frozenset())
-    if plan is None:
-        return False
+def _check_targets(source: Path, file: pq.ParquetFile, plan: MappingPlan | None) -> None:
+    """Raise InvalidInputError unless all targets are mapped as floats, whose values can be left out."""
+    mapped = {name for group in plan.groups if group.dtype.kind == "f" for name in group.names} if plan else set()
+    for name in file.schema_arrow.names:
+        if name.startswith(TARGETS) and name not in mapped:
+            raise InvalidInputError(f"{source.name}: the column '{name}' must hold floats; write it by pandas so.")
+
+
+def _mapped(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Progress | None, *, blank: bool) -> bool:
+    """Write the mapped file, with `blank` targets or not; False when nothing of it can be mapped."""
     try:
-        _write(file, staging, plan, progress)
+        _write(file, staging, plan, progress, blank=blank)
     except _NullsError:
         # Parquet files need not say where values are missing: only now is it worth looking at all of them.
         lacking = frozenset(name for group in plan.groups for name in _lacking(file, group))
-        plan = MappingPlan.of(file, lacking)
-        if plan is None:
+        again = MappingPlan.of(file, lacking)
+        if again is None:
             return False
-        _write(file, staging, plan, progress)
+        _write(file, staging, again, progress, blank=blank)
     return True
 
 
@@ -135,7 +147,7 @@ def _read(file: pq.ParquetFile, batch: _Batch, names: list[str]) -> pa.Table:
     return table if table.column_names == names else table.select(names)
 
 
-def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Progress | None) -> None:
+def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Progress | None, *, blank: bool) -> None:
     header: dict[str, Any] = {
         "kind": "mapped",
         "columns": plan.columns,
@@ -146,7 +158,7 @@ def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Pro
     }
     with staging.open("wb") as out:
         offsets = places(header)
-        _write_matrices(file, out.fileno(), plan, offsets, progress)
+        _write_matrices(file, out.fileno(), plan, offsets, progress, blank=blank)
         out.seek(rounded(offsets[-1][-1], LINE))
         if plan.order is not None:
             header["order"] = [out.tell(), plan.order.nbytes]
@@ -177,7 +189,13 @@ def _copied(source: Path, staging: Path) -> None:
 
 
 def _write_matrices(
-    file: pq.ParquetFile, out: int, plan: MappingPlan, offsets: list[list[int]], progress: Progress | None
+    file: pq.ParquetFile,
+    out: int,
+    plan: MappingPlan,
+    offsets: list[list[int]],
+    progress: Progress | None,
+    *,
+    blank: bool,
 ) -> None:
     done, total = 0, plan.bounds[-1] * sum(len(group.names) for group in plan.groups)
     filled = [0] * (len(plan.bounds) - 1)
@@ -187,6 +205,8 @@ def _write_matrices(
             first = 0
             for table in _tables(file, batch, group):
                 matrix = _matrix(table, group.dtype)
+                if blank and group.dtype.kind == "f":
+                    matrix[[name.startswith(TARGETS) for name in table.column_names]] = np.nan
                 for piece in pieces:
                     _put(out, matrix, piece, offsets[piece.block][number], first)
                 first += len(matrix)

@@ -120,7 +120,7 @@ class Process:
                 # The main target, the first in line, carries the shared noise alone.
                 own = _OWN_NOISE if name or horizon else 0.0
                 noise = np.sqrt(1 - own**2) * shared + own * rng.standard_normal(rows)
-                targets.append(_binned(self._signal * expected + np.sqrt(1 - self._signal**2) * noise))
+                targets.append(binned(self._signal * expected + np.sqrt(1 - self._signal**2) * noise))
         *benchmarks, meta_model, example = (_ranked(score) for score in scores)
         return Era(
             features=features,
@@ -194,7 +194,7 @@ def _ranked(score: Floats) -> NDArray[np.float32]:
     return ((_order(score) + 0.5) / len(score)).astype(np.float32)
 
 
-def _binned(score: Floats) -> NDArray[np.float32]:
+def binned(score: Floats) -> NDArray[np.float32]:
     """5, 20, 50, 20 and 5 percent of the rows get 0, 0.25, 0.5, 0.75 and 1, the highest scores the highest."""
     quantiles = (_order(score) + 0.5) / len(score)
     return (np.searchsorted(_BINS, quantiles) / 4).astype(np.float32)

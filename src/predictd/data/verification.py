@@ -19,6 +19,11 @@ _DOWNLOAD = "download the file again and import the folder anew"
 
 def read_features(path: Path) -> frozenset[str]:
     """The names of all features in a features.json; InvalidInputError when it is not of the published shape."""
+    return frozenset(member for members in read_feature_sets(path).values() for member in members)
+
+
+def read_feature_sets(path: Path) -> dict[str, list[str]]:
+    """The named sets of features in a features.json; InvalidInputError when it is not of the published shape."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -29,7 +34,7 @@ def read_features(path: Path) -> frozenset[str]:
     for name, members in sets.items():
         if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
             raise InvalidInputError(f"{path.name}: the feature set '{name}' is not a list of names; {_DOWNLOAD}.")
-    return frozenset(member for members in sets.values() for member in members)
+    return sets
 
 
 def check_table(path: Path, features: frozenset[str]) -> int:
@@ -51,7 +56,7 @@ def check_table(path: Path, features: frozenset[str]) -> int:
             _check_columns(path, columns, predictions or ["<model>"], pa.types.is_floating, "floats")
         if path.name.endswith("_example_preds.parquet"):
             _check_columns(path, columns, ("prediction",), pa.types.is_floating, "floats")
-        if path.name == "meta_model.parquet":
+        if path.name == schema.META_MODEL_FILE:
             _check_columns(path, columns, ("numerai_meta_model",), pa.types.is_floating, "floats")
         if path.name == schema.LIVE_FILE:
             _check_values(path, file, features)

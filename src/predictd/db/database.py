@@ -40,11 +40,25 @@ class Database:
             return
         from predictd.db.upgrade import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
 
-        with self.engine.connect().execution_options(write=True) as connection:
+        with self._unchecked() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(738210)"))
             upgrade(connection)
             connection.commit()
+
+    @contextmanager
+    def _unchecked(self) -> Iterator[sa.Connection]:
+        """A connection for migrations: on SQLite these rebuild tables, which foreign keys would empty on the way."""
+        with self.engine.connect().execution_options(write=True) as connection:
+            raw = connection.connection.driver_connection
+            if self.is_sqlite and raw is not None:
+                raw.execute("PRAGMA foreign_keys=OFF")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+                if self.is_sqlite and raw is not None:
+                    raw.execute("PRAGMA foreign_keys=ON")
 
     def _revision(self) -> str | None:
         """The schema's revision, None where there is no schema yet."""

@@ -1,5 +1,6 @@
 """Models: the slots of accounts."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Account, Model
-from predictd.domain.errors import ConflictError, NotFoundError
+from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import check_model_name, check_tournament
 
 
@@ -53,6 +54,18 @@ def rename_model(session: Session, model: Model, name: str) -> Model:
     model.name, model.name_key = name, name.lower()
     _flush(session, name)
     return model
+
+
+def set_meta_model_weight(session: Session, model: Model, weight: float) -> None:
+    """Set how much the model's submissions count in the meta model of a round.
+
+    Raises:
+        InvalidInputError: the weight is negative or no finite number.
+    """
+    if not math.isfinite(weight) or weight < 0:
+        raise InvalidInputError(f"The weight {weight} can't be taken: give a number that is 0 or more.")
+    model.meta_model_weight = weight
+    session.flush()
 
 
 def _check_free(session: Session, name: str, tournament: int, model: Model | None = None) -> None:

@@ -57,4 +57,4 @@ def status_of(round_: Round, now: datetime) -> RoundStatus:
         return RoundStatus.UPCOMING
     if not round_.is_closed and now < round_.close_time:
         return RoundStatus.OPEN
-    return RoundStatus.RESOLVED if now >= round_.resolve_time else RoundStatus.RESOLVING
+    return RoundStatus.RESOLVING if round_.resolved_at is None else RoundStatus.RESOLVED

@@ -61,7 +61,10 @@ class Token(Base):
 
 
 class Model(Base):
-    """A slot of an account in a tournament, to which one pickle may be assigned."""
+    """A slot of an account in a tournament, to which one pickle may be assigned.
+
+    `meta_model_weight` is how much its submissions count in the meta model of a round, 0 or more.
+    """
 
     __tablename__ = "models"
     __table_args__ = (UniqueConstraint("tournament", "name_key"),)
@@ -75,6 +78,7 @@ class Model(Base):
     link_url: Mapped[str | None] = mapped_column(Text)
     link_text: Mapped[str | None] = mapped_column(Text)
     submission_webhook: Mapped[str | None] = mapped_column(Text)
+    meta_model_weight: Mapped[float] = mapped_column(default=1.0, server_default="1")
     pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"), index=True)
     inserted_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
@@ -129,7 +133,8 @@ class Runtime(Base):
 class Pickle(Base):
     """An uploaded model, `model_id` being what it was uploaded for.
 
-    `takes_slot` says that it shall be assigned to that model once it is validated. `tables_key` is where the compiled
+    `takes_slot` says that it shall be assigned to that model once it is validated. `triggers` are its runs for rounds
+    and validations, those for its diagnostics belong to these. `tables_key` is where the compiled
     tables of its trees lie, empty if it has none and null before it ran; `imports` are the modules that its warm parent
     has ready, with spaces between them. The last two are kept from its runs and only make further ones faster.
     """
@@ -147,7 +152,6 @@ class Pickle(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     source: Mapped[str | None] = mapped_column(String(100))
     validation_status: Mapped[str] = mapped_column(String(16))
-    diagnostics_status: Mapped[str | None] = mapped_column(String(16))
     takes_slot: Mapped[bool] = mapped_column(default=False)
     tables_key: Mapped[str | None] = mapped_column(String(400))
     imports: Mapped[str] = mapped_column(String(200), default="", server_default="")
@@ -156,14 +160,23 @@ class Pickle(Base):
 
     runtime: Mapped[Runtime] = relationship()
     data_version: Mapped[DataVersion] = relationship()
-    triggers: Mapped[list["Trigger"]] = relationship(order_by="Trigger.inserted_at.desc()", back_populates="pickle")
+    triggers: Mapped[list["Trigger"]] = relationship(
+        primaryjoin="and_(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))",
+        order_by="Trigger.inserted_at.desc()",
+        viewonly=True,
+    )
+    diagnostics: Mapped[list["Diagnostics"]] = relationship(order_by="Diagnostics.inserted_at.desc()", viewonly=True)
     assigned_models: Mapped[list[Model]] = relationship(
         foreign_keys="Model.pickle_id", order_by="Model.inserted_at", viewonly=True
     )
 
 
 class Round(Base):
-    """One round. `scheduled_at` is the calendar's opening time; rounds opened by hand have none."""
+    """One round. `scheduled_at` is the calendar's opening time; rounds opened by hand have none.
+
+    `score_days` counts the daily scores that it has had, the last of them at `scored_at`; with the final ones it is
+    resolved.
+    """
 
     __tablename__ = "rounds"
     __table_args__ = (UniqueConstraint("tournament", "number"), UniqueConstraint("tournament", "scheduled_at"))
@@ -177,28 +190,33 @@ class Round(Base):
     score_time: Mapped[datetime]
     resolve_time: Mapped[datetime]
     is_closed: Mapped[bool] = mapped_column(default=False)
+    score_days: Mapped[int] = mapped_column(default=0, server_default="0")
+    scored_at: Mapped[datetime | None]
+    resolved_at: Mapped[datetime | None]
 
 
 class Trigger(Base):
-    """One run of a pickle, and the job of the queue that it is.
+    """One run of a pickle, or the scoring of an uploaded file, and the job of the queue that it is.
 
-    `attempt` is the fencing token: it grows with each claim, and what a worker reports counts only under the attempt
-    that it claimed. `failures` counts the attempts that the platform lost; `log_cut_bytes` is what was printed but not
-    kept.
+    Of the due ones those of the lowest `priority` are taken first. `attempt` is the fencing token: it grows with each
+    claim, and what a worker reports counts only under the attempt that it claimed. `failures` counts the attempts that
+    the platform lost; `log_cut_bytes` is what was printed but not kept.
     """
 
     __tablename__ = "triggers"
     __table_args__ = (
-        Index("ix_triggers_state_not_before", "state", "not_before"),
+        Index("ix_triggers_state_priority_not_before", "state", "priority", "not_before"),
         Index("ix_triggers_pickle_id_inserted_at", "pickle_id", "inserted_at"),
     )
 
     id: Mapped[str] = _id()
-    pickle_id: Mapped[str] = mapped_column(ForeignKey("pickles.id"))
+    pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"))
+    diagnostics_id: Mapped[str | None] = mapped_column(String(36), unique=True)
     round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"), index=True)
     submission_id: Mapped[str | None] = mapped_column(String(36))
     type: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(24))
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     failure_code: Mapped[str | None] = mapped_column(String(32))
@@ -209,7 +227,7 @@ class Trigger(Base):
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
-    pickle: Mapped[Pickle] = relationship(back_populates="triggers")
+    pickle: Mapped[Pickle | None] = relationship()
     round: Mapped[Round | None] = relationship()
     statuses: Mapped[list["TriggerStatus"]] = relationship(order_by="TriggerStatus.sequence", back_populates="trigger")
 
@@ -280,17 +298,87 @@ class Submission(Base):
 
 
 class Diagnostics(Base):
-    """Diagnostics of a file of validation predictions."""
+    """Diagnostics of a pickle, or of an uploaded file of validation predictions.
+
+    How far they are is how far their trigger is. `storage_key` is where the predictions lie, null as long as a pickle
+    has given none; `figures` are the fields of V2Diagnostics by their names on the wire; `message` says what is wrong
+    with the model, or what is suspicious of its figures.
+    """
 
     __tablename__ = "diagnostics"
 
     id: Mapped[str] = _id()
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"), index=True)
-    pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"))
+    pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"), index=True)
+    data_version_id: Mapped[str | None] = mapped_column(ForeignKey("data_versions.id"))
     filename: Mapped[str] = mapped_column(String(300))
-    storage_key: Mapped[str] = mapped_column(String(400))
-    status: Mapped[str] = mapped_column(String(16))
+    storage_key: Mapped[str | None] = mapped_column(String(400))
     message: Mapped[str | None] = mapped_column(Text)
+    figures: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
+    process_seconds: Mapped[float | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    data_version: Mapped[DataVersion | None] = relationship()
+    trigger: Mapped[Trigger | None] = relationship(
+        primaryjoin="foreign(Trigger.diagnostics_id) == Diagnostics.id", uselist=False, viewonly=True, lazy="joined"
+    )
+
+
+class Score(Base):
+    """Scores of a submission on one of its days, counted from 1, with their places among all submissions of the round.
+
+    A percentile is the part of the round's scored submissions that it is at least as good as. `is_latest` is set on
+    the newest day of a submission, `resolved` on its final one.
+    """
+
+    __tablename__ = "scores"
+    __table_args__ = (
+        Index("ix_scores_model_id_round_id", "model_id", "round_id"),
+        Index("ix_scores_latest", "is_latest", "scored_at"),
+    )
+
+    submission_id: Mapped[str] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), index=True)
+    scored_at: Mapped[datetime]
+    resolved: Mapped[bool]
+    is_latest: Mapped[bool]
+    corr: Mapped[float | None]
+    mmc: Mapped[float | None]
+    bmc: Mapped[float | None]
+    fnc: Mapped[float | None]
+    fnc_v3: Mapped[float | None]
+    corr_percentile: Mapped[float | None]
+    mmc_percentile: Mapped[float | None]
+    bmc_percentile: Mapped[float | None]
+    fnc_percentile: Mapped[float | None]
+    fnc_v3_percentile: Mapped[float | None]
+
+    round: Mapped[Round] = relationship()
+
+
+class Reputation(Base):
+    """A model's mean scores of the year up to a day, and its ranks by them among all models; see docs/metrics.md."""
+
+    __tablename__ = "reputations"
+    __table_args__ = (Index("ix_reputations_tournament_day", "tournament", "day"),)
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    day: Mapped[datetime] = mapped_column(primary_key=True)
+    tournament: Mapped[int]
+    rounds: Mapped[int]
+    corr: Mapped[float | None]
+    mmc: Mapped[float | None]
+    bmc: Mapped[float | None]
+    fnc: Mapped[float | None]
+    fnc_v3: Mapped[float | None]
+    corr_rank: Mapped[int | None]
+    mmc_rank: Mapped[int | None]
+    bmc_rank: Mapped[int | None]
+    fnc_rank: Mapped[int | None]
+    fnc_v3_rank: Mapped[int | None]
+
+    model: Mapped[Model] = relationship()

@@ -64,6 +64,12 @@ class PlatformError(PredictdError):
     code = "platform"
 
 
+class CancelledError(PlatformError):
+    """The work was cancelled before it ended."""
+
+    code = "cancelled"
+
+
 class SetupError(PredictdError):
     """This machine or data dir lacks something that the command needs."""
 

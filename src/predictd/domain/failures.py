@@ -113,11 +113,11 @@ FAILURES: dict[str, Failure] = {
         remedy="Return exactly one row for each id of live_features.",
     ),
     "unknown_ids": Failure(
-        sentence="{count} ids are not among the {total} live ids, first {example}.",
+        sentence="{count} ids are not among the {total} {kind} ids, first {example}.",
         remedy="Keep the index of live_features as the index of the predictions.",
     ),
     "missing_ids": Failure(
-        sentence="{count} of {total} live ids have no prediction, first {example}.",
+        sentence="{count} of {total} {kind} ids have no prediction, first {example}.",
         remedy="Return one row for each row of live_features; do not drop rows.",
     ),
 }
@@ -133,7 +133,7 @@ class ModelFailure:
     def describe(self) -> str:
         """The sentence and the remedy with this run's facts, in one line for a person."""
         failure = FAILURES[self.code]
-        facts = {key: _one_line(value) for key, value in self.facts.items()}
+        facts = {"kind": "live"} | {key: _one_line(value) for key, value in self.facts.items()}
         return f"{failure.sentence.format_map(facts)} {failure.remedy.format_map(facts)}"
 
 

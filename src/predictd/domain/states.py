@@ -30,10 +30,11 @@ TRIGGER_TRANSITIONS: dict[TriggerState, frozenset[TriggerState]] = {
 
 
 class TriggerType(StrEnum):
-    """Why a pickle runs: to be validated, or for a round."""
+    """Why a pickle runs: to be validated, for a round, or on the validation data; the last is for files too."""
 
     VALIDATION = "validation"
     LIVE = "live"
+    DIAGNOSTICS = "diagnostics"
 
 
 class ValidationStatus(StrEnum):
@@ -51,6 +52,16 @@ class DiagnosticsStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+    @classmethod
+    def of(cls, state: TriggerState) -> "DiagnosticsStatus":
+        """That of diagnostics whose trigger stands there."""
+        return {
+            TriggerState.PENDING: cls.PENDING,
+            TriggerState.RUNNING: cls.RUNNING,
+            TriggerState.VALIDATING: cls.RUNNING,
+            TriggerState.SUCCEEDED: cls.DONE,
+        }.get(state, cls.FAILED)
 
 
 class SubmissionStatus(StrEnum):

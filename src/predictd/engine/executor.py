@@ -10,10 +10,12 @@ import structlog
 
 from predictd.db import Database
 from predictd.db.tables import Trigger
+from predictd.domain.states import TriggerType
+from predictd.engine.config import WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim, claim, give_back, renew
 from predictd.engine.recovery import recover_expired, recover_owned
-from predictd.engine.worker import WorkerConfig, work
+from predictd.engine.worker import work
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -77,19 +79,18 @@ class Executor:
         self._due.release()
 
     def stop(self, drain_seconds: float) -> None:
-        """Claim nothing more, wait for the runs, then give back those that have not ended."""
+        """Claim nothing more, wait for the runs, then give back those that have not ended.
+
+        Diagnostics, which no round waits for and which may take long, are given back at once.
+        """
         self._stopping.set()
         for _ in self._threads:
             self._due.release()
+        self._give_back([run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS])
         deadline = time.monotonic() + drain_seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            left = list(self._runs.values())
-        for run in left:
-            with self._database.write() as session:
-                give_back(session, run.claimed, datetime.now(UTC))
-            run.cancel.set()
+        self._give_back(self._active())
         for thread in self._threads:
             thread.join()
         self._stopped.set()
@@ -97,10 +98,12 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
+        # A validation of full size takes minutes: one worker is always there for rounds.
+        diagnostics = slot > 0 or len(self._threads) == 1
         while not self._stopping.is_set():
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds)
+                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
             except Exception:
                 log.exception("claim_failed")
                 claimed = None
@@ -131,6 +134,12 @@ class Executor:
                     recovered_at = now
             except Exception:
                 log.exception("keeping_failed")
+
+    def _give_back(self, runs: list[_Run]) -> None:
+        for run in runs:
+            with self._database.write() as session:
+                give_back(session, run.claimed, datetime.now(UTC))
+            run.cancel.set()
 
     def _active(self) -> list[_Run]:
         with self._lock:

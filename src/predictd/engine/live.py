@@ -1,4 +1,4 @@
-"""The live files of a run as files of this machine."""
+"""The data files of a run as files of this machine."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -6,15 +6,13 @@ from pathlib import Path
 from predictd.storage import Storage
 
 
-def local_live_files(
-    storage: Storage, live_key: str, benchmarks_key: str, files: ExitStack
-) -> tuple[Path, Path | None]:
-    """The live features and, where the data version has them, the benchmark models; there until `files` is closed.
+def local_data(storage: Storage, features_key: str, benchmarks_key: str, files: ExitStack) -> tuple[Path, Path | None]:
+    """The features and, where the data version has them, the benchmark models; there until `files` is closed.
 
     Raises:
-        PlatformError: there are no live features.
+        PlatformError: there are no features.
     """
-    live = files.enter_context(storage.local_path(live_key))
+    features = files.enter_context(storage.local_path(features_key))
     if storage.stat(benchmarks_key) is None:
-        return live, None
-    return live, files.enter_context(storage.local_path(benchmarks_key))
+        return features, None
+    return features, files.enter_context(storage.local_path(benchmarks_key))

@@ -9,13 +9,18 @@ from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
+from predictd.engine.diagnoses import diagnose_pickle
 from predictd.engine.queue import NO_OPEN_ROUND, Claim, advance, enqueue
 from predictd.engine.slots import assigned_models, take_slot_when_validated
 from predictd.engine.submissions import StoredPredictions, accept
 
 
 def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime) -> bool:
-    """End the trigger as the model's failure; a pickle in validation is invalid, its slot stays as it was."""
+    """End the trigger as the model's failure; a pickle in validation is invalid, its slot stays as it was.
+
+    Returns:
+        False, and nothing is changed, when the claim is no longer valid.
+    """
     if not advance(session, claimed, TriggerState.FAILED, failure.describe(), now, code=failure.code):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id)
@@ -48,6 +53,7 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
         pickle.updated_at = now
         session.flush()
         notes.append("The pickle is validated.")
+        diagnose_pickle(session, pickle, now)
         kept_out = take_slot_when_validated(session, pickle)
         if kept_out is not None:
             notes.append(kept_out)
@@ -87,5 +93,10 @@ def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datet
         return
     if assigned_models(session, pickle):
         enqueue(
-            session, pickle, TriggerType.LIVE, open_now.id, now, "The round opened during validation; waiting to run."
+            session,
+            pickle,
+            TriggerType.LIVE,
+            open_now.id,
+            now,
+            "The round opened during validation; waiting to run.",
         )

@@ -14,6 +14,8 @@ from predictd.db.tables import Pickle, Trigger, TriggerStatus
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 
 NO_OPEN_ROUND = "No currently open rounds!"
+# Runs that may submit to a round come before those that no round waits for.
+_PRIORITIES = {TriggerType.LIVE: 0, TriggerType.VALIDATION: 0, TriggerType.DIAGNOSTICS: 20}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +25,26 @@ class Claim:
     trigger_id: str
     attempt: int
     owner: str
+    type: TriggerType
 
 
 def enqueue(
-    session: Session, pickle: Pickle, kind: TriggerType, round_id: str | None, now: datetime, description: str
+    session: Session,
+    pickle: Pickle | None,
+    kind: TriggerType,
+    round_id: str | None,
+    now: datetime,
+    description: str,
+    *,
+    diagnostics_id: str | None = None,
 ) -> Trigger:
-    """Add a pending trigger of the pickle, with the first line of its history."""
+    """Add a pending trigger, of a pickle unless it scores an uploaded file, with the first line of its history."""
     trigger = Trigger(
-        pickle_id=pickle.id,
+        pickle_id=pickle.id if pickle is not None else None,
+        diagnostics_id=diagnostics_id,
         round_id=round_id,
         type=kind,
+        priority=_PRIORITIES[kind],
         state=TriggerState.PENDING,
         not_before=now,
         inserted_at=now,
@@ -44,12 +56,20 @@ def enqueue(
     return trigger
 
 
-def claim(session: Session, owner: str, now: datetime, lease_seconds: float) -> Claim | None:
-    """Take the oldest pending trigger that is due, or None. No two workers ever get the same attempt."""
+def claim(
+    session: Session, owner: str, now: datetime, lease_seconds: float, *, diagnostics: bool = True
+) -> Claim | None:
+    """Take the most urgent and oldest pending trigger that is due, or None.
+
+    No two workers ever get the same attempt. Without `diagnostics`, those are left to others.
+    """
+    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
+    if not diagnostics:
+        wanted.append(Trigger.type != TriggerType.DIAGNOSTICS)
     candidate = (
         sa.select(Trigger.id)
-        .where(Trigger.state == TriggerState.PENDING, Trigger.not_before <= now)
-        .order_by(Trigger.not_before, Trigger.inserted_at)
+        .where(*wanted)
+        .order_by(Trigger.priority, Trigger.not_before, Trigger.inserted_at)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -64,12 +84,12 @@ def claim(session: Session, owner: str, now: datetime, lease_seconds: float) -> 
             lease_expires_at=now + timedelta(seconds=lease_seconds),
             updated_at=now,
         )
-        .returning(Trigger.id, Trigger.attempt)
+        .returning(Trigger.id, Trigger.attempt, Trigger.type)
         .execution_options(synchronize_session=False)
     ).first()
     if row is None:
         return None
-    claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner)
+    claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
     _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
     return claimed
@@ -107,6 +127,8 @@ def retry(
 ) -> bool:
     """Record an Error of the platform and put the trigger back, until it has failed `max_attempts` times.
 
+    It waits for `wait_seconds`, and twice as long after each further failure.
+
     Returns:
         Whether the trigger will be tried again.
     """
@@ -116,7 +138,8 @@ def retry(
     trigger.failures += 1
     if trigger.failures >= max_attempts:
         return False
-    put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait_seconds)
+    wait = wait_seconds * 2 ** (trigger.failures - 1)
+    put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
     return True
 
 
@@ -144,6 +167,18 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     if TriggerState(trigger.state) is not TriggerState.PENDING:
         raise ValueError(f"a trigger that is {trigger.state} can't be ended at once")
     trigger.state = TriggerState.ERROR
+    trigger.updated_at = now
+    session.flush()
+    _record(session, trigger.id, TriggerState.ERROR, description, now)
+
+
+def withdraw(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
+    """End a trigger that nobody wants any more; a run of it reports to nobody and is cancelled."""
+    if TriggerState(trigger.state).is_final:
+        return
+    trigger.state = TriggerState.ERROR
+    trigger.attempt += 1
+    trigger.lease_owner = trigger.lease_expires_at = None
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)

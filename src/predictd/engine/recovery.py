@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Trigger
-from predictd.domain.states import TriggerState
+from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.queue import Claim, retry
 
 LOST = "The platform lost the worker that ran the model; this is not the model's fault."
@@ -24,11 +24,11 @@ def recover_owned(session: Session, owner_prefix: str, now: datetime, *, max_att
 
 def _recover(session: Session, condition: sa.ColumnElement[bool], now: datetime, max_attempts: int) -> int:
     lost = session.execute(
-        sa.select(Trigger.id, Trigger.attempt, Trigger.lease_owner)
+        sa.select(Trigger.id, Trigger.attempt, Trigger.type, Trigger.lease_owner)
         .where(Trigger.state.in_([TriggerState.RUNNING, TriggerState.VALIDATING]), condition)
         .with_for_update(skip_locked=True)
     ).all()
     for row in lost:
-        claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=row.lease_owner or "")
+        claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=row.lease_owner or "", type=TriggerType(row.type))
         retry(session, claimed, LOST, now, wait_seconds=0, max_attempts=max_attempts)
     return len(lost)

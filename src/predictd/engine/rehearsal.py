@@ -19,13 +19,13 @@ from predictd.data import read_ids
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db.rounds import latest_round
-from predictd.db.tables import Model, Pickle
+from predictd.db.tables import Model, Pickle, Round
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
-from predictd.engine.live import local_live_files
+from predictd.engine.live import local_data
 from predictd.engine.slots import assigned_models
 from predictd.sandbox import run
 from predictd.scoring import check_submission
@@ -126,7 +126,7 @@ def find_cases(session: Session, storage: Storage, runtime_id: str, now: datetim
         sa.select(Pickle).where(Pickle.runtime_id == runtime_id, Pickle.id.in_(slots)).order_by(Pickle.inserted_at)
     ).all()
     newest = latest_round(session, CLASSIC, now)
-    return [_case(session, storage, pickle, newest.number if newest is not None else None) for pickle in pickles]
+    return [case_of(session, storage, pickle, newest) for pickle in pickles]
 
 
 def count_cases(session: Session) -> dict[str, int]:
@@ -165,7 +165,7 @@ def rehearse(
         outcomes = []
         for name, runtime in (("A", a), ("B", b)):
             on_run(case, name)
-            outcomes.append(_replay(storage, case, runtime, limits, kind))
+            outcomes.append(replay(storage, case, runtime, limits, kind))
         first, second = outcomes
         movement = None
         if first.predictions is not None and second.predictions is not None:
@@ -185,11 +185,12 @@ def compare(a: NDArray[np.float64], b: NDArray[np.float64]) -> Movement:
     )
 
 
-def _case(session: Session, storage: Storage, pickle: Pickle, round_number: int | None) -> Case:
+def case_of(session: Session, storage: Storage, pickle: Pickle, newest: Round | None) -> Case:
+    """The pickle on the live data of a round, or on its data version's own where the round, if any, has none."""
     version = pickle.data_version.name
     keys = {name: version_key(version, name) for name in (LIVE_FILE, LIVE_BENCHMARKS_FILE)}
-    if round_number is not None and storage.stat(round_key(version, round_number, LIVE_FILE)) is not None:
-        keys = {name: round_key(version, round_number, name) for name in keys}
+    if newest is not None and storage.stat(round_key(version, newest.number, LIVE_FILE)) is not None:
+        keys = {name: round_key(version, newest.number, name) for name in keys}
     return Case(
         pickle_id=pickle.id,
         filename=pickle.filename,
@@ -200,12 +201,13 @@ def _case(session: Session, storage: Storage, pickle: Pickle, round_number: int 
     )
 
 
-def _replay(storage: Storage, case: Case, runtime: RuntimePaths, limits: Limits, kind: SandboxKind) -> Outcome:
+def replay(storage: Storage, case: Case, runtime: RuntimePaths, limits: Limits, kind: SandboxKind) -> Outcome:
+    """Run a pickle on its live data as a round would, and check what it answers."""
     started = time.monotonic()
     peak = 0
     try:
         with ExitStack() as files:
-            live, benchmarks = local_live_files(storage, case.live_key, case.benchmarks_key, files)
+            live, benchmarks = local_data(storage, case.live_key, case.benchmarks_key, files)
             request = RunRequest(
                 pickle=files.enter_context(storage.local_path(case.pickle_key)),
                 live=live,

@@ -13,7 +13,7 @@ import structlog
 
 from predictd.data import read_ids
 from predictd.db import Database
-from predictd.db.tables import Pickle
+from predictd.db.tables import Pickle, Trigger
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport
 from predictd.runner.channel import USUAL_MODULES
@@ -45,10 +45,12 @@ def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
         yield path
 
 
-def forget_tables(database: Database, pickle_id: str) -> None:
-    """Let the next run of the pickle make its tables anew."""
+def forget_tables(database: Database, trigger_id: str) -> None:
+    """Let the next run of the trigger's pickle make its tables anew, if it has some."""
     with database.write() as session:
-        session.get_one(Pickle, pickle_id).tables_key = None
+        pickle = session.get_one(Trigger, trigger_id).pickle
+        if pickle is not None and pickle.tables_key:
+            pickle.tables_key = None
 
 
 def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:

@@ -7,8 +7,9 @@ from predictd.client.transfer import ShowProgress, TransferError
 from predictd.local.datasets import DEFAULT_SERVER
 from predictd.local.inputs import Inputs, Wanted, gather
 from predictd.local.posting import Post, parse_post
-from predictd.local.running import LocalResult, run_model
+from predictd.local.running import LocalResult, run_model, run_on
 from predictd.local.runtime import choose_runtime
+from predictd.local.validation_files import validation_folder
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -22,4 +23,6 @@ __all__ = [
     "gather",
     "parse_post",
     "run_model",
+    "run_on",
+    "validation_folder",
 ]

@@ -31,10 +31,16 @@ def newest_live(names: frozenset[str], server: str) -> str:
     Raises:
         NotFoundError: there are none.
     """
-    versions = [name.removesuffix(f"/{LIVE_FILE}") for name in names if name.endswith(f"/{LIVE_FILE}")]
-    if not versions:
+    version = newest_version(names, LIVE_FILE)
+    if version is None:
         raise NotFoundError(f"{server} offers no {LIVE_FILE}; give --dataset and --benchmarks.")
-    return f"{max(versions, key=_age)}/{LIVE_FILE}"
+    return f"{version}/{LIVE_FILE}"
+
+
+def newest_version(names: frozenset[str], filename: str) -> str | None:
+    """The newest data version that has a file of that name, if any has."""
+    versions = [name.removesuffix(f"/{filename}") for name in names if name.endswith(f"/{filename}")]
+    return max(versions, key=_age, default=None)
 
 
 def fetch_dataset(server: str, name: str, folder: Path, show: ShowProgress) -> Path:

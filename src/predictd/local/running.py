@@ -57,22 +57,18 @@ def run_model(
     Raises:
         PlatformError: the machine is at fault, not the model.
     """
-    with ExitStack() as files:
-        live = files.enter_context(mapped.held(inputs.live, progress=progress))
-        benchmarks = inputs.benchmarks
-        if benchmarks is not None:
-            benchmarks = files.enter_context(mapped.held(benchmarks, progress=progress))
-        request = RunRequest(
-            pickle=inputs.model,
-            live=live,
-            benchmarks=benchmarks,
-            runtime=runtime,
-            limits=limits,
-            # Runs beside each other, and beside those of a server's workers, which count from 0, are different users.
-            slot=_FIRST_SLOT + os.getpid() % _SLOTS,
-            trees=trees,
-        )
-        report = run(request, on_log=on_log, kind=kind)
+    report = run_on(
+        inputs.model,
+        inputs.live,
+        inputs.benchmarks,
+        runtime,
+        limits,
+        kind=kind,
+        on_log=on_log,
+        mapped=mapped,
+        progress=progress,
+        trees=trees,
+    )
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):
         return LocalResult(report=report, failure=outcome, predictions=None)
@@ -82,3 +78,41 @@ def run_model(
     path = output_dir / f"live_predictions-{secrets.token_hex(6)}.csv"
     write_predictions_csv(outcome, path)
     return LocalResult(report=report, failure=None, predictions=path)
+
+
+def run_on(
+    model: Path,
+    features: Path,
+    benchmarks: Path | None,
+    runtime: RuntimePaths,
+    limits: Limits,
+    *,
+    kind: SandboxKind,
+    on_log: Callable[[bytes], None],
+    mapped: MappedCache,
+    progress: Progress | None = None,
+    trees: bool = True,
+    without_targets: bool = False,
+) -> RunReport:
+    """Run the model on those data files, era by era if they have several; its predictions are unchecked.
+
+    With `without_targets` it sees none, as in live data; the other arguments are those of `run_model`.
+
+    Raises:
+        PlatformError: the machine is at fault, not the model.
+    """
+    with ExitStack() as files:
+        features = files.enter_context(mapped.held(features, progress=progress, without_targets=without_targets))
+        if benchmarks is not None:
+            benchmarks = files.enter_context(mapped.held(benchmarks, progress=progress))
+        request = RunRequest(
+            pickle=model,
+            live=features,
+            benchmarks=benchmarks,
+            runtime=runtime,
+            limits=limits,
+            # Runs beside each other, and beside those of a server's workers, which count from 0, are different users.
+            slot=_FIRST_SLOT + os.getpid() % _SLOTS,
+            trees=trees,
+        )
+        return run(request, on_log=on_log, kind=kind)

@@ -15,6 +15,7 @@ from predictd.domain.errors import InvalidInputError
 CLASSIC_OPENINGS = "Tue-Fri 13:00 1h; Sat 13:00 49h"
 SCORE_AFTER = timedelta(days=4)
 RESOLVE_AFTER = timedelta(days=31)
+_SCORING_DAYS = (1, 2, 3, 4, 5)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _OPENING = re.compile(
@@ -97,6 +98,24 @@ class Weekly:
 def window(opens: datetime, length: timedelta) -> Window:
     """A round of the usual times after its opening: scores begin 4 days later, it resolves after 31 days."""
     return Window(opens=opens, closes=opens + length, scores=opens + SCORE_AFTER, resolves=opens + RESOLVE_AFTER)
+
+
+def scoring_times(scores: datetime, resolves: datetime) -> list[datetime]:
+    """When a round gets its daily scores, the last of them final: after each day of trading, Tuesday to Saturday.
+
+    From `scores` on at that time of the day, and at `resolves` at last: for a round of the usual times twenty days. A
+    round that resolves within a day is scored at both times.
+    """
+    if resolves - scores <= timedelta(days=1):
+        return [scores, resolves] if scores < resolves else [resolves]
+    times = []
+    at = scores
+    while at < resolves:
+        if at.weekday() in _SCORING_DAYS:
+            times.append(at)
+        at += timedelta(days=1)
+    # What would be final on a Saturday and resolves on a day off is one day's scores, not two.
+    return [*(times if resolves.weekday() in _SCORING_DAYS else times[:-1]), resolves]
 
 
 def parse_calendar(text: str) -> Calendar:

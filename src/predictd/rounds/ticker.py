@@ -1,4 +1,4 @@
-"""The thread that looks at the calendar."""
+"""Threads that look at the clock."""
 
 import threading
 from collections.abc import Callable
@@ -6,41 +6,37 @@ from datetime import UTC, datetime
 
 import structlog
 
-from predictd.db import Database
-from predictd.rounds.calendar import Calendar
-from predictd.rounds.life import tick
-from predictd.storage import Storage
-
 log = structlog.get_logger()
 
-TICK_SECONDS = 1.0
+_PAUSE_AFTER_FAILURE = 30
 
 
 class Ticker:
-    """Looks at the calendar every second and tells `on_opened` when a round has opened."""
+    """Calls `tick` with the time (aware, in UTC) again and again; a failure is logged and followed by a longer wait."""
 
-    def __init__(self, database: Database, storage: Storage, calendar: Calendar, on_opened: Callable[[], None]) -> None:
-        self._database = database
-        self._storage = storage
-        self._calendar = calendar
-        self._on_opened = on_opened
+    def __init__(self, name: str, seconds: float, tick: Callable[[datetime], object]) -> None:
+        """`seconds` lie between the end of a call and the next."""
+        self._name = name
+        self._seconds = seconds
+        self._tick = tick
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="ticker")
+        self._thread = threading.Thread(target=self._loop, name=name)
 
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking; a round that is being opened is opened to the end."""
+        """Stop looking; what has begun is done to its end."""
         self._stopping.set()
         self._thread.join()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
+            wait = self._seconds
             try:
-                if tick(self._database, self._storage, self._calendar, datetime.now(UTC)) is not None:
-                    self._on_opened()
+                self._tick(datetime.now(UTC))
             except Exception:
-                log.exception("tick_failed")
-            self._stopping.wait(TICK_SECONDS)
+                log.exception(f"{self._name}_failed")
+                wait *= _PAUSE_AFTER_FAILURE
+            self._stopping.wait(wait)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from predictd.domain.errors import PlatformError
+from predictd.domain.errors import CancelledError
 from predictd.domain.limits import MIB, Limits
 from predictd.sandbox.evidence import Evidence
 from predictd.sandbox.frames import (
@@ -35,10 +35,8 @@ _ANSWER_CHUNK = 256 * 1024
 _STARTUP_KEPT = 8 * 1024
 
 
-class RunCancelled(PlatformError):
+class RunCancelled(CancelledError):
     """The run was cancelled before it ended."""
-
-    code = "cancelled"
 
 
 class Follower:

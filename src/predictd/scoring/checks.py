@@ -1,7 +1,7 @@
 """What makes predictions a valid submission; the rules of `numerai_tools.submissions`, without its leniency on ids."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def check_submission(predictions: Predictions, live_ids: Sequence[str]) -> Model
     values = np.asarray(predictions.values, dtype=np.float64)
     if not len(predictions.ids) or not len(values):
         return ModelFailure(code="empty_predictions", facts={"detail": ""})
-    return _check_ids(predictions.ids, live_ids) or _check_values(predictions.ids, values)
+    return _check_ids(predictions.ids, live_ids) or check_values(lambda row: predictions.ids[row], values)
 
 
 def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
@@ -45,11 +45,15 @@ def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
     return None
 
 
-def _check_values(ids: list[str], values: NDArray[np.float64]) -> ModelFailure | None:
+def check_values(id_of: Callable[[int], str], values: NDArray[np.float64]) -> ModelFailure | None:
+    """The first rule that values break, whatever their ids: `id_of` tells that of a row, for the message.
+
+    Values, at least one, are finite and within 0 to 1 inclusive, and not all the same.
+    """
     total = str(len(values))
     odd = ~np.isfinite(values)
     if odd.any():
-        facts = {"count": str(np.count_nonzero(odd)), "total": total, "example": ids[int(np.argmax(odd))]}
+        facts = {"count": str(np.count_nonzero(odd)), "total": total, "example": id_of(int(np.argmax(odd)))}
         return ModelFailure(code="nan_predictions", facts=facts)
     # As numpy.isclose computes it: with another order of rounding, values at the border would differ.
     outside = (values < -_ABSOLUTE) | (values - 1 > _ABSOLUTE + _RELATIVE)
@@ -57,7 +61,7 @@ def _check_values(ids: list[str], values: NDArray[np.float64]) -> ModelFailure |
         first = int(np.argmax(outside))
         facts = {"count": str(np.count_nonzero(outside)), "total": total}
         return ModelFailure(
-            code="out_of_range", facts={**facts, "value": repr(float(values[first])), "example": ids[first]}
+            code="out_of_range", facts={**facts, "value": repr(float(values[first])), "example": id_of(first)}
         )
     # One prediction alone has no deviation that could be too small.
     if len(values) > 1:

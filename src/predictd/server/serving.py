@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,16 +18,17 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
-from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
+from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
-from predictd.engine.worker import WorkerConfig
 from predictd.rounds.calendar import parse_calendar
+from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
+from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 
@@ -35,6 +37,7 @@ log = structlog.get_logger()
 GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
+TICK_SECONDS = 1.0
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -69,10 +72,12 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         deployment.storage,
         WorkerConfig(
             limits=settings.limits,
+            diagnostics_limits=settings.diagnostics_limits,
+            factors=settings.factors_home,
             kind=kind,
             parents=parents,
             trees=settings.trees,
-            mapped=MappedCache(folder=settings.mapped_home, limit=settings.mapped_gb * 10**9),
+            mapped=mapped_cache(deployment),
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
@@ -81,8 +86,16 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         workers=settings.worker_count,
         lease_seconds=settings.lease_seconds,
     )
-    ticker = Ticker(deployment.database, deployment.storage, calendar, executor.wake)
-    _run(deployment, executor, ticker, listener, partial(_announce, settings.home, address, ready))
+
+    def look_at_calendar(now: datetime) -> None:
+        if tick(deployment.database, deployment.storage, calendar, now) is not None:
+            executor.wake()
+
+    tickers = [
+        Ticker("calendar", TICK_SECONDS, look_at_calendar),
+        Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+    ]
+    _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
     deployment.database.close()
@@ -108,13 +121,18 @@ def lock_home(home: Path) -> TextIOWrapper:
 
 
 def _run(
-    deployment: Deployment, executor: Executor, ticker: Ticker, listener: socket.socket, announce: Callable[[], None]
+    deployment: Deployment,
+    executor: Executor,
+    tickers: Sequence[Ticker],
+    listener: socket.socket,
+    announce: Callable[[], None],
 ) -> None:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         executor.start()
-        ticker.start()
+        for ticker in tickers:
+            ticker.start()
         announce()
         sweeping = asyncio.create_task(_sweep(deployment.storage))
         try:
@@ -122,7 +140,8 @@ def _run(
         finally:
             log.info("stopping")
             sweeping.cancel()
-            await anyio.to_thread.run_sync(ticker.stop)
+            for ticker in tickers:
+                await anyio.to_thread.run_sync(ticker.stop)
             await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
 
     services = Services(

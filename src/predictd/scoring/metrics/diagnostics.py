@@ -85,6 +85,23 @@ class Diagnostics:
         """Its fields by their names in the GraphQL schema, with those of each era in a list."""
         return _wire(self)
 
+    @classmethod
+    def from_wire(cls, content: dict[str, Any], suspicion: str | None = None) -> "Diagnostics":
+        """What `wire` made the content of; fields that are not there are None. `suspicion` is not on the wire."""
+        known = _known_fields(cls, content)
+        tail = known.get("tb200_diagnostics")
+        return cls(
+            **{
+                **known,
+                "per_era_diagnostics": tuple(
+                    EraDiagnostics(**_known_fields(EraDiagnostics, era)) for era in known["per_era_diagnostics"]
+                ),
+                "eras_missing": tuple(known["eras_missing"]),
+                "tb200_diagnostics": None if tail is None else cls.from_wire(tail),
+                "suspicion": suspicion,
+            }
+        )
+
 
 def diagnose(
     *,
@@ -230,6 +247,15 @@ def _wire(record: Any) -> dict[str, Any]:
             value = [one.wire() if isinstance(one, EraDiagnostics) else one for one in value]
         elif isinstance(value, Diagnostics):
             value = value.wire()
-        first, *rest = field.name.split("_")
-        found[first + "".join(part.capitalize() for part in rest)] = value
+        found[_wire_name(field.name)] = value
     return found
+
+
+def _known_fields(record: type, content: dict[str, Any]) -> dict[str, Any]:
+    names = {_wire_name(field.name): field.name for field in fields(record)}
+    return {names[name]: value for name, value in content.items() if name in names}
+
+
+def _wire_name(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -15,8 +15,12 @@ def weighted(predictions: Floats, stakes: Floats) -> Floats:
 
 
 def meta_model(predictions: Floats, weights: Floats | None = None) -> Floats:
-    """The mean of ranked and gaussianised submissions, shape (rows,), weighted equally if nothing else is said."""
-    return weighted(Ranking.of(predictions).gaussian, np.ones(len(predictions)) if weights is None else weights)
+    """The mean of ranked and gaussianised submissions, shape (rows,), weighted equally if nothing else is said.
+
+    To 12 decimals: it is ranked again where it is used, and what differs by rounding alone must be a tie there.
+    """
+    gaussian = Ranking.of(predictions).gaussian
+    return np.round(weighted(gaussian, np.ones(len(predictions)) if weights is None else weights), 12)
 
 
 def neutralized_weights(

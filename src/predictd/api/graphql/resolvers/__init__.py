@@ -1,9 +1,19 @@
 """One module a noun: how each type of the contract is answered. Objects are dicts whose values may be callables."""
 
-from predictd.api.graphql.resolvers import accounts, data, diagnostics, models, pickles, rounds, scores, submissions
+from predictd.api.graphql.resolvers import (
+    accounts,
+    data,
+    diagnostics,
+    leaderboards,
+    models,
+    pickles,
+    rounds,
+    scores,
+    submissions,
+)
 
 BINDABLES = [
     bindable
-    for module in (accounts, data, diagnostics, models, pickles, rounds, scores, submissions)
+    for module in (accounts, data, diagnostics, leaderboards, models, pickles, rounds, scores, submissions)
     for bindable in (module.query, module.mutation)
 ]

@@ -75,7 +75,7 @@ def resolve_account_profile(_: Any, info: Info, username: str, tournament: int |
         "startDate": account.inserted_at,
         "isActive": account.status != "DELETED",
         "tournament": tournament,
-        "models": [profile_object(model) for model in models if model.tournament == tournament],
+        "models": [profile_object(context, model) for model in models if model.tournament == tournament],
     }
 
 

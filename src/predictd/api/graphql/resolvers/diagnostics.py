@@ -1,19 +1,19 @@
-"""Diagnostics of uploaded files. The file is kept; its figures are null until they are computed."""
+"""Diagnostics of pickles and of uploaded files."""
 
 from typing import Any
 
 from ariadne import MutationType, QueryType
-from sqlalchemy import delete, select
+from sqlalchemy.orm import undefer
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_rows
 from predictd.api.graphql.resolvers.pickles import upload_auth
 from predictd.db.models import get_model
 from predictd.db.tables import Diagnostics
-from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC, check_tournament
 from predictd.domain.states import DiagnosticsStatus
-from predictd.engine.uploads import UploadKind, take_upload
+from predictd.engine.diagnoses import delete_diagnostics, description_of, diagnose_file, status_of
+from predictd.engine.uploads import UploadKind
 
 query = QueryType()
 mutation = MutationType()
@@ -24,17 +24,19 @@ WRITE = "upload_submission"
 
 def diagnostics_object(diagnostics: Diagnostics) -> Object:
     """The type V2Diagnostics."""
+    status = status_of(diagnostics)
+    figures = diagnostics.figures or {"erasMissing": [], "perEraDiagnostics": []}
     return {
+        **figures,
         "id": diagnostics.id,
         "filename": diagnostics.filename,
-        "status": diagnostics.status,
-        "message": diagnostics.message,
+        "status": status,
+        "message": description_of(diagnostics) if status is DiagnosticsStatus.FAILED else diagnostics.message,
         "tournament": CLASSIC,
         "computePickleUploadId": diagnostics.pickle_id,
+        "processSecs": diagnostics.process_seconds,
         "insertedAt": diagnostics.inserted_at,
         "updatedAt": diagnostics.updated_at,
-        "erasMissing": [],
-        "perEraDiagnostics": [],
     }
 
 
@@ -48,7 +50,8 @@ def resolve_diagnostics(
     """The account's diagnostics, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    return [diagnostics_object(one) for one in own_rows(context, account, Diagnostics, id, modelId)]
+    found = own_rows(context, account, Diagnostics, id, modelId, undefer(Diagnostics.figures))
+    return [diagnostics_object(one) for one in found]
 
 
 @query.field("diagnosticsUploadAuth")
@@ -69,26 +72,15 @@ def resolve_diagnostics_upload_auth(
 def resolve_create_diagnostics(
     _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
 ) -> Object:
-    """Register an uploaded file of validation predictions."""
+    """Register an uploaded file of validation predictions and start its diagnostics."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
     with context.write() as session:
         if modelId:
             get_model(session, account, modelId)
-        taken = take_upload(session, context.storage, account, UploadKind.DIAGNOSTICS, filename, context.now)
-        diagnostics = Diagnostics(
-            account_id=account.id,
-            model_id=modelId or taken.upload.model_id or None,
-            filename=filename,
-            storage_key=taken.key,
-            status=DiagnosticsStatus.PENDING,
-            inserted_at=context.now,
-            updated_at=context.now,
-        )
-        session.add(diagnostics)
-        session.flush()
-        diagnostics_id = diagnostics.id
+        diagnostics_id = diagnose_file(session, context.storage, account, filename, modelId, context.now).id
+    context.wake()
     return diagnostics_object(context.load(Diagnostics, diagnostics_id))
 
 
@@ -99,14 +91,7 @@ def resolve_delete_diagnostics(_: Any, info: Info, v2DiagnosticsIds: list[str | 
     account = context.account(WRITE)
     ids = [one for one in v2DiagnosticsIds if one]
     with context.write() as session:
-        found = session.scalars(
-            select(Diagnostics).where(Diagnostics.account_id == account.id, Diagnostics.id.in_(ids))
-        ).all()
-        missing = set(ids) - {one.id for one in found}
-        if missing:
-            raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found; nothing was deleted.")
-        session.execute(delete(Diagnostics).where(Diagnostics.id.in_(ids)))
-        keys = [one.storage_key for one in found]
+        keys = delete_diagnostics(session, account, ids, context.now)
     for key in keys:
         context.storage.delete(key)
     return "true"

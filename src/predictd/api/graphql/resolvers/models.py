@@ -10,10 +10,16 @@ from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model
 from predictd.api.graphql.resolvers.pickles import pickle_object
+from predictd.api.graphql.resolvers.scores import (
+    daily_performance_object,
+    latest_submission_scores,
+    user_score_objects,
+)
 from predictd.api.graphql.resolvers.submissions import list_submissions, submission_object
 from predictd.api.webhooks import deliver
 from predictd.db.models import add_model, find_by_name, get_model, is_name_available, rename_model
 from predictd.db.rounds import list_rounds
+from predictd.db.scores import reputations_of
 from predictd.db.tables import Account, Model, Submission
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
@@ -55,8 +61,9 @@ def model_object(context: Context, model: Model) -> Object:
     }
 
 
-def profile_object(model: Model) -> Object:
-    """The type ModelProfile; its scores are null until rounds are scored."""
+def profile_object(context: Context, model: Model) -> Object:
+    """The type ModelProfile; its scores are null until a round is scored."""
+    reputation = next(iter(reputations_of(context.session, model.id, limit=1)), None)
     return {
         "id": model.id,
         "accountId": model.account_id,
@@ -64,6 +71,10 @@ def profile_object(model: Model) -> Object:
         "displayName": model.name,
         "tournament": model.tournament,
         "startDate": model.inserted_at,
+        "corr20V2Rep": reputation.corr if reputation else None,
+        "corrRep": reputation.corr if reputation else None,
+        "mmcRep": reputation.mmc if reputation else None,
+        "fncV3Rep": reputation.fnc_v3 if reputation else None,
     }
 
 
@@ -107,7 +118,7 @@ def resolve_model_name_available(_: Any, info: Info, name: str, tournament: int)
 
 @query.field("v3UserProfile")
 def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | None = CLASSIC) -> Object:
-    """What everybody may see of a model; scores are null until rounds are scored."""
+    """What everybody may see of a model."""
     context = context_of(info)
     model = find_by_name(context.session, modelName, tournament if tournament is not None else CLASSIC)
     if model is None:
@@ -124,9 +135,11 @@ def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | N
         "isActive": model.archived_at is None,
         "computeEnabled": model.submission_webhook is not None,
         "computeLiteEnabled": model.pickle_id is not None,
-        "dailyModelPerformances": [],
-        "latestSubmissionScores": [],
-        "latestUserScores": [],
+        "dailyModelPerformances": lambda info: [
+            daily_performance_object(one) for one in reputations_of(context.session, model.id)
+        ],
+        "latestSubmissionScores": lambda info: latest_submission_scores(context.session, model),
+        "latestUserScores": lambda info: user_score_objects(reputations_of(context.session, model.id, limit=1)),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from sqlalchemy import select
+from sqlalchemy.orm.interfaces import ORMOption
 
 from predictd.api.context import Context
 from predictd.db.models import get_model
@@ -29,14 +30,21 @@ def own_model(context: Context, account: Account, model_id: str | None) -> Model
 
 
 def own_rows(
-    context: Context, account: Account, table: type[OfModel], key: str | None, model_id: str | None
+    context: Context,
+    account: Account,
+    table: type[OfModel],
+    key: str | None,
+    model_id: str | None,
+    *options: ORMOption,
 ) -> Sequence[OfModel]:
     """The account's rows of the table, newest first: all, that of an id, or those of a model.
+
+    `options` say what is loaded with them.
 
     Raises:
         NotFoundError: no such model of this account.
     """
-    found = select(table).where(table.account_id == account.id).order_by(table.inserted_at.desc())
+    found = select(table).where(table.account_id == account.id).order_by(table.inserted_at.desc()).options(*options)
     if key:
         found = found.where(table.id == key)
     if model_id:

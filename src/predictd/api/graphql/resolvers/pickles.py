@@ -1,5 +1,6 @@
 """Pickles: upload, registration, assignment, triggers and logs; the runtimes and data versions they choose from."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.models import get_model
-from predictd.db.tables import Account, Model, Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.engine.diagnoses import description_of, status_of
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
@@ -44,10 +46,17 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "validationStatus": pickle.validation_status,
         "triggerStatus": lambda info: pickle.triggers[0].state if pickle.triggers else None,
         "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
-        "diagnosticsStatus": pickle.diagnostics_status,
+        "diagnosticsId": lambda info: _newest(pickle, lambda one: one.id),
+        "diagnosticsStatus": lambda info: _newest(pickle, status_of),
+        "diagnosticsStatusDescription": lambda info: _newest(pickle, description_of),
         "insertedAt": pickle.inserted_at,
         "updatedAt": pickle.updated_at,
     }
+
+
+def _newest(pickle: Pickle, field: Callable[[Diagnostics], str | None]) -> str | None:
+    """That of the pickle's newest diagnostics."""
+    return field(pickle.diagnostics[0]) if pickle.diagnostics else None
 
 
 def trigger_object(trigger: Trigger) -> Object:
@@ -204,8 +213,12 @@ def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
     context = context_of(info)
     account = context.account(*READ)
     trigger = context.session.get(Trigger, triggerId)
-    if trigger is None or trigger.pickle.account_id != account.id:
+    if trigger is None or trigger.pickle is None or trigger.pickle.account_id != account.id:
         raise NotFoundError(f"Trigger {triggerId[:64]!r} not found.")
+    return _logs(context, trigger)
+
+
+def _logs(context: Context, trigger: Trigger) -> list[Object]:
     rows = context.session.scalars(
         select(TriggerLog).where(TriggerLog.trigger_id == trigger.id).order_by(TriggerLog.sequence)
     ).all()
@@ -218,10 +231,11 @@ def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
 
 @query.field("diagnosticsTriggerLogs")
 def resolve_diagnostics_trigger_logs(_: Any, info: Info, pickleId: str) -> list[Object]:
-    """What the model printed in its diagnostics runs; empty as long as there are none."""
+    """What the model printed in its newest diagnostics run; empty as long as there is none."""
     context = context_of(info)
-    get_pickle(context.session, context.account(*READ), pickleId)
-    return []
+    pickle = get_pickle(context.session, context.account(*READ), pickleId)
+    trigger = pickle.diagnostics[0].trigger if pickle.diagnostics else None
+    return [] if trigger is None else _logs(context, trigger)
 
 
 @mutation.field("createComputePickleUpload")

@@ -5,13 +5,17 @@ from typing import Any
 
 from ariadne import MutationType, QueryType
 from sqlalchemy import func, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.rounds import current_round, find_round, list_rounds, status_of
-from predictd.db.tables import Model, Round, Submission
+from predictd.db.scores import latest_scores_of_round
+from predictd.db.tables import Model, Round, Score, Submission
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
 from predictd.domain.states import RoundStatus
+from predictd.rounds.calendar import scoring_times
 
 query = QueryType()
 mutation = MutationType()
@@ -22,8 +26,7 @@ NO_CURRENT_ROUND = "Current round not open for submissions"
 
 def round_object(round_: Round) -> Object:
     """The type Round. There are no stakes, so there are no multipliers and payouts."""
-    now = datetime.now(UTC)
-    is_resolved = now >= round_.resolve_time
+    is_resolved = round_.resolved_at is not None
     return {
         "id": round_.id,
         "number": round_.number,
@@ -37,7 +40,26 @@ def round_object(round_: Round) -> Object:
         "resolveTime": round_.resolve_time,
         "resolvedGeneral": is_resolved,
         "resolvedStaking": is_resolved,
-        "roundScoreConfigs": [],
+        "roundScoreConfigs": lambda info: [_config_object(round_, config) for config in SCORE_CONFIGS],
+    }
+
+
+def _config_object(round_: Round, config: ScoreConfig) -> Object:
+    """The type RoundScoreConfig."""
+    times = scoring_times(round_.score_time, round_.resolve_time)
+    return {
+        "id": f"{round_.id}:{config.display_name}",
+        "scoreConfigId": config.display_name,
+        "roundNumberStart": round_.number,
+        "roundNumberEnd": round_.number,
+        "name": config.name,
+        "version": config.version,
+        "displayName": config.display_name,
+        "totalScoreDays": len(times),
+        "isCanonScore": config.is_canonical,
+        "isPayout": False,
+        "scoringStart": times[0],
+        "scoringEnd": times[-1],
     }
 
 
@@ -88,7 +110,7 @@ def resolve_rounds(
 
 @query.field("roundDetails")
 def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int) -> Object:
-    """A round with the models that submitted to it; scores are null until it is scored."""
+    """A round with the models that submitted to it and their newest scores, null until it is scored."""
     context = context_of(info)
     round_ = find_round(context.session, tournament, roundNumber)
     if round_ is None:
@@ -98,6 +120,7 @@ def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int)
         select(Model.id, Model.name).where(Model.id.in_(submitted)).order_by(Model.name)
     ).all()
     details = round_object(round_)
+    scores = latest_scores_of_round(context.session, round_.id)
     return {
         "roundId": round_.id,
         "roundNumber": round_.number,
@@ -110,9 +133,29 @@ def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int)
         "closeStakingTime": round_.close_time,
         "scoreTime": round_.score_time,
         "roundResolveTime": round_.resolve_time,
+        "scoresUpdatedTime": round_.scored_at,
         "roundResolved": details["resolvedGeneral"],
         "totalSubmitted": len(models),
-        "models": [{"id": model.id, "modelName": model.name, "roundId": round_.id} for model in models],
+        "models": [_model_data(model.id, model.name, round_, scores.get(model.id)) for model in models],
+    }
+
+
+def _model_data(model_id: str, name: str, round_: Round, score: Score | None) -> Object:
+    """The type ModelData."""
+    return {
+        "id": model_id,
+        "modelName": name,
+        "roundId": round_.id,
+        "corr": score.corr if score else None,
+        "corrPercentile": score.corr_percentile if score else None,
+        "v2Corr20": score.corr if score else None,
+        "v2Corr20Percentile": score.corr_percentile if score else None,
+        "mmc": score.mmc if score else None,
+        "mmcPercentile": score.mmc_percentile if score else None,
+        "bmc": score.bmc if score else None,
+        "bmcPercentile": score.bmc_percentile if score else None,
+        "fncV3": score.fnc_v3 if score else None,
+        "fncV3Percentile": score.fnc_v3_percentile if score else None,
     }
 
 
@@ -120,16 +163,26 @@ def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int)
 def resolve_pipeline_status(
     _: Any, info: Info, date: str | None = None, tournament: str | None = "classic"
 ) -> Object | None:
-    """What happened on a day (today, if none is named): when a round's data were ready."""
+    """What happened on a day (today, if none is named): when a round's data were ready, when scores were made."""
     context = context_of(info)
     try:
         day = datetime.fromisoformat(date).date() if date else context.now.date()
     except ValueError as error:
         raise InvalidInputError(f"{date!r} is no date; write it as YYYY-MM-DD.") from error
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    opened = context.session.scalar(
-        select(func.min(Round.open_time)).where(
-            Round.tournament == CLASSIC, Round.open_time >= start, Round.open_time < start + timedelta(days=1)
+    end = start + timedelta(days=1)
+
+    def of_day(found: InstrumentedAttribute[Any]) -> Any:
+        return context.session.scalar(
+            select(func.min(found)).where(Round.tournament == CLASSIC, found >= start, found < end)
         )
-    )
-    return {"tournament": tournament, "isScoringDay": False, "startedAt": opened, "dataReadyAt": opened}
+
+    opened, scored = of_day(Round.open_time), of_day(Round.scored_at)
+    return {
+        "tournament": tournament,
+        "isScoringDay": scored is not None,
+        "startedAt": opened,
+        "dataReadyAt": opened,
+        "scoredAt": scored,
+        "resolvedAt": of_day(Round.resolved_at),
+    }

@@ -1,20 +1,232 @@
-"""Scores and leaderboards. Rounds are not scored yet, so every list of scores is empty."""
+"""Scores of submissions and rounds. They are public, as leaderboards are; a model that nobody knows has none."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 from ariadne import MutationType, QueryType
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from predictd.api.graphql.resolvers.objects import Info, Object
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.graphql.resolvers.rounds import TARGET
+from predictd.db.scores import reputations_of, scores_of_model
+from predictd.db.tables import Model, Reputation, Round, Score, Submission
+from predictd.domain.names import CLASSIC
+from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
 
 query = QueryType()
 mutation = MutationType()
 
+LATEST_ROUNDS = 20
+
+
+def score_object(score: Score, config: ScoreConfig) -> Object:
+    """The type SubmissionScore: one of the scores that a submission got on one day."""
+    round_ = score.round
+    return {
+        "submissionId": score.submission_id,
+        "roundId": round_.id,
+        "roundNumber": round_.number,
+        "displayName": config.display_name,
+        "version": config.version,
+        "value": getattr(score, config.metric),
+        "percentile": getattr(score, f"{config.metric}_percentile"),
+        "day": score.day,
+        "date": score.scored_at,
+        "resolved": score.resolved,
+        "resolveDate": round_.resolved_at or round_.resolve_time,
+        "roundCloseStakingTime": round_.close_time,
+        "roundScoreTime": round_.score_time,
+        "roundResolveTime": round_.resolve_time,
+    }
+
+
+def score_objects(scores: Sequence[Score]) -> list[Object]:
+    """All scores of these days."""
+    return [score_object(score, config) for score in scores for config in SCORE_CONFIGS]
+
+
+def user_score_objects(reputations: Sequence[Reputation]) -> list[Object]:
+    """The type UserScore for each score of each day."""
+    return [
+        {
+            "displayName": config.display_name,
+            "date": reputation.day,
+            "rank": getattr(reputation, f"{config.metric}_rank"),
+            "reputation": getattr(reputation, config.metric),
+        }
+        for reputation in reputations
+        for config in SCORE_CONFIGS
+    ]
+
+
+def latest_submission_scores(session: Session, model: Model) -> list[Object]:
+    """The newest scores of a model in each of its last rounds that have some, newest round first."""
+    latest = [score for score in scores_of_model(session, model.id) if score.is_latest]
+    return score_objects(latest[:LATEST_ROUNDS])
+
+
+def daily_performance_object(reputation: Reputation) -> Object:
+    """The type DailyModelPerformance."""
+    return {
+        "date": reputation.day,
+        "corrRep": reputation.corr,
+        "corrRank": reputation.corr_rank,
+        "mmcRep": reputation.mmc,
+        "mmcRank": reputation.mmc_rank,
+        "fncRep": reputation.fnc,
+        "fncRank": reputation.fnc_rank,
+        "fncV3Rep": reputation.fnc_v3,
+        "fncV3Rank": reputation.fnc_v3_rank,
+    }
+
 
 @query.field("submissionScores")
-@query.field("v2RoundModelPerformances")
+def resolve_submission_scores(
+    _: Any,
+    info: Info,
+    modelId: str,
+    displayName: str | None = None,
+    version: str | None = None,
+    day: int | None = None,
+    resolved: bool | None = None,
+    tournament: int | None = None,
+    lastNRounds: int | None = None,
+    distinctOnRound: bool | None = None,
+) -> list[Object]:
+    """A model's scores, newest round first, in each the days in order; with `distinctOnRound` the newest day alone."""
+    if tournament not in (None, CLASSIC):
+        return []
+    found = scores_of_model(context_of(info).session, modelId)
+    if lastNRounds is not None:
+        rounds = list(dict.fromkeys(score.round_id for score in found))[: max(lastNRounds, 0)]
+        found = [score for score in found if score.round_id in rounds]
+    if day is not None:
+        found = [score for score in found if score.day == day]
+    if resolved is not None:
+        found = [score for score in found if score.resolved is resolved]
+    if distinctOnRound:
+        found = [list(days)[-1] for _, days in groupby(found, key=lambda score: score.round_id)]
+    return [
+        one
+        for one in score_objects(found)
+        if displayName in (None, one["displayName"]) and version in (None, one["version"])
+    ]
+
+
 @query.field("userScores")
-@query.field("v2Leaderboard")
-@query.field("accountLeaderboard")
-def resolve_no_scores(_: Any, info: Info, **arguments: Any) -> list[Object]:
-    """No round has been scored."""
-    return []
+def resolve_user_scores(_: Any, info: Info, modelId: str) -> list[Object]:
+    """A model's reputation and rank by each score, day by day, newest first."""
+    return user_score_objects(reputations_of(context_of(info).session, modelId))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """Which rounds a client asks for."""
+
+    resolved_only: bool
+    resolved_days: int | None
+    scored_days: int | None
+    datestamp_from: int | None
+    number: int | None
+    number_from: int | None
+    number_to: int | None
+
+    def takes(self, round_: Round, submission: Submission | None, context: Context) -> bool:
+        def within(at: Any, days: int | None) -> bool:
+            return days is None or (at is not None and at >= context.now - timedelta(days=days))
+
+        datestamp = submission.data_datestamp if submission is not None else None
+        return (
+            (not self.resolved_only or round_.resolved_at is not None)
+            and within(round_.resolved_at, self.resolved_days)
+            and within(round_.scored_at, self.scored_days)
+            and (self.datestamp_from is None or (datestamp is not None and datestamp >= self.datestamp_from))
+            and (self.number is None or round_.number == self.number)
+            and (self.number_from is None or round_.number >= self.number_from)
+            and (self.number_to is None or round_.number <= self.number_to)
+        )
+
+
+@query.field("v2RoundModelPerformances")
+def resolve_round_model_performances(
+    _: Any,
+    info: Info,
+    modelId: str,
+    tournament: int | None = CLASSIC,
+    distinctOnRound: bool | None = None,
+    lastNRounds: int | None = None,
+    limit: int | None = None,
+    offset: int | None = None,
+    resolvedOnly: bool | None = None,
+    resolvedWithinLastNDays: int | None = None,
+    roundDataDatestampGte: int | None = None,
+    roundNumberEq: int | None = None,
+    roundNumberGte: int | None = None,
+    roundNumberLte: int | None = None,
+    scoredWithinLastNDays: int | None = None,
+    submittedOnly: bool | None = None,
+) -> list[Object]:
+    """How a model did in each round since it was made, newest first; rounds without a submission have no scores."""
+    context = context_of(info)
+    model = context.session.get(Model, modelId)
+    if model is None or (tournament is not None and model.tournament != tournament):
+        return []
+    wanted = _Wanted(
+        resolved_only=bool(resolvedOnly),
+        resolved_days=resolvedWithinLastNDays,
+        scored_days=scoredWithinLastNDays,
+        datestamp_from=roundDataDatestampGte,
+        number=roundNumberEq,
+        number_from=roundNumberGte,
+        number_to=roundNumberLte,
+    )
+    submissions = {
+        one.round_id: one
+        for one in context.session.scalars(
+            select(Submission).where(Submission.model_id == model.id, Submission.selected)
+        )
+    }
+    rounds = context.session.scalars(
+        select(Round)
+        .where(Round.tournament == model.tournament, Round.close_time >= model.inserted_at)
+        .order_by(Round.number.desc())
+    ).all()
+    if lastNRounds is not None:
+        rounds = rounds[: max(lastNRounds, 0)]
+    chosen = [
+        round_
+        for round_ in rounds
+        if wanted.takes(round_, submissions.get(round_.id), context) and (not submittedOnly or round_.id in submissions)
+    ]
+    start = max(offset or 0, 0)
+    chosen = chosen[start : start + max(limit, 0) if limit is not None else None]
+    scores: dict[str, list[Score]] = {}
+    for score in scores_of_model(context.session, model.id, rounds=[round_.id for round_ in chosen]):
+        scores.setdefault(score.round_id, []).append(score)
+    return [_performance(round_, submissions.get(round_.id), scores.get(round_.id, [])) for round_ in chosen]
+
+
+def _performance(round_: Round, submission: Submission | None, scores: Sequence[Score]) -> Object:
+    return {
+        "roundId": round_.id,
+        "roundNumber": round_.number,
+        "roundTarget": TARGET,
+        "roundOpenTime": round_.open_time,
+        "roundCloseStakingTime": round_.close_time,
+        "roundScoreTime": round_.score_time,
+        "roundResolveTime": round_.resolve_time,
+        "roundResolved": round_.resolved_at is not None,
+        "roundDataDatestamp": submission.data_datestamp if submission is not None else None,
+        "submissionId": submission.id if submission is not None else None,
+        "submissionScores": lambda info: score_objects([score for score in scores if score.is_latest]),
+        "intraRoundSubmissionScores": lambda info: score_objects(scores),
+        "allSubmissionScores": lambda info: score_objects(scores),
+        "payoutMultipliers": [],
+        "tickersAcceptedCount": submission.row_count if submission is not None else None,
+        "tickersSubmittedCount": submission.row_count if submission is not None else None,
+    }

@@ -113,7 +113,8 @@ def resolve_create_submission(
     check_tournament(tournament)
     model = own_model(context, account, modelId)
     trigger = context.session.get(Trigger, triggerId) if triggerId else None
-    is_own = trigger is not None and trigger.pickle.account_id == account.id
+    pickle = trigger.pickle if trigger is not None else None
+    is_own = pickle is not None and pickle.account_id == account.id
     submission_id = submit_file(
         context.database,
         context.storage,

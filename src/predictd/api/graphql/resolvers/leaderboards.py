@@ -1,0 +1,131 @@
+"""Leaderboards of models and of accounts: ordered, filtered and in pages."""
+
+from typing import Any
+
+from ariadne import MutationType, QueryType
+
+from predictd.api.graphql.leniency import squash
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.scores import AccountStanding, Ordering, Standing, account_leaderboard, leaderboard
+from predictd.domain.errors import InvalidInputError
+from predictd.domain.names import CLASSIC
+
+query = QueryType()
+mutation = MutationType()
+
+MOST_ENTRIES = 10_000
+# What an entry can be ordered by, as `squash` spells it. Clients order by fields of money too, which are null here.
+_BY_NAME = {"username", "displayname"}
+_MODEL_METRICS = {
+    "rank": "corr",
+    "corr20rep": "corr",
+    "corr20v2rep": "corr",
+    "mmcrep": "mmc",
+    "bmcrep": "bmc",
+    "fncrep": "fnc",
+    "fncv3rep": "fnc_v3",
+}
+_ACCOUNT_METRICS = {"rank": "corr", "corr": "corr", "v2corr20": "corr", "mmc": "mmc", "bmc": "bmc", "fncv3": "fnc_v3"}
+_NULL_HERE = ("nmr", "return", "stake", "tc", "corr60", "corj60", "cort20", "corrv4", "fncv4", "icv2", "ric", "mmc60")
+
+
+@query.field("v2Leaderboard")
+def resolve_leaderboard(
+    _: Any,
+    info: Info,
+    limit: int | None = None,
+    offset: int | None = None,
+    orderBy: str | None = None,
+    direction: str | None = None,
+    filterBy: str | None = None,
+) -> list[Object]:
+    """The models by their reputation; `filterBy` is a part of their names."""
+    found = leaderboard(
+        context_of(info).session,
+        CLASSIC,
+        _ordering(orderBy, direction, _MODEL_METRICS),
+        name=filterBy,
+        limit=_limit(limit),
+        offset=max(offset or 0, 0),
+    )
+    return [_entry(one) for one in found]
+
+
+@query.field("accountLeaderboard")
+def resolve_account_leaderboard(
+    _: Any,
+    info: Info,
+    tournament: int | None = CLASSIC,
+    limit: int | None = 500,
+    offset: int | None = None,
+    orderBy: str | None = None,
+    direction: str | None = None,
+    filterBy: str | None = None,
+) -> list[Object]:
+    """The accounts by the mean reputation of their models; `filterBy` is a part of their names."""
+    found = account_leaderboard(
+        context_of(info).session,
+        CLASSIC if tournament is None else tournament,
+        _ordering(orderBy, direction, _ACCOUNT_METRICS),
+        name=filterBy,
+        limit=_limit(limit),
+        offset=max(offset or 0, 0),
+    )
+    return [_account_entry(one) for one in found]
+
+
+def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, str]) -> Ordering:
+    wanted = squash(order_by or "rank")
+    if direction is not None and direction.lower() not in ("asc", "desc"):
+        raise InvalidInputError(f"The direction {direction[:20]!r} can't be taken: write 'asc' or 'desc'.")
+    if wanted in _BY_NAME:
+        return Ordering(metric=None, descending=(direction or "asc").lower() == "desc")
+    metric = metrics.get(wanted)
+    if metric is None and not wanted.startswith(_NULL_HERE):
+        raise InvalidInputError(
+            f"The leaderboard can't be ordered by {order_by!r:.60}; choose one of username, {', '.join(metrics)}."
+        )
+    # The best rank is the lowest, so ranks ascend where scores descend.
+    is_rank = wanted == "rank"
+    descending = (direction or ("asc" if is_rank else "desc")).lower() == "desc"
+    return Ordering(metric=metric or "corr", descending=descending is not is_rank)
+
+
+def _limit(limit: int | None) -> int:
+    return MOST_ENTRIES if limit is None else min(max(limit, 0), MOST_ENTRIES)
+
+
+def _entry(standing: Standing) -> Object:
+    reputation, model = standing.reputation, standing.model
+    change = None
+    if standing.rank_before is not None and reputation.corr_rank is not None:
+        change = standing.rank_before - reputation.corr_rank
+    return {
+        "id": model.id,
+        "username": model.name,
+        "rank": reputation.corr_rank,
+        "rankChange1d": change,
+        "isActive": model.archived_at is None,
+        "team": False,
+        "corr20Rep": reputation.corr,
+        "corr20V2Rep": reputation.corr,
+        "mmcRep": reputation.mmc,
+        "bmcRep": reputation.bmc,
+        "fncRep": reputation.fnc,
+        "fncV3Rep": reputation.fnc_v3,
+    }
+
+
+def _account_entry(standing: AccountStanding) -> Object:
+    account, means = standing.account, standing.means
+    return {
+        "id": account.id,
+        "username": account.username,
+        "displayName": account.display_name or account.username,
+        "rank": standing.rank,
+        "corr": means["corr"],
+        "v2Corr20": means["corr"],
+        "mmc": means["mmc"],
+        "bmc": means["bmc"],
+        "fncV3": means["fnc_v3"],
+    }

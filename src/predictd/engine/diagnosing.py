@@ -1,0 +1,176 @@
+"""Diagnostics: a pickle is run on the validation data, or an uploaded file taken, and its figures are computed."""
+
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from predictd.data.layout import version_key
+from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
+from predictd.db import Database
+from predictd.db.catalogue import list_data_versions
+from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
+from predictd.domain.errors import InvalidInputError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.runs import Predictions
+from predictd.domain.states import TriggerState
+from predictd.engine.config import WorkerConfig
+from predictd.engine.logs import LogWriter
+from predictd.engine.predicting import record_failure
+from predictd.engine.queue import Claim, advance
+from predictd.engine.running import PickleRun, run_pickle
+from predictd.scoring.apart import Task, diagnose_apart
+from predictd.scoring.metrics import Diagnostics as Figures
+from predictd.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What is to be diagnosed: a pickle's run, or an uploaded file."""
+
+    diagnostics_id: str
+    run: PickleRun | None
+    upload_key: str | None
+    versions: list[str]
+
+
+def diagnose(
+    database: Database,
+    storage: Storage,
+    config: WorkerConfig,
+    claimed: Claim,
+    slot: int,
+    writer: LogWriter,
+    cancel: threading.Event,
+) -> None:
+    """Bring the claimed trigger's diagnostics to their end.
+
+    Raises:
+        PlatformError: the platform is at fault.
+        CancelledError: `cancel` was set.
+    """
+    began = time.monotonic()
+    wanted = _prepare(database, storage, claimed)
+    if wanted is None:
+        return
+    used, key = "", wanted.upload_key
+    with ExitStack() as files:
+        if wanted.run is not None:
+            limits = config.diagnostics_limits
+            report, _ = run_pickle(database, storage, config, wanted.run, limits, slot, writer, cancel, files)
+            outcome = report.outcome()
+            if isinstance(outcome, ModelFailure):
+                record_failure(database, claimed, outcome, writer)
+                return
+            used = report.describe_use(limits) + " "
+            writer.close()
+            key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
+            _store(storage, key, outcome)
+            del report, outcome
+        assert key is not None
+        with database.write() as session:
+            told = f"{used}Its predictions are being scored."
+            if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
+                return
+        try:
+            found, number = _figures(storage, config, wanted, key, files, cancel)
+        except InvalidInputError as error:
+            _refuse(database, claimed, error)
+            return
+    if isinstance(found, ModelFailure):
+        record_failure(database, claimed, found, writer)
+        return
+    seconds, version = time.monotonic() - began, wanted.versions[number]
+    with database.write() as session:
+        _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
+
+
+def _figures(
+    storage: Storage, config: WorkerConfig, wanted: _Wanted, key: str, files: ExitStack, cancel: threading.Event
+) -> tuple[Figures | ModelFailure, int]:
+    folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
+    task = Task(
+        predictions=str(files.enter_context(storage.local_path(key))),
+        folders=tuple(map(str, folders)),
+        mapped=str(config.mapped.folder),
+        mapped_limit=config.mapped.limit,
+        factors=str(config.factors),
+        whole=wanted.run is not None,
+    )
+    return diagnose_apart(task, cancel=cancel)
+
+
+def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:
+    """Read what the trigger is about; None where there is nothing to do any more."""
+    with database.write() as session:
+        trigger = session.get_one(Trigger, claimed.trigger_id)
+        diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
+        if trigger.attempt != claimed.attempt or diagnostics is None:
+            return None
+        pickle = session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
+        known = list_data_versions(session) if pickle is None else [pickle.data_version]
+        versions = [
+            version.name
+            for version in sorted(known, key=lambda version: not version.is_default)
+            if storage.stat(version_key(version.name, VALIDATION_FILE)) is not None
+        ]
+        if not versions:
+            names = ", ".join(version.name for version in known)
+            told = f"Data version {names} has no {VALIDATION_FILE}, so nothing can be validated on it."
+            advance(session, claimed, TriggerState.ERROR, told, datetime.now(UTC), code="no_validation_data")
+            return None
+        run = None
+        if pickle is not None:
+            run = PickleRun.of(
+                session,
+                pickle,
+                features_key=version_key(versions[0], VALIDATION_FILE),
+                benchmarks_key=version_key(versions[0], VALIDATION_BENCHMARKS_FILE),
+                is_validation=True,
+            )
+        return _Wanted(
+            diagnostics_id=diagnostics.id,
+            run=run,
+            upload_key=diagnostics.storage_key if pickle is None else None,
+            versions=versions,
+        )
+
+
+def _store(storage: Storage, key: str, predictions: Predictions) -> None:
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "predictions.parquet"
+        ids = pa.array(predictions.ids, pa.string())
+        pq.write_table(pa.table({"id": ids, "prediction": predictions.values}), path)
+        storage.put_file(key, path)
+
+
+def _conclude(
+    session: Session, claimed: Claim, wanted: _Wanted, found: Figures, *, key: str, version: str, seconds: float
+) -> None:
+    """End the trigger with the figures, unless the claim is no longer valid."""
+    now = datetime.now(UTC)
+    told = f"The diagnostics are done: {found.eras_accepted_count} eras"
+    if found.validation_corr_mean is not None:
+        told += f", mean CORR {found.validation_corr_mean:.5f}"
+    if not advance(session, claimed, TriggerState.SUCCEEDED, f"{told}.", now):
+        return
+    diagnostics = session.get_one(Diagnostics, wanted.diagnostics_id)
+    diagnostics.figures = found.wire()
+    diagnostics.message = found.suspicion
+    diagnostics.storage_key = key
+    diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
+    diagnostics.process_seconds = seconds
+    diagnostics.updated_at = now
+
+
+def _refuse(database: Database, claimed: Claim, error: InvalidInputError) -> None:
+    with database.write() as session:
+        advance(session, claimed, TriggerState.FAILED, error.message, datetime.now(UTC), code="invalid_file")

@@ -1,0 +1,108 @@
+"""A run on live data: for a round, or to validate a pickle."""
+
+import secrets
+import tempfile
+import threading
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from predictd.data.layout import round_key, version_key
+from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
+from predictd.db import Database
+from predictd.db.rounds import current_round
+from predictd.db.tables import Pickle, Round, Trigger
+from predictd.domain.failures import ModelFailure
+from predictd.domain.names import CLASSIC
+from predictd.domain.runs import Predictions
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.config import WorkerConfig
+from predictd.engine.logs import LogWriter
+from predictd.engine.outcome import conclude, fail
+from predictd.engine.queue import Claim, advance
+from predictd.engine.running import PickleRun, run_pickle
+from predictd.engine.speed import ids_of
+from predictd.engine.submissions import StoredPredictions
+from predictd.scoring import check_submission, predictions_csv
+from predictd.storage import Storage
+
+
+def predict(
+    database: Database,
+    storage: Storage,
+    config: WorkerConfig,
+    claimed: Claim,
+    slot: int,
+    writer: LogWriter,
+    cancel: threading.Event,
+) -> None:
+    """Run the claimed trigger's pickle on live data, and submit or record its failure.
+
+    Raises:
+        PlatformError: the platform is at fault.
+        CancelledError: `cancel` was set.
+    """
+    wanted = _prepare(database, claimed)
+    if wanted is None:
+        return
+    with ExitStack() as files:
+        report, live = run_pickle(database, storage, config, wanted, config.limits, slot, writer, cancel, files)
+        live_ids = ids_of(live)
+    outcome = report.outcome()
+    if isinstance(outcome, ModelFailure):
+        record_failure(database, claimed, outcome, writer)
+        return
+    used = report.describe_use(config.limits)
+    # The log of a success is what the model printed, and nothing else.
+    writer.close()
+    with database.write() as session:
+        told = f"{used} Its predictions are being checked."
+        if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
+            return
+    wrong = check_submission(outcome, live_ids)
+    if wrong is not None:
+        record_failure(database, claimed, wrong, writer)
+        return
+    stored = _store(storage, claimed, outcome)
+    with database.write() as session:
+        conclude(session, claimed, stored, used, datetime.now(UTC))
+
+
+def record_failure(database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter) -> None:
+    """End the trigger as the model's failure, and say so at the end of its log."""
+    writer.close(f"[predictd] {failure.code}: {failure.describe()}")
+    with database.write() as session:
+        fail(session, claimed, failure, datetime.now(UTC))
+
+
+def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
+    """Read what the trigger is about; a validation joins the round that is open now."""
+    now = datetime.now(UTC)
+    with database.write() as session:
+        trigger = session.get_one(Trigger, claimed.trigger_id)
+        if trigger.attempt != claimed.attempt:
+            return None
+        pickle = session.get_one(Pickle, trigger.pickle_id)
+        if trigger.type == TriggerType.VALIDATION:
+            open_now = current_round(session, CLASSIC, now)
+            trigger.round_id = open_now.id if open_now is not None else None
+        round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+        version = pickle.data_version.name
+
+        def live(filename: str) -> str:
+            return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
+
+        return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
+
+
+def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
+    key = f"predictions/{claimed.trigger_id}-{claimed.attempt}.csv"
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "predictions.csv"
+        path.write_bytes(predictions_csv(predictions))
+        storage.put_file(key, path)
+    return StoredPredictions(
+        key=key,
+        filename=f"live_predictions-{secrets.token_hex(6)}.csv",
+        row_count=len(predictions.ids),
+    )

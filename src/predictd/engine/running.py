@@ -1,0 +1,95 @@
+"""The sandbox run of a pickle, for whatever purpose."""
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from predictd.db import Database
+from predictd.db.tables import Pickle, Runtime
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RunReport, RunRequest
+from predictd.engine.config import WorkerConfig
+from predictd.engine.live import local_data
+from predictd.engine.logs import LogWriter
+from predictd.engine.speed import NO_TREES, found_tables, keep, likely_imports
+from predictd.sandbox import run
+from predictd.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickleRun:
+    """A pickle, its runtime and the data it is to run on, as keys of storage; `benchmarks_key` may be of nothing.
+
+    `is_validation` says that the data hold targets, which the model must not see.
+    """
+
+    pickle_id: str
+    pickle_key: str
+    runtime_folder: str
+    tables_key: str | None
+    imports: tuple[str, ...]
+    features_key: str
+    benchmarks_key: str
+    is_validation: bool
+
+    @classmethod
+    def of(
+        cls, session: Session, pickle: Pickle, *, features_key: str, benchmarks_key: str, is_validation: bool = False
+    ) -> "PickleRun":
+        """The run of a pickle on these data."""
+        return cls(
+            pickle_id=pickle.id,
+            pickle_key=pickle.storage_key,
+            runtime_folder=session.get_one(Runtime, pickle.runtime_id).folder,
+            tables_key=pickle.tables_key,
+            imports=tuple(pickle.imports.split()),
+            features_key=features_key,
+            benchmarks_key=benchmarks_key,
+            is_validation=is_validation,
+        )
+
+
+def run_pickle(
+    database: Database,
+    storage: Storage,
+    config: WorkerConfig,
+    wanted: PickleRun,
+    limits: Limits,
+    slot: int,
+    writer: LogWriter,
+    cancel: threading.Event,
+    files: ExitStack,
+) -> tuple[RunReport, Path]:
+    """Run it, keep what makes its next run faster, and answer the report with the features' file, there until `files`
+    is closed.
+
+    Raises:
+        PlatformError: the platform is at fault.
+        CancelledError: `cancel` was set.
+    """
+    features, benchmarks = local_data(storage, wanted.features_key, wanted.benchmarks_key, files)
+    mapped = files.enter_context(config.mapped.held(features, without_targets=wanted.is_validation))
+    if benchmarks is not None:
+        benchmarks = files.enter_context(config.mapped.held(benchmarks))
+    tables = files.enter_context(found_tables(storage, wanted.tables_key)) if config.trees else None
+    pickle = files.enter_context(storage.local_path(wanted.pickle_key))
+    request = RunRequest(
+        pickle=pickle,
+        live=mapped,
+        benchmarks=benchmarks,
+        runtime=config.find_runtime(wanted.runtime_folder),
+        limits=limits,
+        slot=slot,
+        imports=likely_imports(pickle) if wanted.tables_key is None else wanted.imports,
+        proven=wanted.tables_key is not None,
+        trees=config.trees,
+        tables=tables,
+        keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+    )
+    report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind, parents=config.parents)
+    if report.predictions is not None:
+        keep(database, storage, wanted.pickle_id, report, wanted=request.keep_tables)
+    return report, features

@@ -1,0 +1,185 @@
+"""A report as one HTML file: style, script and charts are in it, so that it needs no network and can be sent."""
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from predictd.reports.charts import cumulative_chart, drawdown_chart, era_chart, exposure_chart
+from predictd.reports.figures import Figure, Group, known_groups, lacking
+from predictd.reports.intervals import difference_chart, difference_table
+from predictd.reports.markup import Markup, element, joined
+from predictd.reports.plots import COLORS
+from predictd.reports.report import Model, Report
+from predictd.scoring.metrics import Comparison
+from predictd.scoring.metrics.comparison import Outcome
+
+_MOST_BESIDE_DEFINITIONS = 2
+_TILES = (
+    ("validation_corr_mean", "CORR mean"),
+    ("validation_corr_sharpe", "CORR Sharpe"),
+    ("validation_mmc_mean", "MMC mean"),
+    ("validation_corr_max_drawdown", "CORR max drawdown"),
+)
+
+
+def page(report: Report) -> str:
+    """The whole page. Names of models and eras are escaped; nothing in the page comes from elsewhere."""
+    title = " and ".join(model.name for model in report.models[:2]) if len(report.models) < 3 else _count(report)
+    style, script = _asset("report.css"), _asset("report.js")
+    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"Diagnostics of {title}"),
+        element("style", Markup(style)),
+    )
+    body = element("body", body_of(report, title), element("script", Markup(script)))
+    return joined(Markup("<!doctype html>\n"), element("html", head, body, lang="en"), Markup("\n"))
+
+
+def body_of(report: Report, title: str) -> Markup:
+    """The content of the page, for any page that has the style sheet."""
+    eras = f"{len(report.eras)} eras, {report.eras[0]} to {report.eras[-1]}" if len(report.eras) > 1 else "one era"
+    measured = f"Measured on {report.data}, {eras}." if report.data else f"Measured on {eras}."
+    return element(
+        "main",
+        element(
+            "header", element("h1", "Diagnostics of ", element("span", title)), element("p", measured, class_="note")
+        ),
+        *(_warning(model) for model in report.models if model.diagnostics.suspicion),
+        _tiles(report.models[0]) if len(report.models) == 1 else None,
+        *(_verdict(comparison) for comparison in report.comparisons),
+        _section("Charts", charts(report.models)),
+        _section("Figures", _figures(report.models)),
+        _section("Differences", *map(differences, report.comparisons)) if report.comparisons else None,
+        _section("What the figures mean", _glossary(report.models)),
+        class_="report",
+    )
+
+
+def charts(models: tuple[Model, ...]) -> Markup:
+    """All charts of one model or several."""
+    sums = (
+        [cumulative_chart(models, ("corr", "mmc"))]
+        if len(models) == 1
+        else [cumulative_chart(models, (score,)) for score in ("corr", "mmc")]
+    )
+    return joined(
+        *sums, *(era_chart(models, score) for score in ("corr", "mmc")), drawdown_chart(models), exposure_chart(models)
+    )
+
+
+def differences(comparison: Comparison) -> Markup:
+    """All of a comparison but its verdict."""
+    blocks = f"{comparison.eras} eras in common, drawn in blocks of {comparison.block}."
+    return joined(
+        difference_chart(comparison),
+        element("details", element("summary", _beside(comparison)), difference_table(comparison))
+        if comparison.differences
+        else None,
+        element("p", blocks, class_="note") if comparison.outcome is not Outcome.TOO_FEW_ERAS else None,
+    )
+
+
+def _beside(comparison: Comparison) -> str:
+    return f"{comparison.other} beside {comparison.base} as a table"
+
+
+def _section(title: str, *content: Markup) -> Markup:
+    return element("section", element("h2", title), *content)
+
+
+def _warning(model: Model) -> Markup:
+    return element(
+        "p",
+        element("strong", "Warning: "),
+        f"{model.name} seems to have been trained on the validation data. {model.diagnostics.suspicion}",
+        class_="warning",
+        role="note",
+    )
+
+
+def _tiles(model: Model) -> Markup:
+    figures = {
+        figure.field: figure for group in known_groups((model,)) for figure in group.figures if not figure.of_tails
+    }
+    return element(
+        "dl",
+        *(
+            element("div", element("dt", label), element("dd", figures[field].shown(model.diagnostics)))
+            for field, label in _TILES
+            if field in figures
+        ),
+        class_="tiles",
+    )
+
+
+def _verdict(comparison: Comparison) -> Markup:
+    return element("p", comparison.verdict, class_=f"verdict {comparison.outcome.value}")
+
+
+def _figures(models: tuple[Model, ...]) -> Markup:
+    columns = [_column(number, model) for number, model in enumerate(models)]
+    means = element("td", class_="means") if len(models) <= _MOST_BESIDE_DEFINITIONS else None
+    head = element("tr", element("td"), *columns, means)
+    body = (_group(group, models) for group in known_groups(models))
+    kind = "figures beside" if means else "figures"
+    table = element("table", element("thead", head), *body, class_=kind)
+    absent = lacking(models)
+    return joined(
+        element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
+        element("p", f"Not to be had from these data: {', '.join(absent)}.", class_="note") if absent else None,
+    )
+
+
+def _column(number: int, model: Model) -> Markup:
+    swatch = element("span", class_=f"patch series-{number % COLORS}")
+    return element("th", swatch, element("span", model.name), scope="col")
+
+
+def _group(group: Group, models: tuple[Model, ...]) -> Markup:
+    has_room = len(models) <= _MOST_BESIDE_DEFINITIONS
+    across = str(len(models) + 1 + has_room)
+    title = element("tr", element("th", group.title, scope="rowgroup", colspan=across), class_="group")
+    rows = (
+        element(
+            "tr",
+            element(
+                "th",
+                element("a", figure.label, href=f"#{_anchor(figure)}", data_definition=figure.definition),
+                scope="row",
+            ),
+            *(element("td", figure.shown(model.diagnostics)) for model in models),
+            element("td", figure.definition, class_="means") if has_room else None,
+        )
+        for figure in group.figures
+    )
+    return element("tbody", title, *rows)
+
+
+def _glossary(models: tuple[Model, ...]) -> Markup:
+    entries = (
+        joined(element("dt", figure.label, id=_anchor(figure)), element("dd", figure.definition))
+        for group in known_groups(models)
+        for figure in group.figures
+    )
+    return element("dl", *entries, class_="glossary")
+
+
+def _anchor(figure: Figure) -> str:
+    return ("tails_" if figure.of_tails else "") + figure.field
+
+
+def _count(report: Report) -> str:
+    return f"{len(report.models)} models"
+
+
+def _asset(name: str) -> str:
+    return files("predictd.reports").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
