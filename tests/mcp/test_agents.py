@@ -316,6 +316,19 @@ def test_put_file_sends_pickles_alone_and_where_the_server_wants_them_alone(alic
         run(work(proxy))
 
 
+def test_a_server_stops_well_while_agents_are_connected(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = new_server()
+
+    async def work() -> None:
+        async with agent("sse", server.address, tmp_path) as one:
+            await one.call("get_tournaments")
+            assert await asyncio.to_thread(server.stop) == 0
+
+    run(work())
+    assert "Traceback" not in server.log
+    assert "ERROR" not in server.log
+
+
 def test_nothing_but_the_protocol_goes_to_standard_output(alice: User, tmp_path: Path) -> None:
     client = {"name": "test", "version": "1"}
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
