@@ -147,6 +147,18 @@ def run_demo(home: Path, address: str) -> dict[str, str]:
     if set(first["id"]) == set(second["id"]):
         raise DemoError("the second round's predictions are for the first round's ids")
 
+    step("Diagnostics, which the pickle got without being asked")
+    show_diagnostics(napi, model_id, pickle_id)
+
+    step("Close the round, resolve both and look at the scores")
+    predictd(home, "round", "close")
+    for number in ("1", "2"):
+        predictd(home, "round", "resolve", number)
+    for score in napi.submission_scores(model_id):
+        if score["value"] is not None:
+            print(f"round {score['roundNumber']}  {score['displayName']:<10} {score['value']:8.4f}")
+    print(f"rank {napi.get_leaderboard()[0]['rank']} of the leaderboard")
+
     step("The predictions of the second round")
     print(second.head().to_string(index=False))
     step("The history of both runs")
@@ -191,6 +203,24 @@ def wait(napi: numerapi.NumerAPI, pickle_id: str, *, runs: int, seconds: float =
             return dict(uploaded)
         time.sleep(0.3)
     raise DemoError(f"the run has not ended after {seconds:.0f} s")
+
+
+def show_diagnostics(napi: numerapi.NumerAPI, model_id: str, pickle_id: str, seconds: float = 150) -> None:
+    """Wait for the diagnostics of the pickle and show some of their figures."""
+    query = (
+        "query($id: ID!) { computePickles(id: $id) { diagnosticsId diagnosticsStatus diagnosticsStatusDescription } }"
+    )
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = napi.raw_query(query, {"id": pickle_id}, authorization=True)["data"]["computePickles"][0]
+        if found["diagnosticsStatus"] in ("done", "failed"):
+            break
+        time.sleep(0.3)
+    if found["diagnosticsStatus"] != "done":
+        raise DemoError(f"the diagnostics are {found['diagnosticsStatus']}: {found['diagnosticsStatusDescription']}")
+    [figures] = napi.diagnostics(model_id, found["diagnosticsId"])
+    for name in ("CorrMean", "CorrSharpe", "MmcMean", "BmcMean", "FeatureNeutralCorrV3Mean", "MaxDrawdown"):
+        print(f"{name:<26} {figures['validation' + name]:8.4f}")
 
 
 def download(napi: numerapi.NumerAPI, model_id: str, path: Path) -> "pd.DataFrame":

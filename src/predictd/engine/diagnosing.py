@@ -1,7 +1,6 @@
 """Diagnostics: a pickle is run on the validation data, or an uploaded file taken, and its figures are computed."""
 
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,14 +21,16 @@ from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
-from predictd.engine.config import WorkerConfig
-from predictd.engine.logs import LogWriter
+from predictd.engine.config import Job
 from predictd.engine.predicting import record_failure
-from predictd.engine.queue import Claim, advance
+from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.scoring.apart import Task, diagnose_apart
 from predictd.scoring.metrics import Diagnostics as Figures
+from predictd.scoring.validation import Progress
 from predictd.storage import Storage
+
+_TELL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +43,14 @@ class _Wanted:
     versions: list[str]
 
 
-def diagnose(
-    database: Database,
-    storage: Storage,
-    config: WorkerConfig,
-    claimed: Claim,
-    slot: int,
-    writer: LogWriter,
-    cancel: threading.Event,
-) -> None:
+def diagnose(job: Job) -> None:
     """Bring the claimed trigger's diagnostics to their end.
 
     Raises:
         PlatformError: the platform is at fault.
-        CancelledError: `cancel` was set.
+        CancelledError: the job was cancelled.
     """
+    database, storage, claimed = job.database, job.storage, job.claimed
     began = time.monotonic()
     wanted = _prepare(database, storage, claimed)
     if wanted is None:
@@ -64,38 +58,57 @@ def diagnose(
     used, key = "", wanted.upload_key
     with ExitStack() as files:
         if wanted.run is not None:
-            limits = config.diagnostics_limits
-            report, _ = run_pickle(database, storage, config, wanted.run, limits, slot, writer, cancel, files)
+            limits = job.config.diagnostics_limits
+            report, _ = run_pickle(job, wanted.run, limits, files)
             outcome = report.outcome()
             if isinstance(outcome, ModelFailure):
-                record_failure(database, claimed, outcome, writer)
+                record_failure(job, outcome)
                 return
             used = report.describe_use(limits) + " "
-            writer.close()
+            job.writer.close()
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             _store(storage, key, outcome)
             del report, outcome
         assert key is not None
+        told = f"{used}Its predictions are being scored."
         with database.write() as session:
-            told = f"{used}Its predictions are being scored."
             if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
                 return
+        progress = _Progress(database, claimed, told)
         try:
-            found, number = _figures(storage, config, wanted, key, files, cancel)
+            found, number = _figures(job, wanted, key, files, progress.tell)
         except InvalidInputError as error:
             _refuse(database, claimed, error)
             return
     if isinstance(found, ModelFailure):
-        record_failure(database, claimed, found, writer)
+        record_failure(job, found)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
     with database.write() as session:
         _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
 
 
+class _Progress:
+    """Tells in the trigger's history how many eras are scored, now and then."""
+
+    def __init__(self, database: Database, claimed: Claim, told: str) -> None:
+        self._database = database
+        self._claimed = claimed
+        self._told = told
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def tell(self, done: int, every: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _TELL_SECONDS
+        with self._database.write() as session:
+            tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
+
+
 def _figures(
-    storage: Storage, config: WorkerConfig, wanted: _Wanted, key: str, files: ExitStack, cancel: threading.Event
+    job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
 ) -> tuple[Figures | ModelFailure, int]:
+    storage, config = job.storage, job.config
     folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
     task = Task(
         predictions=str(files.enter_context(storage.local_path(key))),
@@ -105,7 +118,7 @@ def _figures(
         factors=str(config.factors),
         whole=wanted.run is not None,
     )
-    return diagnose_apart(task, cancel=cancel)
+    return diagnose_apart(task, progress=progress, cancel=job.cancel)
 
 
 def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:

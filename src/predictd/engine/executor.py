@@ -11,7 +11,7 @@ import structlog
 from predictd.db import Database
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
-from predictd.engine.config import WorkerConfig
+from predictd.engine.config import Job, WorkerConfig
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim, claim, give_back, renew
 from predictd.engine.recovery import recover_expired, recover_owned
@@ -115,7 +115,17 @@ class Executor:
             with self._lock:
                 self._runs[slot] = run
             try:
-                work(self._database, self._storage, self._config, claimed, slot, writer, run.cancel)
+                work(
+                    Job(
+                        database=self._database,
+                        storage=self._storage,
+                        config=self._config,
+                        claimed=claimed,
+                        slot=slot,
+                        writer=writer,
+                        cancel=run.cancel,
+                    )
+                )
             finally:
                 with self._lock:
                     del self._runs[slot]

@@ -172,6 +172,22 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     _record(session, trigger.id, TriggerState.ERROR, description, now)
 
 
+def tell(session: Session, claimed: Claim, description: str) -> None:
+    """Put other words to the newest step of the claimed trigger's history, while it is on its way."""
+    newest = (
+        sa.select(sa.func.max(TriggerStatus.sequence))
+        .where(TriggerStatus.trigger_id == claimed.trigger_id)
+        .scalar_subquery()
+    )
+    if _update(session, claimed, {"type": claimed.type}):
+        session.execute(
+            sa.update(TriggerStatus)
+            .where(TriggerStatus.sequence == newest)
+            .values(description=description)
+            .execution_options(synchronize_session=False)
+        )
+
+
 def withdraw(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
     """End a trigger that nobody wants any more; a run of it reports to nobody and is cancelled."""
     if TriggerState(trigger.state).is_final:

@@ -143,8 +143,24 @@ def span_factor(features: FeatureMatrix) -> SpanFactor:
     means, lengths = features.moments()
     values = features.values if features.columns is None else features.values[features.columns]
     design = np.concatenate([values.astype(np.float64), np.ones((1, features.rows))])
+    if len(design) >= features.rows and _spans_all(design):
+        return SpanFactor(means=means, lengths=lengths, basis=np.eye(features.rows))
     _, sizes, basis = np.linalg.svd(design, full_matrices=False)
     return SpanFactor(means=means, lengths=lengths, basis=np.ascontiguousarray(basis[sizes > SMALLEST * sizes[0]]))
+
+
+def _spans_all(design: Floats) -> bool:
+    """Whether the features surely span as many dimensions as there are rows, which leaves nothing beside them.
+
+    The products of the rows have the squares of the singular values; their trace is at least the largest of these.
+    """
+    products = design.T @ design
+    products[np.diag_indices_from(products)] -= (_CLEARLY * SMALLEST) ** 2 * np.trace(products)
+    try:
+        np.linalg.cholesky(products)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
