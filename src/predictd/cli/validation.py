@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from predictd.cli.options import read_settings
 from predictd.cli.output import console, fail, print_json, say
-from predictd.cli.run import Downloads, ModelLog
+from predictd.cli.run import ModelLog
+from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
 from predictd.domain.errors import InvalidInputError, PredictdError
@@ -90,7 +91,7 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
 def _measured(paths: Sequence[Path], asked: Asked) -> Report:
     wanted = sources(paths, asked.names)
     settings = read_settings(sandbox=asked.sandbox, trust_users=asked.trust_users)
-    with Downloads() as downloads:
+    with Transfers() as downloads:
         folder = validation_folder(asked.data, asked.server, settings.laptop_cache / "data", downloads.show)
     mapped = MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9)
     with _progress("Preparing the data") as tell:
