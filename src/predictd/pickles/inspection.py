@@ -1,0 +1,274 @@
+"""What a pickle is and holds, told from its bytes alone. It is never unpickled, and nothing in it is called."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from predictd.pickles.bytecode import Code, look
+from predictd.pickles.contents import (
+    Model,
+    Part,
+    devices_in,
+    features_in,
+    models_in,
+    parts_by_size,
+    tables_in,
+    values_of,
+)
+from predictd.pickles.forms import Function, as_class, as_code, as_function, module_of, name_of, texts_in
+from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
+from predictd.pickles.signature import Signature, signature_of
+from predictd.runner.machine import Made
+from predictd.runner.scan import code_of, possible_pythons
+
+MANIFEST_MARK = "predictd-manifest:"
+_MOST_FUNCTIONS = 5_000
+_MOST_LISTED = 1_000
+_BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """A module that the pickle needs.
+
+    Attributes:
+        module: its full name.
+        names: what is looked up in it while unpickling.
+        at_load: whether unpickling imports it; else a function does when it is called.
+        guarded: whether the function catches what goes wrong.
+        function: the function that imports it.
+    """
+
+    module: str
+    names: tuple[str, ...] = ()
+    at_load: bool
+    guarded: bool = False
+    function: str | None = None
+
+    @property
+    def top(self) -> str:
+        """The name of the package: 'sklearn' of 'sklearn.linear_model'."""
+        return self.module.partition(".")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionSeen:
+    """A function in the pickle.
+
+    Attributes:
+        module: where it was defined.
+        chains: dotted names that it takes, with the modules' real names.
+        columns: (argument, text) where an argument is subscripted with a text.
+        texts: the texts among its constants.
+    """
+
+    name: str
+    module: str | None
+    chains: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    texts: tuple[str, ...]
+    guarded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What the bytes of a pickle say.
+
+    Attributes:
+        path: the file, None for bytes.
+        size: bytes of it.
+        flaw: why it is no whole pickle, as a failure code and a detail; None when it is one.
+        complete: whether all of it was read, and not only as far as time and memory are given.
+        protocol: of the pickle.
+        pythons: versions of 3.8 to 3.13 that can have made every function of the file; empty when there is no telling.
+        functions: the functions that are carried by value.
+        imports: the modules that it needs.
+        by_value: modules, other than __main__, whose functions and classes are carried along.
+        versions: package -> version, for the packages that leave theirs in a pickle.
+        models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
+        open_files: whether a file that was open was pickled with it.
+        signature: with what it can be called.
+        manifest: what `predictd.wrap` wrote into it.
+        texts: texts that it keeps in variables, without the longest ones.
+    """
+
+    path: Path | None
+    size: int
+    flaw: tuple[str, str] | None
+    complete: bool
+    protocol: int
+    pythons: tuple[str, ...]
+    functions: tuple[FunctionSeen, ...]
+    imports: tuple[Import, ...]
+    by_value: tuple[str, ...]
+    versions: dict[str, str]
+    models: tuple[Model, ...]
+    parts: tuple[Part, ...]
+    tables: tuple[tuple[str, int], ...]
+    devices: tuple[str, ...]
+    features: tuple[str, ...]
+    open_files: bool
+    signature: Signature
+    manifest: dict[str, Any] | None
+    texts: tuple[str, ...] = field(repr=False)
+
+
+def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspection:
+    """What a file, or its bytes, says; takes some seconds for each hundred megabytes, and about `seconds` at most.
+
+    A file that is no pickle, or only a part of one, gives an inspection with a `flaw`.
+
+    Raises:
+        InvalidInputError: the file can't be opened.
+    """
+    reading = read_pickle(source, seconds)
+    path = source if isinstance(source, Path) else None
+    try:
+        return _inspection(reading, path)
+    except RecursionError:
+        return _inspection(Reading(size=reading.size, flaw=("not_a_pickle", "it is nested without an end")), path)
+
+
+def _inspection(reading: Reading, path: Path | None) -> Inspection:
+    values = list(values_of(reading))
+    codes = [code for one in values if isinstance(one, Made) and (code := code_of(one.arguments)) is not None]
+    pythons = possible_pythons(codes) if codes else []
+    functions = _functions(values)
+    seen = [_seen(function, pythons) for function in functions]
+    features = features_in(values)
+    manifest = _manifest(values)
+    flaw = reading.flaw
+    if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
+        flaw = ("not_a_pickle", "it is a file of joblib.dump, which keeps arrays outside of the pickle")
+    return Inspection(
+        path=path,
+        size=reading.size,
+        flaw=flaw,
+        complete=reading.complete,
+        protocol=reading.protocol,
+        pythons=tuple(pythons),
+        functions=tuple(one for one, _ in seen),
+        imports=_imports(reading, values, [found for _, inner in seen for found in inner]),
+        by_value=_by_value(functions, values),
+        versions={**_versions_of(manifest), **_all_versions(reading)},
+        models=tuple(models_in(values)),
+        parts=tuple(parts_by_size(reading.top, values)),
+        tables=tuple(tables_in(values)),
+        devices=tuple(devices_in(values)),
+        features=tuple(features if manifest is None else manifest.get("features") or features),
+        open_files=any(name_of(one) in _OPEN_FILES for one in reading.globals),
+        signature=signature_of(reading.top) if flaw is None and reading.complete else Signature(what="unknown"),
+        manifest=manifest,
+        texts=_kept_texts(functions),
+    )
+
+
+_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"
+_OPEN_FILES = {"cloudpickle.cloudpickle._file_reconstructor", "cloudpickle.cloudpickle_fast._file_reconstructor"}
+
+
+def _functions(values: list[Any]) -> list[Function]:
+    found = (as_function(one) for one in values if isinstance(one, Made))
+    return [one for one in found if one is not None][:_MOST_FUNCTIONS]
+
+
+def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Import]]:
+    code = function.code
+    known = {name: module_of(value) or name_of(value) for name, value, _ in function.variables.values if _is(name)}
+    chains: dict[str, None] = {}
+    columns: dict[tuple[str, str], None] = {}
+    imports: list[Import] = []
+    texts: dict[str, None] = {}
+    # Comprehensions and functions in it are constants of a function; what they do, it does.
+    for one in _with_inner(code) if pythons else []:
+        found = look(one, pythons[-1])
+        for chain in found.chains:
+            first, dot, rest = chain.partition(".")
+            chains[(known.get(first) or first) + dot + rest] = None
+        columns.update(dict.fromkeys(found.columns))
+        imports += [
+            Import(module=m, at_load=False, guarded=guarded, function=code.name) for m, guarded in found.imports
+        ]
+        texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MOST_LISTED]))
+    seen = FunctionSeen(
+        name=code.name,
+        module=function.module,
+        chains=tuple(chains),
+        columns=tuple(columns),
+        texts=tuple(texts),
+        guarded=bool(code.exceptions),
+    )
+    return seen, imports
+
+
+def _with_inner(code: Code) -> list[Code]:
+    codes = [code]
+    for one in codes:
+        if len(codes) < _MOST_LISTED:
+            codes += [inner for part in one.constants if (inner := as_code(part)) is not None]
+    return codes
+
+
+def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple[Import, ...]:
+    """Each module once: what unpickling imports, then what functions do."""
+    names: dict[str, dict[str, None]] = {}
+    for looked_up in reading.globals:
+        module, name = looked_up.module, looked_up.name
+        if isinstance(module, str) and isinstance(name, str) and module not in _BUILT_IN:
+            names.setdefault(module, {})[name] = None
+    for one in values:
+        module = module_of(one)
+        if module is not None:
+            names.setdefault(module, {})
+    found = [Import(module=name, names=tuple(inner), at_load=True) for name, inner in names.items()]
+    later: dict[str, Import] = {}
+    for one in called:
+        if one.module not in names and (one.module not in later or later[one.module].guarded):
+            later[one.module] = one
+    return (*found, *later.values())
+
+
+def _by_value(functions: list[Function], values: list[Any]) -> tuple[str, ...]:
+    carried = [kind.module for one in values if (kind := as_class(one)) is not None]
+    names = [*(one.module for one in functions), *carried]
+    return tuple(dict.fromkeys(name for name in names if name and name not in ("__main__", "builtins")))
+
+
+def _manifest(values: list[Any]) -> dict[str, Any] | None:
+    for one in values:
+        if isinstance(one, str) and one.startswith(MANIFEST_MARK):
+            try:
+                found = json.loads(one.removeprefix(MANIFEST_MARK))
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                return found
+    return None
+
+
+def _versions_of(manifest: dict[str, Any] | None) -> dict[str, str]:
+    packages = (manifest or {}).get("packages")
+    if not isinstance(packages, dict):
+        return {}
+    return {name: version for name, version in packages.items() if isinstance(version, str)}
+
+
+def _all_versions(reading: Reading) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for inner in reading.nested:
+        found.update(_all_versions(inner))
+    return {**found, **reading.versions}
+
+
+def _kept_texts(functions: list[Function]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for function in functions:
+        for name, value, _ in function.variables.values:
+            if isinstance(name, str) and not name.startswith("__"):
+                found.update({text: None for text in list(texts_in(value))[:_MOST_LISTED] if len(text) < 4096})
+    return tuple(found)
+
+
+def _is(name: Any) -> bool:
+    return isinstance(name, str)
