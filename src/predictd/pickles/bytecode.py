@@ -14,6 +14,11 @@ from predictd.runner.scan import opcode_tables
 
 _NEWER_ATTRIBUTES = ("3.12", "3.13")
 _WITH_CACHES = ("3.11", "3.12", "3.13")
+_TWO_AT_ONCE = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+}
 _NAMED = {
     "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_NAME", "LOAD_METHOD", "IMPORT_NAME", "IMPORT_FROM", "STORE_NAME", "STORE_GLOBAL",
 }  # fmt: skip
@@ -28,6 +33,7 @@ class Code:
         keyword_only: names of the keyword-only arguments.
         takes_any: whether it has *args.
         exceptions: the exception table (3.11 on), empty before.
+        shape: with how many arguments it was made: 16 or 18.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Code:
     variables: tuple[str, ...]
     cells: tuple[str, ...]
     exceptions: bytes
+    shape: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +74,7 @@ def _names() -> dict[str, dict[int, str]]:
 
 
 def instructions(code: Code, version: str) -> Iterator[Instruction]:
-    """The offset, name and argument of each instruction; '' is the name of those that do not matter here."""
+    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
     names, caches = _names()[version], opcode_tables()[version]["caches"]
     position = argument = 0
     while position + 1 < len(code.bytecode):
@@ -77,7 +84,11 @@ def instructions(code: Code, version: str) -> Iterator[Instruction]:
         if name == "EXTENDED_ARG":
             position += 2
             continue
-        if name != "CACHE":
+        if name in _TWO_AT_ONCE:
+            first, second = _TWO_AT_ONCE[name]
+            yield position, first, argument >> 4
+            yield position, second, argument & 15
+        elif name != "CACHE":
             yield position, name, argument
         position += 2 + 2 * caches.get(str(number), 0)
         argument = 0
@@ -101,7 +112,7 @@ class _Walk:
 
     def go(self) -> None:
         for offset, name, argument in instructions(self._code, self._version):
-            value = self._value(name, argument)
+            value = value_of(self._code, self._version, name, argument)
             self._see_import(offset, name, value)
             self._see_chain(name, value)
             if name == "BINARY_SUBSCR":
@@ -110,18 +121,6 @@ class _Walk:
                 self._set_up = True
             self._before = [*self._before[-2:], (name, value)]
         self._end_chain()
-
-    def _value(self, name: str, argument: int) -> Any:
-        """What the argument stands for: a constant, or the name that it is the number of."""
-        code, newer = self._code, self._version in _WITH_CACHES
-        if name == "LOAD_CONST":
-            return _at(code.constants, argument)
-        if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "STORE_FAST"):
-            return _at(code.variables, argument)
-        if name in ("LOAD_DEREF", "STORE_DEREF"):
-            return _at(_deref_names(code) if newer else code.cells, argument)
-        shifted = (name == "LOAD_GLOBAL" and newer) or (name == "LOAD_ATTR" and self._version in _NEWER_ATTRIBUTES)
-        return _at(code.names, argument >> 1 if shifted else argument) if name in _NAMED else argument
 
     def _see_import(self, offset: int, name: str, value: Any) -> None:
         if name == "IMPORT_NAME" and isinstance(value, str):
@@ -158,6 +157,19 @@ class _Walk:
         if first == "LOAD_FAST" and second == "LOAD_CONST" and owner in self._code.arguments:
             columns = column if isinstance(column, tuple) else (column,)
             self.columns.update({(owner, one): None for one in columns if isinstance(one, str)})
+
+
+def value_of(code: Code, version: str, name: str, argument: int) -> Any:
+    """What an instruction's argument stands for: a constant, or the name that it is the number of."""
+    newer = version in _WITH_CACHES
+    if name == "LOAD_CONST":
+        return _at(code.constants, argument)
+    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "STORE_FAST"):
+        return _at(code.variables, argument)
+    if name in ("LOAD_DEREF", "STORE_DEREF"):
+        return _at(_deref_names(code) if newer else code.cells, argument)
+    shifted = (name == "LOAD_GLOBAL" and newer) or (name == "LOAD_ATTR" and version in _NEWER_ATTRIBUTES)
+    return _at(code.names, argument >> 1 if shifted else argument) if name in _NAMED else argument
 
 
 def look(code: Code, version: str) -> Seen:
