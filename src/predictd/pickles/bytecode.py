@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,11 +58,13 @@ class Seen:
         imports: modules that it imports, each with whether a failure would be caught.
         chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved.
         columns: (argument, text) where an argument is subscripted with a text.
+        guarded: whether it catches what goes wrong in it.
     """
 
     imports: tuple[tuple[str, bool], ...]
     chains: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
+    guarded: bool
 
 
 Instruction = tuple[int, str, int]
@@ -100,15 +103,20 @@ class _Walk:
     def __init__(self, code: Code, version: str) -> None:
         self._code = code
         self._version = version
-        self._guards = guarded_ranges(code.exceptions)
+        self._guards = guarded_ranges(code, version)
         self._set_up = False
         self._chain: list[str] = []
         self._aliases: dict[str, str] = {}
         self._importing: str | None = None
+        self._from: bool = False
         self._before: list[tuple[str, Any]] = []
         self.imports: list[tuple[str, bool]] = []
         self.chains: dict[str, None] = {}
         self.columns: dict[tuple[str, str], None] = {}
+
+    @property
+    def guarded(self) -> bool:
+        return self._set_up or bool(self._guards)
 
     def go(self) -> None:
         for offset, name, argument in instructions(self._code, self._version):
@@ -128,11 +136,15 @@ class _Walk:
             if level == 0 or not isinstance(level, int):
                 self.imports.append((value, self._set_up or any(start <= offset < end for start, end in self._guards)))
             self._importing = value
-        elif name == "IMPORT_FROM" and self._importing is not None and isinstance(value, str):
+            self._from = bool(self._before) and self._before[-1][1] is not None
+        elif name == "IMPORT_FROM" and self._importing is not None and isinstance(value, str) and self._from:
             self._importing = f"{self._importing.partition(':')[0]}:{value}"
         elif name.startswith("STORE_") and self._importing is not None and isinstance(value, str):
-            self._aliases[value] = self._importing.replace(":", ".")
-            self._importing = self._importing.partition(":")[0] if ":" in self._importing else None
+            module, colon, _ = self._importing.partition(":")
+            top = module.partition(".")[0]
+            # `import a.b` gives the name a, `import a.b as c` and `from a import b` what they say.
+            self._aliases[value] = top if value == top and not colon else self._importing.replace(":", ".")
+            self._importing = module if colon else None
 
     def _see_chain(self, name: str, value: Any) -> None:
         if name in ("LOAD_ATTR", "LOAD_METHOD") and self._chain and isinstance(value, str):
@@ -176,19 +188,30 @@ def look(code: Code, version: str) -> Seen:
     """What a function's own instructions say; version is that of its Python, '3.8' to '3.13'."""
     walk = _Walk(code, version)
     walk.go()
-    return Seen(imports=tuple(walk.imports), chains=tuple(walk.chains), columns=tuple(walk.columns))
+    return Seen(
+        imports=tuple(walk.imports), chains=tuple(walk.chains), columns=tuple(walk.columns), guarded=walk.guarded
+    )
 
 
-def guarded_ranges(table: bytes) -> list[tuple[int, int]]:
-    """The byte offsets, start and end, that an exception table covers."""
+def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
+    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
     numbers: list[int] = []
     value = 0
-    for byte in table:
+    for byte in code.exceptions:
         value = value << 6 | byte & 63
         if not byte & 64:
             numbers.append(value)
             value = 0
-    return [(2 * numbers[place], 2 * (numbers[place] + numbers[place + 1])) for place in range(0, len(numbers) - 3, 4)]
+    if not numbers:
+        return []
+    names = [(offset, name) for offset, name, _ in instructions(code, version)]
+    catching = {
+        offset
+        for (offset, name), (_, following) in itertools.pairwise(names)
+        if name == "PUSH_EXC_INFO" and following != "WITH_EXCEPT_START"
+    }
+    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
+    return [(2 * start, 2 * (start + length)) for start, length, target in entries if 2 * target in catching]
 
 
 def _deref_names(code: Code) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
         warn(
             "versions",
             "package_mismatch",
-            f"It was made with {name} {made}, and {target.name} has {there}.",
+            f"It was made with {name} {made}, and the runtime {target.name} has {there}.",
             f"Train and pickle it with {name} {there}, or try it: predictd test shows whether it matters.",
         )
         for name, (made, there) in differing.items()

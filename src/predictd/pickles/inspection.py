@@ -211,6 +211,7 @@ def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Im
     columns: dict[tuple[str, str], None] = {}
     imports: list[Import] = []
     texts: dict[str, None] = {}
+    guarded = False
     # Comprehensions and functions in it are constants of a function; what they do, it does.
     for one in _with_inner(code) if pythons else []:
         found = look(one, pythons[-1])
@@ -218,9 +219,8 @@ def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Im
             first, dot, rest = chain.partition(".")
             chains[known.get(first, first) + dot + rest] = None
         columns.update(dict.fromkeys(found.columns))
-        imports += [
-            Import(module=m, at_load=False, guarded=guarded, function=code.name) for m, guarded in found.imports
-        ]
+        guarded = guarded or found.guarded
+        imports += [Import(module=m, at_load=False, guarded=caught, function=code.name) for m, caught in found.imports]
         texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MOST_LISTED]))
     seen = FunctionSeen(
         name=code.name,
@@ -228,7 +228,7 @@ def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Im
         chains=tuple(chains),
         columns=tuple(columns),
         texts=tuple(texts),
-        guarded=bool(code.exceptions),
+        guarded=guarded,
     )
     return seen, imports
 
