@@ -26,10 +26,10 @@ def member_of(model: Any, export: str | None) -> Any:
     if export is not None:
         raise InvalidInputError(f"export is {export!r}; the only one is 'numpy'.")
     packages = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    if "keras" in packages and hasattr(model, "predict"):
+        return KerasModel(model)
     if "torch" in packages:
         return TorchModule(copy.deepcopy(model).cpu().eval())
-    if ("keras" in packages or "tensorflow" in packages) and hasattr(model, "predict"):
-        return KerasModel(model)
     if type(model).__name__ == "Booster" and "xgboost" in packages:
         return XGBoostBooster(model)
     if hasattr(model, "predict"):

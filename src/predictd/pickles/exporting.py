@@ -45,10 +45,11 @@ def export_numpy(model: Any) -> Network:
     """
     kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     kinds = kinds - {"sklearn"} if type(model).__module__.startswith(_TREES) else kinds
+    # A model of Keras is a module of torch too, where torch is what Keras computes with.
+    if "keras" in kinds:
+        return Network(_keras(model), "float32")
     if "torch" in kinds:
         return Network(_torch(model, "model"), "float32")
-    if "keras" in kinds or "tensorflow" in kinds:
-        return Network(_keras(model), "float32")
     if "sklearn" in kinds:
         return _sklearn(model)
     raise CannotExportError(

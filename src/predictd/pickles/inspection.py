@@ -95,7 +95,7 @@ class Inspection:
         dynamic: whether unpickling runs code that could make modules, so that none is surely missing.
         functions: the functions that are carried by value.
         imports: the modules that it needs.
-        by_value: modules, other than __main__ and what predictd.wrap adds, whose functions and classes are carried along.
+        by_value: modules whose functions and classes are carried along; not __main__, and not what predictd.wrap adds.
         versions: package -> version, for the packages that leave theirs in a pickle.
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
         open_files: whether a file that was open was pickled with it.
