@@ -21,7 +21,7 @@ GROUPS = {
     "meta-model": "meta_model",
     "profile": "profile",
 }
-COMMANDS = ("serve", "run", "diagnostics", "compare", "shadow", "doctor", "login", "deploy", "mcp")
+COMMANDS = ("serve", "run", "inspect", "check", "diagnostics", "compare", "shadow", "doctor", "login", "deploy", "mcp")
 # Commands that share a module.
 SHARED = {
     "status": "watching",
