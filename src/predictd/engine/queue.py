@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.db.tables import Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.domain.failures import ModelFailure
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 
 NO_OPEN_ROUND = "No currently open rounds!"
@@ -170,6 +171,18 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)
+
+
+def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
+    """End a pending trigger of a pickle that need not be run to know how it fails; its log says so too."""
+    if TriggerState(trigger.state) is not TriggerState.PENDING:
+        raise ValueError(f"a trigger that is {trigger.state} can't fail at once")
+    trigger.state, trigger.failure_code, trigger.updated_at = TriggerState.FAILED, failure.code, now
+    told = f"[predictd] {failure.code}: {failure.describe()}"
+    milliseconds = int(now.timestamp() * 1000)
+    session.add(TriggerLog(trigger_id=trigger.id, attempt=trigger.attempt, timestamp=milliseconds, message=told))
+    session.flush()
+    _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
 
 
 def tell(session: Session, claimed: Claim, description: str) -> None:
