@@ -20,24 +20,11 @@ from predictd.runner.machine import Global, Items, Made, Pairs
 _MOST_DEEP = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.
 _NOT_CALLABLE = (
-    "lightgbm.sklearn.",
-    "lightgbm.basic.",
-    "xgboost.sklearn.",
-    "xgboost.core.",
-    "catboost.core.",
-    "pandas.core.",
-    "pandas.DataFrame",
-    "sklearn.linear_model.",
-    "sklearn.ensemble.",
-    "sklearn.pipeline.",
-    "sklearn.tree.",
-    "sklearn.svm.",
-    "sklearn.neural_network.",
-    "sklearn.neighbors.",
-    "sklearn.preprocessing.",
-    "collections.OrderedDict",
-    "collections.defaultdict",
-)
+    "lightgbm.sklearn.", "lightgbm.basic.", "xgboost.sklearn.", "xgboost.core.", "catboost.core.", "pandas.core.",
+    "pandas.DataFrame", "sklearn.linear_model.", "sklearn.ensemble.", "sklearn.pipeline.", "sklearn.tree.",
+    "sklearn.svm.", "sklearn.neural_network.", "sklearn.neighbors.", "sklearn.preprocessing.",
+    "collections.OrderedDict", "collections.defaultdict",
+)  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
 _ARRAYS = ("._reconstruct", "._frombuffer")
 
