@@ -1,5 +1,6 @@
 """`predictd deploy`: a pickle on its way to a server, until it runs there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,21 @@ from predictd.cli.remote import (
     show_end,
     watch,
 )
-from predictd.client import Client, Outcome, Pickle, RuntimeChooser
+from predictd.client import Client, Outcome, Pickle, Runtime
+from predictd.client.choosing import python_of
 from predictd.client.uploading import open_pickle
 from predictd.domain.errors import NotFoundError
+from predictd.pickles import choose_python, inspect_pickle
 
-CHOOSE_RUNTIME: RuntimeChooser | None = None
-"""Chooses the runtime where none is named; None leaves it to the server."""
+
+def matching(file: Path, runtimes: Sequence[Runtime]) -> Runtime | None:
+    """The runtime of the Python that made the pickle, told from its bytes; None leaves it to the server.
+
+    The server's default is right where it is of that Python, and the server may know a better one still.
+    """
+    python = choose_python(inspect_pickle(file), [known for one in runtimes if (known := python_of(one))])
+    found = [one for one in runtimes if python is not None and python_of(one) == python]
+    return None if not found or any(one.default for one in found) else found[0]
 
 
 def deploy(
@@ -60,7 +70,7 @@ def deploy(
         open_pickle(file).close()
         if model and create:
             _make(client, model)
-        pickle = client.upload(file, model=model, runtime=runtime, data_version=data_version, choose=CHOOSE_RUNTIME)
+        pickle = client.upload(file, model=model, runtime=runtime, data_version=data_version, choose=matching)
         say(f"{file.name} is registered as {pickle.filename} for {pickle.runtime or 'the default runtime'}.")
         if not (wait or assign):
             _show(pickle, as_json=as_json)
