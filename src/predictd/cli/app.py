@@ -13,7 +13,7 @@ from predictd.cli.output import fail
 from predictd.domain.errors import PredictdError, SetupError
 
 GROUPS = {"account": "account", "token": "token", "runtime": "runtime", "data": "data", "round": "rounds"}
-COMMANDS = ("serve", "run", "doctor")
+COMMANDS = ("serve", "run", "inspect", "check", "doctor")
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 
 

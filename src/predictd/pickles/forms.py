@@ -87,6 +87,7 @@ def as_code(value: Any) -> Code | None:
         variables=variables,
         cells=(*cells, *frees),
         exceptions=exceptions if isinstance(exceptions, bytes) else b"",
+        shape=len(arguments),
     )
 
 

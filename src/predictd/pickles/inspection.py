@@ -18,14 +18,22 @@ from predictd.pickles.contents import (
 )
 from predictd.pickles.forms import Function, as_class, as_code, as_function, module_of, name_of, texts_in
 from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
+from predictd.pickles.returns import returned
 from predictd.pickles.signature import Signature, signature_of
-from predictd.runner.machine import Made
+from predictd.runner.machine import Made, Pairs
 from predictd.runner.scan import code_of, possible_pythons
 
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
+
+_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"
+_RUNNING_TEXT = {
+    f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("exec", "eval", "__import__")
+}
+_CALLED = {"__setstate__", "__new__", "__setattr__", "append", "extend", "__setitem__"}
+_OPEN_FILES = {"cloudpickle.cloudpickle._file_reconstructor", "cloudpickle.cloudpickle_fast._file_reconstructor"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,8 @@ class Inspection:
         complete: whether all of it was read, and not only as far as time and memory are given.
         protocol: of the pickle.
         pythons: versions of 3.8 to 3.13 that can have made every function of the file; empty when there is no telling.
+        entry_pythons: the same, of the function that runs when the object is called.
+        dynamic: whether unpickling runs code that could make modules, so that none is surely missing.
         functions: the functions that are carried by value.
         imports: the modules that it needs.
         by_value: modules, other than __main__, whose functions and classes are carried along.
@@ -89,6 +99,7 @@ class Inspection:
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
         open_files: whether a file that was open was pickled with it.
         signature: with what it can be called.
+        returns: the dotted names whose results it returns, of those that are surely no DataFrame.
         manifest: what `predictd.wrap` wrote into it.
         texts: texts that it keeps in variables, without the longest ones.
     """
@@ -99,6 +110,8 @@ class Inspection:
     complete: bool
     protocol: int
     pythons: tuple[str, ...]
+    entry_pythons: tuple[str, ...]
+    dynamic: bool
     functions: tuple[FunctionSeen, ...]
     imports: tuple[Import, ...]
     by_value: tuple[str, ...]
@@ -110,6 +123,7 @@ class Inspection:
     features: tuple[str, ...]
     open_files: bool
     signature: Signature
+    returns: tuple[str, ...]
     manifest: dict[str, Any] | None
     texts: tuple[str, ...] = field(repr=False)
 
@@ -139,6 +153,9 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
     features = features_in(values)
     manifest = _manifest(values)
     flaw = reading.flaw
+    whole = flaw is None and reading.complete
+    signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
+    entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
         flaw = ("not_a_pickle", "it is a file of joblib.dump, which keeps arrays outside of the pickle")
     return Inspection(
@@ -148,6 +165,8 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         complete=reading.complete,
         protocol=reading.protocol,
         pythons=tuple(pythons),
+        entry_pythons=tuple(possible_pythons([(entry.bytecode, len(entry.constants), entry.shape)])) if entry else (),
+        dynamic=_is_dynamic(reading),
         functions=tuple(one for one, _ in seen),
         imports=_imports(reading, values, [found for _, inner in seen for found in inner]),
         by_value=_by_value(functions, values),
@@ -158,14 +177,26 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         devices=tuple(devices_in(values)),
         features=tuple(features if manifest is None else manifest.get("features") or features),
         open_files=any(name_of(one) in _OPEN_FILES for one in reading.globals),
-        signature=signature_of(reading.top) if flaw is None and reading.complete else Signature(what="unknown"),
+        signature=signature,
+        returns=_returns(functions, signature, pythons),
         manifest=manifest,
         texts=_kept_texts(functions),
     )
 
 
-_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"
-_OPEN_FILES = {"cloudpickle.cloudpickle._file_reconstructor", "cloudpickle.cloudpickle_fast._file_reconstructor"}
+def _is_dynamic(reading: Reading) -> bool:
+    """Whether unpickling calls what is carried along, or what runs text."""
+    if any(name_of(one) in _RUNNING_TEXT for one in reading.globals):
+        return True
+    for one in reading.made:
+        carried = as_class(one)
+        if as_function(one.function) is not None or (carried is not None and _CALLED & _keys(carried.attributes)):
+            return True
+    return False
+
+
+def _keys(pairs: Pairs) -> set[str]:
+    return {key for key, _, _ in pairs.values if isinstance(key, str)}
 
 
 def _functions(values: list[Any]) -> list[Function]:
@@ -175,21 +206,21 @@ def _functions(values: list[Any]) -> list[Function]:
 
 def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Import]]:
     code = function.code
-    known = {name: module_of(value) or name_of(value) for name, value, _ in function.variables.values if _is(name)}
+    known = _real_names(function)
     chains: dict[str, None] = {}
     columns: dict[tuple[str, str], None] = {}
     imports: list[Import] = []
     texts: dict[str, None] = {}
+    guarded = False
     # Comprehensions and functions in it are constants of a function; what they do, it does.
     for one in _with_inner(code) if pythons else []:
         found = look(one, pythons[-1])
         for chain in found.chains:
             first, dot, rest = chain.partition(".")
-            chains[(known.get(first) or first) + dot + rest] = None
+            chains[known.get(first, first) + dot + rest] = None
         columns.update(dict.fromkeys(found.columns))
-        imports += [
-            Import(module=m, at_load=False, guarded=guarded, function=code.name) for m, guarded in found.imports
-        ]
+        guarded = guarded or found.guarded
+        imports += [Import(module=m, at_load=False, guarded=caught, function=code.name) for m, caught in found.imports]
         texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MOST_LISTED]))
     seen = FunctionSeen(
         name=code.name,
@@ -197,7 +228,7 @@ def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Im
         chains=tuple(chains),
         columns=tuple(columns),
         texts=tuple(texts),
-        guarded=bool(code.exceptions),
+        guarded=guarded,
     )
     return seen, imports
 
@@ -270,5 +301,18 @@ def _kept_texts(functions: list[Function]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is(name: Any) -> bool:
+def _real_names(function: Function) -> dict[str, str]:
+    """The globals that are modules, or come from one, by their names in the function."""
+    found = {name: module_of(value) or name_of(value) for name, value, _ in function.variables.values if _is_text(name)}
+    return {name: real for name, real in found.items() if real is not None}
+
+
+def _returns(functions: list[Function], signature: Signature, pythons: list[str]) -> tuple[str, ...]:
+    for function in functions:
+        if signature.code is not None and function.code.bytecode is signature.code.bytecode and pythons:
+            return tuple(returned(function.code, pythons[-1], _real_names(function)))
+    return ()
+
+
+def _is_text(name: Any) -> bool:
     return isinstance(name, str)

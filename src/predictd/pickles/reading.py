@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.machine import Global, Machine, Made
+from predictd.runner.machine import Global, Machine, Made, TooMuch
 from predictd.runner.packages import Recorded
 from predictd.runner.scan import flaw_of
 
@@ -152,7 +152,7 @@ def _read(view: memoryview, deadline: float, depth: int, position: int = 0) -> R
         reading.complete = _walk(stream, machine, recorded, reading, deadline)
         if reading.complete:
             reading.top = machine.top
-    except AttributeError:  # pickletools takes the long texts of Python 2 for bytes, and they are a view
+    except (AttributeError, TooMuch):  # pickletools takes the long texts of Python 2 for bytes, and they are a view
         reading.complete = False
     except Exception as error:  # noqa: BLE001 (the file may hold anything)
         reading.flaw = flaw_of(view[:32].tobytes(), _told(error))

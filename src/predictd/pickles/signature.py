@@ -1,8 +1,9 @@
 """With how many arguments the pickled object can be called, told without having it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from predictd.pickles.bytecode import Code
 from predictd.pickles.forms import (
     Carried,
     Function,
@@ -38,6 +39,7 @@ class Signature:
         takes_any: whether it takes any number of them.
         keywords: the keyword-only arguments without a default.
         network: whether it is a network itself, which takes tensors and not DataFrames.
+        code: the code that runs when it is called, None where the pickle does not say.
     """
 
     what: str
@@ -47,6 +49,7 @@ class Signature:
     takes_any: bool = False
     keywords: tuple[str, ...] = ()
     network: bool = False
+    code: Code | None = field(default=None, repr=False)
 
     @property
     def problem(self) -> str | None:
@@ -94,6 +97,7 @@ def _of_function(function: Function, depth: int) -> Signature:
         required=max(0, len(code.arguments) - function.defaults),
         takes_any=code.takes_any,
         keywords=function.required_keywords,
+        code=code,
     )
 
 
@@ -150,6 +154,7 @@ def _without_first(signature: Signature, what: str) -> Signature:
         required=max(0, signature.required - taken),
         takes_any=signature.takes_any,
         keywords=signature.keywords,
+        code=signature.code,
     )
 
 
@@ -171,6 +176,7 @@ def _of_partial(made: Made, depth: int) -> Signature:
         required=min(first, max(0, inner.required - given)),
         takes_any=inner.takes_any and first == len(left),
         keywords=tuple(name for name in (*behind, *inner.keywords) if name not in named),
+        code=inner.code,
     )
 
 

@@ -22,6 +22,10 @@ _SPACES = {"EMPTY_LIST": "list", "EMPTY_SET": "set"}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
+class TooMuch(Exception):
+    """It is larger than what is described."""
+
+
 class Global:
     """A name that unpickling looks up in a module, which it imports for that."""
 
@@ -143,6 +147,7 @@ class Machine:
 
         Raises:
             IndexError, KeyError, TypeError: the file asks for what is not there.
+            TooMuch: there is more on the stack than any model has.
         """
         name = opcode.name
         if name in _TEXTS:
@@ -160,7 +165,7 @@ class Machine:
         elif name != "STOP":
             self._by_its_counts(opcode, place)
         if max(len(self._stack), len(self._memo), len(self._marks)) > _MOST_DEPTH:
-            raise IndexError("an object in it holds more than any model does")
+            raise TooMuch
 
     def _push(self, value: Any, place: int) -> None:
         self._stack.append(value)

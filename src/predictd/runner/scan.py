@@ -14,7 +14,7 @@ import pickletools
 import time
 from typing import IO, Any
 
-from .machine import Machine
+from .machine import Machine, TooMuch
 from .packages import Recorded
 
 _FEW_BYTES = 1 << 20
@@ -112,7 +112,7 @@ def _walk(file: IO[bytes], found: Codes, recorded: Recorded, deadline: float) ->
             if not lost:
                 try:
                     machine.apply(opcode, arg, place or 0)
-                except (IndexError, KeyError, TypeError):
+                except (IndexError, KeyError, TypeError, TooMuch):
                     lost = True
     finally:
         found.extend(code for made in machine.made if (code := code_of(made.arguments)) is not None)
