@@ -26,6 +26,7 @@ from predictd.runner.scan import code_of, possible_pythons
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
+_NOT_OWN = {"__main__", "builtins", "predictd.pickles.portable"}
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
 
 _JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -94,7 +95,7 @@ class Inspection:
         dynamic: whether unpickling runs code that could make modules, so that none is surely missing.
         functions: the functions that are carried by value.
         imports: the modules that it needs.
-        by_value: modules, other than __main__, whose functions and classes are carried along.
+        by_value: modules whose functions and classes are carried along; not __main__, and not what predictd.wrap adds.
         versions: package -> version, for the packages that leave theirs in a pickle.
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
         open_files: whether a file that was open was pickled with it.
@@ -170,7 +171,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         functions=tuple(one for one, _ in seen),
         imports=_imports(reading, values, [found for _, inner in seen for found in inner]),
         by_value=_by_value(functions, values),
-        versions={**_versions_of(manifest), **_all_versions(reading)},
+        versions={**_all_versions(reading), **_versions_of(manifest)},
         models=tuple(models_in(values)),
         parts=tuple(parts_by_size(reading.top, values)),
         tables=tuple(tables_in(values)),
@@ -263,7 +264,7 @@ def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple
 def _by_value(functions: list[Function], values: list[Any]) -> tuple[str, ...]:
     carried = [kind.module for one in values if (kind := as_class(one)) is not None]
     names = [*(one.module for one in functions), *carried]
-    return tuple(dict.fromkeys(name for name in names if name and name not in ("__main__", "builtins")))
+    return tuple(dict.fromkeys(name for name in names if name and name not in _NOT_OWN))
 
 
 def _manifest(values: list[Any]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ _NOT_CALLABLE = (
     "sklearn.compose.", "collections.OrderedDict", "collections.defaultdict",
 )  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
+_WRAPPED = "predictd.pickles.portable"
 _ARRAYS = ("._reconstruct", "._frombuffer")
 
 
@@ -126,7 +127,7 @@ def _of_library(name: str) -> Signature:
 
 def _of_instance(carried: Carried, depth: int) -> Signature:
     called, sure = attribute_of(carried, "__call__")
-    what = f"an object of {carried.name}"
+    what = f"an object of {carried.name}" if carried.module != _WRAPPED else "a model wrapped by predictd"
     if called is None:
         return Signature(what=what, callable=False if sure else None)
     if "__signature__" in {key for key, _, _ in carried.attributes.values if isinstance(key, str)}:
