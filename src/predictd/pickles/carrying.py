@@ -52,15 +52,13 @@ def is_own(module: ModuleType) -> bool:
     return not any(path.is_relative_to(folder) for folder in _installed())
 
 
-def _installed() -> Iterator[Path]:
+def _installed() -> set[Path]:
+    """The folders of the standard library and of installed packages."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    for folder in [*folders, *site.getsitepackages(), site.getusersitepackages()]:
-        # An interpreter of a venv has the standard library of the one that it was made of.
-        yield Path(folder).resolve()
-    for entry in sys.path:
-        if Path(entry).name in ("site-packages", "dist-packages", "lib-dynload"):
-            yield Path(entry).resolve()
+    folders += [*site.getsitepackages(), site.getusersitepackages()]
+    folders += [one for one in sys.path if Path(one).name in ("site-packages", "dist-packages", "lib-dynload")]
+    return {Path(one).resolve() for one in folders}
 
 
 def _own_modules(inspection: Inspection) -> Iterator[tuple[str, ModuleType]]:

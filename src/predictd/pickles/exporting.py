@@ -229,8 +229,9 @@ def numeric_classes(model: Any) -> Any:
     try:
         return np.asarray(model.classes_, dtype="float64")
     except (TypeError, ValueError) as error:
+        shown = ", ".join(map(str, model.classes_[:3]))
         raise InvalidInputError(
-            f"The classes of {_shown(model)} are no numbers ({list(model.classes_)[:3]}). Train it on numbers, such as "
+            f"The classes of {_shown(model)} are no numbers ({shown}). Train it on numbers, such as "
             "0, 0.25, 0.5, 0.75 and 1 or 0 to 4, or wrap a function that says what its classes are worth."
         ) from error
 

@@ -170,7 +170,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         dynamic=_is_dynamic(reading),
         functions=tuple(one for one, _ in seen),
         imports=_imports(reading, values, [found for _, inner in seen for found in inner]),
-        by_value=_by_value(functions, values),
+        by_value=_by_value(functions, values, reading),
         versions={**_all_versions(reading), **_versions_of(manifest)},
         models=tuple(models_in(values)),
         parts=tuple(parts_by_size(reading.top, values)),
@@ -261,10 +261,13 @@ def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple
     return (*found, *later.values())
 
 
-def _by_value(functions: list[Function], values: list[Any]) -> tuple[str, ...]:
+def _by_value(functions: list[Function], values: list[Any], reading: Reading) -> tuple[str, ...]:
+    """Packages that are imported as well are no modules of the user's: they only have functions that pickle badly."""
+    imported = {str(one.module).partition(".")[0] for one in reading.globals}
     carried = [kind.module for one in values if (kind := as_class(one)) is not None]
     names = [*(one.module for one in functions), *carried]
-    return tuple(dict.fromkeys(name for name in names if name and name not in _NOT_OWN))
+    own = [name for name in names if name and name.partition(".")[0] not in imported]
+    return tuple(dict.fromkeys(name for name in own if name not in _NOT_OWN))
 
 
 def _manifest(values: list[Any]) -> dict[str, Any] | None:

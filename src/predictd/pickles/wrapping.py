@@ -1,5 +1,6 @@
 """`predictd.wrap`: a portable predict function of a fitted model."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -253,9 +254,15 @@ def _manifest(
     }
 
 
+@functools.cache
+def _owners() -> Mapping[str, list[str]]:
+    """Import name -> the installed packages that it belongs to; takes a good part of a second."""
+    return importlib.metadata.packages_distributions()
+
+
 def _packages(inspection: Inspection) -> dict[str, str]:
     """Name and version of the installed packages that the pickle imports, and of numpy and pandas."""
-    owners = importlib.metadata.packages_distributions()
+    owners = _owners()
     tops = {one.top for one in inspection.imports} | {"numpy", "pandas", "cloudpickle"}
     names = {name for top in tops if top not in sys.stdlib_module_names for name in owners.get(top, [])}
     return {name.lower().replace("_", "-"): importlib.metadata.version(name) for name in sorted(names)}
