@@ -34,7 +34,8 @@ def member_of(model: Any, export: str | None) -> Any:
         return XGBoostBooster(model)
     if hasattr(model, "predict"):
         _check_fitted(model)
-        return Regressor(model, numeric_classes(model) if hasattr(model, "predict_proba") else None)
+        named = feature_names_of(model) is not None or not type(model).__module__.startswith("sklearn.")
+        return Regressor(model, numeric_classes(model) if hasattr(model, "predict_proba") else None, named)
     if callable(model) and not isinstance(model, type):
         return Function(model, _arguments_of(model))
     raise InvalidInputError(

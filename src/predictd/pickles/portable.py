@@ -104,13 +104,18 @@ class Transform:
 
 
 class Regressor:
-    """A fitted model with the method predict; of a classifier the expected class."""
+    """A fitted model with the method predict; of a classifier the expected class.
 
-    def __init__(self, model: Any, classes: Any) -> None:
+    One that was trained without names gets an array (`named` is false), because it warns of every name.
+    """
+
+    def __init__(self, model: Any, classes: Any, named: bool) -> None:
         self.model = model
         self.classes = classes
+        self.named = named
 
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        frame = frame if self.named else frame.to_numpy()
         if self.classes is None:
             return self.model.predict(frame)
         return expected(np.asarray(self.model.predict_proba(frame)), self.classes)
