@@ -5,20 +5,17 @@ keep a bounded number of their items, texts and bytes what the caller's `keep` m
 """
 
 from collections.abc import Callable
+from functools import partial
 from pickletools import OpcodeInfo, markobject
 from typing import Any
 
 _MOST_ITEMS = 20_000
 _MOST_DEPTH = 2_000_000
-_KEPT_AS_IS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-}  # fmt: skip
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TEXTS = {
+_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+_TEXTS = (
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BINBYTES",
     "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-}  # fmt: skip
-_SPACES = {"EMPTY_LIST": "list", "EMPTY_SET": "set"}
+)  # fmt: skip
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -130,6 +127,12 @@ class Machine:
             "ADDITEMS": self._appends, "SETITEM": self._setitem, "SETITEMS": self._setitems,
             "GLOBAL": self._global, "STACK_GLOBAL": self._stack_global, "REDUCE": self._reduce,
             "NEWOBJ": self._reduce, "NEWOBJ_EX": self._newobj_ex, "OBJ": self._obj, "INST": self._inst,
+            **dict.fromkeys(_TEXTS, self._push_kept), **dict.fromkeys(_NUMBERS, self._push),
+            "NONE": lambda _, place: self._push(None, place), "NEWTRUE": lambda _, place: self._push(True, place),
+            "NEWFALSE": lambda _, place: self._push(False, place), "STOP": lambda _, place: None,
+            "EMPTY_LIST": lambda _, place: self._push(Items("list"), place),
+            "EMPTY_SET": lambda _, place: self._push(Items("set"), place),
+            **{name: partial(self._tuple_of, count) for name, count in _TUPLES.items()},
             "BUILD": self._build, "PERSID": self._persid, "BINPERSID": self._binpersid,
         }  # fmt: skip
 
@@ -149,27 +152,21 @@ class Machine:
             IndexError, KeyError, TypeError: the file asks for what is not there.
             TooMuch: there is more on the stack than any model has.
         """
-        name = opcode.name
-        if name in _TEXTS:
-            self._push(self._keep(arg), place)
-        elif name in _KEPT_AS_IS:
-            self._push(arg, place)
-        elif name in _CONSTANTS:
-            self._push(_CONSTANTS[name], place)
-        elif name in _SPACES:
-            self._push(Items(_SPACES[name]), place)
-        elif name in _TUPLES:
-            self._tuple_of(_TUPLES[name], place)
-        elif name in self._steps:
-            self._steps[name](arg, place)
-        elif name != "STOP":
+        step = self._steps.get(opcode.name)
+        if step is None:
             self._by_its_counts(opcode, place)
-        if max(len(self._stack), len(self._memo), len(self._marks)) > _MOST_DEPTH:
-            raise TooMuch
+        else:
+            step(arg, place)
 
     def _push(self, value: Any, place: int) -> None:
-        self._stack.append(value)
+        stack = self._stack
+        stack.append(value)
         self._places.append(place)
+        if len(stack) > _MOST_DEPTH:
+            raise TooMuch
+
+    def _push_kept(self, arg: Any, place: int) -> None:
+        self._push(self._keep(arg), place)
 
     def _pop(self) -> tuple[Any, int]:
         if self._marks and self._marks[-1] >= len(self._stack):
@@ -182,7 +179,7 @@ class Machine:
         del self._stack[since:], self._places[since:]
         return values, places
 
-    def _tuple_of(self, count: int, place: int) -> None:
+    def _tuple_of(self, count: int, _arg: Any, place: int) -> None:
         parts = [self._pop() for _ in range(count)][::-1]
         self._push(tuple(value for value, _ in parts), parts[0][1] if parts else place)
 
@@ -197,6 +194,8 @@ class Machine:
 
     def _mark(self, _arg: Any, _place: int) -> None:
         self._marks.append(len(self._stack))
+        if len(self._marks) > _MOST_DEPTH:
+            raise TooMuch
 
     def _pop_mark(self, _arg: Any, _place: int) -> None:
         self._since_mark()
@@ -211,10 +210,15 @@ class Machine:
         self._push(self._stack[-1], place)
 
     def _memoize(self, _arg: Any, _place: int) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
+        self._remember(len(self._memo))
 
     def _put(self, arg: Any, _place: int) -> None:
-        self._memo[arg] = self._stack[-1]
+        self._remember(arg)
+
+    def _remember(self, number: int) -> None:
+        self._memo[number] = self._stack[-1]
+        if len(self._memo) > _MOST_DEPTH:
+            raise TooMuch
 
     def _get(self, arg: Any, place: int) -> None:
         self._push(self._memo[arg], place)
