@@ -54,7 +54,7 @@ def _show(inspection: Inspection) -> None:
 def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
     whole = "" if inspection.complete else ", of which only the beginning was read"
     yield "file", f"{inspection.path}, {shown_size(inspection.size)}, pickle protocol {inspection.protocol}{whole}"
-    yield "holds", inspection.signature.what
+    yield "holds", inspection.signature.shown
     made_by = " or ".join(inspection.pythons) or "can't be told: it carries no function"
     yield "Python", f"{made_by}, by its {_count(inspection.functions)}" if inspection.pythons else made_by
     yield "imports", _modules(one for one in inspection.imports if one.at_load)
@@ -77,9 +77,16 @@ def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
     if inspection.devices:
         yield "devices", listed(inspection.devices)
     if inspection.manifest is not None:
-        yield "manifest", ", ".join(f"{shown_name(str(key))}" for key in inspection.manifest)
+        yield "manifest", _manifest(inspection.manifest)
     for place, call in enumerate(suspicious_calls(inspection)[:12]):
         yield "" if place else "worth a look", call
+
+
+def _manifest(manifest: dict[str, Any]) -> str:
+    """The beginning of what predictd.wrap wrote; all of it is in the JSON."""
+    words = {"Python": "python", "data version": "data_version", "SHA-256 of the features": "features_sha256"}
+    shown = [f"{word} {shown_name(str(manifest[key]), 12)}" for word, key in words.items() if manifest.get(key)]
+    return f"written by predictd.wrap: {', '.join(shown)}"
 
 
 def _count(functions: Sequence[FunctionSeen]) -> str:
@@ -103,7 +110,7 @@ def _summary(inspection: Inspection) -> dict[str, Any]:
         "flaw": None if inspection.flaw is None else dict(zip(("code", "detail"), inspection.flaw, strict=True)),
         "complete": inspection.complete,
         "protocol": inspection.protocol,
-        "holds": signature.what,
+        "holds": signature.shown,
         "callable": signature.callable,
         "arguments": signature.arguments,
         "pythons": inspection.pythons,

@@ -122,7 +122,7 @@ def _call(inspection: Inspection) -> list[Finding]:
         return [
             warn("signature", "bad_signature", sentence, "predictd.wrap(model, features=...) makes a predict of it.")
         ]
-    return [passed("signature", f"It is {signature.what}.")]
+    return [passed("signature", f"It is {signature.shown}.")]
 
 
 def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
@@ -186,7 +186,7 @@ def _columns(inspection: Inspection, columns: DataColumns) -> list[Finding]:
         used |= {(place, one) for one in needed if isinstance(one, str)} if isinstance(needed, list) else set()
     found: list[Finding] = []
     for place, (what, known) in enumerate((("live features", columns.live), ("benchmark models", columns.benchmarks))):
-        taken = sorted(column for position, column in used if position == place)
+        taken = sorted(column for position, column in used if position == place and column not in inspection.features)
         missing = [column for column in taken if known is not None and column not in known]
         if missing:
             text = f"It takes {listed(missing)} of the {what}, which {columns.version} does not have there."

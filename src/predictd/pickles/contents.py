@@ -27,6 +27,7 @@ _SETTINGS = re.compile(
     r"feature_(names|importance|fraction|pre|selection|types|infos|perturbation|weights|selector)\b.*|.*_in_?"
 )
 _XGBOOST_TREES = re.compile(rb"num_trees[^0-9]{1,12}(\d{1,7})")
+WRAPPED = "predictd.pickles.portable"
 _MOST_VALUES = 3_000_000
 _MOST_PARTS = 12
 
@@ -161,14 +162,31 @@ def tables_in(values: list[Any]) -> list[tuple[str, int]]:
 def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
     """The variables that take the most of the file, largest first."""
     sizes: dict[str, Part] = {}
-    owners: list[tuple[str, Pairs]] = [("", function.variables) for one in values if (function := as_function(one))]
+    functions = [function for one in values if (function := as_function(one)) is not None]
+    owners: list[tuple[str, Pairs]] = [("", one.variables) for one in functions if one.module != WRAPPED]
     if isinstance(top, Made) and as_function(top) is None:
         owners += [("self.", state) for state in top.states if isinstance(state, Pairs)]
+        sizes.update(_members(top))
+    hidden = {"members"} if sizes else set()
     for prefix, pairs in owners:
         for name, value, size in pairs.values:
-            if isinstance(name, str) and not name.startswith("__") and size > getattr(sizes.get(name), "size", 0):
+            if (
+                isinstance(name, str)
+                and not name.startswith("__")
+                and name not in hidden
+                and size > getattr(sizes.get(name), "size", 0)
+            ):
                 sizes[name] = Part(name=prefix + name, kind=_kind(value), size=size)
     return sorted(sizes.values(), key=lambda part: -part.size)[:_MOST_PARTS]
+
+
+def _members(top: Made) -> Iterator[tuple[str, Part]]:
+    """The models of an ensemble that predictd.wrap made, each as a part of its own."""
+    for state in top.states:
+        members = state.get("members") if isinstance(state, Pairs) else None
+        for one in members.values if isinstance(members, Items) else []:
+            if isinstance(one, tuple) and len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], Made):
+                yield f"member {one[0]}", Part(name=one[0], kind="member", size=one[1].end - one[1].place)
 
 
 def _kind(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Whether a pickle fits a runtime: its Python, its modules, the versions of its packages."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
@@ -80,7 +81,10 @@ def check_imports(inspection: Inspection, target: Target, reachable: frozenset[s
             )
         )
     tops = sorted({one.top for one in inspection.imports if not one.guarded and one.top not in _OWN} - {"cloudpickle"})
-    return found or [passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'nothing'}.")]
+    tops = [name for name in tops if name not in sys.stdlib_module_names]
+    return found or [
+        passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
+    ]
 
 
 def _own(inspection: Inspection) -> Finding:
@@ -168,7 +172,7 @@ def check_call(inspection: Inspection) -> list[Finding]:
         fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
         return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
     if signature.problem is not None:
-        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.what}."
+        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.shown}."
         fix = "Change it to predict(live_features) or predict(live_features, live_benchmark_models)."
         return [fail("signature", "bad_signature", sentence, fix)]
     return []

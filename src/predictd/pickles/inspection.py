@@ -7,6 +7,7 @@ from typing import Any
 
 from predictd.pickles.bytecode import Code, look
 from predictd.pickles.contents import (
+    WRAPPED,
     Model,
     Part,
     devices_in,
@@ -26,7 +27,7 @@ from predictd.runner.scan import code_of, possible_pythons
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
-_NOT_OWN = {"__main__", "builtins", "predictd.pickles.portable"}
+_NOT_OWN = {"__main__", "builtins", WRAPPED}
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
 
 _JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from predictd.pickles.bytecode import Code
+from predictd.pickles.contents import WRAPPED
 from predictd.pickles.forms import (
     Carried,
     Function,
@@ -24,7 +25,6 @@ _NOT_CALLABLE = (
     "sklearn.compose.", "collections.OrderedDict", "collections.defaultdict",
 )  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
-_WRAPPED = "predictd.pickles.portable"
 _ARRAYS = ("._reconstruct", "._frombuffer")
 
 
@@ -33,7 +33,7 @@ class Signature:
     """What the pickled object is.
 
     Attributes:
-        what: for people, for example 'the function predict(live_features)'.
+        what: for people, for example 'the function predict'.
         callable: None where the pickle does not say.
         arguments: names of the positional arguments, None where the pickle does not say.
         required: how many of them have no default.
@@ -51,6 +51,16 @@ class Signature:
     keywords: tuple[str, ...] = ()
     network: bool = False
     code: Code | None = field(default=None, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """For people, with the arguments where they are known: 'the function predict(live_features)'."""
+        if self.arguments is None:
+            return self.what
+        words = [*self.arguments, *(["*args"] if self.takes_any else [])]
+        if self.keywords:
+            words += [*([] if self.takes_any else ["*"]), *self.keywords]
+        return f"{self.what}({', '.join(words)})"
 
     @property
     def problem(self) -> str | None:
@@ -89,10 +99,9 @@ def _of_function(function: Function, depth: int) -> Signature:
         if inner.arguments is not None:
             return inner
     code = function.code
-    shown = [*code.arguments, *(["*args"] if code.takes_any else []), *code.keyword_only]
     what = "a lambda" if code.name == "<lambda>" else f"the function {code.name}"
     return Signature(
-        what=f"{what}({', '.join(shown)})",
+        what=what,
         callable=True,
         arguments=code.arguments,
         required=max(0, len(code.arguments) - function.defaults),
@@ -106,7 +115,7 @@ def _of_made(made: Made, depth: int) -> Signature:
     name = name_of(made.function) or ""
     arguments = made.arguments if isinstance(made.arguments, tuple) else ()
     if name == "types.MethodType" and arguments:
-        return _without_first(signature_of(arguments[0], depth + 1), "a method: ")
+        return _of_method(arguments[0], depth)
     if name == "builtins.getattr" and len(arguments) == 2 and isinstance(arguments[1], str):
         return _of_attribute(arguments[0], arguments[1], depth)
     if name == "functools.partial" and arguments:
@@ -127,12 +136,17 @@ def _of_library(name: str) -> Signature:
 
 def _of_instance(carried: Carried, depth: int) -> Signature:
     called, sure = attribute_of(carried, "__call__")
-    what = f"an object of {carried.name}" if carried.module != _WRAPPED else "a model wrapped by predictd"
+    what = f"an object of {carried.name}" if carried.module != WRAPPED else "a model wrapped by predictd"
     if called is None:
         return Signature(what=what, callable=False if sure else None)
     if "__signature__" in {key for key, _, _ in carried.attributes.values if isinstance(key, str)}:
         return Signature(what=what, callable=True)
-    return _without_first(signature_of(called, depth + 1), f"{what}: ")
+    return _without_first(signature_of(called, depth + 1), f"{what}, called with ")
+
+
+def _of_method(function: Any, depth: int) -> Signature:
+    inner = signature_of(function, depth + 1)
+    return _without_first(inner, f"a method, {inner.what.removeprefix('the function ')}")
 
 
 def _of_attribute(owner: Any, name: str, depth: int) -> Signature:
@@ -140,16 +154,16 @@ def _of_attribute(owner: Any, name: str, depth: int) -> Signature:
     method = attribute_of(carried, name)[0] if carried is not None else None
     if method is None or as_function(method) is None:
         return Signature(what=f"the attribute {name} of an object")
-    return _without_first(signature_of(method, depth + 1), "a method: ")
+    return _of_method(method, depth)
 
 
 def _without_first(signature: Signature, what: str) -> Signature:
     """That of a function whose first argument is the object itself."""
     if signature.arguments is None:
-        return Signature(what=what + signature.what, callable=signature.callable)
+        return Signature(what=what, callable=signature.callable)
     taken = 1 if signature.arguments else 0
     return Signature(
-        what=what + signature.what,
+        what=what,
         callable=True,
         arguments=signature.arguments[taken:],
         required=max(0, signature.required - taken),
