@@ -1,6 +1,9 @@
 """Whatever a file holds, inspection ends soon, says something, and runs nothing of it."""
 
+import io
+import os
 import pickle
+import queue
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from pickles import broken
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.checks import check_inspected
-from predictd.pickles.findings import Level
+from predictd.pickles.findings import Finding, Level
 from predictd.pickles.fitting import certain_failures
 from predictd.pickles.inspection import Inspection, inspect_pickle
 from predictd.pickles.targets import target_of_spec
@@ -165,8 +168,35 @@ def test_reading_stops_in_time() -> None:
     assert certain_failures(inspection, TARGET) == []
 
 
+def test_names_of_python_2_are_no_missing_modules() -> None:
+    inspection = look_at(pickle.dumps([Exception, getattr, io.StringIO, queue.Queue], protocol=2))
+    assert certain_failures(inspection, TARGET) == [
+        Finding(
+            topic="signature",
+            code="not_callable",
+            level=Level.FAIL,
+            sentence="The pickle holds a list, which can't be called.",
+            fix="Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one.",
+        )
+    ]
+    assert all(TARGET.has(one.module) for one in inspection.imports)
+
+
+def test_what_torch_saves_in_its_older_way_is_no_pickle_of_a_model() -> None:
+    class Named(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return ("storage", "1", "cpu", 2) if obj == "weights" else None
+
+    file = io.BytesIO()
+    Named(file, 2).dump({"layer": "weights"})
+    assert [one.code for one in certain_failures(look_at(file.getvalue()), TARGET)] == ["not_a_pickle"]
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"can't be read: Is a directory\. Give the path of a pickle\."):
         inspect_pickle(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInputError, match="it is no file"):
+        inspect_pickle(tmp_path / "pipe")
     with pytest.raises(InvalidInputError, match="No such file"):
         inspect_pickle(tmp_path / "none.pkl")

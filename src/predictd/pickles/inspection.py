@@ -1,5 +1,6 @@
 """What a pickle is and holds, told from its bytes alone. It is never unpickled, and nothing in it is called."""
 
+import _compat_pickle
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +161,8 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
     entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
         flaw = ("not_a_pickle", "it is a file of joblib.dump, which keeps arrays outside of the pickle")
+    if flaw is None and reading.names_outside:
+        flaw = ("not_a_pickle", "it names objects that are kept outside of it, as torch.save and persistent ids do")
     return Inspection(
         path=path,
         size=reading.size,
@@ -248,7 +251,13 @@ def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple
     names: dict[str, dict[str, None]] = {}
     for looked_up in reading.globals:
         module, name = looked_up.module, looked_up.name
-        if isinstance(module, str) and isinstance(name, str) and module not in _BUILT_IN:
+        if not isinstance(module, str) or not isinstance(name, str):
+            continue
+        if reading.protocol < 3:
+            # Those protocols have the names of Python 2, which unpickling translates.
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+        if module not in _BUILT_IN:
             names.setdefault(module, {})[name] = None
     for one in values:
         module = module_of(one)

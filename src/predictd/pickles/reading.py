@@ -21,7 +21,8 @@ _MOST_OPCODES = 100_000_000
 _MOST_KEPT = 256 << 20
 _WHOLE_TEXT = 1 << 20
 _WHOLE_BYTES = 1 << 20
-_HEAD = 256 << 10
+_SHORT = 4096
+_HEAD = {str: 512 << 10, bytes: 64 << 10}
 _MOST_NESTED = 3
 _MOST_IN_A_ROW = 6
 _LOADERS = {"_load_from_bytes", "loads", "load", "_loads"}
@@ -29,18 +30,17 @@ _LOADING = {"torch", "pickle", "_pickle", "cloudpickle", "dill", "joblib"}
 
 
 class Long:
-    """A text or bytes too long to keep: its length, its beginning and its end.
+    """A text or bytes too long to keep: its length and its beginning.
 
     Attributes:
         trees: how many trees of LightGBM the whole of it lists.
     """
 
-    __slots__ = ("head", "size", "tail", "trees")
+    __slots__ = ("head", "size", "trees")
 
-    def __init__(self, whole: "str | memoryview | bytes") -> None:
+    def __init__(self, whole: "str | memoryview | bytes", head: int) -> None:
         self.size = len(whole)
-        self.head: str | bytes = whole[:_HEAD] if isinstance(whole, str) else bytes(whole[:_HEAD])
-        self.tail: str | bytes = whole[-_HEAD:] if isinstance(whole, str) else bytes(whole[-_HEAD:])
+        self.head: str | bytes = whole[:head] if isinstance(whole, str) else bytes(whole[:head])
         self.trees = whole.count("\nTree=") if isinstance(whole, str) else 0
 
 
@@ -58,6 +58,7 @@ class Reading:
         complete: whether all of it was read, and not only as far as time and memory are given.
         nested: the pickles inside of its bytes, as torch keeps storages.
         behind: bytes behind the pickle's end.
+        names_outside: whether it names objects that are kept outside of it, which only their own loader finds.
     """
 
     size: int
@@ -70,6 +71,7 @@ class Reading:
     complete: bool = True
     nested: "list[Reading]" = field(default_factory=list)
     behind: int = 0
+    names_outside: bool = False
 
 
 def read_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Reading:
@@ -88,6 +90,8 @@ def read_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Reading:
 @contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ValueError("it is no file")
         with path.open("rb") as file:
             if file.seek(0, io.SEEK_END) == 0:
                 yield memoryview(b"")
@@ -134,13 +138,15 @@ class _Keeper:
         self._left = _MOST_KEPT
 
     def keep(self, value: Any) -> Any:
-        whole = len(value) <= (_WHOLE_TEXT if isinstance(value, str) else _WHOLE_BYTES)
-        self._left -= len(value) if whole else 2 * _HEAD
-        if self._left < 0:
-            return None
+        kind = str if isinstance(value, str) else bytes
+        whole = len(value) <= (_WHOLE_TEXT if kind is str else _WHOLE_BYTES)
+        size = len(value) if whole else _HEAD[kind]
+        if len(value) > _SHORT and size > self._left:
+            return Long(value, 0)
+        self._left -= size
         if not whole:
-            return Long(value)
-        return value if isinstance(value, str) else bytes(value)
+            return Long(value, _HEAD[kind])
+        return value if kind is str else bytes(value)
 
 
 def _read(view: memoryview, deadline: float, depth: int, position: int = 0) -> Reading:
@@ -159,6 +165,7 @@ def _read(view: memoryview, deadline: float, depth: int, position: int = 0) -> R
     reading.complete = reading.complete and not machine.cut
     reading.globals, reading.made = machine.globals, machine.made
     reading.versions = recorded.versions
+    reading.names_outside = machine.names_outside
     reading.behind = len(view) - stream.tell()
     if depth < _MOST_NESTED:
         reading.nested = list(_nested(machine, deadline, depth + 1))
@@ -172,8 +179,8 @@ def _walk(stream: _Stream, machine: Machine, recorded: Recorded, reading: Readin
         if opcode.name == "PROTO":
             reading.protocol = int(arg or 0)
         if isinstance(arg, memoryview):
-            recorded.see(arg[:_HEAD].tobytes())
-            recorded.see(arg[-_HEAD:].tobytes())
+            recorded.see(arg[:_WHOLE_BYTES].tobytes())
+            recorded.see(arg[-_WHOLE_BYTES:].tobytes())
         else:
             recorded.see(arg)
         machine.apply(opcode, arg, place or 0)

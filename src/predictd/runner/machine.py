@@ -106,12 +106,14 @@ class Machine:
         globals: every name that is looked up, in order.
         made: every call, in order, as far as `most` of them.
         cut: whether there were more.
+        names_outside: whether it names objects that are kept outside of the file.
     """
 
     def __init__(self, keep: Callable[[Any], Any], most: int) -> None:
         self.globals: list[Global] = []
         self.made: list[Made] = []
         self.cut = False
+        self.names_outside = False
         self._keep = keep
         self._most = most
         self._stack: list[Any] = []
@@ -339,11 +341,12 @@ class Machine:
             owner.end = place
 
     def _persid(self, arg: Any, place: int) -> None:
+        self.names_outside = True
         self._push(Persistent(arg), place)
 
     def _binpersid(self, _arg: Any, place: int) -> None:
         name, since = self._pop()
-        self._push(Persistent(name), since)
+        self._persid(name, since)
 
 
 def _add_pairs(owner: Pairs, values: "list[Any]", places: "list[int]") -> None:
