@@ -57,7 +57,7 @@ class Seen:
     Attributes:
         imports: modules that it imports, each with whether a failure would be caught.
         chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved.
-        columns: (argument, text) where an argument is subscripted with a text.
+        columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
         guarded: whether it catches what goes wrong in it.
     """
 
@@ -112,7 +112,13 @@ class _Walk:
         self._before: list[tuple[str, Any]] = []
         self.imports: list[tuple[str, bool]] = []
         self.chains: dict[str, None] = {}
-        self.columns: dict[tuple[str, str], None] = {}
+        self._taken: dict[tuple[str, str], None] = {}
+        self._changed: set[str] = set()
+        self._set: set[str] = set()
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        return [one for one in self._taken if one[0] not in self._changed and one[1] not in self._set]
 
     @property
     def guarded(self) -> bool:
@@ -125,6 +131,7 @@ class _Walk:
             self._see_chain(name, value)
             if name == "BINARY_SUBSCR":
                 self._see_column()
+            self._see_change(name, value)
             if name == "SETUP_FINALLY":
                 self._set_up = True
             self._before = [*self._before[-2:], (name, value)]
@@ -168,7 +175,16 @@ class _Walk:
         (first, owner), (second, column) = self._before[-2:]
         if first == "LOAD_FAST" and second == "LOAD_CONST" and owner in self._code.arguments:
             columns = column if isinstance(column, tuple) else (column,)
-            self.columns.update({(owner, one): None for one in columns if isinstance(one, str)})
+            self._taken.update({(owner, one): None for one in columns if isinstance(one, str)})
+
+    def _see_change(self, name: str, value: Any) -> None:
+        """An argument that is replaced, or a column that is set, no longer says what the data must have."""
+        if name == "STORE_FAST" and isinstance(value, str):
+            self._changed.add(value)
+        elif name in ("LOAD_ATTR", "LOAD_METHOD") and value in ("insert", "update", "eval") and self._before:
+            self._changed.add(str(self._before[-1][1]))
+        elif name == "STORE_SUBSCR" and self._before and isinstance(self._before[-1][1], str):
+            self._set.add(self._before[-1][1])
 
 
 def value_of(code: Code, version: str, name: str, argument: int) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
 from predictd.pickles.inspection import Import, Inspection
 from predictd.pickles.targets import Target, distribution_of, sets_with
-from predictd.runtimes.specs import PREFERRED_PYTHON
+from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
 BY_VALUE = "predictd.wrap carries your own modules by value, and so does cloudpickle.register_pickle_by_value(module)"
 _OWN = {"__main__", "__mp_main__"}
@@ -53,11 +53,13 @@ def check_python(inspection: Inspection, target: Target) -> Finding:
         return passed("python", f"It carries no function by value, so any Python may do; {target.name} is assumed.")
     if target.python in inspection.pythons:
         return passed("python", f"It was made by Python {made_by}, and {target.name} runs it.")
+    there_is = [one for one in inspection.pythons if one in PYTHONS]
+    fix = f"make the pickle with Python {target.python}."
     return fail(
         "python",
         "python_mismatch",
         f"It was made by Python {made_by}, but the runtime is Python {target.python}.",
-        f"Choose a runtime of Python {made_by}, or make the pickle with Python {target.python}.",
+        f"Choose a runtime of Python {' or '.join(there_is)}, or {fix}" if there_is else fix.capitalize(),
     )
 
 

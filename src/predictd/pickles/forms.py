@@ -210,8 +210,9 @@ def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
     closure = slots.get("__closure__")
     if closure is None and len(value.arguments) > 4:
         closure = value.arguments[4]
-    frees = code.cells[-len(closure) :] if isinstance(closure, tuple) and closure else ()
-    for name, cell in zip(frees, closure or (), strict=False):
+    held = closure if isinstance(closure, tuple) else ()
+    frees = code.cells[-len(held) :] if held else ()
+    for name, cell in zip(frees, held, strict=False):
         if isinstance(cell, Made):
             inner = cell.arguments[0] if isinstance(cell.arguments, tuple) and cell.arguments else None
             states = [part for state in cell.states for part in parts_of(state) if part is not None]

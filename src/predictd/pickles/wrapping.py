@@ -36,9 +36,9 @@ class Wrapped:
         content: the bytes of the pickle.
     """
 
-    predict: Predict
+    predict: Predict = field(repr=False)
     modules_by_value: tuple[str, ...]
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = field(repr=False)
     content: bytes = field(repr=False)
 
     def __call__(self, live_features: Any, live_benchmark_models: Any = None) -> Any:
