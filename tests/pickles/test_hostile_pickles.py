@@ -109,11 +109,10 @@ def test_any_bytes_are_answered(content: bytes) -> None:
     look_at(content)
 
 
-@given(
-    st.lists(
-        st.sampled_from([bytes([opcode]) for opcode in b"()}]{[tRbeauosh0\x8f\x90\x91\x93\x94\x85\x86\x87\x88N2."])
-    )
-)
+OPCODES = b"()}]{[tRbeauosh0\x8f\x90\x91\x93\x94\x85\x86\x87\x88N2."
+
+
+@given(st.lists(st.sampled_from([bytes([opcode]) for opcode in OPCODES])))
 def test_any_opcodes_are_answered(opcodes: list[bytes]) -> None:
     look_at(b"\x80\x05" + b"".join(opcodes))
 
@@ -124,7 +123,9 @@ def test_damaged_pickles_are_answered(data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(SAMPLES)))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
-        content[place] = data.draw(st.integers(0, 255))
+        piece = data.draw(st.sampled_from(SAMPLES))[data.draw(st.integers(0, 300)) :][: data.draw(st.integers(1, 60))]
+        instead = data.draw(st.one_of(st.binary(max_size=2), st.sampled_from([piece, OPCODES[place % 30 :][:3]])))
+        content[place : place + data.draw(st.integers(0, 60))] = instead or b"N"
     cut = data.draw(st.one_of(st.none(), st.integers(0, len(content))))
     look_at(bytes(content[:cut]))
 
