@@ -227,6 +227,7 @@ def case_own_modules_are_carried() -> None:
     mine = importlib.import_module("my_package")
     wrapped = predictd.wrap(mine.Model(), features=features)
     assert wrapped.modules_by_value == ("my_package.inner",)
+    assert "carrying my_package.inner by value" in repr(wrapped)
     same(wrapped(live), ranks(X.sum(axis=1)))
     keep(wrapped, "own")
     late = importlib.import_module("late").late
@@ -254,6 +255,7 @@ def case_mistakes_are_told() -> None:
     refused(
         lambda: predictd.wrap(Ridge().fit(X.to_numpy(), y), features=features[:5]), "fails on 40 rows", "5 features"
     )
+    refused(lambda: predictd.wrap(Ridge().fit(X.to_numpy(), y)), "does not know the names of its features")
     refused(lambda: predictd.wrap([]), "empty")
     refused(lambda: predictd.wrap({"model": 3}), "no fitted model and no function")
     refused(lambda: predictd.wrap(model, clip=(0.5, 2)), "within 0 to 1")

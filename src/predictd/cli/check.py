@@ -30,7 +30,7 @@ def check(
         str | None,
         typer.Option(
             envvar="PREDICTD_RUNTIME",
-            help="The runtime that it is to run in: a Python (3.12), an image's name or tag.",
+            help="The runtime that it is to run in: a Python (3.12), an image's name or tag, a built runtime's folder.",
             show_default="the one that suits the pickle best",
         ),
     ] = None,

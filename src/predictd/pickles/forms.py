@@ -36,12 +36,13 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """A class that is carried by value."""
+    """A class that is carried by value; `plain` is whether its class is `type` and adds nothing to it."""
 
     name: str
     module: str | None
     bases: tuple[Any, ...]
     attributes: Pairs
+    plain: bool
 
 
 def name_of(value: Any) -> str | None:
@@ -120,7 +121,7 @@ def as_class(value: Any) -> Carried | None:
         return None
     if not (name_of(value.function) or "").endswith(("._make_skeleton_class", "._make_skeleton_enum")):
         return None
-    _, name, bases, keywords = value.arguments[:4]
+    kind, name, bases, keywords = value.arguments[:4]
     attributes = _states(value)[1]
     module = keywords.get("__module__") if isinstance(keywords, Pairs) else None
     if module is None:
@@ -130,6 +131,7 @@ def as_class(value: Any) -> Carried | None:
         module=module if isinstance(module, str) else None,
         bases=bases if isinstance(bases, tuple) else (),
         attributes=attributes,
+        plain=name_of(kind) in ("builtins.type", "abc.ABCMeta"),
     )
 
 
@@ -150,8 +152,8 @@ def attribute_of(carried: Carried, name: str, depth: int = 0) -> tuple[Any, bool
     """An attribute of a class or of its bases, and whether the answer is sure: no base is beyond the pickle."""
     found = carried.attributes.get(name)
     if found is not None:
-        return found, True
-    sure = True
+        return found, carried.plain
+    sure = carried.plain
     for base in carried.bases:
         inner = as_class(base)
         if inner is not None:

@@ -20,9 +20,10 @@ from predictd.runner.machine import Global, Items, Made, Pairs
 _MOST_DEEP = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.
 _NOT_CALLABLE = (
-    "lightgbm.", "xgboost.", "catboost.", "pandas.", "sklearn.linear_model.", "sklearn.ensemble.", "sklearn.pipeline.",
-    "sklearn.tree.", "sklearn.svm.", "sklearn.neural_network.", "sklearn.neighbors.", "sklearn.preprocessing.",
-    "sklearn.compose.", "collections.OrderedDict", "collections.defaultdict",
+    "lightgbm.sklearn.", "lightgbm.basic.", "xgboost.sklearn.", "xgboost.core.", "catboost.core.", "pandas.core.",
+    "pandas.DataFrame", "sklearn.linear_model.", "sklearn.ensemble.", "sklearn.pipeline.", "sklearn.tree.",
+    "sklearn.svm.", "sklearn.neural_network.", "sklearn.neighbors.", "sklearn.preprocessing.",
+    "collections.OrderedDict", "collections.defaultdict",
 )  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
 _ARRAYS = ("._reconstruct", "._frombuffer")
@@ -130,7 +131,9 @@ def _of_library(name: str) -> Signature:
         return Signature(what="an object that can't be told")
     if name.startswith(_NETWORKS):
         return Signature(what=f"an object of {name}", network=True)
-    surely_not = name.startswith(_NOT_CALLABLE) or (name.startswith("numpy.") and name.endswith(_ARRAYS))
+    is_class = name.rpartition(".")[2].lstrip("_")[:1].isupper() or name.startswith("collections.")
+    is_array = name.startswith("numpy.") and name.endswith(_ARRAYS)
+    surely_not = (is_class and name.startswith(_NOT_CALLABLE)) or is_array
     return Signature(what=f"an object of {name}", callable=False if surely_not else None)
 
 

@@ -142,14 +142,19 @@ def known_targets(built: "list[BuiltRuntime]") -> list[Target]:
 
 
 def find_target(text: str, targets: list[Target]) -> Target:
-    """The runtime that a text names: '3.12', 'Python 3.12 (full)', an image, also with a registry and a tag, or a tag.
+    """The runtime that a text names: '3.12', 'Python 3.12 (full)', an image, also with a registry and a tag, a tag.
+
+    The folder of a built runtime names it too.
 
     Raises:
         NotFoundError: there is none of that name; says which there are.
     """
     image, _, tag = text.rpartition("/")[2].strip().lower().partition(":")
+    folder = Path(text).absolute()
     for one in targets:
         shown = one.name.lower()
+        if one.folder is not None and folder.is_dir() and one.folder.is_relative_to(folder):
+            return one
         if {image, tag} & {shown, shown.removeprefix("python "), one.image, one.tag}:
             return one
     raise NotFoundError(f"There is no runtime {text!r}. Choose one of: {', '.join(one.name for one in targets)}.")

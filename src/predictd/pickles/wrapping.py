@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +17,16 @@ import numpy as np
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.adapting import feature_names_of, member_of
 from predictd.pickles.carrying import dumps_carrying
+from predictd.pickles.findings import shown_size
 from predictd.pickles.inspection import MANIFEST_MARK, Inspection
-from predictd.pickles.portable import Fill, Predict, PredictWithBenchmarks, Scale, Transform
+from predictd.pickles.portable import Fill, Function, Predict, PredictWithBenchmarks, Scale, Transform
 from predictd.pickles.trying import try_it
 
 Ties = Literal["average", "first", "min", "max", "dense"]
 _TIES = ("average", "first", "min", "max", "dense")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Wrapped:
     """A model that can be called, and saved as a pickle that needs no predictd.
 
@@ -36,10 +37,14 @@ class Wrapped:
         content: the bytes of the pickle.
     """
 
-    predict: Predict = field(repr=False)
+    predict: Predict
     modules_by_value: tuple[str, ...]
-    manifest: dict[str, Any] = field(repr=False)
-    content: bytes = field(repr=False)
+    manifest: dict[str, Any]
+    content: bytes
+
+    def __repr__(self) -> str:
+        carried = f", carrying {', '.join(self.modules_by_value)} by value" if self.modules_by_value else ""
+        return f"<a model wrapped in Python {self.manifest['python']}: {shown_size(len(self.content))}{carried}>"
 
     def __call__(self, live_features: Any, live_benchmark_models: Any = None) -> Any:
         """The predictions as a run makes them: a DataFrame with the column `prediction`."""
@@ -111,6 +116,10 @@ def wrap(
     features = _features(features, [one for _, one, _ in members])
     _check(features, ties, proportion, benchmark_weight, clip, neutralize)
     adapted = [(name, member_of(one, export), weight) for name, one, weight in members]
+    if features is None and not all(isinstance(one, Function) for _, one, _ in adapted):
+        raise InvalidInputError(
+            "The model does not know the names of its features. Give features, in the training's order."
+        )
     needs_benchmarks = benchmark is not None or any(getattr(one, "arguments", 1) == 2 for _, one, _ in adapted)
     options = {
         "features": features,
