@@ -256,6 +256,8 @@ def make_nested_functions_with_closures() -> Any:
 @_making
 def make_columns_of_its_own() -> Any:
     def predict(live_features, live_benchmark_models):
+        requests = [live_features.shape]
+        requests.append(live_benchmark_models.shape)
         live_features["my_mean"] = live_features.iloc[:, 5:8].mean(axis=1)
         joined = live_features.join(live_benchmark_models.iloc[:, -1].rename("theirs"))
         live_benchmark_models = joined.assign(both=joined["my_mean"] + joined["theirs"])

@@ -56,7 +56,8 @@ class Seen:
 
     Attributes:
         imports: modules that it imports, each with whether a failure would be caught.
-        chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved.
+        chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved; '<name>' begins one
+            that is a variable of the function or of an outer one.
         columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
         guarded: whether it catches what goes wrong in it.
     """
@@ -159,7 +160,8 @@ class _Walk:
             return
         self._end_chain()
         if name in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FAST", "LOAD_DEREF") and isinstance(value, str):
-            self._chain = [self._aliases.get(value, value)]
+            named = value if name in ("LOAD_GLOBAL", "LOAD_NAME") else f"<{value}>"
+            self._chain = [self._aliases.get(value, named)]
         elif name in ("BINARY_SUBSCR", "CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_KW"):
             self._chain = [""]
 

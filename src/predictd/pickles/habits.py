@@ -61,7 +61,7 @@ def reachable_names(inspection: Inspection) -> frozenset[str]:
     while todo:
         function = names.get(todo.pop())
         for chain in function.chains if function is not None else ():
-            for part in chain.split("."):
+            for part in (one.strip("<>") for one in chain.split(".")):
                 if part in names and part not in reached:
                     reached.add(part)
                     todo.append(part)

@@ -69,7 +69,7 @@ class FunctionSeen:
 
     Attributes:
         module: where it was defined.
-        chains: dotted names that it takes, with the modules' real names.
+        chains: dotted names that it takes, with the modules' real names; '<name>' is a variable.
         columns: (argument, text) where an argument is subscripted with a text.
         texts: the texts among its constants.
     """
@@ -222,7 +222,7 @@ def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Im
         found = look(one, pythons[-1])
         for chain in found.chains:
             first, dot, rest = chain.partition(".")
-            chains[known.get(first, first) + dot + rest] = None
+            chains[known.get(first.strip("<>"), first) + dot + rest] = None
         columns.update(dict.fromkeys(found.columns))
         guarded = guarded or found.guarded
         imports += [Import(module=m, at_load=False, guarded=caught, function=code.name) for m, caught in found.imports]
@@ -316,9 +316,12 @@ def _kept_texts(functions: list[Function]) -> tuple[str, ...]:
 
 
 def _real_names(function: Function) -> dict[str, str]:
-    """The globals that are modules, or come from one, by their names in the function."""
-    found = {name: module_of(value) or name_of(value) for name, value, _ in function.variables.values if _is_text(name)}
-    return {name: real for name, real in found.items() if real is not None}
+    """What the globals stand for, by their names in the function: what comes from a module has a name of its own."""
+    return {
+        name: module_of(value) or name_of(value) or f"<{name}>"
+        for name, value, _ in function.variables.values
+        if _is_text(name)
+    }
 
 
 def _returns(functions: list[Function], signature: Signature, pythons: list[str]) -> tuple[str, ...]:
