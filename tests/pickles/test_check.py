@@ -131,15 +131,7 @@ def test_models_trees_and_features_are_counted(files: Path) -> None:
     assert inspected(files, "module_by_value").by_value == ("my_features",)
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_the_python_is_told_by_the_bytecode(tmp_path: Path, python: str) -> None:
-    """cloudpickle alone, so that every interpreter of this machine can do it."""
-    interpreter = find_interpreters().get(python)
-    if interpreter is None:
-        pytest.skip(f"no Python {python}")
-    import cloudpickle
-
-    source = """
+SOURCE = """
 import sys; sys.path.insert(0, sys.argv[1])
 import cloudpickle
 def ranked(values, power=2):
@@ -148,15 +140,45 @@ def predict(live_features, live_benchmark_models):
     try:
         return ranked(live_features[['era', 'x']]) or {k: v for k, v in zip('ab', (1, 2))}
     except KeyError as error:
-        with open('x') as file:
-            raise ValueError(f'{error!r} {file}') from None
-sys.stdout.buffer.write(cloudpickle.dumps(predict))
+        raise ValueError(f'{error!r}') from None
+def downloads(live_features):
+    import urllib.request
+    import os.path as place
+    from json import load as parse
+    try:
+        import fast
+    except ImportError:
+        fast = None
+    era = live_features['era']
+    with open('weights.json') as file:
+        parse(file)
+    urllib.request.urlopen(place.join('x', 'y'))
+    return list(era)
+def lists(live_features, live_benchmark_models):
+    import numpy as np
+    both = live_features['a'] * 2 + live_benchmark_models['b'].rank(pct=True, method='first')
+    shown = [both, -both][0:1]
+    live_features['c'] = shown
+    return np.array(shown, dtype='f8', copy=True)
+for function in (predict, downloads, lists):
+    with open(f'{sys.argv[2]}/{function.__name__}.pkl', 'wb') as file:
+        cloudpickle.dump(function, file)
 """
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_bytecode_of_every_python_is_understood(tmp_path: Path, python: str) -> None:
+    """cloudpickle alone, so that every interpreter of this machine can do it."""
+    interpreter = find_interpreters().get(python)
+    if interpreter is None:
+        pytest.skip(f"no Python {python}")
+    import cloudpickle
+
     library = tmp_path / "library"
     library.mkdir()
     (library / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
-    made = subprocess.run([interpreter, "-c", source, library], check=True, capture_output=True, timeout=30).stdout
-    inspection = inspect_pickle(made)
+    subprocess.run([interpreter, "-c", SOURCE, library, tmp_path], check=True, timeout=30)
+    inspection = inspect_pickle(tmp_path / "predict.pkl")
     assert inspection.pythons == (python,)
     assert choose_python(inspection, PYTHONS) == python
     assert choose_python(inspection, set(PYTHONS) - {python}) is None
@@ -164,6 +186,14 @@ sys.stdout.buffer.write(cloudpickle.dumps(predict))
     assert chosen is not None
     assert chosen.python == python
     assert {function.name for function in inspection.functions} == {"predict", "ranked"}
+    inspection = inspect_pickle(tmp_path / "downloads.pkl")
+    (downloads,) = inspection.functions
+    assert {"open", "json.load", "urllib.request.urlopen", "os.path.join"} <= set(downloads.chains)
+    assert downloads.columns == (("live_features", "era"),)
+    later = {one.module: one.guarded for one in inspection.imports if not one.at_load}
+    assert later == {"urllib.request": False, "os.path": False, "json": False, "fast": True}
+    assert inspection.signature.shown == "the function downloads(live_features)"
+    assert inspect_pickle(tmp_path / "lists.pkl").returns == ("numpy.array",)
 
 
 def test_a_pickle_that_needs_torch_gets_the_full_runtime(files: Path) -> None:
