@@ -144,13 +144,20 @@ def retry(
     return True
 
 
-def give_back(session: Session, claimed: Claim, now: datetime) -> bool:
-    """Put back a run that the server stops before its end; this counts as nobody's failure."""
-    if not advance(session, claimed, TriggerState.ERROR, "The server is being stopped.", now, code="platform"):
+def give_back(session: Session, claimed: Claim, reason: str, description: str, now: datetime) -> bool:
+    """Put back a run that is stopped before its end; this counts as nobody's failure."""
+    if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, "Waiting for the server to start again.", now)
+    put_back(session, trigger, description, now)
     return True
+
+
+def is_waited_for(session: Session, now: datetime) -> bool:
+    """Whether a trigger is due that a round may wait for."""
+    due = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
+    found = sa.select(Trigger.id).where(*due, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
+    return session.scalar(found) is not None
 
 
 def put_back(session: Session, trigger: Trigger, description: str, now: datetime, *, wait_seconds: float = 0) -> None:
