@@ -1,7 +1,7 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
 That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
-runner needs, the second line of numerapi, and what the Dockerfiles install. Quick when all is there.
+runner needs, the second line of numerapi, fastmcp, and what the Dockerfiles install. Quick when all is there.
 """
 
 import os
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
 SANDBOX = ROOT / ".cache" / "sandbox"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
+FASTMCP = ROOT / ".cache" / "fastmcp"
 WHEELS = ROOT / ".cache" / "docker" / "wheels"
 SYSTEM_PYTHON = "/usr/bin/python3"
 CUSTOM = ROOT / "tests" / "custom_runtime.txt"
@@ -45,6 +46,21 @@ def install_runner_needs(version: str, python: Path) -> None:
         subprocess.run(command, check=True, env=uv_environment())
         SANDBOX.mkdir(exist_ok=True)
         draft.rename(target)
+
+
+def install_fastmcp() -> None:
+    """The other client of agents, in an environment of its own."""
+    wanted = ROOT / "tests" / "clients" / "fastmcp.txt"
+    done = FASTMCP / wanted.name
+    if done.is_file() and done.read_text() == wanted.read_text():
+        return
+    print("installing fastmcp", flush=True)
+    shutil.rmtree(FASTMCP, ignore_errors=True)
+    uv, environment = uv_executable(), uv_environment()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(FASTMCP)], check=True, env=environment)
+    install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)]
+    subprocess.run([*install, "--python", str(FASTMCP / "bin" / "python")], check=True, env=environment)
+    shutil.copy(wanted, done)
 
 
 def fetch_image_wheels() -> None:
@@ -84,6 +100,7 @@ def main() -> None:
         wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
+    install_fastmcp()
     fetch_image_wheels()
 
 
