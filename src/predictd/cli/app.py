@@ -20,7 +20,7 @@ GROUPS = {
     "round": "rounds",
     "meta-model": "meta_model",
 }
-COMMANDS = ("serve", "run", "diagnostics", "compare", "doctor")
+COMMANDS = ("serve", "run", "test", "diagnostics", "compare", "doctor")
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 
 
