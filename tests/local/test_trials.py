@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import PREDICTD, RUNTIMES
+from conftest import PREDICTD, RUNTIMES, Server
 from local import trial_models
 from predictd.data import generate, plan_named
 from predictd.data.mapped_cache import MappedCache
@@ -28,6 +28,7 @@ from predictd.runtimes import BuiltRuntime, load
 from predictd.sandbox import WarmParents
 from predictd.scoring.validation import ValidationData, open_validation
 
+NOBODY = "http://127.0.0.1:9"
 LIMITS = Limits(seconds=20.0, memory_bytes=512 * MIB)
 
 
@@ -197,6 +198,19 @@ def test_a_model_that_fails_at_once_is_run_once_and_shows_what_it_printed(bench:
     wrong = bench.predictd("models/lightgbm.pkl", "--data", "models", "--json")
     assert wrong.returncode == 1
     assert "models has no validation.parquet" in json.loads(wrong.stdout)["message"]
+
+
+def test_data_comes_from_a_server_and_live_data_anew(bench: Bench, server: Server) -> None:
+    model = "models/trained_feature_absent.pkl"
+    fetched = bench.predictd(model, "--server", server.address, XDG_CACHE_HOME=str(bench.folder / "fetched"))
+    assert "Downloading validation.parquet" in fetched.stderr
+    assert "Downloading live.parquet" in fetched.stderr
+    assert "Run 1 of 5: live data, 200 rows" in fetched.stderr
+    (bench.folder / "elsewhere").mkdir(exist_ok=True)
+    cached = replace(bench, folder=bench.folder / "elsewhere").predictd(
+        f"../{model}", "--server", NOBODY, "--data", "v5.3", XDG_CACHE_HOME=str(bench.folder / "fetched")
+    )
+    assert "Run 1 of 5: era 0582 in place of live data, 150 rows" in cached.stderr
 
 
 # Its parts

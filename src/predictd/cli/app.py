@@ -19,6 +19,7 @@ GROUPS = {
     "data": "data",
     "round": "rounds",
     "meta-model": "meta_model",
+    "env": "environments",
 }
 COMMANDS = ("serve", "run", "test", "diagnostics", "compare", "doctor")
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
