@@ -3,6 +3,8 @@
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ from rich.text import Text
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import console, fail, print_json, say
 from predictd.cli.run import Downloads, ModelLog
-from predictd.cli.validation import Runtime, Sandbox, Server, TrustUsers, show_progress
+from predictd.cli.validation import Sandbox, Server, TrustUsers, show_progress
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
 from predictd.domain.findings import Level, warn
@@ -36,7 +38,14 @@ _MOST_ERAS = 20
 
 def test(
     file: Annotated[Path, typer.Argument(help="The pickle.", exists=True, dir_okay=False, show_default=False)],
-    runtime: Runtime = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PREDICTD_RUNTIME",
+            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
+            show_default="3.12",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +61,9 @@ def test(
 ) -> None:
     """Try a pickle as the server would run it: pass, warn or fail for each point, with the fix.
 
-    It is run five times in the server's sandbox: on live data, on the same again, with the rows in another order, on a
-    few validation eras, and on one of them alone. So it takes five times as long as `predictd run`. What the model
-    prints the first time, and whenever it fails, goes to standard error. The exit code is 1 when a point fails.
+    It is run five times in the server's sandbox: on live data, on the same again, with the rows in another order, on
+    a few validation eras, and on one of them alone. What the model prints the first time, and whenever it fails, goes
+    to standard error. The exit code is 1 when a point fails.
 
     Example: predictd test model.pkl --data ./v5.3 --runtime 3.12
     """
@@ -104,8 +113,7 @@ class _Runs:
         say(f"Run {step.number} of {RUNS}: {step.title}")
         log = _KeptLog()
         limits = self.settings.limits
-        with Progress(SpinnerColumn(), TimeElapsedColumn(), console=console, transient=True) as clock:
-            clock.add_task("")
+        with _clock():
             report = run_on(
                 self.file,
                 step.features,
@@ -121,6 +129,17 @@ class _Runs:
         if step.number == 1 or report.failure is not None:
             log.show()
         return report
+
+
+@contextmanager
+def _clock() -> Iterator[None]:
+    """On a terminal, the seconds that go by."""
+    if not console.is_terminal:
+        yield
+        return
+    with Progress(SpinnerColumn(), TimeElapsedColumn(), console=console, transient=True) as clock:
+        clock.add_task("")
+        yield
 
 
 class _KeptLog:
@@ -145,8 +164,8 @@ def _tried(data: TrialData, runs: _Runs, missing: str | None) -> Trial:
     say(f"Testing {runs.file} in {runs.built.display_name}")
     trial = Trial(data=data, limits=runs.settings.limits, run=runs.run)
     if missing:
-        fix = "Say it without --trust-users on a machine that can isolate it, to see that it needs none of these."
-        words = f"It ran without isolation, with your files and the network, which it won't have: {missing}"
+        words = "It ran without isolation, so it saw your files and the network, as it won't on the server."
+        fix = f"Try it where models are isolated. {missing}"
         trial.findings.append(warn("sandbox", "not_isolated", words, fix))
     if trial.try_live():
         with open_validation(data.folder, runs.mapped) as validation, show_progress("Computing the figures") as tell:

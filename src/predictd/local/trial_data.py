@@ -79,7 +79,7 @@ def prepare_trial(
         source: a data version's folder with its validation.parquet.
         live: a folder with live.parquet and maybe live_benchmark_models.parquet; None if there is none, and then the
             last of the eras stands in for it.
-        folder: an empty folder for the files; some 20 MB for each of Numerai's eras.
+        folder: an empty folder for the files; at most 40 MB for each of Numerai's eras.
         eras: how many validation eras, of those that have targets, evenly spread.
         progress: told the done and the total of the rows to read.
 
@@ -153,7 +153,7 @@ def _take(path: Path, target: Path, column: str, wanted: pa.Array, progress: Pro
             done += rows
             if progress is not None:
                 progress(done, file.metadata.num_rows)
-        table = pa.Table.from_batches(kept, schema=file.schema_arrow).combine_chunks()
+        table = pa.Table.from_batches(kept, schema=file.schema_arrow)
     pq.write_table(table, target)
     return table
 
