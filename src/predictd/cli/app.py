@@ -20,8 +20,22 @@ GROUPS = {
     "round": "rounds",
     "meta-model": "meta_model",
     "profile": "profile",
+    "env": "environments",
 }
-COMMANDS = ("serve", "run", "inspect", "check", "diagnostics", "compare", "shadow", "doctor", "login", "deploy", "mcp")
+COMMANDS = (
+    "serve",
+    "run",
+    "inspect",
+    "check",
+    "test",
+    "diagnostics",
+    "compare",
+    "shadow",
+    "doctor",
+    "login",
+    "deploy",
+    "mcp",
+)
 # Commands that share a module.
 SHARED = {
     "status": "watching",

@@ -1,15 +1,12 @@
 """`predictd check`: the list before an upload."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from predictd.cli.findings import print_findings
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import print_json, say
 from predictd.cli.reading import inspected
@@ -20,8 +17,6 @@ from predictd.pickles.fitting import choose_target
 from predictd.pickles.offers import ask_offers
 from predictd.pickles.targets import Target, find_target, known_targets
 from predictd.runtimes import load
-
-_STYLES = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def check(
@@ -66,7 +61,7 @@ def check(
     if as_json:
         print_json(_summary(file, target, findings, failed=failed))
     else:
-        _show(findings)
+        print_findings(findings)
         _conclude(findings, target)
     if failed:
         raise typer.Exit(1)
@@ -81,19 +76,6 @@ def _data_version(versions: list[str], columns: DataColumns | None) -> list[Find
     return [warn("data", "other_data_version", text, f"Check it against {versions[0]}: --data {versions[0]}.")]
 
 
-def _show(findings: list[Finding]) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for one in findings:
-        words = Text(one.sentence)
-        if one.fix:
-            words.append(f"\n{one.fix}", style="dim" if one.level is Level.PASS else "cyan")
-        table.add_row(Text(one.level.value, style=_STYLES[one.level]), Text(one.topic), words)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
-
-
 def _conclude(findings: list[Finding], target: Target | None) -> None:
     failed = sum(one.level is Level.FAIL for one in findings)
     warned = sum(one.level is Level.WARN for one in findings)
@@ -103,7 +85,7 @@ def _conclude(findings: list[Finding], target: Target | None) -> None:
     elif warned:
         say(f"It may run{where}; {warned} {'point needs' if warned == 1 else 'points need'} a look.")
     else:
-        say(f"Nothing speaks against it{where}. What only a run can show, `predictd run` shows.")
+        say(f"Nothing speaks against it{where}. What only a run can show, `predictd test` shows.")
 
 
 def _summary(file: Path, target: Target | None, findings: list[Finding], *, failed: bool) -> dict[str, object]:

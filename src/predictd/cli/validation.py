@@ -94,14 +94,14 @@ def _measured(paths: Sequence[Path], asked: Asked) -> Report:
     with Transfers() as downloads:
         folder = validation_folder(asked.data, asked.server, settings.laptop_cache / "data", downloads.show)
     mapped = MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9)
-    with _progress("Preparing the data") as tell:
+    with show_progress("Preparing the data") as tell:
         mapped.path_of(folder / VALIDATION_FILE, progress=tell)
     factors = settings.laptop_cache / "factors"
     with open_validation(folder, mapped, factors=factors, features=asked.features) as validation:
         runs = _Runs(folder=folder, asked=asked, settings=settings, mapped=mapped, rows=len(validation.ids))
         predictions = [predictions_of(source, validation, runs.run) for source in wanted]
         say(f"Measuring {', '.join(one.name for one in wanted)} on {len(validation.truth.eras)} eras of {folder.name}")
-        with _progress("Computing the figures") as tell:
+        with show_progress("Computing the figures") as tell:
             return measure(wanted, predictions, validation, data=folder.name, progress=tell)
 
 
@@ -143,7 +143,7 @@ class _Runs:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told the done and the total; on a pipe a line for each quarter."""
     if not console.is_terminal:
         yield _Quarters(title).tell
