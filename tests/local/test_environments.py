@@ -28,7 +28,8 @@ manager.shutdown_kernel(now=True)
 def commands_in(folder: Path) -> Command:
     """Runs commands in a folder; nothing is downloaded, because scripts/prepare_tests.py did that."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREDICTD_", "VIRTUAL_ENV"))}
-    mine = {"PREDICTD_RUNTIMES_DIR": str(RUNTIMES), "UV_OFFLINE": "1", "JUPYTER_DATA_DIR": str(folder / "jupyter")}
+    mine = {"PREDICTD_RUNTIMES_DIR": str(RUNTIMES), "UV_OFFLINE": "1"}
+    mine |= {"JUPYTER_DATA_DIR": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython")}
 
     def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -12,6 +12,8 @@ from predictd.scoring.metrics import Diagnostics
 _MUCH_TIME = 0.5
 _MUCH_MEMORY = 0.8
 _ONE_FEATURE = 0.95
+_PARTLY = 0.8
+"""Correlation of runs in two orders of rows from which the order matters only to a part, as that of broken ties may."""
 _WHERE = {
     "repeat": "Run again on the same data: ",
     "row order": "With the rows in another order: ",
@@ -24,7 +26,7 @@ _SEED = "Set every seed in predict (numpy.random.default_rng(0)), or leave the r
 _BY_ROW = (
     "Compute each row from its own values, or from what does not know the order, such as a rank or a mean of the era."
 )
-_TIES = "Break ties by nothing (rank(pct=True), whose method is 'average'), or by a feature."
+_TIES = "Rank with rank(pct=True), whose method is 'average': the method 'first' breaks ties by the order of rows."
 _MEMORY = "Keep nothing from one call of predict to the next: compute all of it from the arguments."
 
 
@@ -54,8 +56,10 @@ def about_order(found: Agreement) -> Finding:
     if found.kind in (Kind.SAME, Kind.SLIGHT):
         return passed("row order", sentence)
     if found.kind is Kind.TIES:
-        words = f"Ties seem to be broken by the order of the rows, which means nothing. {sentence}"
-        return warn("row order", "ties_by_row_order", words, _TIES)
+        return passed("row order", f"{sentence} Only ties are broken by the order of the rows, it seems.")
+    if found.correlation >= _PARTLY:
+        words = f"Predictions depend on the order of rows to a part. {sentence}"
+        return warn("row order", "depends_on_row_order", words, f"{_BY_ROW} {_TIES}")
     return fail("row order", "depends_on_row_order", f"Predictions depend on the order of rows. {sentence}", _BY_ROW)
 
 
