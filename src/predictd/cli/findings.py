@@ -20,6 +20,8 @@ def print_findings(findings: Sequence[Finding]) -> None:
     table.add_column(overflow="fold")
     for one in findings:
         words = Text(_safe(one.sentence))
+        if one.level is Level.FAIL:
+            words.append(f" ({one.code})", style="dim")
         if one.fix:
             words.append(f"\n{_safe(one.fix)}", style="dim" if one.level is Level.PASS else "cyan")
         table.add_row(Text(one.level.value, style=_STYLES[one.level]), Text(one.topic), words)
