@@ -1,4 +1,6 @@
 .DEFAULT_GOAL := help
+# Two files at a time: the tests of one share a server.
+TWO := -n 2 --dist loadfile
 .PHONY: help setup demo test check locks bench clean
 
 help: ## Show this list
@@ -15,11 +17,10 @@ demo: ## Start a server and take a model through it; ARGS=--keep leaves it runni
 
 test: check ## Check, then run the tests on SQLite and, where it is installed, on PostgreSQL; ARGS goes to pytest and leaves out the hostile models
 	.venv/bin/python scripts/prepare_tests.py
-	$(if $(ARGS),.venv/bin/python -m pytest --ignore tests/hostile $(ARGS),.venv/bin/python -m pytest tests/server)
-	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 --ignore tests/hostile --ignore tests/server)
+	$(if $(ARGS),.venv/bin/python -m pytest --ignore tests/hostile $(ARGS),.venv/bin/python -m pytest $(TWO) --ignore tests/hostile)
 	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 tests/hostile)
 	@if .venv/bin/python tests/database.py; then \
-		.venv/bin/python -m pytest --database postgresql tests/server $(ARGS); \
+		.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),$(TWO)) --database postgresql tests/server; \
 	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
 check: setup ## Lint, formatting, types, that imports point down, and the Dockerfiles

@@ -9,13 +9,13 @@ with the factors of the first. `--only scores` leaves out the run.
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from models import forest
@@ -97,15 +97,28 @@ def measure_scores(folder: Path) -> None:
         whole=True,
     )
     for which in ("first", "further"):
-        began = time.perf_counter()
-        found, _ = diagnose_apart(task, progress=lambda done, every: print(f"\r{done} of {every}", end="", flush=True))
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        began, peaks = time.perf_counter(), [0.0]
+
+        def tell(done: int, every: int, peaks: list[float] = peaks) -> None:
+            # What the kernel counts for children that ended includes what this process held when it started them.
+            peaks.append(max(peaks[-1], peak_of_child()))
+            print(f"\r{done} of {every}", end="", flush=True)
+
+        found, _ = diagnose_apart(task, progress=tell)
+        peak = peaks[-1]
         kept = sum(path.stat().st_size for path in (folder / "factors").rglob("*.factor")) / 1e9
         print(
             f"\r{which} model: {found.eras_accepted_count} eras in {time.perf_counter() - began:.0f} s, "
             f"at most {peak:.0f} MiB, {kept:.1f} GB of factors kept",
             flush=True,
         )
+
+
+def peak_of_child() -> float:
+    """The most memory that the process that scores has held, in MiB, mapped files included."""
+    [child, *_] = psutil.Process().children()
+    lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measure_run(mapped: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from predictd.domain.failures import FAILURES
 from predictd.settings import Settings
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def settings_page() -> str:
@@ -39,8 +39,13 @@ def failures_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "failures.md": failures_page}
+PAGES = {
+    "docs/settings.md": settings_page,
+    "docs/failures.md": failures_page,
+    # A skill is installed without the rest of the documentation.
+    "skills/model-upload/failures.md": failures_page,
+}
 
 if __name__ == "__main__":
     for filename, page in PAGES.items():
-        (DOCS / filename).write_text(page())
+        (ROOT / filename).write_text(page())

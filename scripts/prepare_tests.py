@@ -1,7 +1,8 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
 That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
-runner needs, the second line of numerapi, and what the Dockerfiles install. Quick when all is there.
+runner needs, the second line of numerapi, fastmcp, a Jupyter kernel, and what the Dockerfiles install. Quick when all
+is there.
 """
 
 import os
@@ -17,7 +18,9 @@ from predictd.runtimes.uv import uv_environment, uv_executable
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", ROOT / ".cache" / "runtimes"))
 SANDBOX = ROOT / ".cache" / "sandbox"
+KERNEL = ROOT / ".cache" / "kernel"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
+FASTMCP = ROOT / ".cache" / "fastmcp"
 WHEELS = ROOT / ".cache" / "docker" / "wheels"
 SYSTEM_PYTHON = "/usr/bin/python3"
 CUSTOM = ROOT / "tests" / "custom_runtime.txt"
@@ -45,6 +48,36 @@ def install_runner_needs(version: str, python: Path) -> None:
         subprocess.run(command, check=True, env=uv_environment())
         SANDBOX.mkdir(exist_ok=True)
         draft.rename(target)
+
+
+def install_fastmcp() -> None:
+    """The other client of agents, in an environment of its own."""
+    wanted = ROOT / "tests" / "clients" / "fastmcp.txt"
+    done = FASTMCP / wanted.name
+    if done.is_file() and done.read_text() == wanted.read_text():
+        return
+    print("installing fastmcp", flush=True)
+    shutil.rmtree(FASTMCP, ignore_errors=True)
+    uv, environment = uv_executable(), uv_environment()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(FASTMCP)], check=True, env=environment)
+    install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)]
+    subprocess.run([*install, "--python", str(FASTMCP / "bin" / "python")], check=True, env=environment)
+    shutil.copy(wanted, done)
+
+
+def fetch_kernel() -> None:
+    """A Jupyter kernel beside the packages of the default runtime, so that uv has it in its cache."""
+    if KERNEL.is_dir():
+        return
+    print("fetching a Jupyter kernel", flush=True)
+    spec = default_spec()
+    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as folder:
+        lock, draft = Path(folder) / "lock.txt", Path(folder) / "packages"
+        lock.write_text(spec.lock)
+        install = [uv_executable(), "pip", "install", "--quiet", "--only-binary", ":all:", "--constraint", str(lock)]
+        command = [*install, "--python", str(find_interpreters()[spec.python]), "--target", str(draft), "ipykernel"]
+        subprocess.run(command, check=True, env=uv_environment())
+        draft.rename(KERNEL)
 
 
 def fetch_image_wheels() -> None:
@@ -84,6 +117,8 @@ def main() -> None:
         wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
+    install_fastmcp()
+    fetch_kernel()
     fetch_image_wheels()
 
 

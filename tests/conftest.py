@@ -52,8 +52,12 @@ class User:
     secret_key: str
 
     @property
+    def token(self) -> str:
+        return f"{self.public_id}${self.secret_key}"
+
+    @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Token {self.public_id}${self.secret_key}"}
+        return {"Authorization": f"Token {self.token}"}
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The data of an answer; GraphQLErrors when there are errors."""
@@ -229,6 +233,14 @@ def new_server(make_server: Callable[..., AbstractContextManager[Server]]) -> It
 def server(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
     """A server for tests that do not mind each other."""
     with make_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_server(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
+    """A server with an open round, for tests that do not mind each other."""
+    with make_server() as running:
+        running.open_round("10h")
         yield running
 
 

@@ -32,6 +32,15 @@ def model_slow(live_features):
     return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
 
+def model_talks(live_features):
+    import time
+
+    for number in range(5):
+        print("line", number, flush=True)
+        time.sleep(0.4)
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
 def model_needs_a_missing_module(live_features):
     import a_module_of_my_own
 

@@ -1,5 +1,6 @@
 """The documentation says what the code says."""
 
+import re
 import sys
 
 import pytest
@@ -13,7 +14,20 @@ from pages import PAGES
 
 @pytest.mark.parametrize("filename", PAGES)
 def test_a_page_that_comes_from_the_code_is_up_to_date(filename: str) -> None:
-    assert (ROOT / "docs" / filename).read_text() == PAGES[filename](), "run: python scripts/pages.py"
+    assert (ROOT / filename).read_text() == PAGES[filename](), "run: python scripts/pages.py"
+
+
+def test_the_skill_can_be_installed_and_names_failures_that_there_are() -> None:
+    """Installers read the front matter: the folder's name and a description of at most 1,024 characters."""
+    path = ROOT / "skills" / "model-upload" / "SKILL.md"
+    _, front, body = path.read_text().split("---\n", 2)
+    fields = dict(line.split(": ", 1) for line in front.strip().splitlines())
+    assert fields["name"] == path.parent.name
+    assert 0 < len(fields["description"]) <= 1024
+    table = body.partition("| code | most often |")[2]
+    codes = re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line[:3] == "| `"))
+    assert len(codes) > 10
+    assert set(codes) <= set(FAILURES)
 
 
 @pytest.mark.parametrize("code", FAILURES)

@@ -1,9 +1,12 @@
 """Every way of getting it wrong has its own clear answer, and nothing that is stored is lost."""
 
+import subprocess
+from collections.abc import Callable
+
 import pytest
 import requests
 
-from conftest import GraphQLErrors, Server, User
+from conftest import RUNTIMES, GraphQLErrors, Server, User
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +137,34 @@ def test_a_webhook_and_a_pickle_exclude_each_other(user: User, pickles: dict[str
         user.ask(
             'query($m: ID) { submissionUploadAuth(filename: "p.csv", tournament: 8, modelId: $m) { url } }', m=model_id
         )
+
+
+def test_a_pickle_that_can_work_nowhere_is_told_so_at_once(user: User, default_python: str) -> None:
+    query = "query($id: ID) { computePickles(id: $id) { validationStatus triggers { id statuses { status } } } }"
+    model = "import sys, cloudpickle; cloudpickle.dump({'weights': [1, 2]}, sys.stdout.buffer)"
+    content = subprocess.run([default_python, "-c", model], check=True, capture_output=True).stdout
+    for bad, says in ((b"this is no pickle", "not_a_pickle"), (content, "not_callable")):
+        pickle_id = user.upload(bad)
+        [pickle] = user.ask(query, id=pickle_id)["computePickles"]
+        assert pickle["validationStatus"] == "invalid"
+        [trigger] = pickle["triggers"]
+        assert [status["status"] for status in trigger["statuses"]] == ["pending", "model_failed"]
+        assert f"[predictd] {says}:" in user.logs(trigger["id"])[0]
+
+
+def test_without_a_named_runtime_a_pickle_gets_that_of_its_own_python(
+    new_server: Callable[..., Server], other_python_pickle: bytes | None, pickles: dict[str, bytes]
+) -> None:
+    if other_python_pickle is None:
+        pytest.skip("this machine has one Python only")
+    server = new_server()
+    user = server.user("traveller")
+    for python in ("3.11", "3.13", "3.10"):
+        if f"numerai_predict_py_{python.replace('.', '_')}" in " ".join(one.name for one in RUNTIMES.iterdir()):
+            server.predictd("runtime", "build", python)
+    ended = {name: user.upload(one) for name, one in (("own", pickles["good"]), ("other", other_python_pickle))}
+    for pickle_id in ended.values():
+        assert user.wait(pickle_id)["validationStatus"] == "validated"
+    query = "query($id: ID) { computePickles(id: $id) { runtime } }"
+    chosen = [user.ask(query, id=one)["computePickles"][0]["runtime"] for one in ended.values()]
+    assert len(set(chosen)) == 2

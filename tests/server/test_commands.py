@@ -14,6 +14,8 @@ from conftest import PREDICTD, ROOT, Server, User
 COMMANDS = [
     ("serve",),
     ("run",),
+    ("inspect",),
+    ("check",),
     ("doctor",),
     ("account",),
     ("account", "create"),

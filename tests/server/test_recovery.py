@@ -153,6 +153,30 @@ def test_a_stopped_server_gives_its_run_back_and_goes_on_after_the_start(
     assert user.wait(pickle_id)["validationStatus"] == "validated"
 
 
+def test_with_one_worker_diagnostics_make_room_for_a_round(
+    new_server: Callable[..., Server], pickles: dict[str, bytes]
+) -> None:
+    server = new_server(workers=1)
+    user = server.user("alice")
+    slow = user.upload(pickles["slow"])
+    user.wait(slow)
+    query = "query($id: ID) { computePickles(id: $id) { diagnosticsStatus diagnosticsStatusDescription } }"
+
+    def diagnostics() -> dict[str, str]:
+        return dict(user.ask(query, id=slow)["computePickles"][0])
+
+    deadline = time.monotonic() + 30
+    while diagnostics()["diagnosticsStatus"] != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    began = time.monotonic()
+    quick = user.upload(pickles["one_argument"])
+    assert user.wait(quick)["validationStatus"] == "validated"
+    # The diagnostics of the slow model alone take a minute.
+    assert time.monotonic() - began < 30
+    assert diagnostics()["diagnosticsStatus"] in ("pending", "running")
+
+
 def wait_for_log(server: Server, user: object, pickle_id: str) -> None:
     """Until the model has printed something: it is in the middle of its run."""
     deadline = time.monotonic() + 60

@@ -20,6 +20,7 @@ from predictd.api.context import Context
 from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.settings import Settings
@@ -33,6 +34,7 @@ WELCOME = f"""predictd {__version__}
 This server speaks the interface of Numerai's Model Uploads: POST GraphQL to / or /graphql.
 With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
 In a browser it has pages: models, runs, diagnostics, leaderboards.
+For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 """
 
 
@@ -70,16 +72,16 @@ def build_app(
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        return JSONResponse(await run_in_threadpool(answer, request, body))
+        return JSONResponse(await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body))
 
-    def answer(request: Request, body: object) -> dict[str, Any]:
+    def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
             context = Context(
                 database=services.database,
                 storage=services.storage.at(base_url(request, services.settings)),
                 settings=services.settings,
                 session=session,
-                authorization=request.headers.get("authorization", ""),
+                authorization=authorization,
                 wake=services.wake,
                 address=address_of(request),
                 attempts=services.attempts,
@@ -98,13 +100,16 @@ def build_app(
             return RedirectResponse("/models", 303)
         return PlainTextResponse(WELCOME)
 
+    mcp = McpEndpoint(answer, MAX_BODY_BYTES)
+
     @asynccontextmanager
     async def lived(_app: Starlette) -> AsyncIterator[None]:
-        if lifespan is None:
-            yield
-            return
-        async with lifespan():
-            yield
+        async with mcp.running():
+            if lifespan is None:
+                yield
+                return
+            async with lifespan():
+                yield
 
     routes = [
         Route("/", graphql, methods=["POST"]),
@@ -112,6 +117,7 @@ def build_app(
         Route("/", welcome, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
+        *mcp.routes,
         *transfer_routes(services.storage),
         *pages,
     ]

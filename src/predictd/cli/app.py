@@ -19,8 +19,34 @@ GROUPS = {
     "data": "data",
     "round": "rounds",
     "meta-model": "meta_model",
+    "profile": "profile",
+    "env": "environments",
 }
-COMMANDS = ("serve", "run", "diagnostics", "compare", "shadow", "doctor")
+COMMANDS = (
+    "serve",
+    "run",
+    "inspect",
+    "check",
+    "test",
+    "diagnostics",
+    "compare",
+    "shadow",
+    "doctor",
+    "login",
+    "deploy",
+    "mcp",
+)
+# Commands that share a module.
+SHARED = {
+    "status": "watching",
+    "logs": "watching",
+    "trigger": "slots",
+    "assign": "slots",
+    "unassign": "slots",
+    "rollback": "slots",
+    "list": "uploads",
+    "download": "uploads",
+}
 _INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
 
 
@@ -34,10 +60,11 @@ def build(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(predictd)
-    everything = wanted not in GROUPS and wanted not in COMMANDS
-    for name in COMMANDS:
+    commands = {name: name for name in COMMANDS} | SHARED
+    everything = wanted not in GROUPS and wanted not in commands
+    for name, module in commands.items():
         if everything or wanted == name:
-            _add(app, name, name, is_group=False)
+            _add(app, name, module, is_group=False)
     for name, module in GROUPS.items():
         if everything or wanted == name:
             _add(app, name, module, is_group=True)
@@ -57,7 +84,8 @@ def _add(app: typer.Typer, name: str, module: str, *, is_group: bool) -> None:
     if is_group:
         app.add_typer(found.app, name=name)
     else:
-        app.command(name)(getattr(found, name))
+        # `list` would hide Python's own.
+        app.command(name)(getattr(found, name, None) or getattr(found, f"{name}_"))
 
 
 def _add_missing(app: typer.Typer, name: str, package: str) -> None:

@@ -25,9 +25,16 @@ def fail(error: PredictdError) -> None:
     console.print(error.message, markup=False, soft_wrap=True)
 
 
-def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, default=_jsonable, indent=2) + "\n")
+def plain(text: str) -> str:
+    """What a stranger wrote, without the codes that would steer a terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def print_json(value: object, *, compact: bool = False) -> None:
+    """One JSON document on standard output; a compact one is one line, written at once."""
+    sys.stdout.write(json.dumps(value, default=_jsonable, indent=None if compact else 2) + "\n")
+    if compact:
+        sys.stdout.flush()
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> None:

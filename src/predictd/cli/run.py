@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from predictd.cli.options import AsJson, read_settings
-from predictd.cli.output import console, fail, print_json, say
+from predictd.cli.output import console, fail, plain, print_json, say
+from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
@@ -97,7 +98,7 @@ def run(
         kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
         if missing:
             report.detail(f"  The model runs without isolation, because --trust-users says so: {missing}")
-        with Downloads() as downloads:
+        with Transfers() as downloads:
             inputs = gather(wanted, output_dir, downloads.show)
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
@@ -184,39 +185,9 @@ class ModelLog:
 
     def _show(self, text: str) -> None:
         if text:
-            sys.stderr.write(
-                "".join(one if one.isprintable() or one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for one in text)
-            )
+            sys.stderr.write(plain(text))
             sys.stderr.flush()
             self._at_start = text.endswith("\n")
-
-
-class Downloads:
-    """Shows downloads: a bar each, or on a pipe a line each."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("Downloading {task.description}"), BarColumn(), DownloadColumn(), console=console
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Downloads":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if console.is_terminal:
-            self._bars.stop()
-
-    def show(self, name: str, arrived: int, total: int | None) -> None:
-        """Show that so many bytes of the file have arrived."""
-        if name not in self._tasks:
-            if console.is_terminal:
-                self._bars.start()
-            else:
-                size = "" if total is None else f" ({total / 1e6:.1f} MB)"
-                say(f"Downloading {name}{size}")
-            self._tasks[name] = self._bars.add_task(name)
-        self._bars.update(self._tasks[name], completed=arrived, total=total)
 
 
 def _post(url: str | None, data: str | None) -> Post | None:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from predictd.cli.options import read_settings
 from predictd.cli.output import console, fail, print_json, say
-from predictd.cli.run import Downloads, ModelLog
+from predictd.cli.run import ModelLog
+from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
 from predictd.domain.errors import InvalidInputError, PredictdError
@@ -90,17 +91,17 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
 def _measured(paths: Sequence[Path], asked: Asked) -> Report:
     wanted = sources(paths, asked.names)
     settings = read_settings(sandbox=asked.sandbox, trust_users=asked.trust_users)
-    with Downloads() as downloads:
+    with Transfers() as downloads:
         folder = validation_folder(asked.data, asked.server, settings.laptop_cache / "data", downloads.show)
     mapped = MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9)
-    with _progress("Preparing the data") as tell:
+    with show_progress("Preparing the data") as tell:
         mapped.path_of(folder / VALIDATION_FILE, progress=tell)
     factors = settings.laptop_cache / "factors"
     with open_validation(folder, mapped, factors=factors, features=asked.features) as validation:
         runs = _Runs(folder=folder, asked=asked, settings=settings, mapped=mapped, rows=len(validation.ids))
         predictions = [predictions_of(source, validation, runs.run) for source in wanted]
         say(f"Measuring {', '.join(one.name for one in wanted)} on {len(validation.truth.eras)} eras of {folder.name}")
-        with _progress("Computing the figures") as tell:
+        with show_progress("Computing the figures") as tell:
             return measure(wanted, predictions, validation, data=folder.name, progress=tell)
 
 
@@ -142,7 +143,7 @@ class _Runs:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told the done and the total; on a pipe a line for each quarter."""
     if not console.is_terminal:
         yield _Quarters(title).tell

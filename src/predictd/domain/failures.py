@@ -132,9 +132,21 @@ class ModelFailure:
 
     def describe(self) -> str:
         """The sentence and the remedy with this run's facts, in one line for a person."""
-        failure = FAILURES[self.code]
-        facts = {"kind": "live"} | {key: _one_line(value) for key, value in self.facts.items()}
-        return f"{failure.sentence.format_map(facts)} {failure.remedy.format_map(facts)}"
+        return f"{self.sentence} {self.remedy}"
+
+    @property
+    def sentence(self) -> str:
+        """What happened, with this run's facts."""
+        return FAILURES[self.code].sentence.format_map(self._shown)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, with this run's facts."""
+        return FAILURES[self.code].remedy.format_map(self._shown)
+
+    @property
+    def _shown(self) -> dict[str, str]:
+        return {"kind": "live"} | {key: _one_line(value) for key, value in self.facts.items()}
 
 
 def _one_line(text: str, most: int = 300) -> str:

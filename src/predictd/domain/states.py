@@ -20,7 +20,7 @@ class TriggerState(StrEnum):
 
 
 TRIGGER_TRANSITIONS: dict[TriggerState, frozenset[TriggerState]] = {
-    TriggerState.PENDING: frozenset({TriggerState.RUNNING, TriggerState.ERROR}),
+    TriggerState.PENDING: frozenset({TriggerState.RUNNING, TriggerState.FAILED, TriggerState.ERROR}),
     TriggerState.RUNNING: frozenset({TriggerState.VALIDATING, TriggerState.FAILED, TriggerState.ERROR}),
     TriggerState.VALIDATING: frozenset({TriggerState.SUCCEEDED, TriggerState.FAILED, TriggerState.ERROR}),
     TriggerState.ERROR: frozenset({TriggerState.PENDING}),

@@ -1,13 +1,18 @@
-"""What every run of a server shares."""
+"""What every run of a server shares, and what one of them has."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.data.mapped_cache import MappedCache
+from predictd.db import Database
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths, SandboxKind
+from predictd.engine.logs import LogWriter
+from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
+from predictd.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +42,23 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One claimed trigger in the hands of a worker.
+
+    Attributes:
+        claimed: the trigger, under the attempt that this worker claimed.
+        slot: number of the worker; runs of different slots never share a user id.
+        writer: takes what the model prints.
+        cancel: set when the trigger is not this worker's any more.
+    """
+
+    database: Database
+    storage: Storage
+    config: WorkerConfig
+    claimed: Claim
+    slot: int
+    writer: LogWriter
+    cancel: threading.Event

@@ -1,7 +1,6 @@
 """Diagnostics: a pickle is run on the validation data, or an uploaded file taken, and its figures are computed."""
 
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
-from predictd.engine.config import WorkerConfig
-from predictd.engine.logs import LogWriter
+from predictd.engine.config import Job
 from predictd.engine.predicting import record_failure
 from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.running import PickleRun, run_pickle
@@ -45,21 +43,14 @@ class _Wanted:
     versions: list[str]
 
 
-def diagnose(
-    database: Database,
-    storage: Storage,
-    config: WorkerConfig,
-    claimed: Claim,
-    slot: int,
-    writer: LogWriter,
-    cancel: threading.Event,
-) -> None:
+def diagnose(job: Job) -> None:
     """Bring the claimed trigger's diagnostics to their end.
 
     Raises:
         PlatformError: the platform is at fault.
-        CancelledError: `cancel` was set.
+        CancelledError: the job was cancelled.
     """
+    database, storage, claimed = job.database, job.storage, job.claimed
     began = time.monotonic()
     wanted = _prepare(database, storage, claimed)
     if wanted is None:
@@ -67,14 +58,14 @@ def diagnose(
     used, key = "", wanted.upload_key
     with ExitStack() as files:
         if wanted.run is not None:
-            limits = config.diagnostics_limits
-            report, _ = run_pickle(database, storage, config, wanted.run, limits, slot, writer, cancel, files)
+            limits = job.config.diagnostics_limits
+            report, _ = run_pickle(job, wanted.run, limits, files)
             outcome = report.outcome()
             if isinstance(outcome, ModelFailure):
-                record_failure(database, claimed, outcome, writer, report)
+                record_failure(job, outcome, report)
                 return
             used = report.describe_use(limits) + " "
-            writer.close()
+            job.writer.close()
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             _store(storage, key, outcome)
             del report, outcome
@@ -85,12 +76,12 @@ def diagnose(
                 return
         progress = _Progress(database, claimed, told)
         try:
-            found, number = _figures(storage, config, wanted, key, files, cancel, progress.tell)
+            found, number = _figures(job, wanted, key, files, progress.tell)
         except InvalidInputError as error:
             _refuse(database, claimed, error)
             return
     if isinstance(found, ModelFailure):
-        record_failure(database, claimed, found, writer)
+        record_failure(job, found)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
     with database.write() as session:
@@ -115,14 +106,9 @@ class _Progress:
 
 
 def _figures(
-    storage: Storage,
-    config: WorkerConfig,
-    wanted: _Wanted,
-    key: str,
-    files: ExitStack,
-    cancel: threading.Event,
-    progress: Progress,
+    job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
 ) -> tuple[Figures | ModelFailure, int]:
+    storage, config = job.storage, job.config
     folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
     task = Task(
         predictions=str(files.enter_context(storage.local_path(key))),
@@ -132,7 +118,7 @@ def _figures(
         factors=str(config.factors),
         whole=wanted.run is not None,
     )
-    return diagnose_apart(task, progress=progress, cancel=cancel)
+    return diagnose_apart(task, progress=progress, cancel=job.cancel)
 
 
 def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:

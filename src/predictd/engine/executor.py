@@ -11,9 +11,9 @@ import structlog
 from predictd.db import Database
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
-from predictd.engine.config import WorkerConfig
+from predictd.engine.config import Job, WorkerConfig
 from predictd.engine.logs import LogWriter
-from predictd.engine.queue import Claim, claim, give_back, renew
+from predictd.engine.queue import Claim, claim, give_back, is_waited_for, renew
 from predictd.engine.recovery import recover_expired, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
+STOPPING = "The server is being stopped."
+STARTING = "Waiting for the server to start again."
+MAKING_ROOM = "The only worker is needed for a run that comes first."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,17 @@ class Executor:
             with self._lock:
                 self._runs[slot] = run
             try:
-                work(self._database, self._storage, self._config, claimed, slot, writer, run.cancel)
+                work(
+                    Job(
+                        database=self._database,
+                        storage=self._storage,
+                        config=self._config,
+                        claimed=claimed,
+                        slot=slot,
+                        writer=writer,
+                        cancel=run.cancel,
+                    )
+                )
             finally:
                 with self._lock:
                     del self._runs[slot]
@@ -126,6 +139,7 @@ class Executor:
             now = time.monotonic()
             try:
                 self._flush_logs()
+                self._make_room()
                 if now - renewed_at >= self._lease_seconds / 4:
                     self._renew()
                     renewed_at = now
@@ -135,11 +149,21 @@ class Executor:
             except Exception:
                 log.exception("keeping_failed")
 
-    def _give_back(self, runs: list[_Run]) -> None:
+    def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
         for run in runs:
             with self._database.write() as session:
-                give_back(session, run.claimed, datetime.now(UTC))
+                give_back(session, run.claimed, reason, description, datetime.now(UTC))
             run.cancel.set()
+
+    def _make_room(self) -> None:
+        """Where there is but one worker, diagnostics make room for what a round waits for, and begin anew after it."""
+        running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
+        if len(self._threads) > 1 or not running:
+            return
+        with self._database.read() as session:
+            if not is_waited_for(session, datetime.now(UTC)):
+                return
+        self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
 
     def _active(self) -> list[_Run]:
         with self._lock:

@@ -2,7 +2,6 @@
 
 import secrets
 import tempfile
-import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +15,7 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import Predictions, RunReport
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.config import WorkerConfig
-from predictd.engine.logs import LogWriter
+from predictd.engine.config import Job
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, record_use
 from predictd.engine.running import PickleRun, run_pickle
@@ -27,34 +25,27 @@ from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
 
 
-def predict(
-    database: Database,
-    storage: Storage,
-    config: WorkerConfig,
-    claimed: Claim,
-    slot: int,
-    writer: LogWriter,
-    cancel: threading.Event,
-) -> None:
+def predict(job: Job) -> None:
     """Run the claimed trigger's pickle on live data, and submit or record its failure.
 
     Raises:
         PlatformError: the platform is at fault.
-        CancelledError: `cancel` was set.
+        CancelledError: the job was cancelled.
     """
+    database, claimed, limits = job.database, job.claimed, job.config.limits
     wanted = _prepare(database, claimed)
     if wanted is None:
         return
     with ExitStack() as files:
-        report, live = run_pickle(database, storage, config, wanted, config.limits, slot, writer, cancel, files)
+        report, live = run_pickle(job, wanted, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
     if isinstance(outcome, ModelFailure):
-        record_failure(database, claimed, outcome, writer, report)
+        record_failure(job, outcome, report)
         return
-    used = report.describe_use(config.limits)
+    used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
-    writer.close()
+    job.writer.close()
     with database.write() as session:
         told = f"{used} Its predictions are being checked."
         if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
@@ -62,9 +53,9 @@ def predict(
         record_use(session, claimed, report)
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
-        record_failure(database, claimed, wrong, writer)
+        record_failure(job, wrong)
         return
-    stored = _store(storage, claimed, outcome)
+    stored = _store(job.storage, claimed, outcome)
     with database.write() as session:
         conclude(session, claimed, stored, used, datetime.now(UTC))
 
@@ -74,15 +65,13 @@ def predictions_key(trigger_id: str, attempt: int) -> str:
     return f"predictions/{trigger_id}-{attempt}.csv"
 
 
-def record_failure(
-    database: Database, claimed: Claim, failure: ModelFailure, writer: LogWriter, report: RunReport | None = None
-) -> None:
+def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = None) -> None:
     """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet."""
-    writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-    with database.write() as session:
+    job.writer.close(f"[predictd] {failure.code}: {failure.describe()}")
+    with job.database.write() as session:
         if report is not None:
-            record_use(session, claimed, report)
-        fail(session, claimed, failure, datetime.now(UTC))
+            record_use(session, job.claimed, report)
+        fail(session, job.claimed, failure, datetime.now(UTC))
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.db.tables import Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 
@@ -153,13 +154,20 @@ def retry(
     return True
 
 
-def give_back(session: Session, claimed: Claim, now: datetime) -> bool:
-    """Put back a run that the server stops before its end; this counts as nobody's failure."""
-    if not advance(session, claimed, TriggerState.ERROR, "The server is being stopped.", now, code="platform"):
+def give_back(session: Session, claimed: Claim, reason: str, description: str, now: datetime) -> bool:
+    """Put back a run that is stopped before its end; this counts as nobody's failure."""
+    if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, "Waiting for the server to start again.", now)
+    put_back(session, trigger, description, now)
     return True
+
+
+def is_waited_for(session: Session, now: datetime) -> bool:
+    """Whether a trigger is due that a round may wait for."""
+    due = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
+    found = sa.select(Trigger.id).where(*due, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
+    return session.scalar(found) is not None
 
 
 def put_back(session: Session, trigger: Trigger, description: str, now: datetime, *, wait_seconds: float = 0) -> None:
@@ -180,6 +188,18 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)
+
+
+def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
+    """End a pending trigger of a pickle that need not be run to know how it fails; its log says so too."""
+    if TriggerState(trigger.state) is not TriggerState.PENDING:
+        raise ValueError(f"a trigger that is {trigger.state} can't fail at once")
+    trigger.state, trigger.failure_code, trigger.updated_at = TriggerState.FAILED, failure.code, now
+    told = f"[predictd] {failure.code}: {failure.describe()}"
+    milliseconds = int(now.timestamp() * 1000)
+    session.add(TriggerLog(trigger_id=trigger.id, attempt=trigger.attempt, timestamp=milliseconds, message=told))
+    session.flush()
+    _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
 
 
 def tell(session: Session, claimed: Claim, description: str) -> None:

@@ -1,6 +1,7 @@
 """Making a pickle of an upload, and starting its validation."""
 
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -9,9 +10,11 @@ from predictd.db.models import get_model
 from predictd.db.tables import Account, Pickle
 from predictd.domain.names import check_tournament
 from predictd.domain.states import TriggerType, ValidationStatus
-from predictd.engine.queue import enqueue
+from predictd.engine.matching import failure_anywhere, matching_runtime
+from predictd.engine.queue import enqueue, fail_at_once
 from predictd.engine.slots import refuse_webhook
 from predictd.engine.uploads import UploadKind, take_upload
+from predictd.pickles import Inspection
 from predictd.storage import Storage
 
 
@@ -27,8 +30,13 @@ def register_pickle(
     data_version: str | None,
     source: str | None,
     now: datetime,
+    inspection: Inspection | None = None,
+    runtimes_home: Path | None = None,
 ) -> Pickle:
     """Register an uploaded pickle and queue its validation; for a model, it takes the slot once it is validated.
+
+    With an inspection, a pickle for which no runtime is named gets the one that suits it, and one that surely fails in
+    every runtime is invalid at once. `runtimes_home` is where the runtimes are built.
 
     Raises:
         InvalidInputError: another tournament than 8, or bytes that never arrived.
@@ -36,7 +44,10 @@ def register_pickle(
         ConflictError: the file is registered already, or the model has a webhook.
     """
     check_tournament(tournament)
-    chosen_runtime = choose_runtime(session, runtime)
+    chosen_runtime = None
+    if runtime is None and inspection is not None and runtimes_home is not None:
+        chosen_runtime = matching_runtime(session, inspection, runtimes_home)
+    chosen_runtime = chosen_runtime or choose_runtime(session, runtime)
     chosen_version = choose_data_version(session, data_version)
     if model_id is not None:
         refuse_webhook(get_model(session, account, model_id))
@@ -60,5 +71,11 @@ def register_pickle(
     )
     session.add(pickle)
     session.flush()
-    enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    if inspection is not None and runtimes_home is not None:
+        failure = failure_anywhere(session, inspection, chosen_runtime, runtimes_home)
+        if failure is not None:
+            fail_at_once(session, trigger, failure, now)
+            pickle.validation_status = ValidationStatus.INVALID
+            session.flush()
     return pickle

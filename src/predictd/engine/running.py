@@ -1,22 +1,18 @@
 """The sandbox run of a pickle, for whatever purpose."""
 
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from predictd.db import Database
 from predictd.db.tables import Pickle, Runtime
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest
-from predictd.engine.config import WorkerConfig
+from predictd.engine.config import Job
 from predictd.engine.live import local_data
-from predictd.engine.logs import LogWriter
 from predictd.engine.speed import NO_TREES, found_tables, keep, likely_imports
 from predictd.sandbox import run
-from predictd.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +48,16 @@ class PickleRun:
         )
 
 
-def run_pickle(
-    database: Database,
-    storage: Storage,
-    config: WorkerConfig,
-    wanted: PickleRun,
-    limits: Limits,
-    slot: int,
-    writer: LogWriter,
-    cancel: threading.Event,
-    files: ExitStack,
-) -> tuple[RunReport, Path]:
-    """Run it, keep what makes its next run faster, and answer the report with the features' file, there until `files`
-    is closed.
+def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
+    """Run it, keep what makes its next run faster, and answer the report with the features' file.
+
+    Files of this machine are there until `files` is closed.
 
     Raises:
         PlatformError: the platform is at fault.
-        CancelledError: `cancel` was set.
+        CancelledError: the job was cancelled.
     """
+    storage, config = job.storage, job.config
     features, benchmarks = local_data(storage, wanted.features_key, wanted.benchmarks_key, files)
     mapped = files.enter_context(config.mapped.held(features, without_targets=wanted.is_validation))
     if benchmarks is not None:
@@ -82,14 +70,14 @@ def run_pickle(
         benchmarks=benchmarks,
         runtime=config.find_runtime(wanted.runtime_folder),
         limits=limits,
-        slot=slot,
+        slot=job.slot,
         imports=likely_imports(pickle) if wanted.tables_key is None else wanted.imports,
         proven=wanted.tables_key is not None,
         trees=config.trees,
         tables=tables,
         keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
     )
-    report = run(request, on_log=writer.write, cancel=cancel, kind=config.kind, parents=config.parents)
+    report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, parents=config.parents)
     if report.predictions is not None:
-        keep(database, storage, wanted.pickle_id, report, wanted=request.keep_tables)
+        keep(job.database, storage, wanted.pickle_id, report, wanted=request.keep_tables)
     return report, features

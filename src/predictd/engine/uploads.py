@@ -113,5 +113,11 @@ def take_upload(
     return TakenUpload(upload=upload, key=final, size_bytes=size)
 
 
+def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
+    """Where the bytes of an upload lie now; None as long as none have arrived."""
+    keys = (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename))
+    return next((key for key in keys if storage.stat(key)), None)
+
+
 def _incoming_key(kind: UploadKind, filename: str) -> str:
     return f"incoming/{kind}/{filename}"

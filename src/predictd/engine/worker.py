@@ -1,69 +1,56 @@
 """One claimed trigger from its claim to its end, whatever becomes of it."""
 
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from predictd.db import Database
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.states import TriggerType
-from predictd.engine.config import WorkerConfig
+from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
-from predictd.engine.logs import LogWriter
 from predictd.engine.predicting import predict
-from predictd.engine.queue import Claim, retry
+from predictd.engine.queue import retry
 from predictd.engine.speed import forget_tables
-from predictd.storage import Storage
 
 log = structlog.get_logger()
 
 
-def work(
-    database: Database,
-    storage: Storage,
-    config: WorkerConfig,
-    claimed: Claim,
-    slot: int,
-    writer: LogWriter,
-    cancel: threading.Event,
-) -> None:
+def work(job: Job) -> None:
     """Run the claimed trigger and record how it ended; never raises.
 
     A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
     records nothing, because it was cancelled by whoever decides what becomes of the trigger.
     """
-    bound = log.bind(trigger=claimed.trigger_id, attempt=claimed.attempt)
-    job = diagnose if claimed.type is TriggerType.DIAGNOSTICS else predict
+    bound = log.bind(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
     try:
-        job(database, storage, config, claimed, slot, writer, cancel)
+        (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
     except PlatformError as error:
         bound.error("platform_error", error=error.message)
         with suppress(SQLAlchemyError):
-            forget_tables(database, claimed.trigger_id)
-        _retry(database, config, claimed, f"The platform failed: {error.message}")
+            forget_tables(job.database, job.claimed.trigger_id)
+        _retry(job, f"The platform failed: {error.message}")
     except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
         bound.exception("platform_error")
-        _retry(database, config, claimed, "The platform failed in a way it did not expect.")
+        _retry(job, "The platform failed in a way it did not expect.")
     finally:
         with suppress(SQLAlchemyError):
-            writer.close()
+            job.writer.close()
 
 
-def _retry(database: Database, config: WorkerConfig, claimed: Claim, reason: str) -> None:
+def _retry(job: Job, reason: str) -> None:
     try:
-        with database.write() as session:
+        with job.database.write() as session:
             retry(
                 session,
-                claimed,
+                job.claimed,
                 reason,
                 datetime.now(UTC),
-                wait_seconds=config.retry_seconds,
-                max_attempts=config.max_attempts,
+                wait_seconds=job.config.retry_seconds,
+                max_attempts=job.config.max_attempts,
             )
     except Exception:
-        log.exception("retry_not_recorded", trigger=claimed.trigger_id)
+        log.exception("retry_not_recorded", trigger=job.claimed.trigger_id)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from predictd.client.datasets import is_dataset_name
+from predictd.client.transfer import ShowProgress, download
 from predictd.data import read_ids
 from predictd.domain.errors import InvalidInputError
-from predictd.local.datasets import fetch_dataset, is_dataset_name, list_datasets, newest_live
-from predictd.local.transfer import ShowProgress, download
+from predictd.local.datasets import fetch_dataset, list_datasets, newest_live
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from predictd.client.transfer import open_session, refused, send
 from predictd.domain.errors import InvalidInputError
-from predictd.local.transfer import open_session, refused, send
 
 
 @dataclass(frozen=True, kw_only=True)

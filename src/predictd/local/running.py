@@ -13,7 +13,7 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.local.inputs import Inputs
-from predictd.sandbox import run
+from predictd.sandbox import WarmParents, run
 from predictd.scoring import check_submission, write_predictions_csv
 
 _FIRST_SLOT = 500
@@ -93,10 +93,12 @@ def run_on(
     progress: Progress | None = None,
     trees: bool = True,
     without_targets: bool = False,
+    parents: WarmParents | None = None,
 ) -> RunReport:
     """Run the model on those data files, era by era if they have several; its predictions are unchecked.
 
-    With `without_targets` it sees none, as in live data; the other arguments are those of `run_model`.
+    With `without_targets` it sees none, as in live data. `parents` are what it is forked from, if it can be. The other
+    arguments are those of `run_model`.
 
     Raises:
         PlatformError: the machine is at fault, not the model.
@@ -115,4 +117,4 @@ def run_on(
             slot=_FIRST_SLOT + os.getpid() % _SLOTS,
             trees=trees,
         )
-        return run(request, on_log=on_log, kind=kind)
+        return run(request, on_log=on_log, kind=kind, parents=parents)

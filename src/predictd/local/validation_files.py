@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from predictd.client.transfer import ShowProgress
 from predictd.data.schema import (
     FEATURES_FILE,
     META_MODEL_FILE,
@@ -11,7 +12,6 @@ from predictd.data.schema import (
 )
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.local.datasets import fetch_dataset, list_datasets, newest_version
-from predictd.local.transfer import ShowProgress
 
 _FILES = (FEATURES_FILE, META_MODEL_FILE, VALIDATION_BENCHMARKS_FILE, VALIDATION_EXAMPLE_FILE, VALIDATION_FILE)
 """The largest comes last, so that a version whose validation file is there is whole."""

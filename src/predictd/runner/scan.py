@@ -14,14 +14,20 @@ import pickletools
 import time
 from typing import IO, Any
 
+from .machine import Machine, TooMuch
 from .packages import Recorded
 
 _FEW_BYTES = 1 << 20
+_MOST = 200_000
 _ARGUMENTS = {16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13")}
 _CUT_SHORT = ("pickle exhausted", "not enough data", "expected ", "no newline found")
 _OTHER_FORMATS = (
     (b"\x1f\x8b", "a gzip file"),
     (b"PK\x03\x04", "a zip file (torch.save and numpy.savez write those)"),
+    (b"x\x01", "a zlib file (joblib.dump with compress writes those)"),
+    (b"x\x5e", "a zlib file (joblib.dump with compress writes those)"),
+    (b"x\x9c", "a zlib file (joblib.dump with compress writes those)"),
+    (b"x\xda", "a zlib file (joblib.dump with compress writes those)"),
     (b"BZh", "a bzip2 file"),
     (b"\xfd7zXZ", "an xz file"),
     (b"\x89HDF", "an HDF5 file"),
@@ -32,7 +38,7 @@ _OTHER_FORMATS = (
 
 _Table = dict[str, Any]
 # Of each function: its bytecode, the number of its constants if known, the number of CodeType's arguments.
-_Codes = list[tuple[bytes, int | None, int]]
+Codes = list[tuple[bytes, int | None, int]]
 
 
 class Scan:
@@ -55,16 +61,16 @@ class Scan:
 def scan(file: IO[bytes], seconds: float) -> Scan:
     """Read the pickle from its start, for at most `seconds`; never raises, whatever the file holds."""
     result = Scan()
-    codes: _Codes = []
+    codes: Codes = []
     recorded = Recorded()
     start = file.read(32)
     file.seek(0)
     try:
         _walk(file, codes, recorded, time.monotonic() + seconds)
     except Exception as error:  # noqa: BLE001 (the file may hold anything)
-        result.flaw = _flaw(start, error)
+        result.flaw = flaw_of(start, error)
     if codes:
-        result.pythons = _possible(codes, opcode_tables())
+        result.pythons = possible_pythons(codes)
     result.functions = len(codes)
     result.packages = recorded.differing()
     return result
@@ -78,7 +84,8 @@ def opcode_tables() -> dict[str, _Table]:
     return read
 
 
-def _flaw(start: bytes, error: Exception) -> tuple[str, str]:
+def flaw_of(start: bytes, error: Exception) -> tuple[str, str]:
+    """Why a file can't be read as a pickle, by its first 32 bytes and what was raised: a failure code and a detail."""
     if not start:
         return "not_a_pickle", "it is empty"
     for magic, name in _OTHER_FORMATS:
@@ -93,66 +100,25 @@ def _flaw(start: bytes, error: Exception) -> tuple[str, str]:
     return "not_a_pickle", str(error) or type(error).__name__
 
 
-def _walk(file: IO[bytes], found: _Codes, recorded: Recorded, deadline: float) -> None:
+def _walk(file: IO[bytes], found: Codes, recorded: Recorded, deadline: float) -> None:
     """Read all opcodes; a stack that does not add up ends the search for functions, not the reading."""
-    stack = _Stack()
+    machine = Machine(lambda value: value if isinstance(value, bytes) and len(value) <= _FEW_BYTES else None, _MOST)
     lost = False
-    for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
-        if count % 1024 == 0 and time.monotonic() > deadline:
-            return
-        recorded.see(arg)
-        if not lost:
-            try:
-                stack.apply(opcode, arg, found)
-            except (IndexError, KeyError, TypeError):
-                lost = True
+    try:
+        for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
+            if count % 1024 == 0 and time.monotonic() > deadline:
+                return
+            recorded.see(arg)
+            if not lost:
+                try:
+                    machine.apply(opcode, arg, place or 0)
+                except (IndexError, KeyError, TypeError, TooMuch):
+                    lost = True
+    finally:
+        found.extend(code for made in machine.made if (code := code_of(made.arguments)) is not None)
 
 
-class _Stack:
-    """The pickle machine's stack with nothing on it but integers, bytes and tuples of them, and None for all else."""
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def apply(self, opcode: pickletools.OpcodeInfo, arg: Any, found: _Codes) -> None:
-        name, items = opcode.name, self.items
-        if name == "MARK":
-            self.marks.append(len(items))
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = items[-1]
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[arg] = items[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            items.append(self.memo[arg])
-        elif name == "TUPLE":
-            since = self.marks.pop()
-            items[since:] = [tuple(items[since:])]
-        elif name in ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
-            since = len(items) - len(opcode.stack_before)
-            items[since:] = [tuple(items[since:])]
-        elif name == "REDUCE":
-            code = _code(items[-1])
-            if code is not None:
-                found.append(code)
-            items[-2:] = [None]
-        elif name == "POP" and self.marks and self.marks[-1] == len(items):
-            self.marks.pop()
-        else:
-            self._step(opcode, arg)
-
-    def _step(self, opcode: pickletools.OpcodeInfo, arg: Any) -> None:
-        """Every opcode that needs no care: pop and push as many as it says."""
-        if pickletools.markobject in opcode.stack_before:
-            del self.items[self.marks.pop() - opcode.stack_before.index(pickletools.markobject) :]
-        elif opcode.stack_before:
-            del self.items[-len(opcode.stack_before) :]
-        keep = isinstance(arg, int) or (isinstance(arg, bytes) and len(arg) <= _FEW_BYTES)
-        self.items.extend([arg if keep else None] * len(opcode.stack_after))
-
-
-def _code(args: Any) -> tuple[bytes, int | None, int] | None:
+def code_of(args: Any) -> tuple[bytes, int | None, int] | None:
     """The bytecode, the number of constants if known, and the number of arguments, if they are those of CodeType."""
     if not isinstance(args, tuple) or len(args) not in _ARGUMENTS:
         return None
@@ -161,8 +127,9 @@ def _code(args: Any) -> tuple[bytes, int | None, int] | None:
     return args[6], len(args[7]) if isinstance(args[7], tuple) else None, len(args)
 
 
-def _possible(codes: _Codes, tables: dict[str, _Table]) -> list[str]:
+def possible_pythons(codes: Codes) -> list[str]:
     """Versions that decode every function; where none does, those whose CodeType takes as many arguments."""
+    tables = opcode_tables()
     shaped = [version for version in tables if all(version in _ARGUMENTS[size] for _, _, size in codes)]
     decoding = [v for v in shaped if all(_decodes(code, constants, tables[v]) for code, constants, _ in codes)]
     return decoding or shaped

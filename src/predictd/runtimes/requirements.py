@@ -10,6 +10,7 @@ from predictd.domain.errors import InvalidInputError
 MOST_BYTES = 4 * 1024 * 1024
 
 _NAME = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(.*)")
+_PINNED = re.compile(r"={2,3}\s*([^\s;,*]+)\s*(;?)")
 _PIN = re.compile(r"={2,3}\s*[^\s;,*]+\s*(;|$)")
 _HASH = re.compile(r"\s--hash[ =]\s*\S+")
 _INDEX_OPTIONS = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index")
@@ -29,6 +30,21 @@ class Requirements:
     names: frozenset[str]
     options: tuple[str, ...]
     is_lock: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """One package of a lock.
+
+    Attributes:
+        name: its normalized name, as in 'scikit-learn'.
+        version: the version of it.
+        is_conditional: whether it is for some machines or Pythons only.
+    """
+
+    name: str
+    version: str
+    is_conditional: bool
 
 
 def read_requirements(path: Path) -> str:
@@ -81,6 +97,22 @@ def parse_requirements(text: str) -> Requirements:
     return Requirements(names=frozenset(hashed), options=tuple(options), is_lock=is_lock)
 
 
+def pins(lock: str) -> list[Pin]:
+    """The packages of a lock, in its order; one that has several lines is there several times."""
+    found = []
+    for _, line in _logical_lines(lock):
+        match = None if line.startswith("-") else _NAME.fullmatch(_HASH.sub("", line).strip())
+        version = _PINNED.match(match[2]) if match else None
+        if match and version:
+            found.append(Pin(name=normalized(match[1]), version=version[1], is_conditional=bool(version[2])))
+    return found
+
+
+def normalized(name: str) -> str:
+    """A package's name as indexes write it: 'scikit-learn' for 'Scikit_Learn'."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines without comments, those that end in a backslash joined; each with the number of its first line."""
     begun: list[str] = []
@@ -123,7 +155,7 @@ def _parse(number: int, requirement: str) -> tuple[str, bool]:
     match = _NAME.fullmatch(requirement)
     if match is None:
         raise _refused(number, requirement, "write a package's name, then its version: name==1.2")
-    return re.sub(r"[-_.]+", "-", match[1]).lower(), _PIN.match(match[2]) is not None
+    return normalized(match[1]), _PIN.match(match[2]) is not None
 
 
 def _refused(number: int, line: str, why: str) -> InvalidInputError:

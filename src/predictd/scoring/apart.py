@@ -21,7 +21,8 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.scoring.metrics import Diagnostics
-from predictd.scoring.reading import read_submission_file
+from predictd.scoring.metrics.ranks import Floats
+from predictd.scoring.reading import read_submission_columns
 from predictd.scoring.validation import Progress, ValidationData, open_validation
 
 _MODULE = "predictd.scoring.apart"
@@ -124,12 +125,10 @@ def main() -> None:
 
 
 def _answer(task: Task) -> dict[str, Any]:
-    predictions, first = None, None
+    first: dict[str, Any] | None = None
     for number, folder in enumerate(task.folders):
         with _opened(Path(folder), task) as validation:
-            predictions = predictions or read_submission_file(Path(task.predictions), max_rows=MAX_ROWS)
-            ids = pa.array(predictions.ids, validation.ids.type)
-            placed = validation.place(ids, predictions.values, whole=task.whole)
+            placed = _placed(task, validation)
             if not isinstance(placed, ModelFailure):
                 found = validation.diagnose([placed], lambda done, every: _say({"done": done, "all": every}))[0]
                 return {"diagnostics": found.wire(), "suspicion": found.suspicion, "folder": number}
@@ -139,6 +138,14 @@ def _answer(task: Task) -> dict[str, Any]:
             first = first or answer
     assert first is not None
     return first
+
+
+def _placed(task: Task, validation: ValidationData) -> Floats | ModelFailure:
+    ids, values = read_submission_columns(Path(task.predictions), max_rows=MAX_ROWS)
+    placed = validation.place(ids.cast(validation.ids.type), values, whole=task.whole)
+    del ids, values
+    pa.default_memory_pool().release_unused()
+    return placed
 
 
 @contextmanager

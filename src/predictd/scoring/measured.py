@@ -117,6 +117,9 @@ def open_measured(
             targets=targets(ids) if targets else numbers(columns[TARGET])[eras.order],
             **{name: _aligned(file, ids, eras.bounds) for name, file in others.items()},
         )
+        # Millions of rows: what is not needed any more need not stay while eras are scored.
+        del columns
+        pa.default_memory_pool().release_unused()
         wanted = None
         if features:
             source = _EraFeatures(MappedFeatures(held), eras)

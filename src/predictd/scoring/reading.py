@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
@@ -35,15 +36,23 @@ def read_submission_file(path: Path, max_rows: int) -> Predictions:
     memory stays at some 150 bytes per row.
     Raises InvalidInputError that says which row or column is wrong and how to write the file.
     """
+    ids, values = read_submission_columns(path, max_rows)
+    return Predictions(ids=ids.to_pylist(), values=values)
+
+
+def read_submission_columns(path: Path, max_rows: int) -> tuple[pa.StringArray, NDArray[np.float64]]:
+    """The same as two columns, which takes half the memory: ids and values of the same length."""
     with path.open("rb") as file:
         is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    ids: list[str] = []
+    ids: list[pa.Array] = []
     values: list[pa.Array] = []
+    rows = 0
     try:
         for batch in _parquet_batches(path, max_rows) if is_parquet else _csv_batches(path):
-            if len(ids) + batch.num_rows > max_rows:
+            rows += batch.num_rows
+            if rows > max_rows:
                 raise _too_many(max_rows)
-            ids.extend(_texts(batch.column(0)))
+            ids.append(_texts(batch.column(0)))
             values.append(pc.cast(batch.column(1), pa.float64(), safe=False))
     except (pa.ArrowException, OSError) as error:
         # Arrow tells of a damaged parquet file by an OSError without a number; one with a number is the disk's.
@@ -51,7 +60,7 @@ def read_submission_file(path: Path, max_rows: int) -> Predictions:
             raise
         raise _explained(str(error)) from error
     numbers = [array.to_numpy(zero_copy_only=False) for array in values]
-    return Predictions(ids=ids, values=np.concatenate(numbers) if numbers else np.empty(0))
+    return pa.concat_arrays(ids or [pa.array([], pa.string())]), np.concatenate(numbers or [np.empty(0)])
 
 
 def write_predictions_csv(predictions: Predictions, path: Path) -> None:
@@ -146,14 +155,13 @@ def _parquet_header(columns: pa.Schema) -> tuple[str, str]:
     return header
 
 
-def _texts(column: pa.Array) -> list[str]:
+def _texts(column: pa.Array) -> pa.Array:
     distinct = column.dictionary if pa.types.is_dictionary(column.type) else column
     if len(distinct) and (pc.max(pc.binary_length(distinct)).as_py() or 0) > _LONGEST_ID:
         raise InvalidInputError(f"An id is longer than {_LONGEST_ID} bytes; use the ids of the live data.")
     if column.null_count:
         raise InvalidInputError(f"{column.null_count} ids are missing; {_REMEDY}.")
-    texts: list[str] = column.to_pylist()
-    return texts
+    return column.cast(pa.string())
 
 
 def _too_many(max_rows: int) -> InvalidInputError:

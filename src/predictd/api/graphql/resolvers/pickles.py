@@ -15,6 +15,7 @@ from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, Tri
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.engine.diagnoses import description_of, status_of
+from predictd.engine.matching import inspect_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
@@ -252,6 +253,8 @@ def resolve_create_pickle(
     """Register an uploaded pickle and start its validation."""
     context = context_of(info)
     account = context.account(WRITE)
+    # Before the transaction that writes: a large pickle takes seconds.
+    inspection = inspect_upload(context.session, context.storage, account, filename)
     with context.write() as session:
         pickle_id = register_pickle(
             session,
@@ -264,6 +267,8 @@ def resolve_create_pickle(
             data_version=dataVersionId or None,
             source=source[:100] if source else None,
             now=context.now,
+            inspection=inspection,
+            runtimes_home=context.settings.runtimes_home,
         ).id
     context.wake()
     return pickle_object(context, context.load(Pickle, pickle_id))

@@ -1,0 +1,58 @@
+"""A typed client for any server of the contract, its credentials and its transfers.
+
+Needs requests alone. No command line and no rules of a server: it asks, and says what was answered.
+"""
+
+from predictd.client.choosing import choose_runtime, python_of
+from predictd.client.client import Client, RuntimeChooser
+from predictd.client.connection import UnansweredError
+from predictd.client.credentials import Access, Token, check_server, find_access
+from predictd.client.errors import RefusedError, error_of, read_errors
+from predictd.client.objects import (
+    DataVersion,
+    Diagnostics,
+    LogLine,
+    Model,
+    Pickle,
+    Round,
+    Runtime,
+    Score,
+    Status,
+    Submission,
+    TokenInfo,
+    Trigger,
+)
+from predictd.client.transfer import ShowProgress, TransferError
+from predictd.client.watching import Outcome, Run, shown_status
+
+__all__ = [
+    "Access",
+    "Client",
+    "DataVersion",
+    "Diagnostics",
+    "LogLine",
+    "Model",
+    "Outcome",
+    "Pickle",
+    "RefusedError",
+    "Round",
+    "Run",
+    "Runtime",
+    "RuntimeChooser",
+    "Score",
+    "ShowProgress",
+    "Status",
+    "Submission",
+    "Token",
+    "TokenInfo",
+    "TransferError",
+    "Trigger",
+    "UnansweredError",
+    "check_server",
+    "choose_runtime",
+    "error_of",
+    "find_access",
+    "python_of",
+    "read_errors",
+    "shown_status",
+]

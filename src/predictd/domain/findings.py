@@ -1,0 +1,46 @@
+"""What a look at a pickle says: one line for each point of a list, with a stable code, a sentence and a fix."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How a point of the list came out."""
+
+    PASS = "pass"  # noqa: S105
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the list.
+
+    Attributes:
+        topic: the point of the list, such as 'repeat' or 'time'.
+        code: stable name of what was found: a code of `predictd.domain.failures` where a run fails with it.
+        level: whether it is in order.
+        sentence: what was found.
+        fix: what to do about it; empty when it passed.
+    """
+
+    topic: str
+    code: str
+    level: Level
+    sentence: str
+    fix: str = ""
+
+
+def passed(topic: str, sentence: str) -> Finding:
+    """A point that is in order; its code is the topic's."""
+    return Finding(topic=topic, code=topic, level=Level.PASS, sentence=sentence)
+
+
+def warn(topic: str, code: str, sentence: str, fix: str) -> Finding:
+    """What may go wrong, or costs more than it must."""
+    return Finding(topic=topic, code=code, level=Level.WARN, sentence=sentence, fix=fix)
+
+
+def fail(topic: str, code: str, sentence: str, fix: str) -> Finding:
+    """What goes wrong."""
+    return Finding(topic=topic, code=code, level=Level.FAIL, sentence=sentence, fix=fix)

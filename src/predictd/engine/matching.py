@@ -1,0 +1,102 @@
+"""Which runtime suits an uploaded pickle, and what makes it fail in every one: told from its bytes alone."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from predictd.db.catalogue import list_runtimes
+from predictd.db.tables import Account, Runtime, Upload
+from predictd.domain.errors import PredictdError
+from predictd.domain.failures import ModelFailure
+from predictd.engine.uploads import UploadKind, arrived_key
+from predictd.pickles import Finding, Inspection, Target, certain_failures, inspect_pickle, target_of_built
+from predictd.pickles.fitting import missing_in
+from predictd.runtimes import load
+from predictd.storage import Storage
+
+log = structlog.get_logger()
+
+# A request waits for it, and what it does not find out the run does.
+_MOST_SECONDS = 5.0
+
+
+def inspect_upload(session: Session, storage: Storage, account: Account, filename: str) -> Inspection | None:
+    """What the bytes say that arrived for a filename of the account's; None where there are none or no telling."""
+    upload = session.scalar(select(Upload).where(Upload.filename == filename))
+    if upload is None or upload.account_id != account.id or upload.kind != UploadKind.PICKLE:
+        return None
+    key = arrived_key(storage, UploadKind.PICKLE, upload)
+    if key is None:
+        return None
+    try:
+        with storage.local_path(key) as path:
+            return inspect_pickle(path, _MOST_SECONDS)
+    except PredictdError:
+        return None
+    except Exception:
+        # Whatever a stranger's file makes of the inspection: the run tells what it is.
+        log.exception("inspection_failed", filename=filename)
+        return None
+
+
+def matching_runtime(session: Session, inspection: Inspection, home: Path) -> Runtime | None:
+    """The runtime in use that suits the pickle best; None where none of its Python is, or its Python can't be told.
+
+    That is one of a Python that can have made it, of these the one that lacks the fewest of its modules, of these the
+    default one, else that of the newest Python.
+    """
+    possible = [one for one in list_runtimes(session) if one.python in inspection.pythons]
+    targets = _targets(home)
+
+    def badness(runtime: Runtime) -> tuple[int, bool, list[int]]:
+        target = targets.get(runtime.folder)
+        missing = len(missing_in(inspection, target)) if target is not None else 0
+        return missing, not runtime.is_default, [-int(part) for part in runtime.python.split(".")]
+
+    return min(possible, key=badness, default=None)
+
+
+def failure_anywhere(session: Session, inspection: Inspection, runtime: Runtime, home: Path) -> ModelFailure | None:
+    """Why the pickle surely fails in each runtime in use, and in the one chosen for it; None where it may work."""
+    targets = _targets(home)
+    runtimes = [runtime, *(one for one in list_runtimes(session) if one.id != runtime.id)]
+    found: list[Sequence[Finding]] = []
+    for one in runtimes:
+        target = targets.get(one.folder)
+        found.append(certain_failures(inspection, target) if target is not None else ())
+    if not all(found):
+        return None
+    return _failure(found[0][0], inspection)
+
+
+def _failure(finding: Finding, inspection: Inspection) -> ModelFailure | None:
+    """The same in the words of a run; None where a run has to tell it.
+
+    What becomes of another Python's bytecode, or of a module that is missing, a run shows within a moment and with its
+    evidence: a segmentation fault, the import that failed.
+    """
+    signature = inspection.signature
+    details = {
+        "not_callable": signature.what,
+        "bad_signature": f"{signature.problem} ({signature.shown})" if signature.problem else None,
+        "not_a_pickle": inspection.flaw[1] if inspection.flaw else None,
+        "truncated_pickle": inspection.flaw[1] if inspection.flaw else None,
+    }
+    detail = details.get(finding.code)
+    return ModelFailure(code=finding.code, facts={"detail": detail}) if detail else None
+
+
+def _targets(home: Path) -> dict[str, Target]:
+    """The built runtimes by the name of their folder."""
+    folders = tuple(sorted(one.folder.name for one in load(home)))
+    return _read_targets(home, folders)
+
+
+@lru_cache(maxsize=8)
+def _read_targets(home: Path, _folders: tuple[str, ...]) -> dict[str, Target]:
+    # What is built is never built again, so the names of the folders say whether anything has changed.
+    return {one.folder.name: target_of_built(one) for one in load(home)}

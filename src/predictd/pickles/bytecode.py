@@ -1,0 +1,241 @@
+"""What the bytecode of a function says, in the numbering of the Python that made it: imports, names, columns.
+
+`opcode_names.json` holds per version the numbers of the opcodes that matter here, from its module `opcode`.
+"""
+
+import functools
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from predictd.runner.scan import opcode_tables
+
+_NEWER_ATTRIBUTES = ("3.12", "3.13")
+_WITH_CACHES = ("3.11", "3.12", "3.13")
+_TWO_AT_ONCE = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+}
+_NAMED = {
+    "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_NAME", "LOAD_METHOD", "IMPORT_NAME", "IMPORT_FROM", "STORE_NAME", "STORE_GLOBAL",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """A code object of a pickle, with nothing but plain values in it.
+
+    Attributes:
+        arguments: names of the positional arguments, of which the first `positional_only` have no name to callers.
+        keyword_only: names of the keyword-only arguments.
+        takes_any: whether it has *args.
+        exceptions: the exception table (3.11 on), empty before.
+        shape: with how many arguments it was made: 16 or 18.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    keyword_only: tuple[str, ...]
+    takes_any: bool
+    bytecode: bytes
+    constants: tuple[Any, ...]
+    names: tuple[str, ...]
+    variables: tuple[str, ...]
+    cells: tuple[str, ...]
+    exceptions: bytes
+    shape: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What one function does, as far as neighbouring instructions say.
+
+    Attributes:
+        imports: modules that it imports, each with whether a failure would be caught.
+        chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved; '<name>' begins one
+            that is a variable of the function or of an outer one.
+        columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
+        guarded: whether it catches what goes wrong in it.
+    """
+
+    imports: tuple[tuple[str, bool], ...]
+    chains: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    guarded: bool
+
+
+Instruction = tuple[int, str, int]
+
+
+@functools.cache
+def _names() -> dict[str, dict[int, str]]:
+    text = (resources.files("predictd.pickles") / "opcode_names.json").read_text(encoding="ascii")
+    return {version: {number: name for name, number in names.items()} for version, names in json.loads(text).items()}
+
+
+def instructions(code: Code, version: str) -> Iterator[Instruction]:
+    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+    names, caches = _names()[version], opcode_tables()[version]["caches"]
+    position = argument = 0
+    while position + 1 < len(code.bytecode):
+        number = code.bytecode[position]
+        argument = (argument << 8 | code.bytecode[position + 1]) & 0xFFFFFFFF
+        name = names.get(number, "")
+        if name == "EXTENDED_ARG":
+            position += 2
+            continue
+        if name in _TWO_AT_ONCE:
+            first, second = _TWO_AT_ONCE[name]
+            yield position, first, argument >> 4
+            yield position, second, argument & 15
+        elif name != "CACHE":
+            yield position, name, argument
+        position += 2 + 2 * caches.get(str(number), 0)
+        argument = 0
+
+
+class _Walk:
+    """Goes through a function's instructions once."""
+
+    def __init__(self, code: Code, version: str) -> None:
+        self._code = code
+        self._version = version
+        self._guards = guarded_ranges(code, version)
+        self._set_up = False
+        self._chain: list[str] = []
+        self._aliases: dict[str, str] = {}
+        self._importing: str | None = None
+        self._from: bool = False
+        self._before: list[tuple[str, Any]] = []
+        self.imports: list[tuple[str, bool]] = []
+        self.chains: dict[str, None] = {}
+        self._taken: dict[tuple[str, str], None] = {}
+        self._changed: set[str] = set()
+        self._set: set[str] = set()
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        return [one for one in self._taken if one[0] not in self._changed and one[1] not in self._set]
+
+    @property
+    def guarded(self) -> bool:
+        return self._set_up or bool(self._guards)
+
+    def go(self) -> None:
+        for offset, name, argument in instructions(self._code, self._version):
+            value = value_of(self._code, self._version, name, argument)
+            self._see_import(offset, name, value)
+            self._see_chain(name, value)
+            if name == "BINARY_SUBSCR":
+                self._see_column()
+            self._see_change(name, value)
+            if name == "SETUP_FINALLY":
+                self._set_up = True
+            self._before = [*self._before[-2:], (name, value)]
+        self._end_chain()
+
+    def _see_import(self, offset: int, name: str, value: Any) -> None:
+        if name == "IMPORT_NAME" and isinstance(value, str):
+            level = self._before[-2][1] if len(self._before) > 1 else 0
+            if level == 0 or not isinstance(level, int):
+                self.imports.append((value, self._set_up or any(start <= offset < end for start, end in self._guards)))
+            self._importing = value
+            self._from = bool(self._before) and self._before[-1][1] is not None
+        elif name == "IMPORT_FROM" and self._importing is not None and isinstance(value, str) and self._from:
+            self._importing = f"{self._importing.partition(':')[0]}:{value}"
+        elif name.startswith("STORE_") and self._importing is not None and isinstance(value, str):
+            module, colon, _ = self._importing.partition(":")
+            top = module.partition(".")[0]
+            # `import a.b` gives the name a, `import a.b as c` and `from a import b` what they say.
+            self._aliases[value] = top if value == top and not colon else self._importing.replace(":", ".")
+            self._importing = module if colon else None
+
+    def _see_chain(self, name: str, value: Any) -> None:
+        if name in ("LOAD_ATTR", "LOAD_METHOD") and self._chain and isinstance(value, str):
+            self._chain.append(value)
+            return
+        self._end_chain()
+        if name in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FAST", "LOAD_DEREF") and isinstance(value, str):
+            named = value if name in ("LOAD_GLOBAL", "LOAD_NAME") else f"<{value}>"
+            self._chain = [self._aliases.get(value, named)]
+        elif name in ("BINARY_SUBSCR", "CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_KW"):
+            self._chain = [""]
+
+    def _end_chain(self) -> None:
+        if self._chain and self._chain != [""]:
+            self.chains[".".join(self._chain)] = None
+        self._chain = []
+
+    def _see_column(self) -> None:
+        """`argument["text"]` loads the argument, then the text."""
+        if len(self._before) < 2:
+            return
+        (first, owner), (second, column) = self._before[-2:]
+        if first == "LOAD_FAST" and second == "LOAD_CONST" and owner in self._code.arguments:
+            columns = column if isinstance(column, tuple) else (column,)
+            self._taken.update({(owner, one): None for one in columns if isinstance(one, str)})
+
+    def _see_change(self, name: str, value: Any) -> None:
+        """An argument that is replaced, or a column that is set, no longer says what the data must have."""
+        if name == "STORE_FAST" and isinstance(value, str):
+            self._changed.add(value)
+        elif name in ("LOAD_ATTR", "LOAD_METHOD") and value in ("insert", "update", "eval") and self._before:
+            self._changed.add(str(self._before[-1][1]))
+        elif name == "STORE_SUBSCR" and self._before and isinstance(self._before[-1][1], str):
+            self._set.add(self._before[-1][1])
+
+
+def value_of(code: Code, version: str, name: str, argument: int) -> Any:
+    """What an instruction's argument stands for: a constant, or the name that it is the number of."""
+    newer = version in _WITH_CACHES
+    if name == "LOAD_CONST":
+        return _at(code.constants, argument)
+    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "STORE_FAST"):
+        return _at(code.variables, argument)
+    if name in ("LOAD_DEREF", "STORE_DEREF"):
+        return _at(_deref_names(code) if newer else code.cells, argument)
+    shifted = (name == "LOAD_GLOBAL" and newer) or (name == "LOAD_ATTR" and version in _NEWER_ATTRIBUTES)
+    return _at(code.names, argument >> 1 if shifted else argument) if name in _NAMED else argument
+
+
+def look(code: Code, version: str) -> Seen:
+    """What a function's own instructions say; version is that of its Python, '3.8' to '3.13'."""
+    walk = _Walk(code, version)
+    walk.go()
+    return Seen(
+        imports=tuple(walk.imports), chains=tuple(walk.chains), columns=tuple(walk.columns), guarded=walk.guarded
+    )
+
+
+def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
+    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+    numbers: list[int] = []
+    value = 0
+    for byte in code.exceptions:
+        value = value << 6 | byte & 63
+        if not byte & 64:
+            numbers.append(value)
+            value = 0
+    if not numbers:
+        return []
+    names = [(offset, name) for offset, name, _ in instructions(code, version)]
+    catching = {
+        offset
+        for (offset, name), (_, following) in itertools.pairwise(names)
+        if name == "PUSH_EXC_INFO" and following != "WITH_EXCEPT_START"
+    }
+    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
+    return [(2 * start, 2 * (start + length)) for start, length, target in entries if 2 * target in catching]
+
+
+def _deref_names(code: Code) -> tuple[str, ...]:
+    """From 3.11 on, variables and cells are numbered in one row, and an argument that is a cell keeps its place."""
+    return (*code.variables, *(name for name in code.cells if name not in code.variables))
+
+
+def _at(values: tuple[Any, ...], number: int) -> Any:
+    return values[number] if number < len(values) else None

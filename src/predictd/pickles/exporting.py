@@ -1,0 +1,245 @@
+"""Networks and linear models as plain arrays, which need no framework to predict."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from predictd.domain.errors import InvalidInputError
+from predictd.pickles.portable import Network
+
+Layers = list[tuple[Any, ...]]
+
+_LINEAR = {
+    "LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "LassoLars", "LassoLarsCV", "ElasticNet",
+    "ElasticNetCV", "BayesianRidge", "ARDRegression", "HuberRegressor", "SGDRegressor", "Lars",
+    "OrthogonalMatchingPursuit", "TheilSenRegressor", "QuantileRegressor", "LinearSVR", "PassiveAggressiveRegressor",
+}  # fmt: skip
+_TREES = ("lightgbm", "xgboost", "catboost")
+_ACTIVATIONS = {"identity": [], "relu": [("relu",)], "tanh": [("tanh",)], "logistic": [("sigmoid",)]}
+_KERAS_ACTIVATIONS: dict[str, Layers] = {
+    "linear": [],
+    "relu": [("relu",)],
+    "tanh": [("tanh",)],
+    "sigmoid": [("sigmoid",)],
+    "silu": [("silu",)],
+    "swish": [("silu",)],
+    "gelu": [("gelu",)],
+    "elu": [("elu", 1.0)],
+    "softplus": [("softplus", 1.0, np.inf)],
+    "leaky_relu": [("leaky_relu", 0.2)],
+}
+
+
+class CannotExportError(InvalidInputError):
+    """The model can't be turned into plain arrays."""
+
+    code = "cannot_export"
+
+
+def export_numpy(model: Any) -> Network:
+    """A model of torch, Keras or scikit-learn as a network of arrays, equal to it to the tolerance of its floats.
+
+    Raises:
+        CannotExportError: it has a part that has no counterpart here; says which, and what to do.
+    """
+    kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    kinds = kinds - {"sklearn"} if type(model).__module__.startswith(_TREES) else kinds
+    # A model of Keras is a module of torch too, where torch is what Keras computes with.
+    if "keras" in kinds:
+        return Network(_keras(model), "float32")
+    if "torch" in kinds:
+        return Network(_torch(model, "model"), "float32")
+    if "sklearn" in kinds:
+        return _sklearn(model)
+    raise CannotExportError(
+        f"export='numpy' does not know {_shown(model)}: it takes networks of torch and Keras, and MLPs, linear models "
+        "and pipelines of scikit-learn. Leave export out: trees are fast as they are."
+    )
+
+
+def _torch(module: Any, place: str) -> Layers:
+    name = type(module).__name__
+    if not type(module).__module__.startswith("torch.nn"):
+        raise CannotExportError(
+            f"{place} is {_shown(module)}, whose forward is code of its own. Build the network as a "
+            "torch.nn.Sequential, or leave export out and choose a runtime with torch."
+        )
+    if name == "Sequential":
+        return [one for key, inner in module.named_children() for one in _torch(inner, f"{place}.{key}")]
+    if name not in _TORCH:
+        raise CannotExportError(
+            f"{place} is a {name}, which has no counterpart in plain numpy here. It knows "
+            f"{', '.join(sorted(_TORCH))}, in a Sequential. Leave export out and choose a runtime with torch."
+        )
+    return _TORCH[name](module)
+
+
+def _array(tensor: Any) -> Any:
+    return tensor.detach().cpu().numpy().astype("float32")
+
+
+def _torch_linear(module: Any) -> Layers:
+    bias = np.float32(0) if module.bias is None else _array(module.bias)
+    return [("linear", np.ascontiguousarray(_array(module.weight).T), bias)]
+
+
+def _torch_batch_norm(module: Any) -> Layers:
+    if module.running_mean is None:
+        raise CannotExportError(
+            "A BatchNorm1d without running statistics depends on the batch. Track them in training."
+        )
+    scale = 1 / np.sqrt(_array(module.running_var) + np.float32(module.eps))
+    weight, bias = (1, 0) if module.weight is None else (_array(module.weight), _array(module.bias))
+    return [("scale", _array(module.running_mean), scale * weight, bias)]
+
+
+def _torch_layer_norm(module: Any) -> Layers:
+    if len(module.normalized_shape) != 1:
+        raise CannotExportError("A LayerNorm of more than the last dimension has no counterpart here.")
+    weight = np.float32(1) if module.weight is None else _array(module.weight)
+    bias = np.float32(0) if module.bias is None else _array(module.bias)
+    return [("layer_norm", np.float32(module.eps), weight, bias)]
+
+
+_TORCH: dict[str, Callable[[Any], Layers]] = {
+    "Linear": _torch_linear,
+    "BatchNorm1d": _torch_batch_norm,
+    "LayerNorm": _torch_layer_norm,
+    "ReLU": lambda _: [("relu",)],
+    "LeakyReLU": lambda module: [("leaky_relu", np.float32(module.negative_slope))],
+    "ELU": lambda module: [("elu", np.float32(module.alpha))],
+    "GELU": lambda module: [("gelu" if module.approximate == "none" else "gelu_tanh",)],
+    "SiLU": lambda _: [("silu",)],
+    "Tanh": lambda _: [("tanh",)],
+    "Sigmoid": lambda _: [("sigmoid",)],
+    "Softplus": lambda module: [("softplus", np.float32(module.beta), np.float32(module.threshold))],
+    "Identity": lambda _: [],
+    "Dropout": lambda _: [],
+    "Flatten": lambda _: [],
+}
+
+
+def _keras(model: Any) -> Layers:
+    if type(model).__name__ != "Sequential":
+        raise CannotExportError(f"{_shown(model)} is no Sequential of Keras; only those can be turned into arrays.")
+    return [one for inner in model.layers for one in _keras_layer(inner)]
+
+
+def _keras_layer(layer: Any) -> Layers:
+    name = type(layer).__name__
+    if name in ("InputLayer", "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Flatten"):
+        return []
+    if name == "Dense":
+        weights = layer.get_weights()
+        bias = weights[1] if len(weights) > 1 else np.float32(0)
+        return [("linear", np.asarray(weights[0]), bias), *_keras_activation(layer.activation)]
+    if name == "Activation":
+        return _keras_activation(layer.activation)
+    if name == "BatchNormalization":
+        return _keras_batch_norm(layer)
+    if name == "ReLU" and layer.max_value is None and not layer.threshold and not layer.negative_slope:
+        return [("relu",)]
+    raise CannotExportError(f"The layer {layer.name!r} is a {name} that has no counterpart in plain numpy here.")
+
+
+def _keras_batch_norm(layer: Any) -> Layers:
+    weights = list(layer.get_weights())
+    scale = weights.pop(0) if layer.scale else np.float32(1)
+    center = weights.pop(0) if layer.center else np.float32(0)
+    mean, variance = weights
+    return [("scale", mean, scale / np.sqrt(variance + np.float32(layer.epsilon)), center)]
+
+
+def _keras_activation(activation: Any) -> Layers:
+    name = str(getattr(activation, "__name__", type(activation).__name__))
+    if name not in _KERAS_ACTIVATIONS:
+        raise CannotExportError(f"The activation {name!r} of Keras has no counterpart in plain numpy here.")
+    return _KERAS_ACTIVATIONS[name]
+
+
+def _sklearn(model: Any) -> Network:
+    steps = [step for _, step in model.steps] if type(model).__name__ == "Pipeline" else [model]
+    layers: Layers = []
+    for step in steps[:-1]:
+        layers += _sklearn_step(step)
+    last = steps[-1]
+    name = type(last).__name__
+    classes = None if not hasattr(last, "classes_") else numeric_classes(last)
+    if name in ("MLPRegressor", "MLPClassifier"):
+        layers += _sklearn_mlp(last)
+    elif name in _LINEAR:
+        layers.append(("linear", _columns(last.coef_), np.atleast_1d(np.asarray(last.intercept_, dtype="float64"))))
+    elif name in ("LogisticRegression", "LogisticRegressionCV"):
+        layers += _sklearn_logistic(last)
+    else:
+        raise CannotExportError(
+            f"{_shown(last)} is no linear model or MLP that plain arrays can stand for. Leave export out: the runtimes "
+            "have scikit-learn."
+        )
+    return Network(layers, "float64", classes)
+
+
+def _sklearn_step(step: Any) -> Layers:
+    name = type(step).__name__ if type(step).__module__.startswith("sklearn.") else ""
+    if step is None or step == "passthrough":
+        return []
+    if name == "StandardScaler":
+        center = np.float64(0) if step.mean_ is None else step.mean_
+        return [("scale", center, np.float64(1) if step.scale_ is None else 1 / step.scale_, np.float64(0))]
+    if name == "MinMaxScaler" and not step.clip:
+        return [("scale", np.float64(0), step.scale_, step.min_)]
+    if name == "MaxAbsScaler":
+        return [("scale", np.float64(0), 1 / step.scale_, np.float64(0))]
+    if name == "SimpleImputer" and not step.add_indicator and not np.isnan(np.asarray(step.statistics_, float)).any():
+        return [("fill", np.asarray(step.statistics_, dtype="float64"))]
+    raise CannotExportError(
+        f"The step {_shown(step)} of the pipeline has no counterpart here: it knows StandardScaler, MinMaxScaler and "
+        "MaxAbsScaler without clip, and SimpleImputer without indicators. Leave export out."
+    )
+
+
+def _sklearn_mlp(model: Any) -> Layers:
+    layers: Layers = []
+    for place, (weights, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        layers.append(("linear", weights, bias))
+        if place < len(model.coefs_) - 1:
+            layers += _ACTIVATIONS[model.activation]
+    if model.out_activation_ == "softmax":
+        return [*layers, ("softmax",)]
+    layers += _ACTIVATIONS[model.out_activation_]
+    return [*layers, ("both_classes",)] if hasattr(model, "classes_") else layers
+
+
+def _sklearn_logistic(model: Any) -> Layers:
+    linear = ("linear", _columns(model.coef_), model.intercept_)
+    if len(model.classes_) == 2:
+        return [linear, ("sigmoid",), ("both_classes",)]
+    if getattr(model, "multi_class", "auto") == "ovr" or getattr(model, "solver", "") == "liblinear":
+        raise CannotExportError("A LogisticRegression of one against the rest has no counterpart here. Use lbfgs.")
+    return [linear, ("softmax",)]
+
+
+def numeric_classes(model: Any) -> Any:
+    """The classes of a classifier as numbers, by which its probabilities are weighted.
+
+    Raises:
+        InvalidInputError: they are no numbers, so that there is no saying what the model predicts.
+    """
+    try:
+        return np.asarray(model.classes_, dtype="float64")
+    except (TypeError, ValueError) as error:
+        shown = ", ".join(map(str, model.classes_[:3]))
+        raise InvalidInputError(
+            f"The classes of {_shown(model)} are no numbers ({shown}). Train it on numbers, such as "
+            "0, 0.25, 0.5, 0.75 and 1 or 0 to 4, or wrap a function that says what its classes are worth."
+        ) from error
+
+
+def _columns(coefficients: Any) -> Any:
+    return np.ascontiguousarray(np.atleast_2d(np.asarray(coefficients, dtype="float64")).T)
+
+
+def _shown(model: Any) -> str:
+    kind = type(model)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"

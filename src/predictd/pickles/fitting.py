@@ -1,0 +1,212 @@
+"""Whether a pickle fits a runtime: its Python, its modules, the versions of its packages."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
+from predictd.pickles.inspection import Import, Inspection
+from predictd.pickles.targets import Target, distribution_of, sets_with
+from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
+
+BY_VALUE = "predictd.wrap carries your own modules by value, and so does cloudpickle.register_pickle_by_value(module)"
+_OWN = {"__main__", "__mp_main__"}
+# Packages of the index that no runtime has, so that nobody takes them for the user's own modules.
+_OF_THE_INDEX = {
+    "albumentations", "boto3", "cupy", "cudf", "cuml", "dask", "dill", "fastai", "gluonts", "hyperopt", "IPython",
+    "lightning", "mlflow", "modin", "numerapi", "numerblox", "onnx", "optuna", "peft", "pytorch_lightning", "ray",
+    "seaborn", "sentence_transformers", "shap", "transformers", "tsfresh", "umap", "wandb",
+}  # fmt: skip
+_SHAPES = {"16": ("3.8", "3.9", "3.10"), "18": ("3.11", "3.12", "3.13")}
+
+
+def choose_python(inspection: Inspection, available: Iterable[str]) -> str | None:
+    """The Python, of those that there are, in which the pickle can run; None when no or any one can, or it is unknown.
+
+    Of several the one in the manifest is taken, then 3.12, then the newest.
+    """
+    possible = [one for one in available if one in inspection.pythons]
+    if not possible:
+        return None
+    told = str((inspection.manifest or {}).get("python", "")).rpartition(".")[0]
+    preferred = [one for one in (told, PREFERRED_PYTHON) if one in possible]
+    return preferred[0] if preferred else max(possible, key=_number)
+
+
+def choose_target(inspection: Inspection, targets: Sequence[Target]) -> Target | None:
+    """The runtime that suits the pickle best: the right Python, then the fewest missing modules, then the first."""
+    if not targets:
+        return None
+    python = choose_python(inspection, [one.python for one in targets])
+    fitting = [one for one in targets if one.python == (python or PREFERRED_PYTHON)] or list(targets)
+    return min(fitting, key=lambda one: len(missing_in(inspection, one)))
+
+
+def missing_in(inspection: Inspection, target: Target) -> list[Import]:
+    """What the runtime lacks, or most probably lacks."""
+    return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is False]
+
+
+def check_python(inspection: Inspection, target: Target) -> Finding:
+    """Whether the bytecode is that of the runtime's Python."""
+    made_by = " or ".join(inspection.pythons)
+    if not inspection.pythons:
+        return passed("python", f"It carries no function by value, so any Python may do; {target.name} is assumed.")
+    if target.python in inspection.pythons:
+        return passed("python", f"It was made by Python {made_by}, and {target.name} runs it.")
+    there_is = [one for one in inspection.pythons if one in PYTHONS]
+    fix = f"make the pickle with Python {target.python}."
+    return fail(
+        "python",
+        "python_mismatch",
+        f"It was made by Python {made_by}, but the runtime is Python {target.python}.",
+        f"Choose a runtime of Python {' or '.join(there_is)}, or {fix}" if there_is else fix.capitalize(),
+    )
+
+
+def check_imports(inspection: Inspection, target: Target, reachable: frozenset[str]) -> list[Finding]:
+    """Every module that the runtime lacks; one line that says so if it has them all."""
+    found = [_own(inspection)] if any(one.top in _OWN and one.names for one in inspection.imports) else []
+    missing: dict[str, list[Import]] = {}
+    for one in missing_in(inspection, target):
+        if one.guarded:
+            continue
+        missing.setdefault(one.top, []).append(one)
+    found += [_missing(top, uses, target, reachable) for top, uses in missing.items()]
+    parts = [one.module for one in inspection.imports if one.at_load and target.has_submodule(one.module) is False]
+    if parts and not missing:
+        found.append(
+            warn(
+                "imports",
+                "package_mismatch",
+                f"{target.name} has no {listed(parts)}, though it has the package: its version differs from yours.",
+                f"Train and pickle with the runtime's versions: {_versions(parts, target)}.",
+            )
+        )
+    tops = sorted({one.top for one in inspection.imports if not one.guarded and one.top not in _OWN} - {"cloudpickle"})
+    tops = [name for name in tops if name not in sys.stdlib_module_names]
+    return found or [
+        passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
+    ]
+
+
+def _own(inspection: Inspection) -> Finding:
+    names = [name for one in inspection.imports if one.top in _OWN for name in one.names]
+    return fail(
+        "imports",
+        "local_module",
+        f"It holds only the name of {listed(names)}, defined in your script or notebook, and not the thing itself.",
+        "Write the file with cloudpickle.dump, not pickle.dump: cloudpickle carries what your script defines.",
+    )
+
+
+def _missing(top: str, uses: list[Import], target: Target, reachable: frozenset[str]) -> Finding:
+    one = next((use for use in uses if use.at_load), uses[0])
+    where = "when it is unpickled" if one.at_load else f"in the function {shown_name(one.function or '')}"
+    sentence = f"It imports {shown_name(one.module)} {where}, which {target.name} does not have."
+    make = fail if one.at_load or one.function in reachable else warn
+    sets = sets_with(distribution_of(top))
+    if sets:
+        return make(
+            "imports", "import_error", sentence, f"Choose the runtime with the packages '{sets[0]}', which has it."
+        )
+    if top in _OF_THE_INDEX:
+        return make("imports", "import_error", sentence, "Do without it in predict: no runtime has it.")
+    fix = f"If it is a module of yours: {BY_VALUE}. If it is a package: use one that the runtime has."
+    return make("imports", "local_module" if one.at_load else "import_error", sentence, fix)
+
+
+def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
+    """The packages whose release differs from the runtime's, as far as the file tells it."""
+    differing = {
+        name: (version, there)
+        for name, version in inspection.versions.items()
+        if (there := target.version_of(name)) is not None and not _same_release(version, there)
+    }
+    if not differing:
+        same = listed([f"{name} {version}" for name, version in inspection.versions.items() if target.version_of(name)])
+        return [passed("versions", f"The versions that it tells of are the runtime's: {same}.")] if same else []
+    return [
+        warn(
+            "versions",
+            "package_mismatch",
+            f"It was made with {name} {made}, and the runtime {target.name} has {there}.",
+            f"Train and pickle it with {name} {there}, or try it: predictd test shows whether it matters.",
+        )
+        for name, (made, there) in differing.items()
+    ]
+
+
+def certain_failures(inspection: Inspection, target: Target) -> list[Finding]:
+    """What makes the pickle fail in the runtime whatever the data: nothing in it is a guess.
+
+    A pickle with none of these may fail all the same.
+    """
+    if inspection.flaw is not None:
+        return [check_flaw(inspection)]
+    found: list[Finding] = []
+    if not inspection.complete:
+        return found
+    if _surely_another_python(inspection, target):
+        found.append(check_python(inspection, target))
+    if not inspection.dynamic:
+        found += _surely_missing(inspection, target)
+    return found + check_call(inspection)
+
+
+def check_flaw(inspection: Inspection) -> Finding:
+    """Why the file is no pickle."""
+    code, detail = inspection.flaw or ("not_a_pickle", "")
+    if code == "truncated_pickle":
+        return fail(
+            "file",
+            code,
+            f"The pickle ends in the middle: {detail}.",
+            "Write the file again, close it, and use all of it.",
+        )
+    fix = "Write it with cloudpickle.dump(predict, file) in binary mode, without compression, and upload that file."
+    return fail("file", code, f"The file is not a pickle: {detail}.", fix)
+
+
+def check_call(inspection: Inspection) -> list[Finding]:
+    """Whether the object can't be called as a model; nothing where it can or that can't be told."""
+    signature = inspection.signature
+    if signature.callable is False:
+        fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
+        return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
+    if signature.problem is not None:
+        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.shown}."
+        fix = "Change it to predict(live_features) or predict(live_features, live_benchmark_models)."
+        return [fail("signature", "bad_signature", sentence, fix)]
+    return []
+
+
+def _surely_another_python(inspection: Inspection, target: Target) -> bool:
+    shapes = [set(versions) for versions in _SHAPES.values()]
+    possible = set(inspection.pythons)
+    other_shape = any(possible <= shape and target.python not in shape for shape in shapes) and bool(possible)
+    return other_shape or (bool(inspection.entry_pythons) and target.python not in inspection.entry_pythons)
+
+
+def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
+    """Only what unpickling itself imports, and only where the runtime's own folder was looked into."""
+    if any(one.top in _OWN and one.names for one in inspection.imports):
+        return [_own(inspection)]
+    if target.folder is None:
+        return []
+    missing = {one.top: one for one in missing_in(inspection, target) if one.at_load}
+    return [_missing(top, [one], target, frozenset()) for top, one in missing.items()]
+
+
+def _versions(modules: list[str], target: Target) -> str:
+    packages = dict.fromkeys(distribution_of(one.partition(".")[0]) for one in modules)
+    return listed([f"{name} {target.version_of(name)}" for name in packages])
+
+
+def _same_release(made: str, there: str) -> bool:
+    """'1.9.1' and '1.9.3' are one release, '2' is any 2.x."""
+    parts = made.split(".")[:2]
+    return there.split(".")[: len(parts)] == parts
+
+
+def _number(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]

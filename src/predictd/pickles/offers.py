@@ -1,0 +1,68 @@
+"""The runtimes and data versions that a server offers, by its public queries."""
+
+import json
+import re
+from typing import Any
+
+import requests
+
+from predictd.domain.errors import InvalidInputError, PredictdError
+from predictd.pickles.targets import Target
+
+_SECONDS = 30
+_MOST_BYTES = 16 << 20
+_PYTHON = re.compile(r"(?:py|python)[ _]?(3)[._](\d{1,2})", re.IGNORECASE)
+_QUERY = """query {
+  computePickleDockerImages { name image tag default }
+  computePickleDataVersions { name version default }
+}"""
+
+
+class UnreachableServerError(PredictdError):
+    """The server can't be asked."""
+
+    code = "unreachable_server"
+
+
+def ask_offers(server: str, known: list[Target]) -> tuple[list[Target], list[str]]:
+    """The runtimes, the default first, and the names of the data versions, the default first.
+
+    A runtime of a tag that is known here has the packages of that one; else those of the known one of that Python and
+    package set are taken for it, and nothing is sure to be missing.
+
+    Raises:
+        UnreachableServerError: it does not answer, or not as a server of this interface.
+        InvalidInputError: the address is no URL.
+    """
+    try:
+        response = requests.post(server, json={"query": _QUERY}, timeout=_SECONDS, stream=True)
+        content = response.raw.read(_MOST_BYTES, decode_content=True)
+        data = json.loads(content)["data"]
+        images = sorted(data["computePickleDockerImages"] or [], key=lambda one: not one["default"])
+        versions = sorted(data["computePickleDataVersions"] or [], key=lambda one: not one["default"])
+        found = [_target(one, known) for one in images]
+        return [one for one in found if one is not None], [str(one["version"] or one["name"]) for one in versions]
+    except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as e:
+        raise InvalidInputError(f"{server!r} is no address; give one such as http://127.0.0.1:8000.") from e
+    except requests.RequestException as error:
+        raise UnreachableServerError(f"{server} can't be reached ({type(error).__name__}). Check --server.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreachableServerError(
+            f"{server} does not answer as a server of predictions does. Check --server."
+        ) from error
+
+
+def _target(image: dict[str, Any], known: list[Target]) -> Target | None:
+    name, tag = str(image["image"] or image["name"]), str(image["tag"])
+    python = _PYTHON.search(name) or _PYTHON.search(str(image["name"]))
+    if python is None:
+        return None
+    version = f"{python[1]}.{python[2]}"
+    same = [one for one in known if one.tag == tag] or [one for one in known if one.image == name.rpartition("/")[2]]
+    same = same or [one for one in known if one.python == version]
+    if not same:
+        return None
+    folder = same[0].folder if same[0].tag == tag else None
+    return Target(
+        name=str(image["name"]), image=name, tag=tag, python=version, packages=same[0].packages, folder=folder
+    )

@@ -1,0 +1,297 @@
+"""What `predictd.wrap` puts into a pickle. It is carried by value, so that it runs where predictd is not installed.
+
+It runs on Python 3.10 to 3.13 with numpy and pandas, and imports nothing of predictd.
+"""
+
+# ruff: noqa: D102 (to call an object is to do what its class says)
+
+import math
+from typing import Any
+
+import numpy as np
+
+_BATCH = 8192
+_FILL = 0.5
+
+
+class Predict:
+    """A model of one argument: the live features, a DataFrame indexed by id."""
+
+    def __init__(self, options: "dict[str, Any]", members: "list[tuple[str, Any, float]]", manifest: str) -> None:
+        self.options = options
+        self.members = members
+        self.manifest = manifest
+
+    def __call__(self, live_features: Any) -> Any:
+        return self.predictions(live_features, None)
+
+    def predictions(self, live_features: Any, live_benchmark_models: Any) -> Any:
+        """A DataFrame of the index of the live features with the column `prediction`, float64 within 0 to 1."""
+        import pandas as pd  # noqa: PLC0415
+
+        options = self.options
+        eras = live_features["era"] if "era" in live_features.columns else None
+        frame = self.prepared(live_features)
+        answers, weights = [], []
+        for name, member, weight in self.members:
+            answer = as_series(member(frame, live_features, live_benchmark_models), live_features.index, name)
+            answers.append(ranked(answer, eras, "average") if options["rank_members"] else answer)
+            weights.append(weight)
+        values = sum(answer * weight for answer, weight in zip(answers, weights)) / sum(weights)  # noqa: B905
+        values = pd.Series(values, index=live_features.index, dtype="float64")
+        if options["neutralize"]:
+            values = ranked(values, eras, "average") if options["rank"] else values
+            values = neutralized(values, live_features[options["neutralize"]], eras, options["proportion"])
+        if options["benchmark"] is not None:
+            values = blended(values, live_benchmark_models, eras, options)
+        if options["rank"]:
+            values = ranked(values, eras, options["ties"])
+        return values.fillna(_FILL).clip(*options["clip"]).to_frame("prediction")
+
+    def prepared(self, live_features: Any) -> Any:
+        """The features in the order of the training, imputed and scaled as then."""
+        import pandas as pd  # noqa: PLC0415
+
+        features = self.options["features"]
+        if features is None:
+            return live_features
+        missing = [name for name in features if name not in live_features.columns]
+        if missing:
+            raise KeyError(f"{len(missing)} of {len(features)} features are not in the live features: {missing[:3]}")
+        frame = live_features[features]
+        for step in self.options["steps"]:
+            frame = pd.DataFrame(step(frame), index=live_features.index, columns=features)
+        return frame
+
+
+class PredictWithBenchmarks(Predict):
+    """A model of two arguments: the live features and the live benchmark models, both indexed by id."""
+
+    def __call__(self, live_features: Any, live_benchmark_models: Any) -> Any:  # type: ignore[override]
+        return self.predictions(live_features, live_benchmark_models)
+
+
+class Fill:
+    """Puts a value, or one for each feature, where one is missing."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __call__(self, frame: Any) -> Any:
+        values = np.asarray(frame, dtype="float64")
+        return np.where(np.isnan(values), self.values, values)
+
+
+class Scale:
+    """Takes the centre from each feature and divides it by its scale; zero scales count as one."""
+
+    def __init__(self, center: Any, scale: Any) -> None:
+        self.center = center
+        self.scale = scale
+
+    def __call__(self, frame: Any) -> Any:
+        return (np.asarray(frame, dtype="float64") - self.center) / self.scale
+
+
+class Transform:
+    """A fitted transformer of scikit-learn's interface."""
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def __call__(self, frame: Any) -> Any:
+        return self.transformer.transform(frame)
+
+
+class Regressor:
+    """A fitted model with the method predict; of a classifier the expected class.
+
+    One that was trained without names gets an array (`named` is false), because it warns of every name.
+    """
+
+    def __init__(self, model: Any, classes: Any, named: bool) -> None:
+        self.model = model
+        self.classes = classes
+        self.named = named
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        frame = frame if self.named else frame.to_numpy()
+        if self.classes is None:
+            return self.model.predict(frame)
+        return expected(np.asarray(self.model.predict_proba(frame)), self.classes)
+
+
+class XGBoostBooster:
+    """A booster of XGBoost's own interface, which takes matrices."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        import xgboost  # noqa: PLC0415
+
+        named = self.model.feature_names is not None
+        return self.model.predict(xgboost.DMatrix(frame if named else frame.to_numpy()))
+
+
+class TorchModule:
+    """A module of torch on the CPU, which gets float32 tensors of some thousand rows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        import torch  # noqa: PLC0415
+
+        self.model.eval()
+        values = np.ascontiguousarray(frame.to_numpy(dtype="float32"))
+        with torch.no_grad():
+            parts = [self.model(torch.from_numpy(values[i : i + _BATCH])) for i in range(0, len(values), _BATCH)]
+        return np.concatenate([part.numpy() for part in parts])
+
+
+class KerasModel:
+    """A model of Keras, which gets float32 arrays."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        return np.asarray(self.model.predict(frame.to_numpy(dtype="float32"), batch_size=_BATCH, verbose=0))
+
+
+class Function:
+    """Any callable of one or two arguments; it gets the features as they were prepared."""
+
+    def __init__(self, function: Any, arguments: int) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        if self.arguments == 1:
+            return self.function(frame)
+        return self.function(frame, live_benchmark_models)
+
+
+class Network:
+    """A network as arrays: each layer is its kind and its numbers, see `layer`."""
+
+    def __init__(self, layers: "list[tuple[Any, ...]]", dtype: str, classes: Any = None) -> None:
+        self.layers = layers
+        self.dtype = dtype
+        self.classes = classes
+
+    def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+        values = np.asarray(frame, dtype=self.dtype)
+        parts = [self.run(values[i : i + _BATCH]) for i in range(0, len(values), _BATCH)]
+        return np.concatenate(parts)
+
+    def run(self, values: Any) -> Any:
+        """The output for rows of features."""
+        for one in self.layers:
+            values = layer(values, *one)
+        return values if self.classes is None else expected(values, self.classes)
+
+
+def layer(values: Any, kind: str, *numbers: Any) -> Any:  # noqa: PLR0911, PLR0912 (one branch for each kind)
+    """One layer of a network: what it makes of rows of float values."""
+    if kind == "linear":
+        return values @ numbers[0] + numbers[1]
+    if kind == "scale":
+        return (values - numbers[0]) * numbers[1] + numbers[2]
+    if kind == "fill":
+        return np.where(np.isnan(values), numbers[0], values)
+    if kind == "layer_norm":
+        center = values.mean(axis=1, keepdims=True)
+        variance = ((values - center) ** 2).mean(axis=1, keepdims=True)
+        return (values - center) / np.sqrt(variance + numbers[0]) * numbers[1] + numbers[2]
+    if kind == "relu":
+        return np.maximum(values, 0)
+    if kind == "leaky_relu":
+        return np.where(values >= 0, values, values * numbers[0])
+    if kind == "elu":
+        return np.where(values > 0, values, numbers[0] * np.expm1(np.minimum(values, 0)))
+    if kind == "tanh":
+        return np.tanh(values)
+    if kind == "sigmoid":
+        return sigmoid(values)
+    if kind == "silu":
+        return values * sigmoid(values)
+    if kind == "softplus":
+        beta, threshold = numbers
+        return np.where(values * beta > threshold, values, np.logaddexp(0, values * beta) / beta).astype(values.dtype)
+    if kind == "gelu":
+        return values * (0.5 * (1 + error_function(values / math.sqrt(2)))).astype(values.dtype)
+    if kind == "gelu_tanh":
+        return 0.5 * values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3)))
+    if kind == "softmax":
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+    if kind == "both_classes":
+        return np.concatenate([1 - values, values], axis=1)
+    raise ValueError(f"a layer of the kind {kind!r} is not known")
+
+
+def sigmoid(values: Any) -> Any:
+    """1 / (1 + exp(-x)), without an overflow."""
+    powers = np.exp(-np.abs(values))
+    return np.where(values >= 0, 1, powers) / (1 + powers)
+
+
+def error_function(values: Any) -> Any:
+    """erf, from scipy where it is there."""
+    try:
+        from scipy.special import erf  # noqa: PLC0415
+    except ImportError:
+        return np.vectorize(math.erf, otypes=["float64"])(values)
+    return erf(values)
+
+
+def expected(probabilities: Any, classes: Any) -> Any:
+    """The mean of the classes, weighted by their probabilities."""
+    return probabilities @ np.asarray(classes, dtype="float64")
+
+
+def as_series(answer: Any, index: Any, name: str) -> Any:
+    """The first column of an answer as float64 in the order of the index; what has an index is aligned by it."""
+    import pandas as pd  # noqa: PLC0415
+
+    if isinstance(answer, pd.DataFrame):
+        answer = answer.iloc[:, 0]
+    if isinstance(answer, pd.Series):
+        return answer.astype("float64").reindex(index) if index.is_unique else answer.astype("float64")
+    values = np.asarray(answer, dtype="float64")
+    values = values.reshape(len(values), -1)[:, 0] if values.size else values.reshape(-1)
+    if len(values) != len(index):
+        raise ValueError(f"the model {name!r} answered {len(values)} predictions for {len(index)} rows")
+    return pd.Series(values, index=index)
+
+
+def ranked(values: Any, eras: Any, ties: str) -> Any:
+    """Ranks within each era, above 0 and up to 1."""
+    groups = values if eras is None else values.groupby(eras, observed=True, sort=False)
+    return groups.rank(pct=True, method=ties)
+
+
+def neutralized(values: Any, against: Any, eras: Any, proportion: float) -> Any:
+    """What is left of the values when a proportion of what the columns explain linearly is taken away, in each era."""
+    import pandas as pd  # noqa: PLC0415
+
+    columns = against.to_numpy(dtype="float64")
+    columns = np.hstack([np.nan_to_num(columns), np.ones((len(columns), 1))])
+    numbers = values.to_numpy(dtype="float64")
+    result = np.empty(len(numbers))
+    for rows in [slice(None)] if eras is None else [eras == era for era in eras.unique()]:
+        part, known = columns[rows], np.nan_to_num(numbers[rows], nan=_FILL)
+        result[rows] = known - proportion * part @ (np.linalg.pinv(part, rcond=1e-6) @ known)
+    return pd.Series(result, index=values.index)
+
+
+def blended(values: Any, benchmarks: Any, eras: Any, options: "dict[str, Any]") -> Any:
+    """The ranks of the values and those of a benchmark model, weighted; the benchmark is aligned by its index."""
+    name, weight = options["benchmark"], options["benchmark_weight"]
+    if benchmarks is None or name not in benchmarks.columns:
+        known = [] if benchmarks is None else list(benchmarks.columns)
+        raise KeyError(f"the live benchmark models have no {name!r}; they have {known[:20]}")
+    benchmark = benchmarks[name].astype("float64").reindex(values.index)
+    return (1 - weight) * ranked(values, eras, "average") + weight * ranked(benchmark, eras, "average").fillna(_FILL)
