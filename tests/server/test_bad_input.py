@@ -18,7 +18,10 @@ def endings(server: Server, pickles: dict[str, bytes], other_python_pickle: byte
     bad["truncated"] = pickles["good"][:-100]
     if other_python_pickle is not None:
         bad["other_python"] = other_python_pickle
-    uploaded = {name: user.upload(content) for name, content in bad.items()}
+    # Named, because a pickle of another Python would get the runtime of its own where there is one.
+    images = user.ask("{ computePickleDockerImages { id default } }")["computePickleDockerImages"]
+    image = next(one["id"] for one in images if one["default"])
+    uploaded = {name: user.upload(content, image=image) for name, content in bad.items()}
     ended = {}
     for name, pickle_id in uploaded.items():
         pickle = user.wait(pickle_id, seconds=240)
