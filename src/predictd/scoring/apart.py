@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import pyarrow as pa
-
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
+from predictd.scoring.measured import release_memory
 from predictd.scoring.metrics import Diagnostics
 from predictd.scoring.metrics.ranks import Floats
 from predictd.scoring.reading import read_submission_columns
@@ -144,7 +143,7 @@ def _placed(task: Task, validation: ValidationData) -> Floats | ModelFailure:
     ids, values = read_submission_columns(Path(task.predictions), max_rows=MAX_ROWS)
     placed = validation.place(ids.cast(validation.ids.type), values, whole=task.whole)
     del ids, values
-    pa.default_memory_pool().release_unused()
+    release_memory()
     return placed
 
 

@@ -1,5 +1,7 @@
 """Data that predictions are measured on, era by era: the validation data of a version, or the live data of a round."""
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,9 +119,9 @@ def open_measured(
             targets=targets(ids) if targets else numbers(columns[TARGET])[eras.order],
             **{name: _aligned(file, ids, eras.bounds) for name, file in others.items()},
         )
-        # Millions of rows: what is not needed any more need not stay while eras are scored.
+        # Of millions of rows and row groups much is left behind that need not stay while eras are scored.
         del columns
-        pa.default_memory_pool().release_unused()
+        release_memory()
         wanted = None
         if features:
             source = _EraFeatures(MappedFeatures(held), eras)
@@ -130,6 +132,13 @@ def open_measured(
                 kept=None if factors is None else partial(KeptFactors, factors, held.name),
             )
         yield MeasuredData(ids=ids, truth=truth, features=wanted, kind=kind)
+
+
+def release_memory() -> None:
+    """Give back to the system what was freed: Arrow and the C library keep it otherwise."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError):  # a C library other than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def numbers(column: pa.Array) -> Floats:
