@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from predictd.db.tables import Account, Model, Reputation, Round, Score, Submission
+from predictd.db.score_tables import Reputation, Score
+from predictd.db.tables import Account, Model, Round, Submission
 from predictd.domain.scores import METRICS
 
 YEAR = timedelta(days=365)
@@ -163,6 +164,18 @@ def scores_of_model(session: Session, model_id: str, *, rounds: Sequence[str] | 
         .order_by(Round.number.desc(), Score.day)
     )
     return session.scalars(query if rounds is None else query.where(Score.round_id.in_(rounds))).all()
+
+
+def latest_scores_of_model(session: Session, model_id: str, limit: int) -> Sequence[Score]:
+    """The newest scores of a model in each of its last rounds that have some, newest round first."""
+    return session.scalars(
+        sa.select(Score)
+        .join(Round, Round.id == Score.round_id)
+        .where(Score.model_id == model_id, Score.is_latest)
+        .options(joinedload(Score.round))
+        .order_by(Round.number.desc())
+        .limit(limit)
+    ).all()
 
 
 def latest_scores_of_round(session: Session, round_id: str) -> dict[str, Score]:

@@ -20,8 +20,9 @@ from predictd.data.layout import meta_model_key, round_key, targets_key, version
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
+from predictd.db.score_tables import Score
 from predictd.db.scores import record_reputations, selected_submissions
-from predictd.db.tables import DataVersion, Round, Score, Submission
+from predictd.db.tables import DataVersion, Round, Submission
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS

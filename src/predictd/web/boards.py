@@ -9,8 +9,15 @@ from starlette.routing import Route
 from predictd.api.app import Services
 from predictd.db.accounts import find_account
 from predictd.db.models import find_by_name, list_models
-from predictd.db.scores import Ordering, account_leaderboard, latest_day, leaderboard, reputations_of, scores_of_model
-from predictd.db.tables import Reputation
+from predictd.db.score_tables import Reputation
+from predictd.db.scores import (
+    Ordering,
+    account_leaderboard,
+    latest_day,
+    latest_scores_of_model,
+    leaderboard,
+    reputations_of,
+)
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS
@@ -66,7 +73,7 @@ def show_model(visit: Visit) -> Response:
     model = find_by_name(visit.session, visit.part("name"), CLASSIC)
     if model is None:
         raise NotFoundError("There is no model of that name.")
-    scores = [one for one in scores_of_model(visit.session, model.id) if one.is_latest][:LAST_ROUNDS]
+    scores = latest_scores_of_model(visit.session, model.id, LAST_ROUNDS)
     reputation = next(iter(reputations_of(visit.session, model.id, limit=1)), None)
     is_own = visit.visitor is not None and visit.visitor.id == model.account_id
     return visit.page("profile.html", model=model, scores=scores, reputation=reputation, labels=LABELS, is_own=is_own)

@@ -7,7 +7,8 @@ from starlette.routing import Route
 
 from predictd.api.app import Services
 from predictd.db.rounds import find_round, list_rounds, status_of
-from predictd.db.tables import Model, Score, Submission
+from predictd.db.score_tables import Score
+from predictd.db.tables import Model, Submission
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.web.boards import LABELS

@@ -2,9 +2,10 @@
 
 from alembic import context
 
-from predictd.db.tables import Base
+from predictd.db.score_tables import Score
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+# The module that depends on all others, so that the tables of each are known.
+context.configure(connection=connection, target_metadata=Score.metadata, render_as_batch=True, compare_type=True)
 with context.begin_transaction():
     context.run_migrations()

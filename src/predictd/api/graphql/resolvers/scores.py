@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.rounds import TARGET
-from predictd.db.scores import reputations_of, scores_of_model
-from predictd.db.tables import Model, Reputation, Round, Score, Submission
+from predictd.db.score_tables import Reputation, Score
+from predictd.db.scores import latest_scores_of_model, reputations_of, scores_of_model
+from predictd.db.tables import Model, Round, Submission
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
 
@@ -66,8 +67,7 @@ def user_score_objects(reputations: Sequence[Reputation]) -> list[Object]:
 
 def latest_submission_scores(session: Session, model: Model) -> list[Object]:
     """The newest scores of a model in each of its last rounds that have some, newest round first."""
-    latest = [score for score in scores_of_model(session, model.id) if score.is_latest]
-    return score_objects(latest[:LATEST_ROUNDS])
+    return score_objects(latest_scores_of_model(session, model.id, LATEST_ROUNDS))
 
 
 def daily_performance_object(reputation: Reputation) -> Object:
