@@ -28,7 +28,10 @@ def _id() -> Mapped[str]:
 
 
 class Account(Base):
-    """Somebody who owns models. `username_key` is the name in lower case, which is unique."""
+    """Somebody who owns models. `username_key` is the name in lower case, which is unique.
+
+    Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to this account.
+    """
 
     __tablename__ = "accounts"
 
@@ -36,6 +39,8 @@ class Account(Base):
     username: Mapped[str] = mapped_column(String(64))
     username_key: Mapped[str] = mapped_column(String(64), unique=True)
     email: Mapped[str | None] = mapped_column(String(320))
+    email_confirmed_at: Mapped[datetime | None]
+    link_secret: Mapped[str | None] = mapped_column(String(64), deferred=True)
     display_name: Mapped[str | None] = mapped_column(String(128))
     bio: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(16), default="VERIFIED")

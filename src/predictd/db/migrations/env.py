@@ -2,10 +2,12 @@
 
 from alembic import context
 
-from predictd.db.score_tables import Score
+from predictd.db import notice_tables, score_tables
+from predictd.db.tables import Base
 
 connection = context.config.attributes["connection"]
-# The module that depends on all others, so that the tables of each are known.
-context.configure(connection=connection, target_metadata=Score.metadata, render_as_batch=True, compare_type=True)
+# Modules that nothing else here imports, so that their tables are known too.
+assert notice_tables and score_tables
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
 with context.begin_transaction():
     context.run_migrations()
