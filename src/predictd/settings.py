@@ -57,6 +57,22 @@ class Settings(BaseSettings):
         "https is believed.",
     )
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
+    smtp_url: str = Field(
+        "",
+        description="Mail server, such as smtp://USER:PASSWORD@HOST:587?starttls or smtps://USER:PASSWORD@HOST; "
+        "no e-mail is sent without one.",
+        repr=False,
+    )
+    mail_from: str = Field("", description="Who e-mails come from, such as 'predictd <noreply@host.org>'.")
+    mail_gather_seconds: float = Field(120.0, description="How long an e-mail waits for others to go along with it.")
+    mails_per_hour: int = Field(
+        10, ge=1, description="E-mails that one account gets within an hour; more are gathered."
+    )
+    notify_retry_seconds: float = Field(
+        10.0,
+        description="Wait after the first failure of an e-mail or webhook; three times as long after each further.",
+    )
+    notify_hours: float = Field(24.0, description="How long an e-mail or webhook is tried for.")
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
     )

@@ -30,7 +30,7 @@ def _id() -> Mapped[str]:
 class Account(Base):
     """Somebody who owns models. `username_key` is the name in lower case, which is unique.
 
-    Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to this account.
+    Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to the account.
     """
 
     __tablename__ = "accounts"

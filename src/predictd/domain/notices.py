@@ -56,7 +56,7 @@ def check_address(address: str) -> str:
     """
     found = address.strip()
     if len(found) > ADDRESS_LENGTH or not _ADDRESS.fullmatch(found):
-        raise InvalidInputError(f"{found[:60]!r} is no e-mail address that can be taken; write one such as me@mail.org.")
+        raise InvalidInputError(f"{found[:60]!r} can't be taken as an e-mail address; write one such as me@mail.org.")
     return found
 
 

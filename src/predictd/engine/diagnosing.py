@@ -19,12 +19,14 @@ from predictd.db.catalogue import list_data_versions
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.notices import Event
 from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
 from predictd.engine.config import Job
 from predictd.engine.predicting import record_failure
 from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.running import PickleRun, run_pickle
+from predictd.notify.outbox import tell_of_run
 from predictd.scoring.apart import Task, diagnose_apart
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.validation import Progress
@@ -182,8 +184,11 @@ def _conclude(
     diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
     diagnostics.process_seconds = seconds
     diagnostics.updated_at = now
+    tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
 
 
 def _refuse(database: Database, claimed: Claim, error: InvalidInputError) -> None:
+    now = datetime.now(UTC)
     with database.write() as session:
-        advance(session, claimed, TriggerState.FAILED, error.message, datetime.now(UTC), code="invalid_file")
+        if advance(session, claimed, TriggerState.FAILED, error.message, now, code="invalid_file"):
+            tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)

@@ -8,11 +8,13 @@ from predictd.db.rounds import current_round, status_of
 from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
+from predictd.domain.notices import Event
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
 from predictd.engine.diagnoses import diagnose_pickle
 from predictd.engine.queue import NO_OPEN_ROUND, Claim, advance, enqueue
 from predictd.engine.slots import assigned_models, take_slot_when_validated
 from predictd.engine.submissions import StoredPredictions, accept
+from predictd.notify.outbox import tell_of_run
 
 
 def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime) -> bool:
@@ -29,6 +31,7 @@ def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime)
         pickle.validation_status = ValidationStatus.INVALID
         pickle.updated_at = now
     session.flush()
+    tell_of_run(session, trigger, Event.RUN_FAILED, now)
     return True
 
 
@@ -63,6 +66,7 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
     else:
         notes += [_submit(session, trigger, pickle, round_, predictions, now), used]
         advance(session, claimed, TriggerState.SUCCEEDED, " ".join(notes), now)
+    tell_of_run(session, trigger, Event.RUN_SUCCEEDED, now)
     if is_validation:
         _catch_up(session, pickle, round_, now)
     return True

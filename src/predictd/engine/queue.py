@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from predictd.db.tables import Pickle, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
+from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
+from predictd.notify.outbox import tell_of_run
 
 NO_OPEN_ROUND = "No currently open rounds!"
 # Runs that may submit to a round come before those that no round waits for.
@@ -148,6 +150,7 @@ def retry(
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
     trigger.failures += 1
     if trigger.failures >= max_attempts:
+        tell_of_run(session, trigger, Event.RUN_FAILED, now)
         return False
     wait = wait_seconds * 2 ** (trigger.failures - 1)
     put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
@@ -200,6 +203,7 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
     session.add(TriggerLog(trigger_id=trigger.id, attempt=trigger.attempt, timestamp=milliseconds, message=told))
     session.flush()
     _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
+    tell_of_run(session, trigger, Event.RUN_FAILED, now)
 
 
 def tell(session: Session, claimed: Claim, description: str) -> None:

@@ -21,6 +21,7 @@ from predictd.domain.errors import ConflictError, PlatformError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -140,6 +141,7 @@ def _open(
             )
             session.add(round_)
             session.flush()
+            tell_of_round(session, round_, now)
             triggered = trigger_assigned(session, CLASSIC, round_.id, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)

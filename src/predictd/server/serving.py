@@ -22,6 +22,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
@@ -29,6 +30,7 @@ from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
+from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 from predictd.web import web_routes
@@ -50,9 +52,10 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         ready: called with the server's address once it answers.
 
     Raises:
-        SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
+        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has the data dir.
     """
     calendar = parse_calendar(settings.calendar)
+    mail_server_of(settings)
     kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
@@ -92,9 +95,10 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         if tick(deployment.database, deployment.storage, calendar, now) is not None:
             executor.wake()
 
-    tickers = [
+    tickers: list[Ticker | Courier] = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
         Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+        courier_of(deployment, address),
     ]
     _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
@@ -124,7 +128,7 @@ def lock_home(home: Path) -> TextIOWrapper:
 def _run(
     deployment: Deployment,
     executor: Executor,
-    tickers: Sequence[Ticker],
+    tickers: Sequence[Ticker | Courier],
     listener: socket.socket,
     announce: Callable[[], None],
 ) -> None:
