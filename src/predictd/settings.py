@@ -65,12 +65,10 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("", description="Who e-mails come from, such as 'predictd <noreply@host.org>'.")
     mail_gather_seconds: float = Field(120.0, description="How long an e-mail waits for others to go along with it.")
-    mails_per_hour: int = Field(
-        10, ge=1, description="E-mails that one account gets within an hour; more are gathered."
-    )
+    mails_per_hour: int = Field(10, ge=1, description="E-mails an hour for one account; more are gathered.")
     notify_retry_seconds: float = Field(
         10.0,
-        description="Wait after the first failure of an e-mail or webhook; three times as long after each further.",
+        description="Wait before an e-mail or webhook is tried again; three times as long after each failure.",
     )
     notify_hours: float = Field(24.0, description="How long an e-mail or webhook is tried for.")
     drain_seconds: float = Field(

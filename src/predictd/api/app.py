@@ -28,6 +28,8 @@ from predictd.storage import FolderStorage
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+# What is served beside the contract; each file extends its types.
+EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
@@ -50,8 +52,9 @@ class Services:
 
 
 def build_schema() -> GraphQLSchema:
-    """The contract with its resolvers."""
-    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    """The contract and its extensions with their resolvers."""
+    definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
+    schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
     return schema
 

@@ -21,6 +21,7 @@ GROUPS = {
     "meta-model": "meta_model",
     "profile": "profile",
     "env": "environments",
+    "notifications": "notifications",
 }
 COMMANDS = (
     "serve",

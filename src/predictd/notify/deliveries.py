@@ -1,7 +1,7 @@
 """The queue of messages: claims with a lease, reports, growing waits, and the end of trying.
 
-A claim puts `not_before` off by the lease, so a message whose server died comes due again by itself. Only the claim that
-stands in `claimed_by` may report.
+A claim puts `not_before` off by the lease, so a message whose server died comes due again by itself. Only the claim
+that stands in `claimed_by` may report.
 """
 
 import secrets

@@ -17,7 +17,7 @@ from predictd.notify.addresses import send_now
 
 MOST_ENDPOINTS = 10
 MOST_TESTS = 20
-SECRET_PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"  # noqa: S105 (as Standard Webhooks has it)
 _SECRET_BYTES = 32
 TAKEN_AWAY = "The webhook was deleted."
 
@@ -63,6 +63,13 @@ def add_endpoint(
     session.add(endpoint)
     session.flush()
     return endpoint
+
+
+def set_endpoint_events(endpoint: WebhookEndpoint, events: Sequence[Event]) -> None:
+    """Call the webhook for these events and no others; InvalidInputError if there are none."""
+    if not events:
+        raise InvalidInputError("Choose one event or more, or delete the webhook.")
+    endpoint.events = [event.value for event in events]
 
 
 def delete_endpoint(session: Session, endpoint: WebhookEndpoint, now: datetime) -> None:

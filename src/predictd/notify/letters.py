@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from predictd.domain.notices import Event
 from predictd.notify.facts import Facts, name_of
@@ -87,6 +87,12 @@ def item_of(event: Event, facts: Facts) -> Item:
     )
 
 
+def title_of(event: Event, facts: Facts) -> str:
+    """What happened, in a line."""
+    others = {Event.CONFIRMATION: "Link to confirm the address", Event.TEST: "Test"}
+    return others.get(event) or item_of(event, facts).title
+
+
 def subject_of(happened: Sequence[tuple[Event, Facts]]) -> str:
     """What happened, in a line: of one thing all, of several how many of each."""
     if len(happened) == 1:
@@ -157,7 +163,7 @@ def _line(text: str, most: int = 1000) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("predictd.notify"),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -79,8 +79,8 @@ class MailServer:
         except smtplib.SMTPResponseException as error:
             raise MailError(f"{self.host}:{self.port} says: {_told(error.smtp_code, error.smtp_error)}") from error
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            told = (str(error) or type(error).__name__)[:200]
-            raise MailError(f"The mail server {self.host}:{self.port} can't be used: {told}.") from error
+            why = (str(error) or type(error).__name__)[:200]
+            raise MailError(f"The mail server {self.host}:{self.port} can't be used: {why}.") from error
         return f"Taken by {self.host}"
 
     def _connect(self) -> smtplib.SMTP:

@@ -11,7 +11,7 @@ from predictd.domain.notices import Event
 
 def tell_of_run(session: Session, trigger: Trigger, event: Event, now: datetime) -> None:
     """The run, or the scoring of an uploaded file, has ended so."""
-    owner = None
+    owner: Pickle | Diagnostics | None = None
     if trigger.pickle_id is not None:
         owner = session.get(Pickle, trigger.pickle_id)
     elif trigger.diagnostics_id is not None:

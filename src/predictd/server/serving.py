@@ -52,7 +52,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         ready: called with the server's address once it answers.
 
     Raises:
-        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has the data dir.
+        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
+            the data dir.
     """
     calendar = parse_calendar(settings.calendar)
     mail_server_of(settings)

@@ -9,6 +9,7 @@ from predictd.db.passwords import account_with_password, set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account
 from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.notify.addresses import ask_to_confirm
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 WRONG = "The name or the password is wrong, or the account has no password."
@@ -59,6 +60,8 @@ def sign_up(visit: Visit) -> Response:
     with visit.write() as session:
         account = create_account(session, name, visit.now, visit.form.get("email") or None)
         set_password(session, account, visit.form.get("password", ""), visit.now)
+        if account.email and visit.services.settings.smtp_url:
+            ask_to_confirm(session, account, visit.now)
     return _signed_in(visit, account, "/models")
 
 

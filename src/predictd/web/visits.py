@@ -39,6 +39,11 @@ DONE = {
     "labelled": "The label is kept.",
     "password": "The password is changed; other sessions have ended.",
     "revoked": "The token is revoked.",
+    "address": "The address is kept; it is used once you have followed the link that is sent to it.",
+    "no-address": "No e-mail is sent any more.",
+    "events": "What you want to be told of is kept.",
+    "test": "A test is on its way; reload the page to see what came of it.",
+    "no-webhook": "The webhook is deleted.",
     "deleted": "The diagnostics are deleted.",
     "signed-out": "You are signed out.",
 }
@@ -163,8 +168,13 @@ def page_route(services: Services, path: str, show: Handler) -> Route:
     return Route(path, answer, methods=["GET"])
 
 
-def form_route(services: Services, path: str, take: Handler, back: Handler | None = None) -> Route:
-    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none."""
+def form_route(
+    services: Services, path: str, take: Handler, back: Handler | None = None, *, proven_by_link: bool = False
+) -> Route:
+    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none.
+
+    It must carry what its page gave it, unless a signature in the path proves it.
+    """
 
     async def answer(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -172,7 +182,8 @@ def form_route(services: Services, path: str, take: Handler, back: Handler | Non
             return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
         async with request.form(max_files=0, max_fields=100) as form:
             given = {name: value for name, value in form.items() if isinstance(value, str)}
-        return await run_in_threadpool(_answer, services, request, given, _checked(take), back)
+        handle = take if proven_by_link else _checked(take)
+        return await run_in_threadpool(_answer, services, request, given, handle, back)
 
     return Route(path, answer, methods=["POST"])
 

@@ -6,6 +6,7 @@ from predictd.api.graphql.resolvers import (
     diagnostics,
     leaderboards,
     models,
+    notifications,
     pickles,
     rounds,
     scores,
@@ -14,6 +15,17 @@ from predictd.api.graphql.resolvers import (
 
 BINDABLES = [
     bindable
-    for module in (accounts, data, diagnostics, leaderboards, models, pickles, rounds, scores, submissions)
+    for module in (
+        accounts,
+        data,
+        diagnostics,
+        leaderboards,
+        models,
+        notifications,
+        pickles,
+        rounds,
+        scores,
+        submissions,
+    )
     for bindable in (module.query, module.mutation)
 ]

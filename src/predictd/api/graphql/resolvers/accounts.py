@@ -15,6 +15,7 @@ from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
+from predictd.notify.addresses import ask_to_confirm
 from predictd.notify.preferences import set_wire_preferences, wire_preferences
 
 query = QueryType()
@@ -109,6 +110,8 @@ def resolve_create_user(_: Any, info: Info, email: str, password: str, username:
     with context.write() as session:
         account = create_account(session, username, context.now, email or None)
         set_password(session, account, password, context.now)
+        if account.email and context.settings.smtp_url:
+            ask_to_confirm(session, account, context.now)
     return account_object(context, context.load(Account, account.id))
 
 
