@@ -113,8 +113,8 @@ def sent(
     print_rows(rows, as_json=as_json, empty="Nothing was sent yet.")
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_it(
     webhook: Annotated[
         str | None, typer.Argument(metavar="WEBHOOK", help="A webhook; your e-mail address, if none.")
     ] = None,
@@ -143,9 +143,9 @@ def test(
 
 @app.command("test-mail")
 def test_mail(address: Annotated[str, typer.Argument(help="Where to.")]) -> None:
-    """Send a test e-mail with this machine's settings, without a server: for the organiser.
+    """Send a test e-mail with the settings PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM, without a server.
 
-    Example: PREDICTD_SMTP_URL=smtp://localhost PREDICTD_MAIL_FROM=me@mail.org predictd notifications test-mail me@mail.org
+    Example: predictd notifications test-mail me@mail.org
     """
     from predictd.notify.letters import trial, write  # noqa: PLC0415 (the server's part may not be installed)
     from predictd.server.telling import mail_server_of  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """Which messages go as one e-mail, when, and what it says.
 
-All that is due for an account goes in one mail. A success waits for the other runs of its round, an hour at most, and
-no account gets more than so many mails an hour: what is beyond that is gathered.
+All that is due for an account goes in one mail. A success in a round waits for the account's other runs for it, an hour
+at most, and no account gets more than so many mails an hour: what is beyond that is gathered.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from predictd.db.notice_tables import Delivery
 from predictd.db.tables import Account, Pickle, Trigger
 from predictd.domain.notices import CHOICES, Channel, DeliveryState, Event
-from predictd.domain.states import TriggerState
+from predictd.domain.states import TriggerState, TriggerType
 from predictd.notify.deliveries import Pace, claim, oldest
 from predictd.notify.letters import Letter, confirmation, news, trial
 from predictd.notify.links import confirmation_token, secret_of, unsubscribe_token
@@ -108,8 +108,9 @@ def _ready(session: Session, account: Account, messages: list[Delivery], now: da
     ready = []
     for message in messages:
         is_success = message.notification.event == Event.RUN_SUCCEEDED
+        is_for_round = (message.notification.facts or {}).get("run", {}).get("type") == TriggerType.LIVE
         may_wait = message.inserted_at > now - timedelta(seconds=ROUND_SECONDS)
-        if is_success and may_wait and message.notification.round_id in running:
+        if is_success and is_for_round and may_wait and message.notification.round_id in running:
             message.not_before = now + timedelta(seconds=pace.gather_seconds)
         else:
             ready.append(message)

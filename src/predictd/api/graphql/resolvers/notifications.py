@@ -76,7 +76,7 @@ def resolve_add_webhook_endpoint(_: Any, info: Info, url: str, events: list[str]
 
 
 @mutation.field("setWebhookEvents")
-def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -> Object:  # noqa: A002
+def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -> Object:
     """Keep for which events a webhook is called."""
     context = context_of(info)
     with _changing(context) as (session, account):
@@ -86,7 +86,7 @@ def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -
 
 
 @mutation.field("deleteWebhookEndpoint")
-def resolve_delete_webhook_endpoint(_: Any, info: Info, id: str) -> bool:  # noqa: A002
+def resolve_delete_webhook_endpoint(_: Any, info: Info, id: str) -> bool:
     """Take a webhook away."""
     context = context_of(info)
     with _changing(context) as (session, account):
