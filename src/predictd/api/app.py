@@ -27,7 +27,7 @@ from predictd.settings import Settings
 from predictd.storage import FolderStorage
 
 MAX_BODY_BYTES = 1024 * 1024
-SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+SCHEMA_FILES = ("schema.graphql", "extensions.graphql")
 
 WELCOME = f"""predictd {__version__}
 
@@ -50,8 +50,10 @@ class Services:
 
 
 def build_schema() -> GraphQLSchema:
-    """The contract with its resolvers."""
-    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    """The contract and what goes beyond it, with the resolvers."""
+    folder = files("predictd.api.graphql")
+    definitions = [load_schema_from_path(str(folder / name)) for name in SCHEMA_FILES]
+    schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
     return schema
 

@@ -140,7 +140,7 @@ def _open(
             )
             session.add(round_)
             session.flush()
-            triggered = trigger_assigned(session, CLASSIC, round_.id, now)
+            triggered = trigger_assigned(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:
