@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from predictd.domain.limits import MIB, Limits
+from predictd.domain.quotas import GB, Quotas
 from predictd.domain.runs import SandboxKind
 
 
@@ -49,6 +50,26 @@ class Settings(BaseSettings):
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
     max_model_slots: int = Field(50, description="Models that one account may have.")
+    account_runs: int = Field(0, description="Runs of one account at once; 0 means no limit.")
+    account_queue: int = Field(
+        500,
+        description="Runs that one account may ask for and have waiting; 0 means no limit. A round's always find room.",
+    )
+    account_uploads_per_hour: int = Field(
+        0, description="Uploads that one account may begin within an hour; 0 means no limit."
+    )
+    account_pickles: int = Field(0, description="Pickles that one account may have; 0 means no limit.")
+    account_storage_gb: float = Field(
+        0.0, description="Size of all pickles of one account, in GB (10^9 bytes); 0 means no limit."
+    )
+    max_queue: int = Field(
+        20_000,
+        description="Runs of all accounts that may wait; then nothing but rounds adds to them. 0 means no limit.",
+    )
+    min_free_gb: float = Field(
+        1.0,
+        description="Disk that uploads leave free, in GB (10^9 bytes); with less nothing is taken. 0 means no limit.",
+    )
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
     trusted_proxies: str = Field(
@@ -136,6 +157,18 @@ class Settings(BaseSettings):
     def diagnostics_limits(self) -> Limits:
         """What one run on the validation data may use."""
         return replace(self.limits, seconds=self.diagnostics_seconds)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What accounts may have, and when nothing more is taken."""
+        return Quotas(
+            pickles=self.account_pickles,
+            storage_bytes=int(self.account_storage_gb * GB),
+            uploads_per_hour=self.account_uploads_per_hour,
+            account_queue=self.account_queue,
+            queue=self.max_queue,
+            free_bytes=int(self.min_free_gb * GB),
+        )
 
     @property
     def factors_home(self) -> Path:

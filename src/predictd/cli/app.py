@@ -45,6 +45,8 @@ SHARED = {
     "assign": "slots",
     "unassign": "slots",
     "rollback": "slots",
+    "fallback": "slots",
+    "cancel": "cancelling",
     "list": "uploads",
     "download": "uploads",
 }

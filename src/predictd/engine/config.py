@@ -9,6 +9,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths, SandboxKind
+from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
@@ -30,6 +31,7 @@ class WorkerConfig:
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
         find_runtime: where the runtime in a folder lies on this machine; raises PlatformError.
+        account_runs: runs of one account at once, 0 for any number.
     """
 
     limits: Limits
@@ -42,6 +44,7 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    account_runs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +65,8 @@ class Job:
     slot: int
     writer: LogWriter
     cancel: threading.Event
+
+    @property
+    def is_usable(self) -> IsUsable:
+        """Tells the pickles that can be run here."""
+        return usable_with(self.storage, self.config.find_runtime)

@@ -1,5 +1,6 @@
 """The workers of this machine: threads that claim triggers, and one that keeps their leases and logs."""
 
+import itertools
 import os
 import threading
 import time
@@ -12,8 +13,10 @@ from predictd.db import Database
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.fallback import usable_with
 from predictd.engine.logs import LogWriter
-from predictd.engine.queue import Claim, claim, give_back, is_waited_for, renew
+from predictd.engine.order import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
+from predictd.engine.queue import Claim, claim, give_back, is_waited_for, lost, renew
 from predictd.engine.recovery import recover_expired, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
@@ -22,6 +25,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
+LATE_SECONDS = 5.0
 STOPPING = "The server is being stopped."
 STARTING = "Waiting for the server to start again."
 MAKING_ROOM = "The only worker is needed for a run that comes first."
@@ -54,6 +58,7 @@ class Executor:
         self._database = database
         self._storage = storage
         self._config = config
+        self._is_usable = usable_with(storage, config.find_runtime)
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}
@@ -70,7 +75,11 @@ class Executor:
         """Take up what an earlier process of this server left, and start the workers."""
         with self._database.write() as session:
             found = recover_owned(
-                session, f"{self._server_id}/", datetime.now(UTC), max_attempts=self._config.max_attempts
+                session,
+                f"{self._server_id}/",
+                datetime.now(UTC),
+                max_attempts=self._config.max_attempts,
+                is_usable=self._is_usable,
             )
         if found:
             log.info("runs_taken_up", count=found)
@@ -103,10 +112,20 @@ class Executor:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
         # A validation of full size takes minutes: one worker is always there for rounds.
         diagnostics = slot > 0 or len(self._threads) == 1
+        turns = itertools.count(slot)
         while not self._stopping.is_set():
+            first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
+                    claimed = claim(
+                        session,
+                        owner,
+                        datetime.now(UTC),
+                        self._lease_seconds,
+                        diagnostics=diagnostics,
+                        first=first,
+                        account_runs=self._config.account_runs,
+                    )
             except Exception:
                 log.exception("claim_failed")
                 claimed = None
@@ -134,12 +153,16 @@ class Executor:
                     del self._runs[slot]
 
     def _keep(self) -> None:
-        renewed_at = recovered_at = time.monotonic()
+        renewed_at = recovered_at = ordered_at = time.monotonic()
         while not self._stopped.wait(KEEP_SECONDS):
             now = time.monotonic()
             try:
                 self._flush_logs()
+                self._end_lost_runs()
                 self._make_room()
+                if now - ordered_at >= LATE_SECONDS:
+                    self._put_late_ones_back()
+                    ordered_at = now
                 if now - renewed_at >= self._lease_seconds / 4:
                     self._renew()
                     renewed_at = now
@@ -173,6 +196,26 @@ class Executor:
         for run in self._active():
             run.writer.flush()
 
+    def _end_lost_runs(self) -> None:
+        """End the sandboxes of runs that were cancelled or withdrawn."""
+        runs = self._active()
+        if not runs:
+            return
+        with self._database.read() as session:
+            gone = lost(session, [run.claimed for run in runs])
+        for run in runs:
+            if run.claimed.trigger_id in gone and not run.cancel.is_set():
+                log.info("run_taken_away", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+                run.cancel.set()
+
+    def _put_late_ones_back(self) -> None:
+        now = datetime.now(UTC)
+        with self._database.read() as session:
+            if not are_late_ones(session, now):
+                return
+        with self._database.write() as session:
+            log.info("runs_will_be_late", count=put_late_ones_back(session, now))
+
     def _renew(self) -> None:
         for run in self._active():
             with self._database.write() as session:
@@ -188,7 +231,9 @@ class Executor:
 
     def _recover(self) -> None:
         with self._database.write() as session:
-            count = recover_expired(session, datetime.now(UTC), max_attempts=self._config.max_attempts)
+            count = recover_expired(
+                session, datetime.now(UTC), max_attempts=self._config.max_attempts, is_usable=self._is_usable
+            )
         if count:
             log.warning("leases_expired", count=count)
             self.wake()

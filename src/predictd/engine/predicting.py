@@ -71,7 +71,7 @@ def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = N
     with job.database.write() as session:
         if report is not None:
             record_use(session, job.claimed, report)
-        fail(session, job.claimed, failure, datetime.now(UTC))
+        fail(session, job.claimed, failure, datetime.now(UTC), job.is_usable)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:

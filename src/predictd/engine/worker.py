@@ -10,8 +10,8 @@ from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
+from predictd.engine.outcome import retry_or_give_up
 from predictd.engine.predicting import predict
-from predictd.engine.queue import retry
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
@@ -44,13 +44,14 @@ def work(job: Job) -> None:
 def _retry(job: Job, reason: str) -> None:
     try:
         with job.database.write() as session:
-            retry(
+            retry_or_give_up(
                 session,
                 job.claimed,
                 reason,
                 datetime.now(UTC),
                 wait_seconds=job.config.retry_seconds,
                 max_attempts=job.config.max_attempts,
+                is_usable=job.is_usable,
             )
     except Exception:
         log.exception("retry_not_recorded", trigger=job.claimed.trigger_id)

@@ -142,7 +142,7 @@ def _open(
             session.add(round_)
             session.flush()
             tell_of_round(session, round_, now)
-            triggered = trigger_assigned(session, CLASSIC, round_.id, now)
+            triggered = trigger_assigned(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:

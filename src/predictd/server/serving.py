@@ -86,6 +86,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
+            account_runs=settings.account_runs,
         ),
         server_id=server_id(settings.home),
         workers=settings.worker_count,

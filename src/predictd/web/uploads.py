@@ -7,6 +7,7 @@ from predictd.api.app import Services
 from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.models import get_model
 from predictd.domain.names import CLASSIC
+from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import refuse_webhook
 from predictd.engine.uploads import UploadKind, authorise_upload
@@ -44,6 +45,15 @@ def begin(visit: Visit) -> Response:
     with visit.write() as session:
         model = get_model(session, visit.account, visit.part("id"))
         refuse_webhook(model)
+        room = room_for_upload(
+            session,
+            visit.storage,
+            visit.account,
+            UploadKind.PICKLE,
+            settings.quotas,
+            visit.now,
+            max_bytes=settings.max_pickle_bytes,
+        )
         auth = authorise_upload(
             session,
             visit.storage,
@@ -52,7 +62,7 @@ def begin(visit: Visit) -> Response:
             visit.form.get("filename", ""),
             model.id,
             now=visit.now,
-            max_bytes=settings.max_pickle_bytes,
+            max_bytes=room,
             url_seconds=settings.url_seconds,
         )
     return secured(JSONResponse({"filename": auth.filename, "url": auth.url}))
@@ -60,7 +70,9 @@ def begin(visit: Visit) -> Response:
 
 def finish(visit: Visit) -> Response:
     """Register what arrived and start its validation; answers the address of the run."""
+    quotas = visit.services.settings.quotas
     with visit.write() as session:
+        check_queue(session, visit.account, quotas)
         pickle = register_pickle(
             session,
             visit.services.storage,
@@ -72,6 +84,7 @@ def finish(visit: Visit) -> Response:
             data_version=visit.form.get("version") or None,
             source=SOURCE,
             now=visit.now,
+            quotas=quotas,
         )
         pickle.label = visit.form.get("label", "").strip()[:200] or None
         session.flush()

@@ -20,7 +20,14 @@ from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
-from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
+from predictd.domain.errors import (
+    BusyError,
+    ConflictError,
+    LimitReachedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PredictdError,
+)
 from predictd.storage import FolderStorage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
@@ -35,6 +42,8 @@ DONE = {
     "renamed": "The model is renamed.",
     "archived": "The model is archived: rounds no longer run its pickle.",
     "unarchived": "The model is in use again.",
+    "fallback": "The choice of what runs when a pickle fails is kept.",
+    "cancelled": "The run is cancelled.",
     "webhook": "The webhook is kept.",
     "labelled": "The label is kept.",
     "password": "The password is changed; other sessions have ended.",
@@ -47,7 +56,13 @@ DONE = {
     "deleted": "The diagnostics are deleted.",
     "signed-out": "You are signed out.",
 }
-_STATUSES: dict[type[PredictdError], int] = {NotFoundError: 404, ConflictError: 409, TooManyAttemptsError: 429}
+_STATUSES: dict[type[PredictdError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    TooManyAttemptsError: 429,
+    LimitReachedError: 429,
+    BusyError: 503,
+}
 
 
 class ForgedFormError(PredictdError):

@@ -14,8 +14,10 @@ from predictd.db.models import get_model
 from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.engine.cancelling import cancel_run
 from predictd.engine.diagnoses import description_of, status_of
 from predictd.engine.matching import inspect_upload
+from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
@@ -69,6 +71,8 @@ def trigger_object(trigger: Trigger) -> Object:
         "submissionId": trigger.submission_id,
         "type": trigger.type,
         "status": trigger.state,
+        "failureCode": trigger.failure_code,
+        "fallbackFor": trigger.fallback_for,
         "statuses": lambda info: [_status_object(status) for status in trigger.statuses],
         "insertedAt": trigger.inserted_at,
         "updatedAt": trigger.updated_at,
@@ -151,6 +155,9 @@ def upload_auth(
 ) -> Object:
     """The type FileUploadAuth for an upload of any kind."""
     with context.write() as session:
+        room = room_for_upload(
+            session, context.storage, account, kind, context.settings.quotas, context.now, max_bytes=max_bytes
+        )
         auth = authorise_upload(
             session,
             context.storage,
@@ -159,7 +166,7 @@ def upload_auth(
             filename,
             model_id or None,
             now=context.now,
-            max_bytes=max_bytes,
+            max_bytes=room,
             url_seconds=context.settings.url_seconds,
         )
     return {"filename": auth.filename, "url": auth.url, "accelerated": False}
@@ -256,6 +263,7 @@ def resolve_create_pickle(
     # Before the transaction that writes: a large pickle takes seconds.
     inspection = inspect_upload(context.session, context.storage, account, filename)
     with context.write() as session:
+        check_queue(session, account, context.settings.quotas)
         pickle_id = register_pickle(
             session,
             context.storage,
@@ -269,6 +277,7 @@ def resolve_create_pickle(
             now=context.now,
             inspection=inspection,
             runtimes_home=context.settings.runtimes_home,
+            quotas=context.settings.quotas,
         ).id
     context.wake()
     return pickle_object(context, context.load(Pickle, pickle_id))
@@ -312,9 +321,20 @@ def resolve_trigger(
                 raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
             wanted = model.pickle_id
         pickle = get_pickle(session, account, wanted)
+        check_queue(session, account, context.settings.quotas)
         trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
     context.wake()
     return pickle_object(context, context.load(Pickle, wanted))
+
+
+@mutation.field("cancelComputePickleTrigger")
+def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
+    """End a run that waits or runs; it is never run again, and its log is kept."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        cancel_run(session, triggerId, context.now, account)
+    return trigger_object(context.load(Trigger, triggerId))
 
 
 @mutation.field("updatePickleLabel")
