@@ -232,7 +232,8 @@ def test_taking_the_next_of_ten_thousand_runs_is_quick(platform: Platform) -> No
         began = time.monotonic()
         assert platform.claim(account_runs=300) is not None
         taken.append(time.monotonic() - began)
-    assert sorted(taken)[100] < 0.02, sorted(taken)
+    # Some 2 ms on a quiet machine; reading through all of them would take far longer.
+    assert sorted(taken)[100] < 0.1, sorted(taken)
 
 
 def test_limits_of_an_account_name_themselves_and_the_remedy(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from anyio import move_on_after, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 WRITE_BYTES = 1 << 20
+# Threads that write to the disk: however many uploads come at once, they leave those that answer requests alone, and
+# what waits for its turn keeps its client waiting, not the memory.
+_WRITERS = CapacityLimiter(8)
 FIELD_BYTES = 16 * 1024
 MOST_FIELDS = 50
 # A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
@@ -46,7 +49,7 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             _check_length(request, grant.max_bytes)
             with storage.draft(grant.key) as draft:
                 await _receive(request, body, _Sink(draft, grant.max_bytes))
-                await to_thread.run_sync(draft.commit)
+                await to_thread.run_sync(draft.commit, limiter=_WRITERS)
         except (PredictdError, OSError, ClientDisconnect) as error:
             return await _refuse(body, error)
         return Response(status_code=200)
@@ -129,7 +132,7 @@ class _Sink:
 
     async def flush(self) -> None:
         pending, self._pending = bytes(self._pending), bytearray()
-        await to_thread.run_sync(self.draft.write, pending)
+        await to_thread.run_sync(self.draft.write, pending, limiter=_WRITERS)
 
 
 def _granted(request: Request, storage: FolderStorage, method: str) -> Grant:
@@ -195,7 +198,7 @@ async def _receive_form(request: Request, body: _Body, storage: FolderStorage) -
         if sink is None or not form.is_ended:
             raise InvalidInputError("The form ends before its field 'file' does; send it whole.")
         await sink.flush()
-        await to_thread.run_sync(sink.draft.commit)
+        await to_thread.run_sync(sink.draft.commit, limiter=_WRITERS)
     except FormParserError as error:
         raise InvalidInputError(f"The form can't be read: {error}.") from error
     finally:
