@@ -23,6 +23,7 @@ from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.db.audit import Actor, acting
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 
@@ -86,7 +87,8 @@ def build_app(
                 address=address_of(request),
                 attempts=services.attempts,
             )
-            return endpoint.execute(body, context)
+            with acting(Actor(way="api", at=context.now, account=context.asker, address=context.address)):
+                return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")

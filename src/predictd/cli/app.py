@@ -32,6 +32,7 @@ COMMANDS = (
     "compare",
     "shadow",
     "doctor",
+    "audit",
     "login",
     "deploy",
     "mcp",

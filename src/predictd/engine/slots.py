@@ -130,7 +130,10 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
 
 
 def trigger_assigned(session: Session, tournament: int, round_id: str, now: datetime) -> int:
-    """Trigger every pickle that is assigned to a model in use, once each. Returns how many."""
+    """Trigger every pickle that is assigned to a model in use, once each. Returns how many.
+
+    Those of suspended accounts are left out.
+    """
     pickles = session.scalars(
         sa.select(Pickle)
         .where(
@@ -138,7 +141,8 @@ def trigger_assigned(session: Session, tournament: int, round_id: str, now: date
                 sa.select(Model.pickle_id).where(
                     Model.tournament == tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
                 )
-            )
+            ),
+            Pickle.account_id.not_in(sa.select(Account.id).where(Account.suspended_at.is_not(None))),
         )
         .order_by(Pickle.inserted_at)
     ).all()

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
+from predictd.db.audit import Actor, acting
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
 from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
@@ -41,6 +42,7 @@ DONE = {
     "revoked": "The token is revoked.",
     "deleted": "The diagnostics are deleted.",
     "signed-out": "You are signed out.",
+    "password-chosen": "The password is chosen; sign in with it.",
 }
 _STATUSES: dict[type[PredictdError], int] = {NotFoundError: 404, ConflictError: 409, TooManyAttemptsError: 429}
 
@@ -190,10 +192,12 @@ def _answer(
 ) -> Response:
     with services.database.read() as session:
         visit = Visit(request=request, services=services, session=session, form=form)
-        try:
-            return handle(visit)
-        except PredictdError as error:
-            return _refusal(visit, error, back)
+        actor = Actor(way="web", at=visit.now, account=lambda: visit.visitor, address=visit.address)
+        with acting(actor):
+            try:
+                return handle(visit)
+            except PredictdError as error:
+                return _refusal(visit, error, back)
 
 
 def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:
