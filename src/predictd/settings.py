@@ -57,6 +57,17 @@ class Settings(BaseSettings):
         "https is believed.",
     )
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
+    metrics_token: str = Field(
+        "", repr=False, description="Who sends it as `Authorization: Bearer TOKEN` may read /metrics."
+    )
+    metrics_networks: str = Field(
+        "",
+        description="Networks that may read /metrics without it, with commas between, such as 127.0.0.1/32. "
+        "Behind a reverse proxy on this machine everybody comes from there, unless it is a trusted proxy.",
+    )
+    log_format: Literal["logfmt", "json"] = Field(
+        "logfmt", description="How the server writes its log: lines of key=value, or of JSON."
+    )
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
     )

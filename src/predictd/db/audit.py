@@ -168,6 +168,20 @@ WATCHED: dict[type[Base], Watched] = {
 }
 
 
+def _actions() -> list[str]:
+    """Every action, for a list to choose from; what depends on the values is asked with some."""
+    found = {"sign_in.failed"}
+    for watched in WATCHED.values():
+        found |= {watched.made, watched.deleted}
+        for named in watched.changed.values():
+            tried = (None, "error", "pending")
+            found |= {named} if isinstance(named, str) else {named(None, new) for new in tried}
+    return sorted(found - {""})
+
+
+ACTIONS = _actions()
+
+
 def watch(session: Session) -> None:
     """Gather what the session changes, if somebody acts."""
     if _ACTOR.get() is not None:

@@ -18,6 +18,7 @@ class Wanted:
         who: name of the account or of the machine's user who acted, whole.
         action: an action such as round.open, or what stands before the dot.
         about: id of an object, or a part of its name.
+        account_id: of the account that acted or that the act was done to.
         way: web, api or command line.
         since: the first moment.
         before: the first moment that is too late.
@@ -26,6 +27,7 @@ class Wanted:
     who: str = ""
     action: str = ""
     about: str = ""
+    account_id: str = ""
     way: str = ""
     since: datetime | None = None
     before: datetime | None = None
@@ -42,6 +44,9 @@ def list_entries(session: Session, wanted: Wanted, *, limit: int, offset: int = 
     if wanted.about:
         named = AuditEntry.object_name.icontains(wanted.about, autoescape=True)
         found = found.where(or_(AuditEntry.object_id == wanted.about, named))
+    if wanted.account_id:
+        of_it = (AuditEntry.account_id == wanted.account_id, AuditEntry.object_id == wanted.account_id)
+        found = found.where(or_(*of_it))
     if wanted.way:
         found = found.where(AuditEntry.way == wanted.way)
     if wanted.since is not None:

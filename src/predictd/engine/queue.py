@@ -14,6 +14,7 @@ from predictd.db.tables import Pickle, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
+from predictd.engine import observing
 
 NO_OPEN_ROUND = "No currently open rounds!"
 # Runs that may submit to a round come before those that no round waits for.
@@ -55,6 +56,7 @@ def enqueue(
     session.add(trigger)
     session.flush()
     _record(session, trigger.id, TriggerState.PENDING, description, now)
+    observing.queued(session, trigger)
     return trigger
 
 
@@ -86,7 +88,7 @@ def claim(
             lease_expires_at=now + timedelta(seconds=lease_seconds),
             updated_at=now,
         )
-        .returning(Trigger.id, Trigger.attempt, Trigger.type)
+        .returning(Trigger.id, Trigger.attempt, Trigger.type, Trigger.not_before)
         .execution_options(synchronize_session=False)
     ).first()
     if row is None:
@@ -94,6 +96,7 @@ def claim(
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
     _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
+    observing.claimed(session, claimed.trigger_id, claimed.attempt, claimed.type, row.not_before, now)
     return claimed
 
 
@@ -121,6 +124,8 @@ def advance(
     if not _update(session, claimed, values):
         return False
     _record(session, claimed.trigger_id, to, description, now)
+    if to.is_final:
+        observing.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, code)
     return True
 
 
@@ -130,6 +135,7 @@ def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
         "used_seconds": report.limited_seconds if report.stages else None,
         "peak_memory_bytes": report.peak_memory_bytes or None,
     }
+    observing.used(session, claimed.type, report)
     return _update(session, claimed, used)
 
 
@@ -151,6 +157,7 @@ def retry(
         return False
     wait = wait_seconds * 2 ** (trigger.failures - 1)
     put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
+    observing.retried(session, trigger.id, trigger.attempt + 1)
     return True
 
 
@@ -188,6 +195,7 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)
+    observing.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
 def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
@@ -200,6 +208,8 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
     session.add(TriggerLog(trigger_id=trigger.id, attempt=trigger.attempt, timestamp=milliseconds, message=told))
     session.flush()
     _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
+    kind = TriggerType(trigger.type)
+    observing.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
 
 
 def tell(session: Session, claimed: Claim, description: str) -> None:
@@ -228,6 +238,7 @@ def withdraw(session: Session, trigger: Trigger, description: str, now: datetime
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)
+    observing.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, "withdrawn")
 
 
 def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool:

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data import publish_live, read_ids
 from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
@@ -145,6 +146,7 @@ def _open(
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:
         return None
+    counters.ROUNDS_OPENED.inc()
     log.info("round_opened", number=number, triggered=triggered, closes=times.closes.isoformat())
     return Opened(round=round_, closed=closed, triggered=triggered)
 

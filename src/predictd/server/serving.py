@@ -22,6 +22,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.monitoring.vitals import Vitals
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
@@ -68,6 +69,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [deployment.storage.root, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+    server = server_id(settings.home)
     executor = Executor(
         deployment.database,
         deployment.storage,
@@ -83,7 +85,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
         ),
-        server_id=server_id(settings.home),
+        server_id=server,
         workers=settings.worker_count,
         lease_seconds=settings.lease_seconds,
     )
@@ -92,11 +94,28 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         if tick(deployment.database, deployment.storage, calendar, now) is not None:
             executor.wake()
 
+    scorer = scorer_of(deployment)
     tickers = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
-        Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+        Ticker("scoring", TICK_SECONDS, scorer.tick),
     ]
-    _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
+    vitals = Vitals(
+        server_id=server,
+        workers=settings.worker_count,
+        isolation=f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}.",
+        is_isolated=not missing,
+        tickers=tickers,
+        parents=parents,
+    )
+    services = Services(
+        database=deployment.database,
+        storage=deployment.storage,
+        settings=settings,
+        wake=executor.wake,
+        scorer=scorer,
+        vitals=vitals,
+    )
+    _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
     deployment.database.close()
@@ -123,6 +142,7 @@ def lock_home(home: Path) -> TextIOWrapper:
 
 def _run(
     deployment: Deployment,
+    services: Services,
     executor: Executor,
     tickers: Sequence[Ticker],
     listener: socket.socket,
@@ -145,14 +165,13 @@ def _run(
                 await anyio.to_thread.run_sync(ticker.stop)
             await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
 
-    services = Services(
-        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
-    )
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
         build_app(services, lifespan, web_routes(services)),
+        # Its lines go to the program's own log.
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",

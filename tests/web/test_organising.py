@@ -1,0 +1,172 @@
+"""The organiser's pages: what can be done on them, who may see them, and that the audit log tells who did it."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from browsing import PASSWORD, Visitor, make_account
+from conftest import PREDICTD, GraphQLErrors, Server, User
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+PAGES = (
+    "/organise",
+    "/organise/accounts",
+    "/organise/rounds",
+    "/organise/data",
+    "/organise/runtimes",
+    "/organise/queue",
+    "/organise/audit",
+)
+
+
+@pytest.fixture(scope="module")
+def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
+    """A server whose organiser is olga."""
+    with make_server() as running:
+        make_account(running, "olga")
+        running.predictd("account", "organiser", "olga")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bob(site: Server) -> User:
+    """Somebody else there."""
+    return make_account(site, "bob")
+
+
+@pytest.fixture
+def olga(site: Server) -> Visitor:
+    """The organiser, with a browser that runs no scripts."""
+    visitor = Visitor(site.address)
+    visitor.sign_in("olga")
+    return visitor
+
+
+def entries(site: Server, *arguments: str) -> list[dict[str, Any]]:
+    """The audit log, newest first."""
+    return list(json.loads(site.predictd("audit", "--json", *arguments).stdout))
+
+
+def account_page(olga: Visitor, name: str) -> str:
+    """The path of the page of that account."""
+    found = re.search(rf'href="(/organise/accounts/[^"]+)">{name}<', olga.get(f"/organise/accounts?q={name}").text)
+    assert found is not None
+    return found[1]
+
+
+def test_nobody_but_an_organiser_gets_these_pages(site: Server, olga: Visitor, bob: User) -> None:
+    nobody, other = Visitor(site.address), Visitor(site.address)
+    other.sign_in("bob")
+    own = account_page(olga, "bob")
+    forms = (f"{own}/organiser", "/organise/rounds/open", "/organise/rounds/close", "/organise/queue/x/cancel")
+    for path in (*PAGES, own, "/organise/rounds/1"):
+        assert nobody.client.get(f"{site.address}{path}", allow_redirects=False, timeout=10).status_code == 303, path
+        answer = other.get(path)
+        assert (answer.status_code, "There is no such page." in answer.text) == (404, True), path
+        assert "olga" not in answer.text
+    for path in forms:
+        assert other.send(path, "/models", sure="yes").status_code == 404, path
+    data = {"csrf": other.csrf("/models"), "sure": "yes"}
+    file = {"file": ("targets.csv", b"id,target\n")}
+    score = f"{site.address}/organise/rounds/1/score"
+    assert other.client.post(score, data=data, files=file, timeout=10).status_code in (403, 404)
+    assert 'href="/organise"' not in other.get("/models").text
+    assert 'href="/organise"' in olga.get("/models").text
+    assert entries(site, "--who", "bob", "--action", "round") == []
+
+
+def test_an_account_is_made_and_its_owner_chooses_the_password_by_a_link_that_is_good_once(
+    site: Server, olga: Visitor
+) -> None:
+    made = olga.send("/organise/accounts", "/organise/accounts", name="carol", email="carol@example.org")
+    link = re.search(r"/password/[\w-]+", made.text)
+    assert link is not None
+    carol = Visitor(site.address)
+    assert "choose one of 10 to 200" in carol.send(link[0], link[0], password="short").text
+    assert "The password is chosen" in carol.send(link[0], link[0], password=PASSWORD).text
+    assert carol.sign_in("carol").url.endswith("/models")
+    assert Visitor(site.address).get(link[0]).status_code == 404
+    assert link[0] not in site.log
+    told = [(one["who"], one["way"], one["action"]) for one in entries(site, "--about", "carol")]
+    assert told == [
+        ("carol", "web", "sign_in"),
+        ("carol", "web", "account.password"),
+        ("olga", "web", "account.password_link"),
+        ("olga", "web", "account.create"),
+    ]
+
+
+def test_a_suspended_account_is_kept_out_and_its_models_do_not_run(
+    site: Server, olga: Visitor, pickles: dict[str, bytes]
+) -> None:
+    dave = make_account(site, "dave")
+    model = dave.add_model("of_dave")
+    dave.wait(dave.upload(pickles["one_argument"], model))
+    browser = Visitor(site.address)
+    browser.sign_in("dave")
+    own = account_page(olga, "dave")
+    assert "Tick the box" in olga.send(f"{own}/suspend", own).text
+    assert "The account is suspended" in olga.send(f"{own}/suspend", own, sure="yes").text
+    assert "/signin" in browser.get("/models").url
+    assert "The account is suspended" in browser.sign_in("dave").text
+    with pytest.raises(GraphQLErrors, match="session is invalid"):
+        dave.ask("{ account { id } }")
+    opened = json.loads(site.predictd("round", "open", "--json").stdout)
+    assert opened["triggered"] == 0
+    assert "in use again" in olga.send(f"{own}/reactivate", own).text
+    assert json.loads(site.predictd("round", "open", "--json").stdout)["triggered"] == 1
+    dave.wait(dave.pickle(dave.ask("{ computePickles { id } }")["computePickles"][0]["id"])["id"], runs=2)
+    assert "your own account" in olga.send(f"{account_page(olga, 'olga')}/suspend", own, sure="yes").text
+
+
+def test_a_round_is_opened_closed_scored_by_a_file_and_resolved(site: Server, olga: Visitor) -> None:
+    rounds = "/organise/rounds"
+    assert "Tick the box" in olga.send(f"{rounds}/open", rounds, length="1h").text
+    opened = olga.send(f"{rounds}/open", rounds, length="1h", sure="yes")
+    assert "The round is open" in opened.text
+    path = opened.url.removeprefix(site.address).partition("?")[0]
+    number = path.rpartition("/")[2]
+    assert "It gets scores once it is closed" in olga.get(path).text
+    assert "The round is closed" in olga.send(f"{rounds}/close", rounds, sure="yes").text
+
+    def score(content: str, **fields: str) -> requests.Response:
+        data = {"csrf": olga.csrf(path), "column": "target", "sure": "yes", **fields}
+        file = {"file": ("targets.csv", content.encode())}
+        return olga.client.post(f"{site.address}{path}/score", data=data, files=file, timeout=60)
+
+    wrong = score("id,target\nnobody,0.5\n", kind="day")
+    assert (wrong.status_code, "The targets have 0% of the live ids" in wrong.text) == (400, True)
+    ids = live_ids(site)
+    targets = "id,target\n" + "".join(f"{one},{place % 5 / 4}\n" for place, one in enumerate(ids))
+    assert "scores of the day" in score(targets, kind="day").text
+    assert "The round is resolved" in olga.send(f"{path}/resolve", path, sure="yes").text
+    told = [(one["who"], one["action"]) for one in entries(site, "--about", number, "--way", "web")]
+    assert told[:5] == [
+        ("olga", "round.resolve"),
+        ("olga", "round.score"),
+        ("olga", "round.score"),
+        ("olga", "round.close"),
+        ("olga", "round.open"),
+    ]
+
+
+def live_ids(site: Server) -> list[str]:
+    """The ids of the newest round's live data, as anybody downloads them."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    nobody = User(site.address, "", "NONE", "NONE")
+    names = nobody.ask("{ listDatasets }")["listDatasets"]
+    name = next(one for one in names if one.endswith("/live.parquet"))
+    url = nobody.ask("query($n: String!) { dataset(filename: $n) }", n=name)["dataset"]
+    table = pq.read_table(io.BytesIO(requests.get(url, timeout=30).content), columns=["id"])
+    return list(table.column("id").to_pylist())
