@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ import pytest
 import requests
 
 from browsing import PASSWORD, Visitor, make_account
-from conftest import PREDICTD, GraphQLErrors, Server, User
+from conftest import GraphQLErrors, Server, User
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Page
 
 PAGES = (
     "/organise",
@@ -170,3 +169,41 @@ def live_ids(site: Server) -> list[str]:
     url = nobody.ask("query($n: String!) { dataset(filename: $n) }", n=name)["dataset"]
     table = pq.read_table(io.BytesIO(requests.get(url, timeout=30).content), columns=["id"])
     return list(table.column("id").to_pylist())
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_every_page_of_the_organiser_is_accessible(
+    look: str, page: "Page", site: Server, bob: User, audit: "Callable[[Page], None]"
+) -> None:
+    if look == "phone":
+        page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark" if look == "dark" else "light")
+    sign_in(page, site)
+    paths = [*PAGES]
+    for path in ("/organise/accounts", "/organise/rounds"):
+        page.goto(f"{site.address}{path}")
+        paths += [str(page.locator("table.list tbody th a").first.get_attribute("href"))]
+    for path in paths:
+        page.goto(f"{site.address}{path}")
+        audit(page)
+
+
+def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server, bob: User) -> None:
+    sign_in(page, site)
+    bob.add_model("of_bob")
+    page.get_by_role("link", name="Organise").click()
+    page.get_by_role("link", name="Audit log").click()
+    page.get_by_label("Who").fill("bob")
+    page.get_by_label("Action").select_option("model.create")
+    page.get_by_role("button", name="Search").click()
+    row = page.get_by_role("row", name="model of_bob")
+    assert "api" in row.inner_text()
+    assert page.get_by_role("row").count() == 2
+
+
+def sign_in(page: "Page", site: Server) -> None:
+    page.goto(f"{site.address}/signin?next=/organise")
+    page.get_by_label("Account name or e-mail address").fill("olga")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/organise")

@@ -204,6 +204,9 @@ def record_changes(session: Session) -> None:
         if not entry["who"] and isinstance(about, Account):
             # Who signs in or up is nobody before it.
             entry |= {"who": about.username, "account_id": about.id}
+        owner = getattr(row, "account", None) if about is row else None
+        if owner is not None and owner.id != entry["account_id"]:
+            entry["detail"]["account"] = owner.username
         entry = merged.setdefault((action, entry["object_id"]), entry)
         entry["detail"] |= detail
     if merged:

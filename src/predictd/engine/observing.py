@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 def queued(session: Session, trigger: Trigger) -> None:
     """It waits for a worker."""
-    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id}
+    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id, "attempt": 0}
     after_commit(session, lambda: log.info("run_queued", **names))
 
 

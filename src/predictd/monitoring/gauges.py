@@ -23,6 +23,7 @@ from predictd.db.rounds import current_round, latest_round
 from predictd.db.tables import Round
 from predictd.db.workload import count_of_round, count_running, list_waiting
 from predictd.domain.names import CLASSIC
+from predictd.domain.states import TriggerType
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.calendar import scoring_times
 
@@ -92,14 +93,15 @@ class Gauges(Collector):
         try:
             now = datetime.now(UTC)
             with self._database.read() as session:
-                found = [*_queue(session, now), *_rounds(session, now)]
+                own = self._vitals.server_id if self._vitals is not None else None
+                found = [*_queue(session, now, own), *_rounds(session, now)]
             return [_gauge("predictd_up", "1 as long as the database answers.", 1), *found]
         except sa.exc.SQLAlchemyError as error:
             log.error("gauges_failed", error=type(error).__name__)
             return [_gauge("predictd_up", "1 as long as the database answers.", 0)]
 
 
-def _queue(session: Session, now: datetime) -> Iterator[Metric]:
+def _queue(session: Session, now: datetime, own: str | None) -> Iterator[Metric]:
     depth = GaugeMetricFamily("predictd_queue_pending", "Runs that wait, by type.", labels=["type"])
     due = GaugeMetricFamily("predictd_queue_due", "Runs that wait and could run now, by type.", labels=["type"])
     age = GaugeMetricFamily(
@@ -111,7 +113,8 @@ def _queue(session: Session, now: datetime) -> Iterator[Metric]:
         waited = (now - one.oldest_due_at).total_seconds() if one.oldest_due_at is not None else 0.0
         age.add_metric([one.type], waited)
     running = GaugeMetricFamily("predictd_running", "Runs on their way, by server and type.", labels=["server", "type"])
-    for (server, kind), count in count_running(session).items():
+    idle = {(own, str(kind)): 0 for kind in TriggerType} if own is not None else {}
+    for (server, kind), count in (idle | count_running(session)).items():
         running.add_metric([server, kind], count)
     yield from (depth, due, age, running)
 
