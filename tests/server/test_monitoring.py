@@ -24,7 +24,8 @@ NAMES = re.compile(r"\b(?:predictd|process|python)_[a-z_]+\b")
 @pytest.fixture(scope="module")
 def watched(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
     """A server that logs JSON and gives its figures to who has the token."""
-    with make_server(metrics_token=TOKEN, log_format="json", lease_seconds=600) as running:
+    proxied = {"trusted_proxies": "127.0.0.1", "metrics_networks": "10.1.2.0/24, fd00::/8"}
+    with make_server(metrics_token=TOKEN, log_format="json", **proxied) as running:
         yield running
 
 
@@ -50,13 +51,14 @@ def scrape(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float
 
 
 def test_the_figures_are_for_who_has_the_token_or_comes_from_a_network_that_is_named(
-    watched: Server, new_server: Callable[..., Server]
+    watched: Server,
 ) -> None:
-    for headers in ({}, {"Authorization": "Bearer another"}, {"X-Forwarded-For": "127.0.0.1"}):
+    for headers in ({}, {"Authorization": "Bearer another"}, {"X-Forwarded-For": "10.1.3.1"}):
         answer = requests.get(f"{watched.address}/metrics", headers=headers, timeout=10)
         assert (answer.status_code, answer.text) == (404, "Not Found")
-    named = new_server(metrics_networks="127.0.0.1/32, ::1/128")
-    assert "predictd_up 1.0" in requests.get(f"{named.address}/metrics", timeout=10).text
+    for address in ("10.1.2.3", "fd00::1"):
+        answer = requests.get(f"{watched.address}/metrics", headers={"X-Forwarded-For": address}, timeout=10)
+        assert "predictd_up 1.0" in answer.text
 
 
 def test_the_figures_tell_what_happened(watched: Server, owner: tuple[User, str]) -> None:

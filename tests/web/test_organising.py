@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,74 @@ def live_ids(site: Server) -> list[str]:
     url = nobody.ask("query($n: String!) { dataset(filename: $n) }", n=name)["dataset"]
     table = pq.read_table(io.BytesIO(requests.get(url, timeout=30).content), columns=["id"])
     return list(table.column("id").to_pylist())
+
+
+def test_a_run_is_seen_where_it_runs_cancelled_and_put_back(
+    site: Server, olga: Visitor, bob: User, pickles: dict[str, bytes]
+) -> None:
+    pickle = bob.upload(pickles["slow"], bob.add_model("slow_of_bob"))
+    run = bob.pickle(pickle)["triggers"][0]["id"]
+    wait_for(lambda: bob.pickle(pickle)["triggers"][0]["status"] == "running")
+    queue = olga.get("/organise/queue").text
+    row = next(one for one in queue.split("<tr>") if run[:8] in one)
+    for told in ("slow_of_bob", "(this one)", "worker ", 'class="number">1<'):
+        assert told in row
+    assert "The run is cancelled" in olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes").text
+    ended = bob.wait(pickle)["triggers"][0]
+    assert (ended["status"], ended["statuses"][-1]["description"]) == ("error", "Cancelled by the organiser.")
+    again = olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes")
+    assert (again.status_code, "ended already" in again.text) == (409, True)
+    assert "in the queue again" in olga.send(f"/organise/queue/{run}/put-back", "/organise/queue").text
+    assert bob.wait(pickle)["validationStatus"] == "validated"
+    told = [(one["who"], one["action"], one["detail"]["state"]) for one in entries(site, "--about", run)]
+    assert told == [("olga", "run.put_back", ["error", "pending"]), ("olga", "run.cancel", ["running", "error"])]
+
+
+def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(
+    site: Server, bob: User, pickles: dict[str, bytes]
+) -> None:
+    browser, webhook = Visitor(site.address), "https://hooks.example.org/services/SECRET-PATH"
+    browser.sign_in("bob", "not the password")
+    browser.sign_in("a password typed as a name", "x")
+    browser.sign_in("bob")
+    browser.send("/models", "/models", name="by_web")
+    model = bob.add_model("by_api")
+    with pytest.raises(GraphQLErrors, match="already taken"):
+        bob.add_model("by_api")
+    bob.ask("mutation($m: String, $u: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: $u) }",
+            m=model, u=webhook)  # fmt: skip
+    bob.ask("mutation($m: ID!) { archiveModel(modelId: $m) { id } }", m=model)
+    token = json.loads(site.predictd("token", "create", "bob", "--name", "by hand", "--json").stdout)
+    bob.ask("mutation($p: String!) { revokeApiToken(publicId: $p) { name } }", p=token["public_id"])
+    site.predictd("runtime", "list")
+    found = entries(site, "--limit", "12")
+    told = [(one["who"], one["way"], one["action"], one["object_name"]) for one in found]
+    user = site.predictd("audit", "--about", "by hand", "--action", "token.create", "--json").stdout
+    root = json.loads(user)[0]["who"]
+    assert told[:9] == [
+        ("bob", "api", "token.revoke", "by hand"),
+        (root, "command line", "token.create", "by hand"),
+        ("bob", "api", "model.archive", "by_api"),
+        ("bob", "api", "model.webhook", "by_api"),
+        ("bob", "api", "model.create", "by_api"),
+        ("bob", "web", "model.create", "by_web"),
+        ("bob", "web", "sign_in", "bob"),
+        ("", "web", "sign_in.failed", ""),
+        ("", "web", "sign_in.failed", "bob"),
+    ]
+    assert found[3]["detail"] == {"host": "hooks.example.org"}
+    assert found[1]["detail"]["account"] == "bob"
+    assert all(one["address"] == ("" if one["way"] == "command line" else "127.0.0.1") for one in found[:9])
+    everything = site.predictd("audit", "--json", "--limit", "1000").stdout + site.predictd("audit").stdout
+    for secret in (PASSWORD, "SECRET-PATH", token["secret_key"], bob.secret_key, "typed as a name"):
+        assert secret not in everything
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])

@@ -99,7 +99,8 @@ def build_app(
                 address=address_of(request),
                 attempts=services.attempts,
             )
-            with acting(Actor(way="api", at=context.now, account=context.asker, address=context.address)):
+            way = "mcp" if request.url.path.startswith("/mcp") else "api"
+            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
                 return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:

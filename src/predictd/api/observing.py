@@ -67,6 +67,9 @@ class Observed:
         with bound_contextvars(request=request_id):
             try:
                 await self._app(scope, receiving, sending)
+            except Exception:
+                log.exception("request_failed", method=scope["method"], route=self._route(scope))
+                raise
             finally:
                 self._count(scope, passed, time.perf_counter() - started)
 

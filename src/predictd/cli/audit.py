@@ -15,7 +15,7 @@ def audit(
     who: Annotated[str, typer.Option(help="Name of the account, or of the machine's user, who acted.")] = "",
     action: Annotated[str, typer.Option(help="An action such as round.open, or its first word: round.")] = "",
     about: Annotated[str, typer.Option(help="Id of an object, or a part of its name.")] = "",
-    way: Annotated[str, typer.Option(help="web, api or 'command line'.")] = "",
+    way: Annotated[str, typer.Option(help="web, api, mcp or 'command line'.")] = "",
     since: Annotated[str, typer.Option(help="How far back: a number and s, m, h or d.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Newest entries to show.")] = 100,
     data_dir: DataDir = None,

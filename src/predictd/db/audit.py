@@ -37,7 +37,7 @@ class Actor:
     """Who acts.
 
     Attributes:
-        way: how they came in: web, api or command line.
+        way: how they came in: web, api, mcp or command line.
         at: when.
         account: who is signed in, if anybody; asked only when there is something to record.
         user: the user of the machine, for the command line.

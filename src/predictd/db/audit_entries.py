@@ -19,7 +19,7 @@ class Wanted:
         action: an action such as round.open, or what stands before the dot.
         about: id of an object, or a part of its name.
         account_id: of the account that acted or that the act was done to.
-        way: web, api or command line.
+        way: web, api, mcp or command line.
         since: the first moment.
         before: the first moment that is too late.
     """

@@ -12,7 +12,7 @@ from predictd.db.tables import Base
 class AuditEntry(Base):
     """One act: who (an account, or a user of the machine), what, to which object, from where.
 
-    `way` is how they came in: web, api or command line. `detail` holds no secret. Entries are never changed.
+    `way` is how they came in: web, api, mcp or command line. `detail` holds no secret. Entries are never changed.
     """
 
     __tablename__ = "audit_log"

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -179,6 +180,8 @@ def _run(
         proxy_headers=bool(deployment.settings.trusted_proxies),
         forwarded_allow_ips=deployment.settings.trusted_proxies or None,
     )
+    # Such a failure is logged already, with the id of its request.
+    logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
     uvicorn.Server(config).run(sockets=[listener])
 
 

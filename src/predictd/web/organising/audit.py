@@ -13,7 +13,7 @@ from predictd.web.organising.guard import organiser_page
 from predictd.web.visits import Visit
 
 MOST_ROWS = 100
-WAYS = ("web", "api", "command line")
+WAYS = ("web", "api", "mcp", "command line")
 
 
 def audit_routes(services: Services) -> list[Route]:
