@@ -103,7 +103,7 @@ def promtool(*arguments: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool (Debian: apt-get install prometheus)")
-def test_prometheus_takes_the_alerts_and_the_dashboards_expressions(tmp_path: Path) -> None:
+def test_prometheus_takes_the_alerts_which_fire_when_they_should_and_the_dashboards_expressions(tmp_path: Path) -> None:
     checked = [RULES, tmp_path / "dashboard.yml"]
     panels = json.loads(DASHBOARD.read_text())["panels"]
     asked = [target["expr"] for panel in panels for target in panel.get("targets", ())]
@@ -111,6 +111,7 @@ def test_prometheus_takes_the_alerts_and_the_dashboards_expressions(tmp_path: Pa
     # JSON is YAML too.
     checked[1].write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     promtool("check", "rules", *map(str, checked))
+    promtool("test", "rules", str(Path(__file__).with_name("alerts_test.yml")))
     promtool("check", "config", "--syntax-only", str(RULES.parent / "prometheus.yml"))
 
 

@@ -259,13 +259,14 @@ def test_every_page_of_the_organiser_is_accessible(
 
 def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server, bob: User) -> None:
     sign_in(page, site)
-    bob.add_model("of_bob")
+    bob.add_model("seen_here")
     page.get_by_role("link", name="Organise").click()
     page.get_by_role("link", name="Audit log").click()
     page.get_by_label("Who").fill("bob")
     page.get_by_label("Action").select_option("model.create")
+    page.get_by_label("Object").fill("SEEN")
     page.get_by_role("button", name="Search").click()
-    row = page.get_by_role("row", name="model of_bob")
+    row = page.get_by_role("row", name="model seen_here")
     assert "api" in row.inner_text()
     assert page.get_by_role("row").count() == 2
 
