@@ -14,10 +14,10 @@ from predictd.domain.states import TriggerState, TriggerType
 log = structlog.get_logger()
 
 
-def queued(session: Session, trigger: Trigger) -> None:
+def queued(session: Session, trigger: Trigger, account_id: str | None) -> None:
     """It waits for a worker."""
-    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id, "attempt": 0}
-    after_commit(session, lambda: log.info("run_queued", **names))
+    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id}
+    after_commit(session, lambda: log.info("run_queued", **names, account=account_id, attempt=0))
 
 
 def claimed(session: Session, trigger_id: str, attempt: int, kind: TriggerType, due: datetime, now: datetime) -> None:

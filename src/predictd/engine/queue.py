@@ -56,7 +56,7 @@ def enqueue(
     session.add(trigger)
     session.flush()
     _record(session, trigger.id, TriggerState.PENDING, description, now)
-    observing.queued(session, trigger)
+    observing.queued(session, trigger, pickle.account_id if pickle is not None else None)
     return trigger
 
 
