@@ -20,13 +20,16 @@ def queued(session: Session, trigger: Trigger, account_id: str | None) -> None:
     after_commit(session, lambda: log.info("run_queued", **names, account=account_id, attempt=0))
 
 
-def claimed(session: Session, trigger_id: str, attempt: int, kind: TriggerType, due: datetime, now: datetime) -> None:
+def claimed(
+    session: Session, trigger_id: str, attempt: int, kind: TriggerType, *, owner: str, due: datetime, now: datetime
+) -> None:
     """A worker has taken it, so long after it was due."""
     waited = max(0.0, (now - due).total_seconds())
+    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "owner": owner}
 
     def tell() -> None:
         counters.QUEUE_SECONDS.labels(kind).observe(waited)
-        log.info("run_claimed", trigger=trigger_id, attempt=attempt, type=str(kind), waited_seconds=round(waited, 3))
+        log.info("run_claimed", **names, waited_seconds=round(waited, 3))
 
     after_commit(session, tell)
 

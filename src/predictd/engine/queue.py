@@ -96,7 +96,8 @@ def claim(
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
     _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
-    observing.claimed(session, claimed.trigger_id, claimed.attempt, claimed.type, row.not_before, now)
+    due = row.not_before
+    observing.claimed(session, claimed.trigger_id, claimed.attempt, claimed.type, owner=owner, due=due, now=now)
     return claimed
 
 
