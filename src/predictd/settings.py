@@ -92,6 +92,17 @@ class Settings(BaseSettings):
         description="Wait before an e-mail or webhook is tried again; three times as long after each failure.",
     )
     notify_hours: float = Field(24.0, description="How long an e-mail or webhook is tried for.")
+    metrics_token: str = Field(
+        "", repr=False, description="Who sends it as `Authorization: Bearer TOKEN` may read /metrics."
+    )
+    metrics_networks: str = Field(
+        "",
+        description="Networks that may read /metrics without it, with commas between, such as 127.0.0.1/32. "
+        "Behind a reverse proxy on this machine everybody comes from there, unless it is a trusted proxy.",
+    )
+    log_format: Literal["logfmt", "json"] = Field(
+        "logfmt", description="How the server writes its log: lines of key=value, or of JSON."
+    )
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
     )

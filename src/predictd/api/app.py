@@ -10,6 +10,7 @@ from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -20,9 +21,15 @@ from predictd.api.context import Context
 from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.metrics import metrics_route
+from predictd.api.observing import Observed
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.db.audit import Actor, acting
+from predictd.monitoring.health import readiness
+from predictd.monitoring.vitals import Vitals
+from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 
@@ -42,13 +49,19 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the application shows and asks. `wake` tells the workers that something was queued."""
+    """What the application shows and asks.
+
+    `wake` tells the workers that something was queued; `scorer` scores rounds for the organiser; `vitals` are of the
+    running server.
+    """
 
     database: Database
     storage: FolderStorage
     settings: Settings
     wake: Callable[[], None]
     attempts: Attempts = field(default_factory=Attempts)
+    scorer: Scorer | None = None
+    vitals: Vitals | None = None
 
 
 def build_schema() -> GraphQLSchema:
@@ -89,14 +102,18 @@ def build_app(
                 address=address_of(request),
                 attempts=services.attempts,
             )
-            return endpoint.execute(body, context)
+            way = "mcp" if request.url.path.startswith("/mcp") else "api"
+            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
+                return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
-        with services.database.read():
-            return PlainTextResponse("ready\n")
+        wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
+        if wrong:
+            return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
+        return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
         if pages and "text/html" in request.headers.get("accept", ""):
@@ -120,11 +137,12 @@ def build_app(
         Route("/", welcome, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
+        metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
         *transfer_routes(services.storage),
         *pages,
     ]
-    return Starlette(routes=routes, lifespan=lived)
+    return Starlette(routes=routes, lifespan=lived, middleware=[Middleware(Observed, routes=routes)])
 
 
 def base_url(request: Request, settings: Settings) -> str:

@@ -78,6 +78,13 @@ class Context:
             )
         return token.account
 
+    def asker(self) -> Account | None:
+        """Who asks, None for nobody."""
+        try:
+            return self.account()
+        except NotAuthenticatedError:
+            return None
+
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction; what the request reads afterwards sees it."""

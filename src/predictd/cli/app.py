@@ -33,6 +33,7 @@ COMMANDS = (
     "compare",
     "shadow",
     "doctor",
+    "audit",
     "login",
     "deploy",
     "mcp",

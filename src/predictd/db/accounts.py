@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -78,6 +78,25 @@ def list_accounts(session: Session) -> Sequence[Account]:
     return session.scalars(select(Account).order_by(Account.inserted_at)).all()
 
 
+def page_of_accounts(session: Session, wanted: str, *, limit: int, offset: int) -> Sequence[Account]:
+    """Those with that in their name or e-mail address, by name."""
+    found = select(Account).order_by(Account.username_key).limit(limit).offset(offset)
+    if wanted:
+        found = found.where(
+            or_(
+                Account.username_key.contains(wanted.lower(), autoescape=True),
+                Account.email.icontains(wanted, autoescape=True),
+            )
+        )
+    return session.scalars(found).all()
+
+
+def set_organiser(session: Session, account: Account, now: datetime, *, is_organiser: bool) -> None:
+    """Let the account into the organiser's pages, or no more."""
+    account.is_organiser, account.updated_at = is_organiser, now
+    session.flush()
+
+
 def create_token(
     session: Session, account: Account, now: datetime, name: str = "default", scopes: Sequence[str] | None = None
 ) -> NewToken:
@@ -133,11 +152,12 @@ def revoke_token(session: Session, public_id: str, now: datetime, account: Accou
 
 
 def authenticate(session: Session, public_id: str, secret_key: str) -> Token | None:
-    """The token with that id and secret, unless it is revoked."""
+    """The token with that id and secret, unless it is revoked or its account is suspended."""
     token = session.get(Token, public_id)
     known = token.secret_hash if token is not None else _hash("")
     matches = hmac.compare_digest(known, _hash(secret_key))
-    return token if token is not None and matches and token.revoked_at is None else None
+    is_good = token is not None and matches and token.revoked_at is None and token.account.suspended_at is None
+    return token if is_good else None
 
 
 def _hash(secret: str) -> str:

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from predictd.db.audit import record_changes, watch
+
 BUSY_SECONDS = 60
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -76,10 +78,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that is committed at its end, or rolled back when an exception leaves it."""
+        """A transaction that is committed at its end, or rolled back when an exception leaves it.
+
+        What somebody changes in it is written to the audit log: see `predictd.db.audit`.
+        """
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"write": True})
+            watch(session)
             yield session
+            record_changes(session)
             session.commit()
 
     def close(self) -> None:

@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from predictd.db.columns import UtcDateTime, new_id
@@ -31,6 +43,7 @@ class Account(Base):
     """Somebody who owns models. `username_key` is the name in lower case, which is unique.
 
     Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to the account.
+    One that is suspended can't sign in or use its tokens, and its pickles don't run.
     """
 
     __tablename__ = "accounts"
@@ -46,6 +59,8 @@ class Account(Base):
     status: Mapped[str] = mapped_column(String(16), default="VERIFIED")
     email_preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
     password_hash: Mapped[str | None] = mapped_column(String(200), deferred=True)
+    is_organiser: Mapped[bool] = mapped_column(default=False, server_default=false())
+    suspended_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -59,6 +74,19 @@ class WebSession(Base):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     inserted_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    account: Mapped[Account] = relationship()
+
+
+class PasswordLink(Base):
+    """A link by which the owner of an account chooses a password, once; of its secret only a hash is kept."""
+
+    __tablename__ = "password_links"
+
+    secret_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    inserted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
     account: Mapped[Account] = relationship()
 

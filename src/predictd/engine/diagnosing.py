@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -31,6 +32,8 @@ from predictd.scoring.apart import Task, diagnose_apart
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.validation import Progress
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 _TELL_SECONDS = 3.0
 
@@ -70,6 +73,7 @@ def diagnose(job: Job) -> None:
             job.writer.close()
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             _store(storage, key, outcome)
+            log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
         told = f"{used}Its predictions are being scored."
@@ -86,6 +90,7 @@ def diagnose(job: Job) -> None:
         record_failure(job, found)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
+    log.info("validated", version=version, eras=found.eras_accepted_count, seconds=round(seconds, 2))
     with database.write() as session:
         _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
 

@@ -4,10 +4,12 @@ import itertools
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from predictd.db import Database
 from predictd.db.tables import Trigger
@@ -36,6 +38,11 @@ class _Run:
     claimed: Claim
     writer: LogWriter
     cancel: threading.Event
+
+
+def _named(run: _Run) -> AbstractContextManager[object]:
+    """What is logged meanwhile has the run's id."""
+    return bound_contextvars(trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
 
 
 class Executor:
@@ -174,7 +181,7 @@ class Executor:
 
     def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
         for run in runs:
-            with self._database.write() as session:
+            with _named(run), self._database.write() as session:
                 give_back(session, run.claimed, reason, description, datetime.now(UTC))
             run.cancel.set()
 
@@ -194,7 +201,8 @@ class Executor:
 
     def _flush_logs(self) -> None:
         for run in self._active():
-            run.writer.flush()
+            with _named(run):
+                run.writer.flush()
 
     def _end_lost_runs(self) -> None:
         """End the sandboxes of runs that were cancelled or withdrawn."""
@@ -218,11 +226,12 @@ class Executor:
 
     def _renew(self) -> None:
         for run in self._active():
-            with self._database.write() as session:
-                held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
-            if not held and not self._has_ended(run.claimed):
-                log.warning("lease_lost", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
-                run.cancel.set()
+            with _named(run):
+                with self._database.write() as session:
+                    held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
+                if not held and not self._has_ended(run.claimed):
+                    log.warning("lease_lost")
+                    run.cancel.set()
 
     def _has_ended(self, claimed: Claim) -> bool:
         with self._database.read() as session:

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
@@ -23,6 +25,8 @@ from predictd.engine.speed import ids_of
 from predictd.engine.submissions import StoredPredictions
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 
 def predict(job: Job) -> None:
@@ -56,6 +60,7 @@ def predict(job: Job) -> None:
         record_failure(job, wrong)
         return
     stored = _store(job.storage, claimed, outcome)
+    log.info("predictions_stored", key=stored.key, rows=stored.row_count)
     with database.write() as session:
         conclude(session, claimed, stored, used, datetime.now(UTC))
 

@@ -17,6 +17,7 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
+from predictd.engine import observing
 from predictd.engine.order import Priority, learn, put_in_order, put_round_in_order
 from predictd.notify.outbox import tell_of_run
 
@@ -65,6 +66,7 @@ def enqueue(
     session.add(trigger)
     session.flush()
     _record(session, trigger.id, TriggerState.PENDING, description, now)
+    observing.queued(session, trigger, pickle.account_id if pickle is not None else None)
     return trigger
 
 
@@ -127,12 +129,14 @@ def claim(
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
     _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
+    due = row.not_before
+    observing.claimed(session, claimed.trigger_id, claimed.attempt, claimed.type, owner=owner, due=due, now=now)
     return claimed
 
 
 def _take_first(
     session: Session, wanted: list[sa.ColumnElement[bool]], owner: str, now: datetime, lease_seconds: float
-) -> sa.Row[str, int, str] | None:
+) -> sa.Row[str, int, str, datetime] | None:
     candidate = (
         sa.select(Trigger.id)
         .where(*wanted)
@@ -151,7 +155,7 @@ def _take_first(
             lease_expires_at=now + timedelta(seconds=lease_seconds),
             updated_at=now,
         )
-        .returning(Trigger.id, Trigger.attempt, Trigger.type)
+        .returning(Trigger.id, Trigger.attempt, Trigger.type, Trigger.not_before)
         .execution_options(synchronize_session=False)
     ).first()
 
@@ -208,6 +212,8 @@ def advance(
     if not _update(session, claimed, values):
         return False
     _record(session, claimed.trigger_id, to, description, now)
+    if to.is_final:
+        observing.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, code)
     return True
 
 
@@ -222,6 +228,7 @@ def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
     }
     if not _update(session, claimed, used):
         return False
+    observing.used(session, claimed.type, report)
     pickle_id = session.scalar(sa.select(Trigger.pickle_id).where(Trigger.id == claimed.trigger_id))
     if report.stages and pickle_id is not None and claimed.type is not TriggerType.DIAGNOSTICS:
         learn(session, pickle_id, sum(report.stages.values()))
@@ -247,6 +254,7 @@ def retry(
         return False
     wait = wait_seconds * 2 ** (trigger.failures - 1)
     put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
+    observing.retried(session, trigger.id, trigger.attempt + 1)
     return True
 
 
@@ -284,6 +292,7 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, TriggerState.ERROR, description, now)
+    observing.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
 def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
@@ -294,6 +303,8 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
     _say_in_log(session, trigger.id, trigger.attempt, failure, now)
     _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
     tell_of_run(session, trigger, Event.RUN_FAILED, now)
+    kind = TriggerType(trigger.type)
+    observing.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
 
 
 def tell(session: Session, claimed: Claim, description: str) -> None:
@@ -326,22 +337,26 @@ def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datet
         False, and nothing is changed, when it has ended already.
     """
     attempt = trigger.attempt
-    if not _take_away(session, trigger, TriggerState.FAILED, failure.describe(), now):
+    if not _take_away(session, trigger, TriggerState.FAILED, failure.describe(), now, failure.code):
         return False
-    trigger.failure_code = failure.code
     _say_in_log(session, trigger.id, attempt, failure, now)
     return True
 
 
-def _take_away(session: Session, trigger: Trigger, to: TriggerState, description: str, now: datetime) -> bool:
+def _take_away(
+    session: Session, trigger: Trigger, to: TriggerState, description: str, now: datetime, code: str | None = None
+) -> bool:
     if TriggerState(trigger.state).is_final:
         return False
-    trigger.state = to
+    attempt = trigger.attempt
+    trigger.state, trigger.failure_code = to, code
     trigger.attempt += 1
     trigger.lease_owner = trigger.lease_expires_at = None
     trigger.updated_at = now
     session.flush()
     _record(session, trigger.id, to, description, now)
+    kind = TriggerType(trigger.type)
+    observing.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
     return True
 
 

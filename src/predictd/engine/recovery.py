@@ -5,6 +5,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.fallback import IsUsable, nothing_is
@@ -41,4 +43,6 @@ def _recover(
     for row in lost:
         claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=row.lease_owner or "", type=TriggerType(row.type))
         retry_or_give_up(session, claimed, LOST, now, wait_seconds=0, max_attempts=max_attempts, is_usable=is_usable)
+    if lost:
+        after_commit(session, lambda: counters.LEASES_EXPIRED.inc(len(lost)))
     return len(lost)

@@ -130,11 +130,16 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
 
 
 def trigger_assigned(session: Session, round_: Round, now: datetime) -> int:
-    """Trigger every pickle that is assigned to a model in use, once each. Returns how many."""
+    """Trigger every pickle that is assigned to a model in use, once each. Returns how many.
+
+    Those of suspended accounts are left out.
+    """
     in_use = sa.select(Model.pickle_id).where(
         Model.tournament == round_.tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
     )
-    pickles = session.scalars(sa.select(Pickle).where(Pickle.id.in_(in_use))).all()
+    suspended = sa.select(Account.id).where(Account.suspended_at.is_not(None))
+    wanted = sa.select(Pickle).where(Pickle.id.in_(in_use), Pickle.account_id.not_in(suspended))
+    pickles = session.scalars(wanted).all()
     enqueue_round(session, pickles, round_, now, "The round has opened; waiting for a machine.")
     return len(pickles)
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.tables import Account, Upload
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import unique_filename
@@ -110,7 +112,14 @@ def take_upload(
         storage.move(incoming, final)
     upload.registered_at = now
     session.flush()
+    arrived = size
+    after_commit(session, lambda: _count(kind, arrived))
     return TakenUpload(upload=upload, key=final, size_bytes=size)
+
+
+def _count(kind: UploadKind, size_bytes: int) -> None:
+    counters.UPLOADS.labels(kind).inc()
+    counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
 
 
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:

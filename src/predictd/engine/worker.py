@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bound_contextvars
 
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.states import TriggerType
@@ -18,23 +19,27 @@ log = structlog.get_logger()
 
 
 def work(job: Job) -> None:
-    """Run the claimed trigger and record how it ended; never raises.
+    """Run the claimed trigger and record how it ended; never raises. What is logged on the way has the trigger's id.
 
     A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
     records nothing, because it was cancelled by whoever decides what becomes of the trigger.
     """
-    bound = log.bind(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
+    with bound_contextvars(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt, worker=job.slot):
+        _work(job)
+
+
+def _work(job: Job) -> None:
     try:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
-        bound.info("run_cancelled")
+        log.info("run_cancelled")
     except PlatformError as error:
-        bound.error("platform_error", error=error.message)
+        log.error("platform_error", error=error.message)
         with suppress(SQLAlchemyError):
             forget_tables(job.database, job.claimed.trigger_id)
         _retry(job, f"The platform failed: {error.message}")
-    except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
-        bound.exception("platform_error")
+    except Exception:
+        log.exception("platform_error")
         _retry(job, "The platform failed in a way it did not expect.")
     finally:
         with suppress(SQLAlchemyError):
@@ -54,4 +59,4 @@ def _retry(job: Job, reason: str) -> None:
                 is_usable=job.is_usable,
             )
     except Exception:
-        log.exception("retry_not_recorded", trigger=job.claimed.trigger_id)
+        log.exception("retry_not_recorded")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data.interim import interim_targets
 from predictd.data.layout import meta_model_key, round_key, targets_key, version_key
 from predictd.data.mapped_cache import MappedCache
@@ -121,6 +122,7 @@ class Scorer:
             record_reputations(session, round_.tournament, at)
         if final:
             shutil.rmtree(self._kept(round_), ignore_errors=True)
+        counters.SUBMISSIONS_SCORED.inc(len(rows))
         log.info("round_scored", number=round_.number, submissions=len(rows), final=final)
         return len(rows)
 

@@ -51,7 +51,9 @@ def run(
     with _started(request, kind, parents) as (started, group):
         follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
         seen = follower.follow()
-    return judge(seen, request.limits, request.runtime.version)
+    report = judge(seen, request.limits, request.runtime.version)
+    log.info("the model ended after %.2f s with at most %d MiB", report.limited_seconds, report.peak_memory_bytes >> 20)
+    return report
 
 
 @contextmanager
@@ -66,10 +68,12 @@ def _started(
                 if parents.only:
                     raise PlatformError(f"A run could not be forked from its warm parent: {error}.") from error
             else:
+                log.info("the model runs, forked from a warm parent")
                 yield forked
                 return
         group = resource_group(request.limits, request.slot)
         stack.callback(group.close)
+        log.info("the model starts cold, isolated by %s", kind.value)
         yield stack.enter_context(launch(request, group, kind)), group
 
 

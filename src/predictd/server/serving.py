@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.monitoring.vitals import Vitals
 from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.life import tick
@@ -72,6 +74,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [deployment.storage.root, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+    server = server_id(settings.home)
     executor = Executor(
         deployment.database,
         deployment.storage,
@@ -88,7 +91,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             find_runtime=partial(find_runtime, deployment),
             account_runs=settings.account_runs,
         ),
-        server_id=server_id(settings.home),
+        server_id=server,
         workers=settings.worker_count,
         lease_seconds=settings.lease_seconds,
     )
@@ -97,12 +100,29 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         if tick(deployment.database, deployment.storage, calendar, now) is not None:
             executor.wake()
 
+    scorer = scorer_of(deployment)
     tickers: list[Ticker | Courier] = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
-        Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+        Ticker("scoring", TICK_SECONDS, scorer.tick),
         courier_of(deployment, address),
     ]
-    _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
+    vitals = Vitals(
+        server_id=server,
+        workers=settings.worker_count,
+        isolation=f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}.",
+        is_isolated=not missing,
+        tickers=[one for one in tickers if isinstance(one, Ticker)],
+        parents=parents,
+    )
+    services = Services(
+        database=deployment.database,
+        storage=deployment.storage,
+        settings=settings,
+        wake=executor.wake,
+        scorer=scorer,
+        vitals=vitals,
+    )
+    _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
     deployment.database.close()
@@ -129,6 +149,7 @@ def lock_home(home: Path) -> TextIOWrapper:
 
 def _run(
     deployment: Deployment,
+    services: Services,
     executor: Executor,
     tickers: Sequence[Ticker | Courier],
     listener: socket.socket,
@@ -151,14 +172,13 @@ def _run(
                 await anyio.to_thread.run_sync(ticker.stop)
             await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
 
-    services = Services(
-        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
-    )
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
         build_app(services, lifespan, web_routes(services)),
+        # Its lines go to the program's own log.
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
@@ -166,6 +186,8 @@ def _run(
         proxy_headers=bool(deployment.settings.trusted_proxies),
         forwarded_allow_ips=deployment.settings.trusted_proxies or None,
     )
+    # Such a failure is logged already, with the id of its request.
+    logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
     uvicorn.Server(config).run(sockets=[listener])
 
 

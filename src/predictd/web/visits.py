@@ -12,12 +12,14 @@ from urllib.parse import quote
 
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
+from predictd.db.audit import Actor, acting
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
 from predictd.domain.errors import (
@@ -55,6 +57,19 @@ DONE = {
     "no-webhook": "The webhook is deleted.",
     "deleted": "The diagnostics are deleted.",
     "signed-out": "You are signed out.",
+    "password-chosen": "The password is chosen; sign in with it.",
+    "suspended": "The account is suspended; its runs are stopped.",
+    "reactivated": "The account is in use again.",
+    "organiser": "The account is an organiser's now.",
+    "no-organiser": "The account is no organiser's any more.",
+    "round-opened": "The round is open; every assigned pickle runs.",
+    "round-closed": "The round is closed.",
+    "round-scored": "The round has its scores of the day.",
+    "round-resolved": "The round is resolved.",
+    "default": "It is the default of new uploads now.",
+    "deprecated": "New uploads are offered it no more.",
+    "restored": "New uploads are offered it again.",
+    "put-back": "The run is in the queue again.",
 }
 _STATUSES: dict[type[PredictdError], int] = {
     NotFoundError: 404,
@@ -73,7 +88,7 @@ class ForgedFormError(PredictdError):
 
 @dataclass(kw_only=True)
 class Visit:
-    """One request. `session` is its reading transaction; `secret` proves its forms."""
+    """One request. `session` is its reading transaction; `secret` proves its forms; `file` came with one."""
 
     request: Request
     services: Services
@@ -81,6 +96,7 @@ class Visit:
     form: Mapping[str, str]
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     error: str = ""
+    file: UploadFile | None = None
     _account: Account | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -197,10 +213,23 @@ def form_route(
             return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
         async with request.form(max_files=0, max_fields=100) as form:
             given = {name: value for name, value in form.items() if isinstance(value, str)}
-        handle = take if proven_by_link else _checked(take)
-        return await run_in_threadpool(_answer, services, request, given, handle, back)
+        if proven_by_link:
+            return await run_in_threadpool(_answer, services, request, given, take, back)
+        return await run_in_threadpool(answer_form, services, request, given, take, back)
 
     return Route(path, answer, methods=["POST"])
+
+
+def answer_form(
+    services: Services,
+    request: Request,
+    form: Mapping[str, str],
+    take: Handler,
+    back: Handler | None,
+    file: UploadFile | None = None,
+) -> Response:
+    """Take a form that was read, if the page gave it; runs in a thread of its own."""
+    return _answer(services, request, form, _checked(take), back, file)
 
 
 def _checked(take: Handler) -> Handler:
@@ -212,14 +241,21 @@ def _checked(take: Handler) -> Handler:
 
 
 def _answer(
-    services: Services, request: Request, form: Mapping[str, str], handle: Handler, back: Handler | None = None
+    services: Services,
+    request: Request,
+    form: Mapping[str, str],
+    handle: Handler,
+    back: Handler | None = None,
+    file: UploadFile | None = None,
 ) -> Response:
     with services.database.read() as session:
-        visit = Visit(request=request, services=services, session=session, form=form)
-        try:
-            return handle(visit)
-        except PredictdError as error:
-            return _refusal(visit, error, back)
+        visit = Visit(request=request, services=services, session=session, form=form, file=file)
+        actor = Actor(way="web", at=visit.now, account=lambda: visit.visitor, address=visit.address)
+        with acting(actor):
+            try:
+                return handle(visit)
+            except PredictdError as error:
+                return _refusal(visit, error, back)
 
 
 def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:

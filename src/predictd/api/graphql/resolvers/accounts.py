@@ -7,9 +7,10 @@ from ariadne import MutationType, QueryType
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.models import model_object, profile_object
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.proving import prove
 from predictd.db.accounts import create_account, create_token, find_account, list_tokens, revoke_token
 from predictd.db.models import list_models
-from predictd.db.passwords import account_with_password, set_password
+from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
@@ -153,14 +154,18 @@ def _proven(context: Context, name: str, password: str) -> Account:
 
     Raises:
         InvalidInputError: it is not, or no account of this server has a password.
+        SuspendedError: it is, but the account is suspended.
         TooManyAttemptsError: too many were wrong of late.
     """
-    context.attempts.begin(name, context.address)
-    account = account_with_password(context.session, name, password)
-    if account is None:
-        raise InvalidInputError(NOT_PROVEN)
-    context.attempts.succeed(name, context.address)
-    return account
+    return prove(
+        context.database,
+        context.session,
+        context.attempts,
+        name,
+        password,
+        address=context.address,
+        refusal=NOT_PROVEN,
+    )
 
 
 @mutation.field("revokeApiToken")
