@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from markupsafe import Markup
@@ -23,6 +24,7 @@ from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.metrics import compare
 from predictd.web.downloads import attachment
 from predictd.web.live import cursor_of
+from predictd.web.standing import ratings_of
 from predictd.web.visits import Visit, download_route, form_route, page_route
 
 MOST_COMPARED = 6
@@ -61,6 +63,9 @@ def show_one(visit: Visit) -> Response:
     status = status_of(found)
     cursor = cursor_of(visit.session)
     report = _report(visit, [found]) if status is DiagnosticsStatus.DONE and found.figures else None
+    if report is not None:
+        [model] = report.models
+        report = replace(report, models=(replace(model, ratings=ratings_of(visit.session, found, model.diagnostics)),))
     return visit.page(
         "diagnostics.html",
         diagnostics=found,
