@@ -18,7 +18,7 @@ from predictd.web.overview import overviews, runs_of
 from predictd.web.visits import Visit, form_route, page_route
 
 LAST_RUNS = 30
-MOST_ROWS = 100
+MOST_ROWS = 50
 # From so many models on there is a search.
 LONG = 12
 
