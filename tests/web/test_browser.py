@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browsing import PASSWORD, Visitor, make_account, page_paths
-from conftest import Server
+from conftest import RUNTIMES, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,6 +26,10 @@ def site(
         alice = make_account(running, "alice")
         make_account(running, "bob")
         running.open_round()
+        for python in {
+            one.name.split("-")[0].removeprefix("numerai_predict_py_") for one in RUNTIMES.glob("numerai_*")
+        }:
+            running.predictd("runtime", "build", python.replace("_", "."))
         for name, pickle in {"seed": "one_argument", "second": "good"}.items():
             alice.wait(alice.upload(pickles[pickle], alice.add_model(name)))
         yield running

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
-from predictd.cli.output import console, fail, plain, print_json, say
+from predictd.cli.output import console, plain, print_json, refused, say
 from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
@@ -109,10 +109,7 @@ def run(
             post.send(result.predictions)
             say(f"The predictions were sent to {post.url.partition('?')[0]}.")
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(result, inputs, built, settings, kind, sent=post is not None))
     if result.failure is not None:

@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from predictd.cli.findings import print_findings
 from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
-from predictd.cli.output import console, fail, print_json, say
+from predictd.cli.output import console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
 from predictd.cli.validation import show_progress
@@ -76,10 +76,7 @@ def test(
             runs = _Runs(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
             trial = _tried(found, runs, missing)
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(file, trial, built, kind, source))
     else:

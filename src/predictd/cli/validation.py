@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from predictd.cli.options import RUNTIME_HELP, read_settings
-from predictd.cli.output import console, fail, print_json, say
+from predictd.cli.output import console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
@@ -66,10 +66,7 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
         if asked.html is not None:
             _write(asked.html, page(report))
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json({"ok": True, **report.wire()})
     else:

@@ -1,7 +1,7 @@
 """What the bytes of an upload say before anything is made of it, and the runtime and data version that suit it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -91,7 +91,8 @@ def check_upload(
     if inspection is not None:
         columns = _columns_of(session, storage, version, now)
         found = check_inspected(inspection, target_in(runtimes_home, chosen), columns, most_bytes)
-        findings = (*found, *_of_another_version(inspection, versions))
+        found = [*found, *_of_another_version(inspection, versions)]
+        findings = tuple(found if fitting else map(_without_a_runtime, found))
     return UploadCheck(
         size_bytes=size,
         findings=findings,
@@ -141,6 +142,14 @@ def _of_another_version(inspection: Inspection, versions: Sequence[DataVersion])
         return []
     text = f"It was trained on the data version {told[:64]!r}, which this server does not offer."
     return [warn("data", "other_data_version", text, "Train it on one of those that there are to choose from.")]
+
+
+def _without_a_runtime(finding: Finding) -> Finding:
+    """The remedy of a wrong Python, where there is no runtime of the right one to choose."""
+    if finding.code != "python_mismatch":
+        return finding
+    fix = "This server has no runtime of that Python: make the pickle with one that it has, or ask who runs it."
+    return replace(finding, fix=fix)
 
 
 def _features_of(storage: Storage, version: DataVersion) -> frozenset[str] | None:

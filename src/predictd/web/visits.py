@@ -42,7 +42,6 @@ DONE = {
     "archived": "The model is archived: rounds no longer run its pickle.",
     "unarchived": "The model is in use again.",
     "webhook": "The webhook is kept.",
-    "labelled": "The label is kept.",
     "password": "The password is changed; other sessions have ended.",
     "revoked": "The token is revoked.",
     "deleted": "The diagnostics are deleted.",
