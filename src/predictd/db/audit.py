@@ -161,7 +161,13 @@ WATCHED: dict[type[Base], Watched] = {
     ),
     Trigger: Watched(
         kind="run",
-        changed={"state": lambda old, new: {"error": "run.stop", "model_failed": "run.cancel", "pending": "run.put_back"}.get(str(new), "")},
+        changed={
+            "state": lambda old, new: {
+                "error": "run.stop",
+                "model_failed": "run.cancel",
+                "pending": "run.put_back",
+            }.get(str(new), "")
+        },
         name=lambda row: str(row.type),
         values=("state",),
     ),

@@ -7,6 +7,7 @@ can write to, so that what was registered never changes.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -120,6 +121,35 @@ def take_upload(
 def _count(kind: UploadKind, size_bytes: int) -> None:
     counters.UPLOADS.labels(kind).inc()
     counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
+
+
+def receive_file(session: Session, storage: Storage, account: Account, filename: str, path: Path) -> None:
+    """Store a file that came by another way than the presigned URL, under a filename that was given out.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.put_file(_incoming_key(UploadKind(upload.kind), filename), path)
+
+
+def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
+    """Forget an upload that was not registered, with what arrived of it.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.delete(_incoming_key(UploadKind(upload.kind), filename))
+    session.delete(upload)
+    session.flush()
+
+
+def _open_upload(session: Session, account: Account, filename: str) -> Upload:
+    upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
+    if upload is None or upload.account_id != account.id or upload.registered_at is not None:
+        raise NotFoundError("There is no such upload; upload the file again.")
+    return upload
 
 
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:

@@ -12,6 +12,7 @@ from predictd.db.rounds import latest_round, status_of
 from predictd.db.tables import Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
+from predictd.domain.states import ValidationStatus
 from predictd.engine.quotas import check_queue
 from predictd.engine.slots import assign, get_pickle, set_webhook, trigger_now, unassign
 from predictd.web.live import cursor_of
@@ -19,7 +20,8 @@ from predictd.web.overview import overviews, runs_of
 from predictd.web.visits import Visit, form_route, page_route
 
 LAST_RUNS = 30
-MOST_ROWS = 100
+MOST_OTHERS = 100
+MOST_ROWS = 50
 # From so many models on there is a search.
 LONG = 12
 
@@ -94,7 +96,8 @@ def show_model(visit: Visit) -> Response:
     pickles = _pickles(visit, model)
     ids = [one.id for one in pickles]
     runs = runs_of(visit.session, sa.and_(Trigger.pickle_id.in_(ids), Trigger.diagnostics_id.is_(None)), LAST_RUNS)
-    return visit.page("model.html", model=model, pickles=pickles, runs=runs, cursor=cursor)
+    others = _others(visit, model, ids)
+    return visit.page("model.html", model=model, pickles=pickles, others=others, runs=runs, cursor=cursor)
 
 
 def trigger(visit: Visit) -> Response:
@@ -176,3 +179,20 @@ def _pickles(visit: Visit, model: Model) -> Sequence[Pickle]:
         .options(sa.orm.joinedload(Pickle.runtime), sa.orm.joinedload(Pickle.data_version))
     )
     return found.all()
+
+
+def _others(visit: Visit, model: Model, ids: Sequence[str]) -> Sequence[Pickle]:
+    """Validated pickles of the account that were uploaded for other models, newest first: one may serve several."""
+    if model.submission_webhook or model.archived_at:
+        return ()
+    return visit.session.scalars(
+        sa.select(Pickle)
+        .where(
+            Pickle.account_id == visit.account.id,
+            Pickle.validation_status == ValidationStatus.VALIDATED,
+            Pickle.id.not_in(ids),
+        )
+        .order_by(Pickle.inserted_at.desc())
+        .limit(MOST_OTHERS)
+        .options(sa.orm.joinedload(Pickle.runtime))
+    ).all()

@@ -26,7 +26,7 @@ from predictd.web.downloads import download
 from predictd.web.headers import secured
 from predictd.web.live import cursor_of
 from predictd.web.rendering import harmless
-from predictd.web.visits import Visit, form_route, page_route
+from predictd.web.visits import Visit, download_route, form_route, page_route
 
 SHOWN_LINES = 1000
 MOST_ROWS = 1_000_000
@@ -46,8 +46,8 @@ def run_routes(services: Services) -> list[Route]:
     """The routes of these pages."""
     return [
         page_route(services, "/runs/{id}", show_run),
-        page_route(services, "/runs/{id}/log", download_log),
-        page_route(services, "/runs/{id}/predictions", download_predictions),
+        download_route(services, "/runs/{id}/log", download_log),
+        download_route(services, "/runs/{id}/predictions", download_predictions),
         form_route(services, "/runs/{id}/rerun", rerun, show_run),
         form_route(services, "/runs/{id}/cancel", cancel, show_run),
     ]

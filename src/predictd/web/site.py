@@ -18,6 +18,7 @@ from predictd.web.rounds import round_routes
 from predictd.web.runs import run_routes
 from predictd.web.signing_in import signing_in_routes
 from predictd.web.uploads import upload_routes
+from predictd.web.visits import PAGE
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -38,6 +39,11 @@ def web_routes(services: Services) -> list[BaseRoute]:
         live_route(services),
         Route("/assets/{name}", serve_asset, methods=["GET"]),
     ]
+
+
+def page_paths(services: Services) -> list[str]:
+    """The paths of all pages, as their routes have them: what tests and screenshots go through."""
+    return [route.path for route in web_routes(services) if isinstance(route, Route) and route.name == PAGE]
 
 
 def serve_asset(request: Request) -> Response:
