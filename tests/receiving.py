@@ -105,7 +105,8 @@ class Mailbox:
                 say("550 nobody of that name" if to in self.refused else "250 ok")
             elif word == "DATA":
                 say("354 go on")
-                content = b"".join(iter(line.rfile.readline, b".\r\n"))
+                lines = iter(line.rfile.readline, b".\r\n")
+                content = b"".join(one[1:] if one.startswith(b".") else one for one in lines)
                 self.envelopes.append((sender, to))
                 self.mails.append(email.message_from_bytes(content, policy=email.policy.default))  # type: ignore[arg-type]
                 say("250 kept")

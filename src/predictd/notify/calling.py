@@ -23,6 +23,16 @@ class PrivateAddressError(InvalidInputError):
     code = "private_address"
 
 
+class UncallableError(InvalidInputError):
+    """The address can't be called, or it answers nothing; `why` says it without the address."""
+
+    code = "uncallable"
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"The webhook {url[:200]!r} could not be called: {why}.")
+        self.why = why
+
+
 def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool) -> int:
     """POST the bytes and answer the status; redirects are not followed, the answer is not kept.
 
@@ -33,7 +43,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
 
     Raises:
         PrivateAddressError: the host is not on the public internet, and that is not allowed.
-        InvalidInputError: it can't be called, or it answers nothing.
+        UncallableError: it can't be called, or it answers nothing.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -43,8 +53,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
         address = _resolve(host, port, allow_private=allow_private)
         return _post(parts.scheme == "https", address, host, port, target, body, headers)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        told = str(error) or type(error).__name__
-        raise InvalidInputError(f"The webhook {url[:200]!r} could not be called: {told[:200]}.") from error
+        why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise UncallableError(url, why[:200]) from error
 
 
 def _resolve(host: str, port: int, *, allow_private: bool) -> str:

@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from predictd.db import Database
 from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.domain.errors import InvalidInputError
 from predictd.domain.notices import Channel, Event
-from predictd.notify.calling import PrivateAddressError, post
+from predictd.notify.calling import PrivateAddressError, UncallableError, post
 from predictd.notify.deliveries import (
     Pace,
     claim,
@@ -139,8 +138,8 @@ class Courier:
             status = post(url, body, headers, allow_private=self._to_private)
         except PrivateAddressError as error:
             self._end_call(message, claimed_by, error.message, is_final=True)
-        except InvalidInputError as error:
-            self._end_call(message, claimed_by, error.message, is_final=False)
+        except UncallableError as error:
+            self._end_call(message, claimed_by, error.why, is_final=False)
         else:
             is_taken = 200 <= status < 300
             self._end_call(

@@ -152,7 +152,8 @@ def _letter(account: Account, messages: Sequence[Delivery], now: datetime, addre
         return confirmation(account.username, url, settings_url)
     if event is Event.TEST:
         return trial(account.username, settings_url)
-    happened = [(Event(one.notification.event), one.notification.facts or {}) for one in messages]
+    notifications = sorted((one.notification for one in messages), key=lambda one: one.inserted_at)
+    happened = [(Event(one.event), one.facts or {}) for one in notifications]
     about = [event for event in CHOICES if any(event is told for told, _ in happened)]
     secret_of(account)
     return news(happened, settings_url, f"{address}/unsubscribe/{unsubscribe_token(account, about)}")
