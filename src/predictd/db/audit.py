@@ -180,7 +180,7 @@ def _actions() -> list[str]:
     for watched in WATCHED.values():
         found |= {watched.made, watched.deleted}
         for named in watched.changed.values():
-            tried = (None, "error", "pending")
+            tried = (None, "error", "model_failed", "pending")
             found |= {named} if isinstance(named, str) else {named(None, new) for new in tried}
     return sorted(found - {""})
 

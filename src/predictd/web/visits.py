@@ -245,7 +245,7 @@ def form_route(
 def file_route(
     services: Services, path: str, take: FileHandler, back: Handler, most_bytes: int, admit: Admit | None = None
 ) -> Route:
-    """What a form with one file, its last field, is sent to by whoever is signed in and let in by `admit`, if it is given.
+    """What a form with one file, its last field, is sent to by whoever is signed in and let in by `admit`.
 
     The file is written to the disk as it arrives; `take` gets it there, with the name that it was sent under.
     """
