@@ -31,6 +31,8 @@ COMMANDS = (
     "diagnostics",
     "compare",
     "shadow",
+    "record",
+    "replay",
     "doctor",
     "login",
     "deploy",

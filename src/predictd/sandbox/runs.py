@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from predictd.data.mapping import is_mapped
 from predictd.domain.errors import PlatformError
@@ -16,7 +17,8 @@ from predictd.sandbox.evidence import judge
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
 from predictd.sandbox.launched import Launched
-from predictd.sandbox.parents import CannotFork
+from predictd.sandbox.machine import this_machine
+from predictd.sandbox.parents import CannotFork, WarmRun
 from predictd.sandbox.process import Follower
 from predictd.sandbox.resources import resource_group
 from predictd.sandbox.warm import WarmParents
@@ -51,7 +53,8 @@ def run(
     with _started(request, kind, parents) as (started, group):
         follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
         seen = follower.follow()
-    return judge(seen, request.limits, request.runtime.version)
+    report = judge(seen, request.limits, request.runtime.version)
+    return replace(report, forked=isinstance(started, WarmRun), machine=this_machine(request.limits))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from predictd.api.app import Services
 from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.models import get_model
 from predictd.domain.names import CLASSIC
+from predictd.engine.hashes import hash_pickle
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import refuse_webhook
 from predictd.engine.uploads import UploadKind, authorise_upload
@@ -77,4 +78,5 @@ def finish(visit: Visit) -> Response:
         session.flush()
         run_id = pickle.triggers[0].id
     visit.services.wake()
+    hash_pickle(visit.services.database, visit.services.storage, pickle)
     return secured(JSONResponse({"location": f"/runs/{run_id}"}))

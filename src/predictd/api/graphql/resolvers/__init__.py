@@ -7,6 +7,7 @@ from predictd.api.graphql.resolvers import (
     leaderboards,
     models,
     pickles,
+    records,
     rounds,
     scores,
     submissions,
@@ -14,6 +15,6 @@ from predictd.api.graphql.resolvers import (
 
 BINDABLES = [
     bindable
-    for module in (accounts, data, diagnostics, leaderboards, models, pickles, rounds, scores, submissions)
+    for module in (accounts, data, diagnostics, leaderboards, models, pickles, records, rounds, scores, submissions)
     for bindable in (module.query, module.mutation)
 ]

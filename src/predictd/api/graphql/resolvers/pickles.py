@@ -15,6 +15,7 @@ from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, Tri
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.engine.diagnoses import description_of, status_of
+from predictd.engine.hashes import hash_pickle
 from predictd.engine.matching import inspect_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
@@ -212,11 +213,19 @@ def resolve_pickles(
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
     """What the model has printed so far, in order."""
     context = context_of(info)
-    account = context.account(*READ)
-    trigger = context.session.get(Trigger, triggerId)
+    return _logs(context, own_trigger(context, context.account(*READ), triggerId))
+
+
+def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
+    """The run of that id of one of the account's pickles; another account's answers as an unknown one.
+
+    Raises:
+        NotFoundError: there is no such run of this account.
+    """
+    trigger = context.session.get(Trigger, trigger_id)
     if trigger is None or trigger.pickle is None or trigger.pickle.account_id != account.id:
-        raise NotFoundError(f"Trigger {triggerId[:64]!r} not found.")
-    return _logs(context, trigger)
+        raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
+    return trigger
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
@@ -271,7 +280,9 @@ def resolve_create_pickle(
             runtimes_home=context.settings.runtimes_home,
         ).id
     context.wake()
-    return pickle_object(context, context.load(Pickle, pickle_id))
+    pickle = context.load(Pickle, pickle_id)
+    hash_pickle(context.database, context.storage, pickle)
+    return pickle_object(context, pickle)
 
 
 @mutation.field("assignPickleToModel")
