@@ -40,13 +40,19 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the application shows and asks. `wake` tells the workers that something was queued."""
+    """What the application shows and asks.
+
+    Attributes:
+        wake: tells the workers that something was queued.
+        is_stopping: whether requests should go to another server, if there is one.
+    """
 
     database: Database
     storage: FolderStorage
     settings: Settings
     wake: Callable[[], None]
     attempts: Attempts = field(default_factory=Attempts)
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 def build_schema() -> GraphQLSchema:
@@ -92,6 +98,8 @@ def build_app(
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
+        if services.is_stopping():
+            return PlainTextResponse("stopping\n", 503)
         with services.database.read():
             return PlainTextResponse("ready\n")
 

@@ -27,6 +27,7 @@ from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.settings import Settings
@@ -139,28 +140,37 @@ def _run(
         try:
             yield
         finally:
-            log.info("stopping")
             sweeping.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
-            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+            await draining.wait_for_runs()
 
+    settings = deployment.settings
+    draining = Draining(
+        partial(executor.stop, settings.drain_seconds),
+        notice_seconds=settings.drain_notice_seconds,
+        transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+    )
     services = Services(
-        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
+        database=deployment.database,
+        storage=deployment.storage,
+        settings=settings,
+        wake=executor.wake,
+        is_stopping=lambda: draining.has_begun,
     )
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan, web_routes(services)),
+        draining.counting(build_app(services, lifespan, web_routes(services))),
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(deployment.settings.trusted_proxies),
-        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    DrainingServer(config, draining).run(sockets=[listener])
 
 
 async def _sweep(storage: FolderStorage) -> None:
