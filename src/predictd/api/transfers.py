@@ -4,6 +4,7 @@ The signature of the URL, never a token, says what is allowed.
 """
 
 import errno
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ MOST_FIELDS = 50
 # sends is read and thrown away, within bounds.
 DRAIN_BYTES = 256 << 20
 DRAIN_SECONDS = 60
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+# Its parser warns of each byte that is out of place, which anybody can send.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def transfer_routes(storage: FolderStorage) -> list[Route]:
@@ -269,6 +273,8 @@ async def _refuse(body: _Body, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return PlainTextResponse("The object did not arrive whole; nothing of it is kept.\n", 400)
     await body.drain()
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
+        return PlainTextResponse("Another object lies where this one needs a folder; nothing was kept.\n", 409)
     if isinstance(error, OSError):
         log.error("transfer_failed", error=str(error))
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
