@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
     )
+    drain_notice_seconds: float = Field(
+        0.0,
+        description="How long a stopping server goes on answering after /readyz says no, for a proxy to notice.",
+    )
     sandbox: SandboxKind = Field(
         SandboxKind.BUBBLEWRAP, description="What isolates a run: 'bubblewrap', 'podman', 'docker' or 'none'."
     )

@@ -51,8 +51,11 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 class Services:
     """What the application shows and asks.
 
-    `wake` tells the workers that something was queued; `scorer` scores rounds for the organiser; `vitals` are of the
-    running server.
+    Attributes:
+        wake: tells the workers that something was queued.
+        scorer: scores rounds for the organiser.
+        vitals: of the running server.
+        is_stopping: whether requests should go to another server, if there is one.
     """
 
     database: Database
@@ -62,6 +65,7 @@ class Services:
     attempts: Attempts = field(default_factory=Attempts)
     scorer: Scorer | None = None
     vitals: Vitals | None = None
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 def build_schema() -> GraphQLSchema:
@@ -110,6 +114,8 @@ def build_app(
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
+        if services.is_stopping():
+            return PlainTextResponse("stopping\n", 503)
         wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
         if wrong:
             return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)

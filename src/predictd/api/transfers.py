@@ -4,6 +4,7 @@ The signature of the URL, never a token, says what is allowed.
 """
 
 import errno
+import logging
 
 import structlog
 from anyio import to_thread
@@ -18,6 +19,10 @@ from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
 
 log = structlog.get_logger()
+
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+# Its parser warns of each byte that is out of place, which anybody can send.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def transfer_routes(storage: FolderStorage) -> list[Route]:
@@ -129,6 +134,8 @@ async def _refuse(body: Body, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return PlainTextResponse("The object did not arrive whole; nothing of it is kept.\n", 400)
     await body.drain()
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
+        return PlainTextResponse("Another object lies where this one needs a folder; nothing was kept.\n", 409)
     if isinstance(error, OSError):
         log.error("transfer_failed", error=str(error))
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -32,6 +32,8 @@ COMMANDS = (
     "diagnostics",
     "compare",
     "shadow",
+    "record",
+    "replay",
     "doctor",
     "audit",
     "login",

@@ -38,7 +38,7 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema up to date; quick and harmless where it is."""
-        if self._revision() == newest_revision():
+        if self.revision() == newest_revision():
             return
         from predictd.db.upgrade import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
 
@@ -47,6 +47,14 @@ class Database:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(738210)"))
             upgrade(connection)
             connection.commit()
+
+    def revision(self) -> str | None:
+        """The schema's revision, None where there is no schema yet."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return str(revision) if revision is not None else None
 
     @contextmanager
     def _unchecked(self) -> Iterator[sa.Connection]:
@@ -61,14 +69,6 @@ class Database:
                 connection.rollback()
                 if self.is_sqlite and raw is not None:
                     raw.execute("PRAGMA foreign_keys=ON")
-
-    def _revision(self) -> str | None:
-        """The schema's revision, None where there is no schema yet."""
-        with self.engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return str(revision) if revision is not None else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -1,5 +1,6 @@
 """The sandbox run of a pickle, for whatever purpose."""
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest
 from predictd.engine.config import Job
 from predictd.engine.live import local_data
+from predictd.engine.queue import Claim
 from predictd.engine.speed import NO_TREES, found_tables, keep, likely_imports
 from predictd.sandbox import run
 
@@ -48,6 +50,11 @@ class PickleRun:
         )
 
 
+def seed_of(claimed: Claim) -> int:
+    """What the random numbers of that attempt start from: others each time, and the same when it is run again."""
+    return int.from_bytes(hashlib.sha256(f"{claimed.trigger_id}/{claimed.attempt}".encode()).digest()[:4])
+
+
 def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
     """Run it, keep what makes its next run faster, and answer the report with the features' file.
 
@@ -76,6 +83,7 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         trees=config.trees,
         tables=tables,
         keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+        seed=seed_of(job.claimed),
     )
     report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, parents=config.parents)
     if report.predictions is not None:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from io import TextIOWrapper
@@ -30,6 +31,7 @@ from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
@@ -166,29 +168,35 @@ def _run(
         try:
             yield
         finally:
-            log.info("stopping")
             sweeping.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
-            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+            await draining.wait_for_runs()
 
+    settings = deployment.settings
+    draining = Draining(
+        partial(executor.stop, settings.drain_seconds),
+        notice_seconds=settings.drain_notice_seconds,
+        transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+    )
+    services = replace(services, is_stopping=lambda: draining.has_begun)
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan, web_routes(services)),
+        draining.counting(build_app(services, lifespan, web_routes(services))),
         # Its lines go to the program's own log.
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(deployment.settings.trusted_proxies),
-        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
     )
     # Such a failure is logged already, with the id of its request.
     logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
-    uvicorn.Server(config).run(sockets=[listener])
+    DrainingServer(config, draining).run(sockets=[listener])
 
 
 async def _sweep(storage: FolderStorage) -> None:

@@ -4,7 +4,8 @@ import re
 
 from predictd.domain.errors import InvalidInputError
 
-_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+# As long as the name of a file may be.
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 MOST = 500
 
 

@@ -25,6 +25,7 @@ from predictd.scoring.reading import read_submission_file
 from predictd.web.downloads import download
 from predictd.web.headers import secured
 from predictd.web.live import cursor_of
+from predictd.web.records import record_facts
 from predictd.web.rendering import harmless
 from predictd.web.visits import Visit, download_route, form_route, page_route
 
@@ -88,6 +89,7 @@ def show_run(visit: Visit) -> Response:
         wanted=visit.asked("q"),
         predictions=_histogram(visit, run),
         submissions=_submissions(visit, run),
+        record=record_facts(visit.session, run.id),
         cursor=cursor,
         is_final=TriggerState(run.state).is_final,
     )

@@ -12,6 +12,7 @@ from predictd.db.tables import Model
 from predictd.domain.findings import Level, verdict
 from predictd.domain.names import CLASSIC
 from predictd.engine.checking import check_upload
+from predictd.engine.hashes import hash_pickle
 from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import refuse_webhook
@@ -113,6 +114,7 @@ def run(visit: Visit) -> Response:
         session.flush()
         run_id = pickle.triggers[0].id
     visit.services.wake()
+    hash_pickle(visit.services.database, visit.services.storage, pickle)
     return visit.go(f"/runs/{run_id}")
 
 

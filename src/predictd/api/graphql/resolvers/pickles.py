@@ -16,6 +16,7 @@ from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.engine.cancelling import cancel_run
 from predictd.engine.diagnoses import description_of, status_of
+from predictd.engine.hashes import hash_pickle
 from predictd.engine.matching import inspect_upload
 from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
@@ -219,11 +220,25 @@ def resolve_pickles(
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
     """What the model has printed so far, in order."""
     context = context_of(info)
-    account = context.account(*READ)
-    trigger = context.session.get(Trigger, triggerId)
-    if trigger is None or trigger.pickle is None or trigger.pickle.account_id != account.id:
-        raise NotFoundError(f"Trigger {triggerId[:64]!r} not found.")
-    return _logs(context, trigger)
+    return _logs(context, own_trigger(context, context.account(*READ), triggerId))
+
+
+def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
+    """The run of that id of one of the account's pickles; another account's answers as an unknown one.
+
+    Raises:
+        NotFoundError: there is no such run of this account.
+    """
+    trigger = find_own_trigger(context, account, trigger_id)
+    if trigger is None:
+        raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
+    return trigger
+
+
+def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger | None:
+    """The same; None where there is none. One query, so that the time does not tell whether another account has it."""
+    mine = select(Trigger).join(Pickle, Pickle.id == Trigger.pickle_id).where(Pickle.account_id == account.id)
+    return context.session.scalar(mine.where(Trigger.id == trigger_id))
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
@@ -280,7 +295,9 @@ def resolve_create_pickle(
             quotas=context.settings.quotas,
         ).id
     context.wake()
-    return pickle_object(context, context.load(Pickle, pickle_id))
+    pickle = context.load(Pickle, pickle_id)
+    hash_pickle(context.database, context.storage, pickle)
+    return pickle_object(context, pickle)
 
 
 @mutation.field("assignPickleToModel")
