@@ -24,7 +24,7 @@ from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
@@ -43,7 +43,7 @@ class Services:
     """What the application shows and asks. `wake` tells the workers that something was queued."""
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     wake: Callable[[], None]
     attempts: Attempts = field(default_factory=Attempts)

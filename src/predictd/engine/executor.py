@@ -106,7 +106,14 @@ class Executor:
         while not self._stopping.is_set():
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
+                    claimed = claim(
+                        session,
+                        owner,
+                        datetime.now(UTC),
+                        self._lease_seconds,
+                        diagnostics=diagnostics,
+                        missing_runtimes=self._config.missing.folders(),
+                    )
             except Exception:
                 log.exception("claim_failed")
                 claimed = None

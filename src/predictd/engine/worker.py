@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from predictd.domain.errors import CancelledError, PlatformError
+from predictd.domain.errors import CancelledError, PlatformError, RuntimeMissingError, StorageDownError
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
 from predictd.engine.predicting import predict
-from predictd.engine.queue import retry
+from predictd.engine.queue import give_back, retry
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
@@ -28,6 +28,13 @@ def work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
+    except StorageDownError as error:
+        bound.warning("put_off", error=error.message)
+        # However long it takes, the storage comes back, and nothing of the run is at fault.
+        _put_off(job, error.message, job.config.retry_seconds * 2 ** min(job.claimed.attempt - 1, 4))
+    except RuntimeMissingError as error:
+        bound.error("put_off", error=error.message)
+        _put_off(job, error.message, 0)
     except PlatformError as error:
         bound.error("platform_error", error=error.message)
         with suppress(SQLAlchemyError):
@@ -39,6 +46,15 @@ def work(job: Job) -> None:
     finally:
         with suppress(SQLAlchemyError):
             job.writer.close()
+
+
+def _put_off(job: Job, reason: str, wait_seconds: float) -> None:
+    try:
+        with job.database.write() as session:
+            told = "Waiting for a machine that can run it."
+            give_back(session, job.claimed, reason, told, datetime.now(UTC), wait_seconds=wait_seconds)
+    except Exception:
+        log.exception("giving_back_not_recorded", trigger=job.claimed.trigger_id)
 
 
 def _retry(job: Job, reason: str) -> None:

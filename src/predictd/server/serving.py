@@ -30,7 +30,7 @@ from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -61,11 +61,13 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
-    ensure_runtime(deployment, say)
-    ensure_data(deployment, progress)
+    deployment.storage.check()
+    with deployment.database.prepared_by_one():
+        ensure_runtime(deployment, say)
+        ensure_data(deployment, progress)
     parents = None
     if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        folders = [deployment.storage.root, settings.mapped_home]
+        folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
     executor = Executor(
@@ -163,7 +165,7 @@ def _run(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-async def _sweep(storage: FolderStorage) -> None:
+async def _sweep(storage: Storage) -> None:
     """Remove what broken and unregistered uploads left, now and then."""
     while True:
         removed = await anyio.to_thread.run_sync(storage.sweep)
