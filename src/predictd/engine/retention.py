@@ -95,8 +95,8 @@ def refuse_removed(pickle: Pickle) -> None:
     """Raise ConflictError when the pickle's file is gone."""
     if pickle.removed_at is not None:
         raise ConflictError(
-            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody had used "
-            "it for long; upload it again."
+            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody "
+            "had used it for long; upload it again."
         )
 
 
