@@ -26,6 +26,19 @@ class Settings(BaseSettings):
     port: int = Field(8000, description="Port to listen on; 0 takes a free one.")
     public_url: str = Field("", description="Address that clients reach the server at, if not http://HOST:PORT.")
     database_url: str = Field("", description="SQLAlchemy URL of the database; empty means SQLite in the data dir.")
+    auto_upgrade: bool = Field(
+        True,
+        description="Bring the database's schema up to date when the server or a command starts; "
+        "with false, `predictd db upgrade` does.",
+    )
+    storage_url: str = Field(
+        "",
+        description="Where pickles, predictions and data are kept: s3://BUCKET/PREFIX?endpoint=URL&region=REGION, or "
+        "file:///FOLDER; empty means a folder in the data dir.",
+    )
+    storage_cache_gb: int = Field(
+        40, description="Disk for copies of objects in S3, in GB; those used longest ago make room."
+    )
     runtimes_dir: Path | None = Field(None, description="Folder of the built runtimes; default DATA_DIR/runtimes.")
     data_size: Literal["tiny", "demo", "full"] = Field(
         "demo", description="Size of the synthetic data version that the first start makes."
@@ -122,6 +135,12 @@ class Settings(BaseSettings):
         True,
         description="Let compiled tables answer for LightGBM, XGBoost, CatBoost and scikit-learn, "
         "where the result is the same.",
+    )
+    keep_logs: str = Field(
+        "", description="Age at which logs of ended runs are removed, such as 90d; empty keeps them for ever."
+    )
+    keep_pickles: str = Field(
+        "", description="Age at which files of pickles that nobody uses are removed, such as 365d; empty keeps them."
     )
     mapped_gb: int = Field(40, description="Disk for mapped data, in GB; the files used longest ago make room.")
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -31,7 +32,7 @@ from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
@@ -59,13 +60,17 @@ class Services:
     """
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     wake: Callable[[], None]
-    attempts: Attempts = field(default_factory=Attempts)
     scorer: Scorer | None = None
     vitals: Vitals | None = None
     is_stopping: Callable[[], bool] = lambda: False
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """The passwords that were tried of late."""
+        return Attempts(self.database)
 
 
 def build_schema() -> GraphQLSchema:

@@ -137,7 +137,7 @@ class Model(Base):
 
 
 class Upload(Base):
-    """A filename given out for an upload; `registered_at` says that something was made of it."""
+    """A filename given out for an upload of at most `max_bytes`; `registered_at` says that something was made of it."""
 
     __tablename__ = "uploads"
 
@@ -146,6 +146,7 @@ class Upload(Base):
     kind: Mapped[str] = mapped_column(String(16))
     filename: Mapped[str] = mapped_column(String(300), unique=True)
     model_id: Mapped[str | None] = mapped_column(String(36))
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
     inserted_at: Mapped[datetime]
     registered_at: Mapped[datetime | None]
 
@@ -186,7 +187,8 @@ class Pickle(Base):
     and validations, those for its diagnostics belong to these. `tables_key` is where the compiled
     tables of its trees lie, empty if it has none and null before it ran; `imports` are the modules that its warm parent
     has ready, with spaces between them. These two are kept from its runs and only make further ones faster.
-    `forecast_seconds` is how long its next run is expected to take, null before it ran.
+    `forecast_seconds` is how long its next run is expected to take, null before it ran. Of an old one the file may be
+    gone, since `removed_at`.
     """
 
     __tablename__ = "pickles"
@@ -206,6 +208,7 @@ class Pickle(Base):
     tables_key: Mapped[str | None] = mapped_column(String(400))
     imports: Mapped[str] = mapped_column(String(200), default="", server_default="")
     forecast_seconds: Mapped[float | None]
+    removed_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

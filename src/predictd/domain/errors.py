@@ -76,6 +76,18 @@ class PlatformError(PredictdError):
     code = "platform"
 
 
+class StorageDownError(PlatformError):
+    """The storage does not answer at the moment; try again in a minute."""
+
+    code = "storage_down"
+
+
+class RuntimeMissingError(PlatformError):
+    """The runtime is not on this machine and could not be built here; another machine may have it."""
+
+    code = "runtime_missing"
+
+
 class CancelledError(PlatformError):
     """The work was cancelled before it ended."""
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictd.data.mapped_cache import MappedCache
@@ -11,6 +11,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
+from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
 from predictd.storage import Storage
@@ -30,7 +31,8 @@ class WorkerConfig:
         trees: whether compiled tables answer for the tree libraries.
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
-        find_runtime: where the runtime in a folder lies on this machine; raises PlatformError.
+        find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
+        missing: the runtimes that this machine lacks.
         account_runs: runs of one account at once, 0 for any number.
     """
 
@@ -44,6 +46,7 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    missing: MissingRuntimes = field(default_factory=MissingRuntimes)
     account_runs: int = 0
 
 

@@ -132,6 +132,7 @@ class Executor:
                         diagnostics=diagnostics,
                         first=first,
                         account_runs=self._config.account_runs,
+                        missing_runtimes=self._config.missing.folders(),
                     )
             except Exception:
                 log.exception("claim_failed")

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.columns import new_id
-from predictd.db.tables import Pickle, Round, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Pickle, Round, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
 from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
@@ -23,7 +23,7 @@ from predictd.notify.outbox import tell_of_run
 
 NO_OPEN_ROUND = "No currently open rounds!"
 _RUNNING = (TriggerState.RUNNING, TriggerState.VALIDATING)
-_CLAIMS_LOCK = 738211
+_CLAIMS_LOCK = 738212
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,7 @@ def claim(
     diagnostics: bool = True,
     first: Priority | None = None,
     account_runs: int = 0,
+    missing_runtimes: Collection[str] = (),
 ) -> Claim | None:
     """Take the first pending trigger that is due, or None.
 
@@ -112,10 +113,14 @@ def claim(
         diagnostics: whether those may be taken too; else they are left to others.
         first: what is taken before everything else, this once.
         account_runs: runs of one account at once, 0 for any number; accounts that have so many are passed over.
+        missing_runtimes: folders of runtimes whose runs are left to others.
     """
     wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
     if not diagnostics:
         wanted.append(Trigger.priority != Priority.DIAGNOSTICS)
+    if missing_runtimes:
+        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
+        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
     if account_runs:
         _take_turns(session)
         wanted.append(_has_room(account_runs))
@@ -258,12 +263,14 @@ def retry(
     return True
 
 
-def give_back(session: Session, claimed: Claim, reason: str, description: str, now: datetime) -> bool:
-    """Put back a run that is stopped before its end; this counts as nobody's failure."""
+def give_back(
+    session: Session, claimed: Claim, reason: str, description: str, now: datetime, *, wait_seconds: float = 0
+) -> bool:
+    """Put back a run that is stopped before its end, due after the wait; this counts as nobody's failure."""
     if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, description, now)
+    put_back(session, trigger, description, now, wait_seconds=wait_seconds)
     return True
 
 

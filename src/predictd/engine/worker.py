@@ -7,12 +7,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
-from predictd.domain.errors import CancelledError, PlatformError
+from predictd.domain.errors import CancelledError, PlatformError, RuntimeMissingError, StorageDownError
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
 from predictd.engine.outcome import retry_or_give_up
 from predictd.engine.predicting import predict
+from predictd.engine.queue import give_back
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
@@ -33,6 +34,13 @@ def _work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         log.info("run_cancelled")
+    except StorageDownError as error:
+        log.warning("put_off", error=error.message)
+        # However long it takes, the storage comes back, and nothing of the run is at fault.
+        _put_off(job, error.message, job.config.retry_seconds * 2 ** min(job.claimed.attempt - 1, 4))
+    except RuntimeMissingError as error:
+        log.error("put_off", error=error.message)
+        _put_off(job, error.message, 0)
     except PlatformError as error:
         log.error("platform_error", error=error.message)
         with suppress(SQLAlchemyError):
@@ -44,6 +52,15 @@ def _work(job: Job) -> None:
     finally:
         with suppress(SQLAlchemyError):
             job.writer.close()
+
+
+def _put_off(job: Job, reason: str, wait_seconds: float) -> None:
+    try:
+        with job.database.write() as session:
+            told = "Waiting for a machine that can run it."
+            give_back(session, job.claimed, reason, told, datetime.now(UTC), wait_seconds=wait_seconds)
+    except Exception:
+        log.exception("giving_back_not_recorded", trigger=job.claimed.trigger_id)
 
 
 def _retry(job: Job, reason: str) -> None:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,13 +20,15 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
+from predictd.archive import refuse_unfinished_import
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.engine.retention import remove
 from predictd.monitoring.vitals import Vitals
 from predictd.notify.courier import Courier
-from predictd.rounds.calendar import parse_calendar
+from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
@@ -36,7 +38,7 @@ from predictd.server.preparation import Progress, Say, ensure_data, ensure_runti
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -61,6 +63,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     """
     calendar = parse_calendar(settings.calendar)
     mail_server_of(settings)
+    kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
+    ages = {kind: parse_length(age) for kind, age in kept.items() if age}
     kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
@@ -69,11 +73,14 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
-    ensure_runtime(deployment, say)
-    ensure_data(deployment, progress)
+    deployment.storage.check()
+    refuse_unfinished_import(deployment.storage)
+    with deployment.database.prepared_by_one():
+        ensure_runtime(deployment, say)
+        ensure_data(deployment, progress)
     parents = None
     if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        folders = [deployment.storage.root, settings.mapped_home]
+        folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
     server = server_id(settings.home)
@@ -108,6 +115,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         Ticker("scoring", TICK_SECONDS, scorer.tick),
         courier_of(deployment, address),
     ]
+    if ages:
+        tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
     vitals = Vitals(
         server_id=server,
         workers=settings.worker_count,
@@ -199,13 +208,20 @@ def _run(
     DrainingServer(config, draining).run(sockets=[listener])
 
 
-async def _sweep(storage: FolderStorage) -> None:
+async def _sweep(storage: Storage) -> None:
     """Remove what broken and unregistered uploads left, now and then."""
     while True:
         removed = await anyio.to_thread.run_sync(storage.sweep)
         if removed:
             log.info("uploads_swept", count=removed)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _remove_old(deployment: Deployment, ages: dict[str, timedelta], now: datetime) -> None:
+    """Remove what is old; servers that do it at once do not mind each other."""
+    done = remove(deployment.database, deployment.storage, now, **ages, progress=lambda _step, _share: None)
+    if done.logs or done.pickles:
+        log.info("old_removed", logs=len(done.logs), pickles=len(done.pickles))
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:

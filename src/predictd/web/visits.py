@@ -34,7 +34,7 @@ from predictd.domain.errors import (
     PredictdError,
     TooLargeError,
 )
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
 
@@ -136,7 +136,7 @@ class Visit:
         return address_of(self.request)
 
     @property
-    def storage(self) -> FolderStorage:
+    def storage(self) -> Storage:
         """The storage, with URLs as this browser needs them: of the same origin as the page."""
         return self.services.storage.at("")
 
