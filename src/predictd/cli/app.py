@@ -24,6 +24,7 @@ GROUPS = {
 }
 COMMANDS = (
     "serve",
+    "node",
     "run",
     "inspect",
     "check",

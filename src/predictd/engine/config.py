@@ -4,15 +4,31 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RuntimePaths, SandboxKind
+from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.engine.logs import LogWriter
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
 from predictd.storage import Storage
+
+if TYPE_CHECKING:
+    from predictd.engine.running import PickleRun
+
+
+class RunPlace(Protocol):
+    """Where claimed runs are executed, if not on this machine."""
+
+    def run(
+        self, job: "Job", wanted: "PickleRun", limits: Limits, features: Path, benchmarks: Path | None
+    ) -> tuple[RunReport, bool]:
+        """Run it and answer the report, and whether it was asked for tables; raises what `predictd.sandbox.run` does.
+
+        The files are those of the data, as they lie in storage.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,7 @@ class WorkerConfig:
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
         find_runtime: where the runtime in a folder lies on this machine; raises PlatformError.
+        place: where else runs are executed; None means on this machine.
     """
 
     limits: Limits
@@ -42,6 +59,7 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    place: "RunPlace | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from predictd.cluster.placing import GivenBackError
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
 from predictd.engine.predicting import predict
-from predictd.engine.queue import retry
+from predictd.engine.queue import give_back, retry
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
@@ -28,6 +29,9 @@ def work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
+    except GivenBackError:
+        bound.info("run_given_back")
+        _give_back(job)
     except PlatformError as error:
         bound.error("platform_error", error=error.message)
         with suppress(SQLAlchemyError):
@@ -39,6 +43,15 @@ def work(job: Job) -> None:
     finally:
         with suppress(SQLAlchemyError):
             job.writer.close()
+
+
+def _give_back(job: Job) -> None:
+    told = "The machine that ran the model is being stopped.", "Waiting for another machine."
+    try:
+        with job.database.write() as session:
+            give_back(session, job.claimed, *told, datetime.now(UTC))
+    except Exception:
+        log.exception("give_back_not_recorded", trigger=job.claimed.trigger_id)
 
 
 def _retry(job: Job, reason: str) -> None:
