@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,15 +85,15 @@ def run_node(settings: Settings, *, is_head: bool, name: str, say: Say) -> None:
         runtimes=KeptRuntimes(settings.runtimes_home, objects, say),
     )
     node = _Node(settings, home, offer, is_head=is_head, name=name, host=host, port=port, say=say)
-    node.start(stopping)
-    daemon = Daemon(node.socket, offer.places, keeping, say)
     try:
+        daemon = Daemon(node.socket, offer.places, keeping, say)
+        node.start(stopping)
         node.keep(stopping)
         say(f"Stopping: no more runs are taken; {daemon.running} on their way get {settings.drain_seconds:g} s.")
         node.drain(settings.drain_seconds)
         daemon.drain(settings.drain_seconds)
     finally:
-        node.stop()
+        node.close()
         if parents is not None:
             parents.close()
         lock.close()
@@ -173,6 +174,11 @@ class _Node:
         if self._raylet is not None:
             self._raylet.stop()
             self._raylet = None
+
+    def close(self) -> None:
+        """End Ray and leave no file of this process."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _parents(settings: Settings, home: Path, kind: SandboxKind, offer: Offer) -> WarmParents | None:

@@ -135,7 +135,7 @@ class Raylet:
 def head_options(host: str, port: int) -> list[str]:
     """What makes a node the head of its cluster, without Ray's dashboard."""
     options = ["--head", "--port", str(port), "--node-ip-address", host, "--include-dashboard=false"]
-    return [*options, "--ray-client-server-port", "0", "--system-config", json.dumps(_HEALTH)]
+    return [*options, "--system-config", json.dumps(_HEALTH)]
 
 
 def member_options(address: str, host: str) -> list[str]:
