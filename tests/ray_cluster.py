@@ -96,15 +96,6 @@ class Machine:
         except psutil.NoSuchProcess:
             return []
 
-    def sandboxed(self) -> list[psutil.Process]:
-        """Of these, what does not belong to Ray."""
-        rays = []
-        for child in self.processes():
-            with suppress(psutil.NoSuchProcess):
-                if "ray.scripts.scripts" in child.cmdline():
-                    rays += [child, *child.children(recursive=True)]
-        return [child for child in self.processes() if child not in rays]
-
     def cut_off(self, *, on: bool) -> None:
         """Pull its cable out, or put it in again."""
         state = "down" if on else "up"

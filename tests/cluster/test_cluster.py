@@ -31,6 +31,19 @@ LOST_AND_DONE = [
     "submission_succeeded",
 ]
 
+ENDLESS = """
+import sys, cloudpickle
+
+def endless(live_features):
+    import ctypes, time
+    ctypes.CDLL(None).prctl(15, b"endless", 0, 0, 0)
+    while True:
+        time.sleep(1)
+
+with open(sys.argv[1], "wb") as file:
+    cloudpickle.dump(endless, file)
+"""
+
 
 @dataclass
 class Site:
@@ -147,14 +160,15 @@ def test_a_node_that_stops_gives_its_run_back(site: Site, pickles: dict[str, byt
     node.start()
 
 
-def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, pickles: dict[str, bytes]) -> None:
-    _, _, trigger_id = site.upload("endless", pickles["loops_for_ever"])
-    model = busy_process(site.cluster.node_with(trigger_id))
+def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, default_python: str, tmp_path: Path) -> None:
+    subprocess.run([default_python, "-c", ENDLESS, str(tmp_path / "endless.pkl")], check=True)
+    _, _, trigger_id = site.upload("endless", (tmp_path / "endless.pkl").read_bytes())
+    model = process_of(site.cluster.node_with(trigger_id))
     # First the server dies, and takes the run up again when it is back; then the run is withdrawn.
     site.server.stop(signal.SIGKILL)
     gone(model)
     site.restart()
-    model = busy_process(site.cluster.node_with(trigger_id, attempt=2))
+    model = process_of(site.cluster.node_with(trigger_id, attempt=2))
     database = site.database()
     with database.write() as session:
         withdraw(session, session.get_one(Trigger, trigger_id), "Nobody wants it.", datetime.now(UTC))
@@ -184,28 +198,23 @@ def file_made_here(site: Site, name: str, content: bytes, folder: Path) -> bytes
     return (folder / run_here(site, name, content, folder)["predictions"]).read_bytes()
 
 
-def busy_process(node: Machine, seconds: float = 30) -> psutil.Process:
-    """The process of a model that loops for ever."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        before = {}
-        for process in node.sandboxed():
-            with_time(process, before)
-        time.sleep(1)
-        after: dict[psutil.Process, float] = {}
-        for process in before:
-            with_time(process, after)
-        for process, used in after.items():
-            if used - before[process] > 0.3:
-                return process
-    raise AssertionError(f"no model is running on {node.name}")
+def process_of(node: Machine, seconds: float = 60) -> psutil.Process:
+    """The process of the model that calls itself so."""
+    found: list[psutil.Process] = []
+
+    def is_found() -> bool:
+        found[:] = [process for process in node.processes() if name_of(process) == "endless"]
+        return bool(found)
+
+    wait_until(is_found, seconds)
+    return found[0]
 
 
-def with_time(process: psutil.Process, found: dict[psutil.Process, float]) -> None:
+def name_of(process: psutil.Process) -> str:
     try:
-        found[process] = process.cpu_times().user
+        return process.name()
     except psutil.NoSuchProcess:
-        return
+        return ""
 
 
 def gone(process: psutil.Process, seconds: float = 15) -> None:

@@ -17,7 +17,7 @@ from predictd.domain.errors import CancelledError, PlatformError
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 4
+_ATTEMPTS = 6
 _TIMEOUT = (10, 60)
 
 

@@ -3,11 +3,10 @@
 import fcntl
 import os
 import platform
-import shutil
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from predictd.cluster.raylet import (
     place_options,
     require_ray,
 )
+from predictd.cluster.scratch import ScratchFolder
 from predictd.cluster.task import SOCKET
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import SetupError
@@ -124,13 +124,12 @@ class _Node:
         self._host, self._port = host, port
         self._say = say
         self._raylet: Raylet | None = None
-        # Sockets have short names, and a data dir may have a long one.
-        self._folder = Path(tempfile.mkdtemp(prefix="predictd-node-", dir="/tmp"))
-        self.socket = self._folder / "orders"
+        self._scratch = ScratchFolder()
+        self.socket = self._scratch.path / "orders"
 
     def start(self, stopping: threading.Event) -> None:
         address = f"{self._host}:{self._port}"
-        host = self._host if self._is_head else own_address(self._host, self._port)
+        host = _resolved(self._host) if self._is_head else own_address(self._host, self._port)
         joined = head_options(host, self._port) if self._is_head else member_options(address, host)
         offered = place_options(
             name=self._name,
@@ -178,7 +177,15 @@ class _Node:
     def close(self) -> None:
         """End Ray and leave no file of this process."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
+
+
+def _resolved(host: str) -> str:
+    """The address of a host; Ray takes no names for its own."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise SetupError(f"{host} is no address of this machine: {error.strerror}.") from error
 
 
 def _parents(settings: Settings, home: Path, kind: SandboxKind, offer: Offer) -> WarmParents | None:

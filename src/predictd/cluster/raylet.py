@@ -3,18 +3,17 @@
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from predictd.cluster import tied
+from predictd.cluster.scratch import ScratchFolder
 from predictd.domain.errors import SetupError
 from predictd.domain.limits import MIB
 
@@ -32,7 +31,13 @@ _HEALTH = {
     "health_check_timeout_ms": 3000,
     "health_check_failure_threshold": 4,
 }
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "PYTHONUNBUFFERED": "1"}
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    # Models have limits of their own; Ray would end the tasks that wait for them when the machine is nearly full.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def require_ray() -> None:
@@ -65,7 +70,7 @@ def own_address(host: str, port: int) -> str:
 
 
 class Raylet:
-    """One node of Ray, with a folder of its own below /tmp, where Ray's sockets have room for their names.
+    """One node of Ray, with a folder of its own for its sockets and its logs.
 
     Args:
         options: of `ray start`, without those that are the same for all.
@@ -74,7 +79,8 @@ class Raylet:
     """
 
     def __init__(self, options: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="predictd-ray-", dir="/tmp"))
+        self._scratch = ScratchFolder()
+        self.folder = self._scratch.path
         self._options = list(options)
         self._environment = dict(environment)
         self._log = log
@@ -93,7 +99,7 @@ class Raylet:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", tied.__file__, str(os.getpid()), *command],
-                env=os.environ | _QUIET | self._environment,
+                env=os.environ | _ENVIRONMENT | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -124,7 +130,7 @@ class Raylet:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
     def _said(self, began: int) -> str:
         with self._log.open("rb") as log:

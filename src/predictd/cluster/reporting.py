@@ -129,6 +129,9 @@ class Reporter:
                     log.info("the server has given the run up")
                     self._gone.set()
                     return False
+                if answer.status_code >= 500:
+                    # There is a server, whose database may be away for a moment.
+                    self._answered_at = time.monotonic()
                 answer.raise_for_status()
             except requests.RequestException as error:
                 if time.monotonic() - self._answered_at > self._lease_seconds:

@@ -6,10 +6,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.cluster.answers import most_bytes, read_answer
 from predictd.cluster.orders import Item, Order
@@ -64,6 +66,7 @@ class RemoteRuns:
         self._url_seconds = url_seconds
         self._lease_seconds = lease_seconds
         self._known: dict[str, tuple[str, int]] = {}
+        self._mine: set[tuple[str, int]] = set()
         self._beats = _Beats(database)
         with database.write() as session:
             node_runs.forget_ended(session)
@@ -79,6 +82,8 @@ class RemoteRuns:
             CancelledError: the job was cancelled.
         """
         key = answer_key(job.claimed.trigger_id, job.claimed.attempt)
+        claim = (job.claimed.trigger_id, job.claimed.attempt)
+        self._mine.add(claim)
         try:
             while True:
                 order = self._order(job, wanted, limits, features, benchmarks, key)
@@ -86,11 +91,17 @@ class RemoteRuns:
                     return self._answer(key, limits), order.keep_tables
                 log.info("ordered_anew", trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
         finally:
-            with job.database.write() as session:
+            self._mine.discard(claim)
+            with suppress(SQLAlchemyError), job.database.write() as session:
                 node_runs.end(session, job.claimed)
             # Earlier attempts too: a node that was taken for lost may have answered after all.
             for attempt in range(1, job.claimed.attempt + 1):
                 self._storage.delete(answer_key(job.claimed.trigger_id, attempt))
+
+    def room(self, limits: Limits) -> int:
+        """Runs of these limits that this server may have on the cluster, beside those of other servers."""
+        places = self._placer.capacity(limits)
+        return max(0, places - len(self._beats.runs() - self._mine)) if places else 0
 
     def _carried_out(self, job: Job, order: Order) -> bool:
         """Whether it was; False when it had to wait for a place until its URLs were no good any more."""
@@ -110,7 +121,12 @@ class RemoteRuns:
             now = time.monotonic()
             if job.cancel.is_set():
                 raise CancelledError
-            count, node = self._beats.of(claim)
+            beats = self._beats.of(claim)
+            if beats is None:
+                # The database is away, which says nothing of the node.
+                seen_at = now
+                continue
+            count, node = beats
             if count != seen:
                 if not seen:
                     began = now
@@ -207,16 +223,31 @@ class _Beats:
         self._database = database
         self._lock = threading.Lock()
         self._read_at = 0.0
+        self._is_read = False
         self._found: dict[tuple[str, int], tuple[int, str]] = {}
 
-    def of(self, claim: tuple[str, int]) -> tuple[int, str]:
-        """How many the run has had, and from which node."""
+    def of(self, claim: tuple[str, int]) -> tuple[int, str] | None:
+        """How many the run has had, and from which node; None when the database does not answer."""
         with self._lock:
-            if time.monotonic() - self._read_at > _BEATS_SECONDS:
-                with self._database.read() as session:
-                    self._found = node_runs.beats(session)
-                self._read_at = time.monotonic()
-            return self._found.get(claim, (0, ""))
+            self._look()
+            return self._found.get(claim, (0, "")) if self._is_read else None
+
+    def runs(self) -> set[tuple[str, int]]:
+        """The runs of all servers that are on the cluster, as last known."""
+        with self._lock:
+            self._look()
+            return set(self._found)
+
+    def _look(self) -> None:
+        if time.monotonic() - self._read_at <= _BEATS_SECONDS:
+            return
+        try:
+            with self._database.read() as session:
+                self._found = node_runs.beats(session)
+            self._is_read = True
+        except SQLAlchemyError:
+            self._is_read = False
+        self._read_at = time.monotonic()
 
 
 def answer_key(trigger_id: str, attempt: int) -> str:
@@ -241,5 +272,5 @@ def _attempt(job: Job) -> str:
 
 
 def _tell(job: Job, description: str) -> None:
-    with job.database.write() as session:
+    with suppress(SQLAlchemyError), job.database.write() as session:
         tell(session, job.claimed, description)

@@ -94,7 +94,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         server_id=server_id(settings.home),
         workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
-        capacity=None if placer is None else partial(placer.capacity, settings.limits),
+        capacity=None if place is None else partial(place.room, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
