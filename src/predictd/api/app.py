@@ -23,6 +23,7 @@ from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.metrics import metrics_route
+from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
@@ -151,6 +152,7 @@ def build_app(
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
         *transfer_routes(services.storage),
+        *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
     return Starlette(routes=routes, lifespan=lived, middleware=[Middleware(Observed, routes=routes)])

@@ -26,6 +26,7 @@ GROUPS = {
 }
 COMMANDS = (
     "serve",
+    "node",
     "run",
     "inspect",
     "check",

@@ -9,14 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Recorded, Runtime
-from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.records import SUCCESS, RunRecord, StoredObject, UsedRuntime
 from predictd.domain.runs import RunReport, RuntimePaths
 from predictd.engine.config import Job
 from predictd.engine.hashes import hashed, sha256_once, this_code
 from predictd.engine.queue import Claim
-from predictd.engine.running import PickleRun, seed_of
+from predictd.engine.running import PickleRun, lock_key, seed_of
 from predictd.runtimes.build import LOCK
 from predictd.sandbox.command import HASH_SEED
 
@@ -79,11 +78,14 @@ def files_of(runtime: RuntimePaths) -> tuple[str | None, str | None]:
 def _runtime(job: Job, folder: str) -> UsedRuntime:
     with job.database.read() as session:
         row = session.scalars(sa.select(Runtime).where(Runtime.folder == folder).limit(1)).one()
-    try:
+    lock: str | None
+    interpreter: str | None
+    if job.config.place is None:
         lock, interpreter = files_of(job.config.find_runtime(folder))
-    except PlatformError:
-        # Built on the machine that ran the model, and not on this one.
-        lock = interpreter = None
+    else:
+        # It is built on the node, which was given this lock.
+        key = lock_key(folder)
+        lock, interpreter = hashed(job.database, job.storage, key)[key].sha256, None
     return UsedRuntime(
         image=row.image,
         tag=row.tag,

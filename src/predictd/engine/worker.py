@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
+from predictd.cluster.placing import GivenBackError
 from predictd.domain.errors import CancelledError, PlatformError, RuntimeMissingError, StorageDownError
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
@@ -34,6 +35,9 @@ def _work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         log.info("run_cancelled")
+    except GivenBackError:
+        log.info("run_given_back")
+        _put_off(job, "The machine that ran the model is being stopped.", 0, "Waiting for another machine.")
     except StorageDownError as error:
         log.warning("put_off", error=error.message)
         # However long it takes, the storage comes back, and nothing of the run is at fault.
@@ -54,10 +58,9 @@ def _work(job: Job) -> None:
             job.writer.close()
 
 
-def _put_off(job: Job, reason: str, wait_seconds: float) -> None:
+def _put_off(job: Job, reason: str, wait_seconds: float, told: str = "Waiting for a machine that can run it.") -> None:
     try:
         with job.database.write() as session:
-            told = "Waiting for a machine that can run it."
             give_back(session, job.claimed, reason, told, datetime.now(UTC), wait_seconds=wait_seconds)
     except Exception:
         log.exception("giving_back_not_recorded", trigger=job.claimed.trigger_id)

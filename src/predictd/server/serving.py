@@ -25,6 +25,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.engine.remote import RemoteRuns
 from predictd.engine.retention import remove
 from predictd.monitoring.vitals import Vitals
 from predictd.notify.courier import Courier
@@ -32,6 +33,7 @@ from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
@@ -59,13 +61,16 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
 
     Raises:
         SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
-            the data dir.
+            the data dir. With Ray: it is not installed, or nodes could not reach this server.
     """
     calendar = parse_calendar(settings.calendar)
     mail_server_of(settings)
     kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
     ages = {kind: parse_length(age) for kind, age in kept.items() if age}
-    kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+    is_here = settings.executor == "local"
+    kind, missing = settings.sandbox, ""
+    if is_here:
+        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,8 +83,10 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     with deployment.database.prepared_by_one():
         ensure_runtime(deployment, say)
         ensure_data(deployment, progress)
-    parents = None
-    if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
+    parents = placer = place = None
+    if not is_here:
+        placer, place = open_cluster(deployment, listener.getsockname()[1], say)
+    elif kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
@@ -87,22 +94,11 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     executor = Executor(
         deployment.database,
         deployment.storage,
-        WorkerConfig(
-            limits=settings.limits,
-            diagnostics_limits=settings.diagnostics_limits,
-            factors=settings.factors_home,
-            kind=kind,
-            parents=parents,
-            trees=settings.trees,
-            mapped=mapped_cache(deployment),
-            max_attempts=settings.max_attempts,
-            retry_seconds=settings.retry_seconds,
-            find_runtime=partial(find_runtime, deployment),
-            account_runs=settings.account_runs,
-        ),
+        _config_of(deployment, kind, parents, place),
         server_id=server,
-        workers=settings.worker_count,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
+        capacity=None if place is None else partial(place.room, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
@@ -119,8 +115,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
     vitals = Vitals(
         server_id=server,
-        workers=settings.worker_count,
-        isolation=f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}.",
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
+        isolation=_isolation(kind, missing, is_here=is_here),
         is_isolated=not missing,
         tickers=[one for one in tickers if isinstance(one, Ticker)],
         parents=parents,
@@ -136,9 +132,37 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
+    if placer is not None:
+        placer.close()
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
+
+
+def _config_of(
+    deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
+) -> WorkerConfig:
+    settings = deployment.settings
+    return WorkerConfig(
+        limits=settings.limits,
+        diagnostics_limits=settings.diagnostics_limits,
+        factors=settings.factors_home,
+        kind=kind,
+        parents=parents,
+        trees=settings.trees,
+        mapped=mapped_cache(deployment),
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.retry_seconds,
+        find_runtime=partial(find_runtime, deployment),
+        account_runs=settings.account_runs,
+        place=place,
+    )
+
+
+def _isolation(kind: SandboxKind, missing: str, *, is_here: bool) -> str:
+    if not is_here:
+        return "Models run on the nodes of a cluster, which isolate them."
+    return f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}."
 
 
 def lock_home(home: Path) -> TextIOWrapper:
