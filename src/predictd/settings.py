@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_pickle_mb: int = Field(4096, description="Largest pickle, in MiB.")
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
+    abandoned_hours: float = Field(
+        24.0, gt=0, description="Uploads never registered, and files that nothing refers to, are removed after so long."
+    )
     max_model_slots: int = Field(50, description="Models that one account may have.")
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+import sqlalchemy as sa
+import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,14 +21,17 @@ from starlette.routing import BaseRoute, Route
 from predictd import __version__
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
-from predictd.api.graphql.execution import Endpoint
+from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.domain.errors import OutageError
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
+
+log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
@@ -72,7 +79,9 @@ def build_app(
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        return JSONResponse(await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body))
+        answered = await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body)
+        # Clients try again after a 5xx, and take errors with a 200 for their own.
+        return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
 
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
@@ -92,8 +101,9 @@ def build_app(
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
-        with services.database.read():
-            return PlainTextResponse("ready\n")
+        with services.database.read() as session:
+            session.execute(sa.text("SELECT 1"))
+        return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
         if pages and "text/html" in request.headers.get("accept", ""):
@@ -121,7 +131,14 @@ def build_app(
         *transfer_routes(services.storage),
         *pages,
     ]
-    return Starlette(routes=routes, lifespan=lived)
+    away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)
+    return Starlette(routes=routes, lifespan=lived, exception_handlers=away)
+
+
+def _away(_request: Request, error: Exception) -> Response:
+    """Something that the server stands on does not answer."""
+    log.warning("unavailable", error=str(error).splitlines()[0][:300])
+    return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 
 
 def base_url(request: Request, settings: Settings) -> str:

@@ -64,6 +64,12 @@ class PlatformError(PredictdError):
     code = "platform"
 
 
+class OutageError(PlatformError):
+    """Something that the platform stands on is away for now: what was asked for can be asked for again soon."""
+
+    code = "unavailable"
+
+
 class CancelledError(PlatformError):
     """The work was cancelled before it ended."""
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,19 +10,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from predictd.data.layout import version_key
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
+from predictd.db.outages import insist
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
 from predictd.engine.config import Job
-from predictd.engine.predicting import record_failure
+from predictd.engine.predicting import finish_log, record_failure
 from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.scoring.apart import Task, diagnose_apart
@@ -65,27 +67,33 @@ def diagnose(job: Job) -> None:
                 record_failure(job, outcome, report)
                 return
             used = report.describe_use(limits) + " "
-            job.writer.close()
+            finish_log(job)
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             _store(storage, key, outcome)
             del report, outcome
         assert key is not None
         told = f"{used}Its predictions are being scored."
-        with database.write() as session:
-            if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-                return
+        if not insist(
+            database,
+            lambda session: advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)),
+            cancel=job.cancel,
+        ):
+            return
         progress = _Progress(database, claimed, told)
         try:
             found, number = _figures(job, wanted, key, files, progress.tell)
         except InvalidInputError as error:
-            _refuse(database, claimed, error)
+            _refuse(job, error)
             return
     if isinstance(found, ModelFailure):
         record_failure(job, found)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
-    with database.write() as session:
-        _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
+    insist(
+        database,
+        lambda session: _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds),
+        cancel=job.cancel,
+    )
 
 
 class _Progress:
@@ -101,7 +109,7 @@ class _Progress:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _TELL_SECONDS
-        with self._database.write() as session:
+        with suppress(SQLAlchemyError), self._database.write() as session:
             tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
 
 
@@ -184,6 +192,11 @@ def _conclude(
     diagnostics.updated_at = now
 
 
-def _refuse(database: Database, claimed: Claim, error: InvalidInputError) -> None:
-    with database.write() as session:
-        advance(session, claimed, TriggerState.FAILED, error.message, datetime.now(UTC), code="invalid_file")
+def _refuse(job: Job, error: InvalidInputError) -> None:
+    insist(
+        job.database,
+        lambda session: advance(
+            session, job.claimed, TriggerState.FAILED, error.message, datetime.now(UTC), code="invalid_file"
+        ),
+        cancel=job.cancel,
+    )

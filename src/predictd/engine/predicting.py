@@ -1,16 +1,21 @@
 """A run on live data: for a round, or to validate a pickle."""
 
 import secrets
+import signal
 import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
+from predictd.db.outages import insist, outlast
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
+from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.runs import Predictions, RunReport
@@ -24,6 +29,8 @@ from predictd.engine.submissions import StoredPredictions
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
 
+KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
+
 
 def predict(job: Job) -> None:
     """Run the claimed trigger's pickle on live data, and submit or record its failure.
@@ -32,8 +39,8 @@ def predict(job: Job) -> None:
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
-    database, claimed, limits = job.database, job.claimed, job.config.limits
-    wanted = _prepare(database, claimed)
+    claimed, limits = job.claimed, job.config.limits
+    wanted = _prepare(job.database, claimed)
     if wanted is None:
         return
     with ExitStack() as files:
@@ -45,19 +52,26 @@ def predict(job: Job) -> None:
         return
     used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
-    job.writer.close()
-    with database.write() as session:
+    finish_log(job)
+
+    def begin_check(session: Session) -> bool:
         told = f"{used} Its predictions are being checked."
-        if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-            return
-        record_use(session, claimed, report)
+        is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
+        return is_ours and record_use(session, claimed, report)
+
+    # A run that took minutes is not thrown away because the database is away when it ends.
+    if not insist(job.database, begin_check, cancel=job.cancel):
+        return
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
         record_failure(job, wrong)
         return
     stored = _store(job.storage, claimed, outcome)
-    with database.write() as session:
-        conclude(session, claimed, stored, used, datetime.now(UTC))
+    insist(
+        job.database,
+        lambda session: conclude(session, claimed, stored, used, datetime.now(UTC)),
+        cancel=job.cancel,
+    )
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
@@ -66,12 +80,40 @@ def predictions_key(trigger_id: str, attempt: int) -> str:
 
 
 def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = None) -> None:
-    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet."""
-    job.writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-    with job.database.write() as session:
+    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+
+    Raises:
+        PlatformError: it may be the platform's failure, which a second run tells.
+    """
+    if _is_doubtful(job, failure):
+        raise PlatformError(KILLED)
+    finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
+
+    def record(session: Session) -> None:
         if report is not None:
             record_use(session, job.claimed, report)
         fail(session, job.claimed, failure, datetime.now(UTC))
+
+    insist(job.database, record, cancel=job.cancel)
+
+
+def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
+    """Whether somebody else may have killed the model: it died of SIGKILL, for the first time, within its memory."""
+    if failure.code != "killed" or not failure.facts.get("detail", "").startswith(f"{signal.SIGKILL:d} "):
+        return False
+
+    def is_first(session: Session) -> bool:
+        trigger = session.get_one(Trigger, job.claimed.trigger_id)
+        told = any(KILLED in (status.description or "") for status in trigger.statuses)
+        return not told and trigger.failures + 1 < job.config.max_attempts
+
+    return insist(job.database, is_first, cancel=job.cancel)
+
+
+def finish_log(job: Job, last_line: str | None = None) -> None:
+    """Store all that the model printed, and one line of the platform's own after it."""
+    job.writer.end(last_line)
+    outlast(job.writer.flush, cancel=job.cancel)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:

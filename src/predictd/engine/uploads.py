@@ -16,6 +16,8 @@ from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundErr
 from predictd.domain.names import unique_filename
 from predictd.storage import Storage
 
+INCOMING = "incoming"
+
 
 class UploadKind(StrEnum):
     """What an upload is for."""
@@ -120,4 +122,4 @@ def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | Non
 
 
 def _incoming_key(kind: UploadKind, filename: str) -> str:
-    return f"incoming/{kind}/{filename}"
+    return f"{INCOMING}/{kind}/{filename}"

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from predictd.domain.errors import CancelledError, PlatformError
+from predictd.db.outages import insist, is_outage
+from predictd.domain.errors import CancelledError, OutageError, PlatformError
+from predictd.domain.outages import is_full
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
@@ -28,29 +30,53 @@ def work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
-    except PlatformError as error:
-        bound.error("platform_error", error=error.message)
-        with suppress(SQLAlchemyError):
-            forget_tables(job.database, job.claimed.trigger_id)
-        _retry(job, f"The platform failed: {error.message}")
-    except Exception:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
-        bound.exception("platform_error")
-        _retry(job, "The platform failed in a way it did not expect.")
+    except Exception as error:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
+        outage = _outage(error)
+        if outage is not None:
+            bound.error("platform_error", error=outage)
+            _retry(job, f"The platform failed: {outage}", is_outage=True)
+        elif isinstance(error, PlatformError):
+            bound.error("platform_error", error=error.message)
+            with suppress(SQLAlchemyError):
+                forget_tables(job.database, job.claimed.trigger_id)
+            _retry(job, f"The platform failed: {error.message}")
+        else:
+            bound.exception("platform_error")
+            _retry(job, "The platform failed in a way it did not expect.")
     finally:
         with suppress(SQLAlchemyError):
             job.writer.close()
 
 
-def _retry(job: Job, reason: str) -> None:
+def _outage(error: BaseException | None) -> str | None:
+    """What is away for now, if that is why it failed."""
+    while error is not None:
+        if isinstance(error, OutageError):
+            return error.message
+        if is_full(error):
+            return "The server's disk is full."
+        if is_outage(error):
+            return "The database did not answer."
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:
     try:
-        with job.database.write() as session:
-            retry(
+        insist(
+            job.database,
+            lambda session: retry(
                 session,
                 job.claimed,
                 reason,
                 datetime.now(UTC),
                 wait_seconds=job.config.retry_seconds,
                 max_attempts=job.config.max_attempts,
-            )
+                is_outage=is_outage,
+            ),
+            cancel=job.cancel,
+        )
+    except CancelledError:
+        log.info("run_cancelled", trigger=job.claimed.trigger_id)
     except Exception:
         log.exception("retry_not_recorded", trigger=job.claimed.trigger_id)

@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from predictd.db.outages import is_outage
+from predictd.domain.errors import OutageError
+
 log = structlog.get_logger()
 
 _PAUSE_AFTER_FAILURE = 30
+_PAUSE_IN_OUTAGE = 2
 
 
 class Ticker:
@@ -36,7 +40,11 @@ class Ticker:
             wait = self._seconds
             try:
                 self._tick(datetime.now(UTC))
-            except Exception:
-                log.exception(f"{self._name}_failed")
-                wait *= _PAUSE_AFTER_FAILURE
+            except Exception as error:
+                if is_outage(error) or isinstance(error, OutageError):
+                    log.warning(f"{self._name}_waits", error=str(error).splitlines()[0][:300])
+                    wait *= _PAUSE_IN_OUTAGE
+                else:
+                    log.exception(f"{self._name}_failed")
+                    wait *= _PAUSE_AFTER_FAILURE
             self._stopping.wait(wait)

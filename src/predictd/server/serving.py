@@ -4,8 +4,11 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,6 +25,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.engine.orphans import sweep_orphans
 from predictd.rounds.calendar import parse_calendar
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
@@ -30,7 +34,6 @@ from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -58,6 +61,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_home(settings.home)
+    use_own_temporary_folder(settings.home)
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
@@ -135,7 +139,7 @@ def _run(
         for ticker in tickers:
             ticker.start()
         announce()
-        sweeping = asyncio.create_task(_sweep(deployment.storage))
+        sweeping = asyncio.create_task(_sweep(deployment))
         try:
             yield
         finally:
@@ -163,13 +167,34 @@ def _run(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-async def _sweep(storage: FolderStorage) -> None:
-    """Remove what broken and unregistered uploads left, now and then."""
+async def _sweep(deployment: Deployment) -> None:
+    """Remove what broken uploads and lost runs left, now and then."""
+    abandoned = deployment.settings.abandoned_hours * 3600
+
+    def sweep() -> int:
+        now = time.time()
+        drafts = deployment.storage.sweep(now, abandoned)
+        return drafts + sweep_orphans(deployment.database, deployment.storage, now - abandoned)
+
     while True:
-        removed = await anyio.to_thread.run_sync(storage.sweep)
-        if removed:
-            log.info("uploads_swept", count=removed)
-        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            removed = await anyio.to_thread.run_sync(sweep)
+            if removed:
+                log.info("leftovers_swept", count=removed)
+        except Exception:
+            log.exception("sweep_failed")
+        await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, abandoned / 2)))
+
+
+def use_own_temporary_folder(home: Path) -> None:
+    """Let temporary files lie in the data dir, where those of a server that was killed are found and removed.
+
+    The data dir must be locked.
+    """
+    folder = home / "tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    tempfile.tempdir = str(folder)
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:

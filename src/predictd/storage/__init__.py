@@ -4,6 +4,6 @@ Nothing here knows what an object means, and nothing reads one but its owner's r
 """
 
 from predictd.storage.folder import Draft, FolderStorage
-from predictd.storage.protocol import Storage
+from predictd.storage.protocol import Storage, StoredObject
 
-__all__ = ["Draft", "FolderStorage", "Storage"]
+__all__ = ["Draft", "FolderStorage", "Storage", "StoredObject"]

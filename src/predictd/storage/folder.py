@@ -9,12 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import quote, urlencode
 
-from predictd.domain.errors import NotFoundError, PlatformError
+from predictd.domain.errors import NotFoundError, OutageError, PlatformError
+from predictd.domain.outages import is_full
 from predictd.storage.keys import check_key
+from predictd.storage.protocol import StoredObject
 from predictd.storage.signing import Grant, load_secret
 
 DRAFTS = ".drafts"
@@ -91,16 +94,33 @@ class FolderStorage:
         path = self.folder(key)
         return path.stat().st_size if path.is_file() else None
 
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects whose keys begin with the prefix, in no order; what comes or goes meanwhile may be missing."""
+        above = self.root / prefix.rpartition("/")[0]
+        for path in above.rglob("*"):
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(".") or not key.startswith(prefix):
+                continue
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                if S_ISREG(found.st_mode):
+                    yield StoredObject(key=key, size_bytes=found.st_size, modified_at=found.st_mtime)
+
     def draft(self, key: str) -> Draft:
         """Begin to write the object of that key."""
         return Draft(self.root / DRAFTS / secrets.token_hex(16), self.folder(key))
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a copy of the file under the key, in place of what was there."""
-        with self.draft(key) as draft, path.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                draft.write(chunk)
-            draft.commit()
+        try:
+            with self.draft(key) as draft, path.open("rb") as source:
+                while chunk := source.read(1 << 20):
+                    draft.write(chunk)
+                draft.commit()
+        except OSError as error:
+            if is_full(error):
+                raise OutageError("The storage is full.") from error
+            raise
 
     def move(self, source: str, target: str) -> None:
         """Give the object another key.
@@ -168,9 +188,9 @@ class FolderStorage:
         fields = {"key": key, "expires": str(grant.expires), "max": str(max_bytes)}
         return f"{self.base_url}/files", fields | {"signature": grant.sign(self.secret)}
 
-    def sweep(self, now: float | None = None) -> int:
-        """Remove drafts and unregistered uploads that were left for more than a day. Returns how many."""
-        limit = (time.time() if now is None else now) - ABANDONED_SECONDS
+    def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove drafts and unregistered uploads that were left for so long. Returns how many."""
+        limit = (time.time() if now is None else now) - abandoned_seconds
         removed = 0
         for folder in (self.root / DRAFTS, self.root / INCOMING):
             for path in folder.rglob("*"):

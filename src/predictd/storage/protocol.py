@@ -1,9 +1,20 @@
 """What every storage can do."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """An object that is there; `modified_at` in seconds since the epoch."""
+
+    key: str
+    size_bytes: int
+    modified_at: float
 
 
 class Storage(Protocol):
@@ -11,6 +22,9 @@ class Storage(Protocol):
 
     def stat(self, key: str) -> int | None:
         """Size of the object in bytes, None where there is none."""
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects whose keys begin with the prefix, in no order; what comes or goes meanwhile may be missing."""
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a copy of the file under the key, in place of what was there."""

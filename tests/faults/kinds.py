@@ -1,0 +1,130 @@
+"""What strikes: one class a fault, each with how it begins and how it ends."""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from faults.system import System
+
+# A run whose process dies of SIGKILL twice counts as a model that kills itself, so no run meets that twice.
+KILLED = "died of SIGKILL"
+_FIRST_USER = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Begins with `strike`, which answers what it did, or None where there was nothing to strike; `heal` ends it.
+
+    `needs` are keyword arguments of System; `holds` are the least and the most seconds between the two.
+    """
+
+    strike: Callable[[System, random.Random], str | None]
+    heal: Callable[[System], None] = lambda system: None
+    needs: Sequence[str] = ()
+    holds: tuple[float, float] = (0.0, 0.0)
+
+
+def _kill_server(system: System, random_: random.Random) -> str | None:
+    server = system.server
+    if server is None:
+        return None
+    server.kill()
+    return f"killed the server {server.pid}"
+
+
+def _kill_worker(system: System, random_: random.Random) -> str | None:
+    """One of the processes that a run consists of, or that scores, or that runs are forked from."""
+    for _ in range(40):
+        found = _workers(system)
+        if found:
+            kind = random_.choice(sorted(found))
+            victim = random_.choice(found[kind])
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+                return f"killed {kind} {victim.pid}"
+        time.sleep(0.05)
+    return None
+
+
+def _workers(system: System) -> dict[str, list[psutil.Process]]:
+    server = system.server
+    found: dict[str, list[psutil.Process]] = {}
+    if server is None:
+        return found
+    with contextlib.suppress(psutil.Error):
+        for process in server.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found.setdefault(_kind(process), []).append(process)
+    return found
+
+
+def _kind(process: psutil.Process) -> str:
+    """Told by what it is inside of its sandbox."""
+    line = " ".join(process.cmdline())
+    if "predictd.scoring.apart" in line:
+        return "a scorer"
+    with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as status:
+        numbers = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
+    if "predictd_runner.parent" in line or "predictd_runner/parent" in line or len(numbers) == 2:
+        return "a warm parent"
+    if len(numbers) >= 3 and numbers[-1] == "1":
+        return "the first process of a run"
+    return "a launcher" if len(numbers) < 2 else "a runner"
+
+
+def _kill_postgresql(system: System, random_: random.Random) -> str | None:
+    assert system.cluster is not None
+    system.cluster.kill()
+    return "killed PostgreSQL"
+
+
+def _start_postgresql(system: System) -> None:
+    assert system.cluster is not None
+    system.cluster.restart()
+
+
+def _fill_disk(system: System, random_: random.Random) -> str | None:
+    assert system.disk is not None
+    system.disk.fill()
+    return "filled the disk"
+
+
+def _free_disk(system: System) -> None:
+    assert system.disk is not None
+    system.disk.free()
+
+
+def _set_clock(system: System, random_: random.Random) -> str | None:
+    """Ahead of the right time or back to it, so that the round, which is long, is open by either."""
+    assert system.clock is not None
+    if system.clock.offset:
+        back = system.clock.offset
+        system.clock.set(0.0)
+        return f"set the clock back by {back:.0f} s"
+    ahead = random_.uniform(600, 7200)
+    system.clock.set(ahead)
+    return f"set the clock ahead by {ahead:.0f} s"
+
+
+def _slow_network(system: System, random_: random.Random) -> str | None:
+    assert system.network is not None
+    return f"made the network slow: {system.network.slow()}"
+
+
+def _quick_network(system: System) -> None:
+    assert system.network is not None
+    system.network.quick()
+
+
+FAULTS = {
+    "server": Fault(strike=_kill_server),
+    "worker": Fault(strike=_kill_worker),
+    "postgresql": Fault(strike=_kill_postgresql, heal=_start_postgresql, needs=("postgresql",), holds=(0.0, 8.0)),
+    "disk": Fault(strike=_fill_disk, heal=_free_disk, needs=("small_disk",), holds=(0.5, 6.0)),
+    "clock": Fault(strike=_set_clock, needs=("clock",)),
+    "network": Fault(strike=_slow_network, heal=_quick_network, needs=("slow",), holds=(2.0, 8.0)),
+}
