@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Two files at a time: the tests of one share a server.
 TWO := -n 2 --dist loadfile
-.PHONY: help setup demo test check locks bench clean
+.PHONY: help setup demo test check locks bench faults clean
 
 help: ## Show this list
 	@echo "predictd: an open, self-hosted Model Uploads platform"; echo
@@ -35,6 +35,10 @@ locks: setup ## Resolve the lock files anew, with the newest versions
 
 bench: setup ## Measure speed and memory against the public runner; ONLY=trivial_run measures that alone
 	.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+faults: setup ## Let faults strike a running server: each at 20 moments of 200 runs; ARGS="--fault server --seed 1234" for one
+	.venv/bin/python scripts/prepare_tests.py
+	PYTHONPATH=tests .venv/bin/python -m faults $(ARGS)
 
 clean: ## Remove .venv and what the tools left; never the data of a server
 	rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

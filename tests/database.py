@@ -76,7 +76,7 @@ def postgres_cluster(*, durable: bool = False, reached_from: str | None = None) 
     A `durable` one keeps what was committed when it is killed. `reached_from` is a network (in the form 10.0.0.0/30)
     from which it is reached too.
     """
-    binaries = _binaries()
+    binaries = find_postgresql()
     account = _account()
     # PostgreSQL's user must be able to reach the folder, which it may not below root's own TMPDIR.
     folder = Path(tempfile.mkdtemp(prefix="predictd-pg-", dir="/tmp" if account else None))
@@ -102,7 +102,7 @@ def postgres_cluster(*, durable: bool = False, reached_from: str | None = None) 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _binaries() -> Path:
+def find_postgresql() -> Path:
     """The folder of initdb and postgres: on PATH, or where Debian keeps the newest version."""
     on_path = shutil.which("initdb")
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
@@ -230,6 +230,6 @@ def _free_port() -> int:
 if __name__ == "__main__":
     # Says by its exit code whether the tests can be run on PostgreSQL here.
     try:
-        _binaries()
+        find_postgresql()
     except PostgresMissingError:
         sys.exit(1)

@@ -62,6 +62,7 @@ class Campaign:
         self._kinds: dict[str, str] = {}
         self._done = threading.Event()
         self._is_struck = threading.Event()
+        self._known_ended = 0
         self._broken: list[BaseException] = []
         wanted = {need: True for moment in plan.moments for need in FAULTS[moment.fault].needs}
         if postgresql:
@@ -168,7 +169,10 @@ class Campaign:
             return None
 
     def _ended(self) -> int:
-        return self._read(sa.select(sa.func.count()).where(Trigger.state.in_(_FINAL))) or 0
+        """How many triggers have; while the database is away, how many had."""
+        ended = self._read(sa.select(sa.func.count()).where(Trigger.state.in_(_FINAL)))
+        self._known_ended = ended if ended is not None else self._known_ended
+        return self._known_ended
 
     def _wait(self, *kinds: TriggerType) -> None:
         """Until every trigger has ended, or every one of these kinds."""

@@ -13,7 +13,7 @@ class Clock:
     """The wall clock of the processes that are started with `environment`; it begins with the right time."""
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc") or shutil.which("gcc")
+        compiler = shutil.which("cc")
         if compiler is None:
             raise Unavailable("no C compiler, to make a clock that can be set")
         library = folder / "clock.so"

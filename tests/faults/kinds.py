@@ -8,24 +8,34 @@ from dataclasses import dataclass
 
 import psutil
 
+from database import PostgresMissingError, find_postgresql
 from faults.system import System
 
-# A run whose process dies of SIGKILL twice counts as a model that kills itself, so no run meets that twice.
-KILLED = "died of SIGKILL"
-_FIRST_USER = 200_000
+_RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
+    "a runner",
+    "the first process of a run",
+    "a scorer",
+    "a warm parent",
+    "a launcher",
+)
+_WORKERS = (_RUNNER, _FIRST, _SCORER, _PARENT)
+# Most live but for a moment.
+_HUNT_SECONDS = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """Begins with `strike`, which answers what it did, or None where there was nothing to strike; `heal` ends it.
 
-    `needs` are keyword arguments of System; `holds` are the least and the most seconds between the two.
+    `needs` are keyword arguments of System; `holds` are the least and the most seconds between the two. `missing` tells
+    what this machine lacks for it, None if nothing.
     """
 
     strike: Callable[[System, random.Random], str | None]
     heal: Callable[[System], None] = lambda system: None
     needs: Sequence[str] = ()
     holds: tuple[float, float] = (0.0, 0.0)
+    missing: Callable[[], str | None] = lambda: None
 
 
 def _kill_server(system: System, random_: random.Random) -> str | None:
@@ -38,16 +48,19 @@ def _kill_server(system: System, random_: random.Random) -> str | None:
 
 def _kill_worker(system: System, random_: random.Random) -> str | None:
     """One of the processes that a run consists of, or that scores, or that runs are forked from."""
-    for _ in range(40):
+    wanted = random_.choice(_WORKERS)
+    until = time.monotonic() + _HUNT_SECONDS
+    while True:
         found = _workers(system)
-        if found:
-            kind = random_.choice(sorted(found))
+        kind = wanted if wanted in found or time.monotonic() < until else next(iter(found), None)
+        if kind in found:
             victim = random_.choice(found[kind])
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
                 return f"killed {kind} {victim.pid}"
-        time.sleep(0.05)
-    return None
+        elif kind is None:
+            return None
+        time.sleep(0.01)
 
 
 def _workers(system: System) -> dict[str, list[psutil.Process]]:
@@ -66,14 +79,14 @@ def _kind(process: psutil.Process) -> str:
     """Told by what it is inside of its sandbox."""
     line = " ".join(process.cmdline())
     if "predictd.scoring.apart" in line:
-        return "a scorer"
+        return _SCORER
     with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as status:
         numbers = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
     if "predictd_runner.parent" in line or "predictd_runner/parent" in line or len(numbers) == 2:
-        return "a warm parent"
+        return _PARENT
     if len(numbers) >= 3 and numbers[-1] == "1":
-        return "the first process of a run"
-    return "a launcher" if len(numbers) < 2 else "a runner"
+        return _FIRST
+    return _LAUNCHER if len(numbers) < 2 else _RUNNER
 
 
 def _kill_postgresql(system: System, random_: random.Random) -> str | None:
@@ -120,11 +133,39 @@ def _quick_network(system: System) -> None:
     system.network.quick()
 
 
+def _no_root() -> str | None:
+    return "it takes root" if os.geteuid() != 0 else None
+
+
+def _no_program(name: str) -> str | None:
+    return f"{name} is not installed" if shutil.which(name) is None else None
+
+
+def _no_postgresql() -> str | None:
+    try:
+        find_postgresql()
+    except PostgresMissingError as error:
+        return str(error)
+    return None
+
+
 FAULTS = {
     "server": Fault(strike=_kill_server),
     "worker": Fault(strike=_kill_worker),
-    "postgresql": Fault(strike=_kill_postgresql, heal=_start_postgresql, needs=("postgresql",), holds=(0.0, 8.0)),
-    "disk": Fault(strike=_fill_disk, heal=_free_disk, needs=("small_disk",), holds=(0.5, 6.0)),
-    "clock": Fault(strike=_set_clock, needs=("clock",)),
-    "network": Fault(strike=_slow_network, heal=_quick_network, needs=("slow",), holds=(2.0, 8.0)),
+    "postgresql": Fault(
+        strike=_kill_postgresql,
+        heal=_start_postgresql,
+        needs=("postgresql",),
+        holds=(0.0, 8.0),
+        missing=_no_postgresql,
+    ),
+    "disk": Fault(strike=_fill_disk, heal=_free_disk, needs=("small_disk",), holds=(0.5, 6.0), missing=_no_root),
+    "clock": Fault(strike=_set_clock, needs=("clock",), missing=lambda: _no_program("cc")),
+    "network": Fault(
+        strike=_slow_network,
+        heal=_quick_network,
+        needs=("slow",),
+        holds=(2.0, 8.0),
+        missing=lambda: _no_root() or _no_program("ip") or _no_program("tc") or _no_program("nsenter"),
+    ),
 }
