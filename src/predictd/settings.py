@@ -25,6 +25,19 @@ class Settings(BaseSettings):
     port: int = Field(8000, description="Port to listen on; 0 takes a free one.")
     public_url: str = Field("", description="Address that clients reach the server at, if not http://HOST:PORT.")
     database_url: str = Field("", description="SQLAlchemy URL of the database; empty means SQLite in the data dir.")
+    auto_upgrade: bool = Field(
+        True,
+        description="Bring the database's schema up to date when the server or a command starts; "
+        "with false, `predictd db upgrade` does.",
+    )
+    storage_url: str = Field(
+        "",
+        description="Where pickles, predictions and data are kept: s3://BUCKET/PREFIX?endpoint=URL&region=REGION, or "
+        "file:///FOLDER; empty means a folder in the data dir.",
+    )
+    storage_cache_gb: int = Field(
+        40, description="Disk for copies of objects in S3, in GB; those used longest ago make room."
+    )
     runtimes_dir: Path | None = Field(None, description="Folder of the built runtimes; default DATA_DIR/runtimes.")
     data_size: Literal["tiny", "demo", "full"] = Field(
         "demo", description="Size of the synthetic data version that the first start makes."

@@ -1,7 +1,9 @@
 """What strikes: one class a fault, each with how it begins and how it ends."""
 
 import contextlib
+import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -52,7 +52,7 @@ def test_the_migrations_make_the_tables_and_nothing_else(database: Database) -> 
         command.check(alembic_config(connection))
         command.current(alembic_config(connection))
         assert inspect(connection).has_table("triggers")
-    assert database._revision() == newest_revision()
+    assert database.revision() == newest_revision()
 
 
 def test_an_older_database_keeps_what_it_holds_and_scores_the_files_that_waited(database: Database) -> None:

@@ -29,7 +29,7 @@ from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.domain.errors import OutageError
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Services:
     """What the application shows and asks. `wake` tells the workers that something was queued."""
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     wake: Callable[[], None]
     attempts: Attempts = field(default_factory=Attempts)

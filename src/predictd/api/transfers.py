@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.domain.errors import ForbiddenTransferError, InvalidInputError, PredictdError, TooLargeError
-from predictd.storage import Draft, FolderStorage
+from predictd.storage import Draft, FolderStorage, Receiver
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
 
@@ -36,8 +36,14 @@ DRAIN_BYTES = 256 << 20
 DRAIN_SECONDS = 60
 
 
-def transfer_routes(storage: FolderStorage) -> list[Route]:
-    """The routes that the storage's URLs point to."""
+def transfer_routes(storage: Receiver) -> list[Route]:
+    """The routes that the storage's URLs point to: only a folder's objects are fetched from the server itself."""
+    if isinstance(storage, FolderStorage):
+        return [*_upload_routes(storage), *_download_routes(storage)]
+    return _upload_routes(storage)
+
+
+def _upload_routes(storage: Receiver) -> list[Route]:
 
     async def put(request: Request) -> Response:
         body = _Body(request)
@@ -59,6 +65,10 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             return await _refuse(body, error)
         return Response(status_code=204)
 
+    return [Route("/files", post, methods=["POST"]), Route("/files/{key:path}", put, methods=["PUT"])]
+
+
+def _download_routes(storage: FolderStorage) -> list[Route]:
     async def get(request: Request) -> Response:
         try:
             grant = _granted(request, storage, "GET")
@@ -71,11 +81,7 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             path, filename=grant.filename or path.name, media_type="application/octet-stream", stat_result=path.stat()
         )
 
-    return [
-        Route("/files", post, methods=["POST"]),
-        Route("/files/{key:path}", put, methods=["PUT"]),
-        Route("/files/{key:path}", get, methods=["GET", "HEAD"]),
-    ]
+    return [Route("/files/{key:path}", get, methods=["GET", "HEAD"])]
 
 
 class _Body:
@@ -132,7 +138,7 @@ class _Sink:
         await to_thread.run_sync(self.draft.write, pending)
 
 
-def _granted(request: Request, storage: FolderStorage, method: str) -> Grant:
+def _granted(request: Request, storage: Receiver, method: str) -> Grant:
     """What the URL allows; ForbiddenTransferError unless it is this request."""
     query = request.query_params
     grant = _read_grant(method, str(request.path_params["key"]), dict(query))
@@ -173,7 +179,7 @@ async def _receive(request: Request, body: _Body, sink: _Sink) -> None:
         raise ClientDisconnect
 
 
-async def _receive_form(request: Request, body: _Body, storage: FolderStorage) -> None:
+async def _receive_form(request: Request, body: _Body, storage: Receiver) -> None:
     """Read a form whose last field is the file; what stands before it says what is allowed."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:

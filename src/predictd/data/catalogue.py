@@ -2,12 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from predictd.data.layout import version_key
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from predictd.storage import Storage
 
 _PUBLIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
 
@@ -17,6 +22,13 @@ def list_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if _is_public(path))
+
+
+def list_version(storage: "Storage", version: str) -> list[str]:
+    """Names of the files of a data version in storage that users may download, sorted."""
+    below = version_key(version) + "/"
+    names = (one.key.removeprefix(below) for one in storage.objects(version_key(version)))
+    return sorted(name for name in names if _PUBLIC_NAME.fullmatch(name))
 
 
 def resolve(folder: Path, name: str) -> Path:

@@ -102,7 +102,7 @@ class Model(Base):
 
 
 class Upload(Base):
-    """A filename given out for an upload; `registered_at` says that something was made of it."""
+    """A filename given out for an upload of at most `max_bytes`; `registered_at` says that something was made of it."""
 
     __tablename__ = "uploads"
 
@@ -111,6 +111,7 @@ class Upload(Base):
     kind: Mapped[str] = mapped_column(String(16))
     filename: Mapped[str] = mapped_column(String(300), unique=True)
     model_id: Mapped[str | None] = mapped_column(String(36))
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
     inserted_at: Mapped[datetime]
     registered_at: Mapped[datetime | None]
 
@@ -150,7 +151,8 @@ class Pickle(Base):
     `takes_slot` says that it shall be assigned to that model once it is validated. `triggers` are its runs for rounds
     and validations, those for its diagnostics belong to these. `tables_key` is where the compiled
     tables of its trees lie, empty if it has none and null before it ran; `imports` are the modules that its warm parent
-    has ready, with spaces between them. The last two are kept from its runs and only make further ones faster.
+    has ready, with spaces between them. The last two are kept from its runs and only make further ones faster. Of an
+    old one the file may be gone, since `removed_at`.
     """
 
     __tablename__ = "pickles"
@@ -169,6 +171,7 @@ class Pickle(Base):
     takes_slot: Mapped[bool] = mapped_column(default=False)
     tables_key: Mapped[str | None] = mapped_column(String(400))
     imports: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    removed_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

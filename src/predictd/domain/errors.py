@@ -70,6 +70,18 @@ class OutageError(PlatformError):
     code = "unavailable"
 
 
+class StorageDownError(OutageError):
+    """The storage does not answer at the moment; try again in a minute."""
+
+    code = "storage_down"
+
+
+class RuntimeMissingError(PlatformError):
+    """The runtime is not on this machine and could not be built here; another machine may have it."""
+
+    code = "runtime_missing"
+
+
 class CancelledError(PlatformError):
     """The work was cancelled before it ended."""
 

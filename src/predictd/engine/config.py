@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictd.data.mapped_cache import MappedCache
@@ -10,6 +10,7 @@ from predictd.db import Database
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.engine.logs import LogWriter
+from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
 from predictd.storage import Storage
@@ -29,7 +30,8 @@ class WorkerConfig:
         trees: whether compiled tables answer for the tree libraries.
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
-        find_runtime: where the runtime in a folder lies on this machine; raises PlatformError.
+        find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
+        missing: the runtimes that this machine lacks.
     """
 
     limits: Limits
@@ -42,6 +44,7 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    missing: MissingRuntimes = field(default_factory=MissingRuntimes)
 
 
 @dataclass(frozen=True, kw_only=True)

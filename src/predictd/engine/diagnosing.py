@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from predictd.data.layout import version_key
-from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
+from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
 from predictd.db.outages import insist
@@ -117,7 +117,8 @@ def _figures(
     job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
 ) -> tuple[Figures | ModelFailure, int]:
     storage, config = job.storage, job.config
-    folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
+    keys = [version_key(name) for name in wanted.versions]
+    folders = [files.enter_context(storage.local_folder(key, VALIDATION_FILES)) for key in keys]
     task = Task(
         predictions=str(files.enter_context(storage.local_path(key))),
         folders=tuple(map(str, folders)),

@@ -112,7 +112,14 @@ class Executor:
             claimed = None
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
+                    claimed = claim(
+                        session,
+                        owner,
+                        datetime.now(UTC),
+                        self._lease_seconds,
+                        diagnostics=diagnostics,
+                        missing_runtimes=self._config.missing.folders(),
+                    )
             except Exception as error:  # noqa: BLE001 (a worker never ends)
                 _tell("claim_failed", error)
             if claimed is None:

@@ -14,11 +14,11 @@ from predictd.storage import Storage
 
 # Whose files lie there; what lies elsewhere (the data, the rounds) is nobody's to lose.
 _OWNERS: dict[str, sa.orm.InstrumentedAttribute[str] | sa.orm.InstrumentedAttribute[str | None]] = {
-    "predictions/": Submission.storage_key,
-    f"{UploadKind.SUBMISSION}/": Submission.storage_key,
-    f"{UploadKind.DIAGNOSTICS}/": Diagnostics.storage_key,
-    f"{UploadKind.PICKLE}/": Pickle.storage_key,
-    "tables/": Pickle.tables_key,
+    "predictions": Submission.storage_key,
+    UploadKind.SUBMISSION: Submission.storage_key,
+    UploadKind.DIAGNOSTICS: Diagnostics.storage_key,
+    UploadKind.PICKLE: Pickle.storage_key,
+    "tables": Pickle.tables_key,
 }
 _BATCH = 500
 
@@ -30,7 +30,7 @@ def sweep_orphans(database: Database, storage: Storage, before: float) -> int:
     predictions of a run's last attempt are kept, whether or not they were submitted. Returns how many were deleted.
     """
     count = 0
-    for prefix in (f"{INCOMING}/", *_OWNERS):
+    for prefix in (INCOMING, *_OWNERS):
         old = (one.key for one in storage.objects(prefix) if one.modified_at < before)
         # Read to its end before anything is deleted.
         for keys in list(_batches(old)):
@@ -47,7 +47,7 @@ def _referred(session: Session, prefix: str, keys: Sequence[str]) -> set[str]:
         return set()
     column = _OWNERS[prefix]
     found = {key for key in session.scalars(sa.select(column).where(column.in_(keys))) if key}
-    if prefix == "predictions/":
+    if prefix == "predictions":
         attempts = {key: _attempt(key) for key in keys}
         newest = sa.select(Trigger.id, Trigger.attempt).where(Trigger.id.in_([one[0] for one in attempts.values()]))
         known = {(row.id, row.attempt) for row in session.execute(newest)}

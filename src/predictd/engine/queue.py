@@ -4,13 +4,14 @@ A worker claims the oldest pending trigger under a lease and reports under the a
 other attempt changes nothing, because another worker may have taken over in the meantime.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
@@ -18,8 +19,8 @@ from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerTyp
 NO_OPEN_ROUND = "No currently open rounds!"
 # However often something failed, it is tried again so soon; what is due later was queued by a clock that was set back.
 LONGEST_WAIT_SECONDS = 60.0
-# With that wait, some half an hour of an outage.
-_MOST_OUTAGES = 30
+# With that wait, some days of an outage.
+_MOST_OUTAGES = 5000
 # Runs that may submit to a round come before those that no round waits for.
 _PRIORITIES = {TriggerType.LIVE: 0, TriggerType.VALIDATION: 0, TriggerType.DIAGNOSTICS: 20}
 
@@ -63,15 +64,25 @@ def enqueue(
 
 
 def claim(
-    session: Session, owner: str, now: datetime, lease_seconds: float, *, diagnostics: bool = True
+    session: Session,
+    owner: str,
+    now: datetime,
+    lease_seconds: float,
+    *,
+    diagnostics: bool = True,
+    missing_runtimes: Collection[str] = (),
 ) -> Claim | None:
     """Take the most urgent and oldest pending trigger that is due, or None.
 
-    No two workers ever get the same attempt. Without `diagnostics`, those are left to others.
+    No two workers ever get the same attempt. Without `diagnostics`, those are left to others, and so are runs in the
+    runtimes of the folders `missing_runtimes`.
     """
     wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
     if not diagnostics:
         wanted.append(Trigger.type != TriggerType.DIAGNOSTICS)
+    if missing_runtimes:
+        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
+        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
     candidate = (
         sa.select(Trigger.id)
         .where(*wanted)
@@ -177,12 +188,14 @@ def retry(
     return True
 
 
-def give_back(session: Session, claimed: Claim, reason: str, description: str, now: datetime) -> bool:
-    """Put back a run that is stopped before its end; this counts as nobody's failure."""
+def give_back(
+    session: Session, claimed: Claim, reason: str, description: str, now: datetime, *, wait_seconds: float = 0
+) -> bool:
+    """Put back a run that is stopped before its end, due after the wait; this counts as nobody's failure."""
     if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, description, now)
+    put_back(session, trigger, description, now, wait_seconds=wait_seconds)
     return True
 
 

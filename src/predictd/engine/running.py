@@ -7,9 +7,10 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Pickle, Runtime
+from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RunReport, RunRequest
-from predictd.engine.config import Job
+from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
+from predictd.engine.config import Job, WorkerConfig
 from predictd.engine.live import local_data
 from predictd.engine.speed import NO_TREES, found_tables, keep, likely_imports
 from predictd.sandbox import run
@@ -68,7 +69,7 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         pickle=pickle,
         live=mapped,
         benchmarks=benchmarks,
-        runtime=config.find_runtime(wanted.runtime_folder),
+        runtime=_runtime(config, wanted.runtime_folder),
         limits=limits,
         slot=job.slot,
         imports=likely_imports(pickle) if wanted.tables_key is None else wanted.imports,
@@ -81,3 +82,11 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
     if report.predictions is not None:
         keep(job.database, storage, wanted.pickle_id, report, wanted=request.keep_tables)
     return report, features
+
+
+def _runtime(config: WorkerConfig, folder: str) -> RuntimePaths:
+    try:
+        return config.find_runtime(folder)
+    except RuntimeMissingError:
+        config.missing.add(folder)
+        raise

@@ -1,22 +1,26 @@
 """One claimed trigger from its claim to its end, whatever becomes of it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from predictd.db.outages import insist, is_outage
-from predictd.domain.errors import CancelledError, OutageError, PlatformError
+from predictd.domain.errors import CancelledError, OutageError, PlatformError, RuntimeMissingError
 from predictd.domain.outages import is_full
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
 from predictd.engine.predicting import predict
-from predictd.engine.queue import retry
+from predictd.engine.queue import give_back, retry
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
+
+ELSEWHERE = "Waiting for a machine that can run it."
 
 
 def work(job: Job) -> None:
@@ -30,6 +34,9 @@ def work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
+    except RuntimeMissingError as error:
+        bound.error("put_off", error=error.message)
+        _put_off(job, error.message)
     except Exception as error:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
         outage = _outage(error)
         if outage is not None:
@@ -61,21 +68,28 @@ def _outage(error: BaseException | None) -> str | None:
     return None
 
 
+def _put_off(job: Job, reason: str) -> None:
+    _record(job, lambda session: give_back(session, job.claimed, reason, ELSEWHERE, datetime.now(UTC)))
+
+
 def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:
+    _record(
+        job,
+        lambda session: retry(
+            session,
+            job.claimed,
+            reason,
+            datetime.now(UTC),
+            wait_seconds=job.config.retry_seconds,
+            max_attempts=job.config.max_attempts,
+            is_outage=is_outage,
+        ),
+    )
+
+
+def _record(job: Job, do: Callable[[Session], bool]) -> None:
     try:
-        insist(
-            job.database,
-            lambda session: retry(
-                session,
-                job.claimed,
-                reason,
-                datetime.now(UTC),
-                wait_seconds=job.config.retry_seconds,
-                max_attempts=job.config.max_attempts,
-                is_outage=is_outage,
-            ),
-            cancel=job.cancel,
-        )
+        insist(job.database, do, cancel=job.cancel)
     except CancelledError:
         log.info("run_cancelled", trigger=job.claimed.trigger_id)
     except Exception:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from predictd.data import publish_live, read_ids
 from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
+from predictd.data.synthetic import PRIVATE_FILE
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import current_round, next_number
@@ -99,7 +100,7 @@ def publish(storage: Storage, version: str, number: int) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="predictd-round-") as name:
         folder = Path(name)
-        with storage.local_folder(version_key(version)) as source:
+        with storage.local_folder(version_key(version), [*LIVE_FILES, PRIVATE_FILE]) as source:
             publish_live(source, number, folder / "live", folder / "targets.parquet")
         targets = folder / "targets.parquet"
         if targets.exists():

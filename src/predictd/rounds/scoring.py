@@ -131,7 +131,7 @@ class Scorer:
             key = round_key(version, round_.number, LIVE_BENCHMARKS_FILE)
             known = self.storage.stat(key) is not None
             benchmarks = files.enter_context(self.storage.local_path(key)) if known else None
-            folder = files.enter_context(self.storage.local_folder(version_key(version)))
+            folder = files.enter_context(self.storage.local_folder(version_key(version), [FEATURES_FILE]))
             sets = folder / FEATURES_FILE
             data = files.enter_context(open_live(live, benchmarks, sets, targets, self.mapped, self._kept(round_)))
             placed = self._placed(data, submitted)

@@ -65,11 +65,13 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
-    ensure_runtime(deployment, say)
-    ensure_data(deployment, progress)
+    deployment.storage.check()
+    with deployment.database.prepared_by_one():
+        ensure_runtime(deployment, say)
+        ensure_data(deployment, progress)
     parents = None
     if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        folders = [deployment.storage.root, settings.mapped_home]
+        folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
     executor = Executor(

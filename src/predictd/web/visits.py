@@ -21,7 +21,7 @@ from predictd.api.attempts import TooManyAttemptsError
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
 from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
 
@@ -94,7 +94,7 @@ class Visit:
         return address_of(self.request)
 
     @property
-    def storage(self) -> FolderStorage:
+    def storage(self) -> Storage:
         """The storage, with URLs as this browser needs them: of the same origin as the page."""
         return self.services.storage.at("")
 
