@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="how many runs there are at least (default 200)")
     parser.add_argument("--seed", type=int, default=None, help="what all is drawn from (default: a new one, printed)")
     parser.add_argument("--postgresql", action="store_true", help="keep the database in PostgreSQL")
+    parser.add_argument("--s3", action="store_true", help="keep the files in S3")
     parser.add_argument(
         "--keep", type=Path, default=Path(tempfile.gettempdir()), help="where failures leave their files"
     )
@@ -44,7 +45,7 @@ def main() -> int:
 
 def _campaign(faults: str, seed: int, options: argparse.Namespace) -> int:
     arguments = f"--fault {faults} --moments {options.moments} --runs {options.runs} --seed {seed}"
-    arguments += " --postgresql" if options.postgresql else ""
+    arguments += (" --postgresql" if options.postgresql else "") + (" --s3" if options.s3 else "")
     print(f'make faults ARGS="{arguments}"', flush=True)
     try:
         plan = draw(seed, runs=options.runs, faults=parse_faults(faults), moments=options.moments)
@@ -57,7 +58,7 @@ def _campaign(faults: str, seed: int, options: argparse.Namespace) -> int:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
     try:
-        outcome = run_campaign(plan, postgresql=options.postgresql, say=say, keep=options.keep)
+        outcome = run_campaign(plan, postgresql=options.postgresql, s3=options.s3, say=say, keep=options.keep)
     except Unavailable as reason:
         print(f"left out: {reason}")
         return 0

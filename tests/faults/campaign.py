@@ -54,7 +54,7 @@ class Stuck(Exception):
 class Campaign:
     """Runs a plan on a system of its own in `folder`; `say` is told what goes on."""
 
-    def __init__(self, plan: Plan, folder: Path, *, postgresql: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, folder: Path, *, postgresql: bool, s3: bool, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._folder = folder
         self._say = say
@@ -65,8 +65,7 @@ class Campaign:
         self._known_ended = 0
         self._broken: list[BaseException] = []
         wanted = {need: True for moment in plan.moments for need in FAULTS[moment.fault].needs}
-        if postgresql:
-            wanted["postgresql"] = True
+        wanted |= {name: True for name, is_so in (("postgresql", postgresql), ("s3", s3)) if is_so}
         self._system = System(folder, **wanted)
         self._database = Database(self._system.database_url)
 
@@ -239,7 +238,10 @@ class Campaign:
             (self._folder / "history.txt").write_text("\n".join(whole_history(session)))
 
     def _findings(self) -> list[str]:
-        settings = Settings(data_dir=self._system.home, database_url=self._system.database_url)
+        system = self._system
+        settings = Settings(
+            data_dir=system.home, database_url=system.database_url, storage_url=system.storage_url, auto_upgrade=False
+        )
         deployment = open_deployment(settings)
         try:
             return Findings(deployment.database, deployment.storage, self._plan, self._kinds).all()
@@ -259,11 +261,16 @@ def _adopting() -> Iterator[None]:
 
 
 def run_campaign(
-    plan: Plan, *, postgresql: bool = False, say: Callable[[str], None] = lambda _: None, keep: Path | None = None
+    plan: Plan,
+    *,
+    postgresql: bool = False,
+    s3: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    keep: Path | None = None,
 ) -> Outcome:
     """Run the plan in a new folder, which is removed unless something is wrong; `keep` is where it lies then."""
     folder = Path(tempfile.mkdtemp(prefix="predictd-faults-", dir=keep))
-    outcome = Campaign(plan, folder, postgresql=postgresql, say=say).run()
+    outcome = Campaign(plan, folder, postgresql=postgresql, s3=s3, say=say).run()
     if outcome.findings and keep is not None:
         outcome.findings.append(f"the server's log and its data are in {folder}")
     else:

@@ -28,8 +28,8 @@ from predictd.db.tables import (
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType, ValidationStatus
 from predictd.storage import Storage
 
-# What a run of the platform's own may leave: the data, and the live data and targets of rounds.
-_KEPT = ("data/", "rounds/", "targets/", "meta_models/")
+# What is the platform's own: the data, that of rounds, and the specifications of runtimes.
+_KEPT = ("data/", "rounds/", "targets/", "meta_models/", "runtimes/")
 
 
 class Findings:
@@ -203,7 +203,7 @@ def left_behind(home: Path, pids: list[int]) -> list[str]:
     ]
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and "postgres" not in process.name():
+            if process.status() != psutil.STATUS_ZOMBIE and process.name() not in ("postgres", "rclone"):
                 found.append(f"the process {process.pid} is left over: {process.cmdline()}")
         except psutil.NoSuchProcess:
             continue
@@ -217,7 +217,8 @@ def left_behind(home: Path, pids: list[int]) -> list[str]:
 
 
 def _is_temporary(path: Path) -> bool:
-    return ".drafts" in path.parts or "incoming" in path.parts or "tmp" in path.parts or path.name.endswith(".partial")
+    """Of a path below the data dir, whether it lies where things are only for a while."""
+    return path.parts[0] == "tmp" or path.parts[:2] in (("storage", ".drafts"), ("storage", "incoming"))
 
 
 def whole_history(session: Session) -> list[str]:

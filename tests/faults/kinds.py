@@ -12,6 +12,7 @@ import psutil
 
 from database import PostgresMissingError, find_postgresql
 from faults.system import System
+from s3 import RCLONE
 
 _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
     "a runner",
@@ -102,6 +103,17 @@ def _start_postgresql(system: System) -> None:
     system.cluster.restart()
 
 
+def _kill_s3(system: System, random_: random.Random) -> str | None:
+    assert system.s3 is not None
+    system.s3.kill()
+    return "killed the S3 server"
+
+
+def _start_s3(system: System) -> None:
+    assert system.s3 is not None
+    system.s3.start()
+
+
 def _fill_disk(system: System, random_: random.Random) -> str | None:
     assert system.disk is not None
     system.disk.fill()
@@ -151,6 +163,10 @@ def _no_postgresql() -> str | None:
     return None
 
 
+def _no_s3() -> str | None:
+    return None if RCLONE.exists() else "rclone is missing: scripts/prepare_tests.py fetches it"
+
+
 FAULTS = {
     "server": Fault(strike=_kill_server),
     "worker": Fault(strike=_kill_worker),
@@ -161,6 +177,7 @@ FAULTS = {
         holds=(0.0, 8.0),
         missing=_no_postgresql,
     ),
+    "s3": Fault(strike=_kill_s3, heal=_start_s3, needs=("s3",), holds=(0.0, 8.0), missing=_no_s3),
     "disk": Fault(strike=_fill_disk, heal=_free_disk, needs=("small_disk",), holds=(0.5, 6.0), missing=_no_root),
     "clock": Fault(strike=_set_clock, needs=("clock",), missing=lambda: _no_program("cc")),
     "network": Fault(

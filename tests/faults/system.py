@@ -19,6 +19,7 @@ from database import Cluster, postgres_cluster
 from faults.clock import Clock
 from faults.disk import SmallDisk
 from faults.network import Network
+from s3 import S3Server, s3_server
 
 LEASE_SECONDS = 4
 _SETTINGS: dict[str, object] = {
@@ -46,6 +47,7 @@ class System:
         folder: Path,
         *,
         postgresql: bool = False,
+        s3: bool = False,
         small_disk: bool = False,
         clock: bool = False,
         slow: bool = False,
@@ -55,6 +57,7 @@ class System:
         self.restarts = 0
         self.pids: list[int] = []
         self.cluster: Cluster | None = None
+        self.s3: S3Server | None = None
         self.disk: SmallDisk | None = None
         self.clock: Clock | None = None
         self.network: Network | None = None
@@ -63,13 +66,13 @@ class System:
         self._wanted = threading.Event()
         self._closing = threading.Event()
         try:
-            self._build(postgresql=postgresql, small_disk=small_disk, clock=clock, slow=slow)
+            self._build(postgresql=postgresql, s3=s3, small_disk=small_disk, clock=clock, slow=slow)
         except BaseException:
             self._stack.close()
             raise
         self._attendant = threading.Thread(target=self._attend, name="attendant")
 
-    def _build(self, *, postgresql: bool, small_disk: bool, clock: bool, slow: bool) -> None:
+    def _build(self, *, postgresql: bool, s3: bool, small_disk: bool, clock: bool, slow: bool) -> None:
         host = "127.0.0.1"
         reached = "127.0.0.1"
         if slow:
@@ -84,11 +87,16 @@ class System:
             self.cluster = self._stack.enter_context(postgres_cluster(durable=True, reached_from=network))
             database_url = self.cluster.create_database()
         self.database_url = database_url
+        self.storage_url = ""
+        if s3:
+            self.s3 = self._stack.enter_context(s3_server(address=reached))
+            self.storage_url = self.s3.url()
         self.port = _free_port()
         self.address = f"http://{host}:{self.port}"
         settings = _SETTINGS | {
             "data_dir": self.home,
             "database_url": database_url.replace("127.0.0.1", reached),
+            "storage_url": self.storage_url,
             "runtimes_dir": RUNTIMES,
             "host": host,
             "port": self.port,
@@ -97,6 +105,10 @@ class System:
             key: value for key, value in os.environ.items() if not key.startswith(("PREDICTD_", "NUMERAI"))
         }
         self.environment["UV_OFFLINE"] = "1"
+        if self.s3 is not None:
+            # This process looks into the bucket too.
+            os.environ |= self.s3.credentials
+            self.environment |= self.s3.credentials
         self.environment |= {f"PREDICTD_{name.upper()}": str(value) for name, value in settings.items()}
         # The organiser's commands run beside the server, outside of its network and with the right clock.
         self._beside = self.environment | {"PREDICTD_DATABASE_URL": database_url}

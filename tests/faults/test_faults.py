@@ -19,7 +19,7 @@ RUNS = 24
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "faults", [("server", "worker", "disk", "clock"), ("server", "postgresql", "network")], ids=",".join
+    "faults", [("server", "worker", "disk", "clock"), ("server", "postgresql", "s3", "network")], ids=",".join
 )
 def test_whatever_strikes_every_run_ends_once_and_nothing_is_left_over(faults: Sequence[str]) -> None:
     missing = {name: reason for name in faults if (reason := FAULTS[name].missing())}
