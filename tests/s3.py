@@ -92,7 +92,7 @@ class S3Server:
         """As a power cut would."""
         self.stop(signal.SIGKILL)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def stored(self, prefix: str = "") -> list[str]:
         """The keys of the objects, sorted."""
         found = (path.relative_to(self.bucket).as_posix() for path in self.bucket.rglob("*") if path.is_file())
         return sorted(key for key in found if key.startswith(prefix))

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         description="Let compiled tables answer for LightGBM, XGBoost, CatBoost and scikit-learn, "
         "where the result is the same.",
     )
+    keep_logs: str = Field(
+        "", description="Age at which logs of ended runs are removed, such as 90d; empty keeps them for ever."
+    )
+    keep_pickles: str = Field(
+        "", description="Age at which files of pickles that nobody uses are removed, such as 365d; empty keeps them."
+    )
     mapped_gb: int = Field(40, description="Disk for mapped data, in GB; the files used longest ago make room.")
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -53,7 +54,11 @@ class Services:
     storage: Storage
     settings: Settings
     wake: Callable[[], None]
-    attempts: Attempts = field(default_factory=Attempts)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """The passwords that were tried of late."""
+        return Attempts(self.database)
 
 
 def build_schema() -> GraphQLSchema:

@@ -18,6 +18,7 @@ GROUPS = {
     "runtime": "runtime",
     "data": "data",
     "round": "rounds",
+    "db": "db",
     "meta-model": "meta_model",
     "profile": "profile",
     "env": "environments",
@@ -35,9 +36,12 @@ COMMANDS = (
     "login",
     "deploy",
     "mcp",
+    "export",
+    "retention",
 )
 # Commands that share a module.
 SHARED = {
+    "import": "import_",
     "status": "watching",
     "logs": "watching",
     "trigger": "slots",

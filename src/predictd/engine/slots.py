@@ -11,6 +11,7 @@ from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
 from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue
+from predictd.engine.retention import refuse_removed
 
 WEBHOOK_IS_SET = (
     "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
@@ -64,11 +65,14 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
     While a round is open the pickle is run for it, unless such a run is on its way.
 
     Raises:
-        ConflictError: the pickle is not validated, or the model has a webhook.
+        ConflictError: the pickle is not validated, its file was removed, or the model has a webhook.
     """
     if model.pickle_id == pickle.id:
         return
     refuse_webhook(model)
+    # Held until the end of this transaction, so that the file does not go in the meantime.
+    session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+    refuse_removed(pickle)
     if pickle.validation_status != ValidationStatus.VALIDATED:
         raise ConflictError(
             f"Pickle {pickle.filename} can't be assigned: it is {pickle.validation_status}, not validated. "
@@ -114,7 +118,12 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     """Run the pickle now: for the open round, or for validation again.
 
     Without an open round a live trigger ends at once and says so.
+
+    Raises:
+        ConflictError: the pickle's file was removed.
     """
+    session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+    refuse_removed(pickle)
     if validation:
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now

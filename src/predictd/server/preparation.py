@@ -57,16 +57,15 @@ def ensure_runtime(deployment: Deployment, say: Say) -> None:
             build_runtime(deployment, default_spec(), say, default=True)
 
 
-def build_missing_runtimes(deployment: Deployment, say: Say) -> list[RuntimePaths]:
-    """Build every runtime that the deployment has and this machine lacks; answers where these lie now.
+def build_missing_runtimes(deployment: Deployment, say: Say) -> list[BuiltRuntime]:
+    """Build every runtime that the deployment has and this machine lacks; answers these.
 
     Raises:
         RuntimeMissingError: one can't be built here.
     """
     with deployment.database.read() as session:
         folders = [one.folder for one in session.scalars(select(Runtime).order_by(Runtime.inserted_at))]
-    missing = [folder for folder in folders if _built(deployment, folder) is None]
-    return [find_runtime(deployment, folder, say) for folder in missing]
+    return [_restored(deployment, folder, say) for folder in folders if _built(deployment, folder) is None]
 
 
 def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Say, *, default: bool = False) -> BuiltRuntime:
@@ -109,9 +108,11 @@ def find_runtime(deployment: Deployment, folder: str, say: Say = log.info) -> Ru
     Raises:
         RuntimeMissingError: it is not here and can't be built.
     """
-    built = _built(deployment, folder)
-    if built is not None:
-        return built.paths
+    built = _built(deployment, folder) or _restored(deployment, folder, say)
+    return built.paths
+
+
+def _restored(deployment: Deployment, folder: str, say: Say) -> BuiltRuntime:
     spec = find_spec(deployment.storage, folder)
     if spec is None:
         raise RuntimeMissingError(
@@ -119,7 +120,7 @@ def find_runtime(deployment: Deployment, folder: str, say: Say = log.info) -> Ru
             "`predictd runtime build`, or with `predictd runtime add` and its lock if it is one of your own."
         )
     try:
-        return build(spec, deployment.settings.runtimes_home, say).paths
+        return build(spec, deployment.settings.runtimes_home, say)
     except SetupError as error:
         raise RuntimeMissingError(
             f"The runtime {spec.display_name} can't be built on this machine: {error.message}"

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,12 +21,14 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
+from predictd.archive import refuse_unfinished_import
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
 from predictd.engine.orphans import sweep_orphans
-from predictd.rounds.calendar import parse_calendar
+from predictd.engine.retention import remove
+from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
@@ -56,6 +58,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
     """
     calendar = parse_calendar(settings.calendar)
+    kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
+    ages = {kind: parse_length(age) for kind, age in kept.items() if age}
     kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
@@ -66,6 +70,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
     deployment.storage.check()
+    refuse_unfinished_import(deployment.storage)
     with deployment.database.prepared_by_one():
         ensure_runtime(deployment, say)
         ensure_data(deployment, progress)
@@ -102,6 +107,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
         Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
     ]
+    if ages:
+        tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
     _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
@@ -197,6 +204,13 @@ def use_own_temporary_folder(home: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     tempfile.tempdir = str(folder)
+
+
+def _remove_old(deployment: Deployment, ages: dict[str, timedelta], now: datetime) -> None:
+    """Remove what is old; servers that do it at once do not mind each other."""
+    done = remove(deployment.database, deployment.storage, now, **ages, progress=lambda _step, _share: None)
+    if done.logs or done.pickles:
+        log.info("old_removed", logs=len(done.logs), pickles=len(done.pickles))
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:

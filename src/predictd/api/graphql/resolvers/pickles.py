@@ -17,6 +17,7 @@ from predictd.domain.names import CLASSIC
 from predictd.engine.diagnoses import description_of, status_of
 from predictd.engine.matching import inspect_upload
 from predictd.engine.registration import register_pickle
+from predictd.engine.retention import refuse_removed
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
 
@@ -181,6 +182,7 @@ def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None
     if not pickleId and model.pickle_id is None:
         raise NotFoundError(f"Model {model.name} has no pickle assigned; name a pickleId.")
     pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
+    refuse_removed(pickle)
     return download_auth(context, pickle.storage_key, pickle.filename)
 
 
