@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import SandboxKind
 
+MOST_REMOTE_RUNS = 128
+
 
 class Settings(BaseSettings):
     """How a deployment is configured. Read from the environment; options of the command line win."""
@@ -45,7 +47,17 @@ class Settings(BaseSettings):
     calendar: str = Field(
         "classic", description="When rounds open: 'classic', 'every 5m' (for trying it out) or 'manual'."
     )
-    workers: int = Field(0, description="Models that run at once; 0 means one per processor.")
+    workers: int = Field(
+        0,
+        description="Models that run at once; 0 means one per processor, with Ray as many as the nodes have room for.",
+    )
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where models run: 'local' on this machine, 'ray' on the nodes of a cluster."
+    )
+    ray_address: str = Field("", description="Address of the Ray head, HOST:PORT, as `predictd node --head` tells it.")
+    node_url: str = Field(
+        "", description="Address that nodes reach the servers at, if not the public one or the one towards the head."
+    )
     lease_seconds: float = Field(30.0, description="A worker that says nothing for so long has lost its run.")
     max_attempts: int = Field(3, description="How often a run is tried when the platform fails.")
     retry_seconds: float = Field(5.0, description="Wait before the first retry; doubles with each.")
@@ -96,6 +108,12 @@ class Settings(BaseSettings):
         "", description="Age at which files of pickles that nobody uses are removed, such as 365d; empty keeps them."
     )
     mapped_gb: int = Field(40, description="Disk for mapped data, in GB; the files used longest ago make room.")
+    objects_gb: int = Field(
+        20, description="Disk of a node for pickles and data files, in GB; those used longest ago make room."
+    )
+    node_memory_mb: int = Field(
+        0, description="Memory that a node gives to runs, in MiB; 0 means what the machine has, less a tenth."
+    )
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
 
     @property
@@ -154,6 +172,11 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """Models that run at once."""
         return self.workers or os.cpu_count() or 1
+
+    @property
+    def remote_worker_count(self) -> int:
+        """Models that this server has running on a cluster at most, whatever room that has."""
+        return self.workers or MOST_REMOTE_RUNS
 
     @property
     def most_warm_parents(self) -> int:

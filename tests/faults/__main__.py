@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from faults.unavailable import Unavailable
 EXAMPLES = """examples:
   make faults                                                  each fault by itself, at 20 moments of 200 runs
   make faults ARGS="--fault server --moments 20 --seed 1234"   one of them, as that seed draws it
-  make faults ARGS="--fault server,worker --postgresql"        both in one campaign, on PostgreSQL
+  make faults ARGS="--fault server,worker --postgresql --s3"   both in one campaign, on PostgreSQL and S3
 """
 
 
@@ -37,7 +38,10 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, default=Path(tempfile.gettempdir()), help="where failures leave their files"
     )
+    parser.add_argument("--ray", action="store_true", help="run the models on two nodes of a Ray cluster")
     options = parser.parse_args()
+    # What was started is ended, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     campaigns = [options.fault] if options.fault else list(FAULTS)
     return max([_campaign(one, seed, options) for one in campaigns])
@@ -45,7 +49,8 @@ def main() -> int:
 
 def _campaign(faults: str, seed: int, options: argparse.Namespace) -> int:
     arguments = f"--fault {faults} --moments {options.moments} --runs {options.runs} --seed {seed}"
-    arguments += (" --postgresql" if options.postgresql else "") + (" --s3" if options.s3 else "")
+    given = {name: True for name in ("postgresql", "s3", "ray") if getattr(options, name)}
+    arguments += "".join(f" --{name}" for name in given)
     print(f'make faults ARGS="{arguments}"', flush=True)
     try:
         plan = draw(seed, runs=options.runs, faults=parse_faults(faults), moments=options.moments)
@@ -53,12 +58,16 @@ def _campaign(faults: str, seed: int, options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     began = time.monotonic()
+    missing = [f"{name}: {reason}" for name in parse_faults(faults) if (reason := FAULTS[name].missing())]
+    if missing:
+        print(f"left out: {'; '.join(missing)}")
+        return 0
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
     try:
-        outcome = run_campaign(plan, postgresql=options.postgresql, s3=options.s3, say=say, keep=options.keep)
+        outcome = run_campaign(plan, system=given, say=say, keep=options.keep)
     except Unavailable as reason:
         print(f"left out: {reason}")
         return 0

@@ -8,10 +8,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -64,8 +65,7 @@ class Campaign:
         self._is_struck = threading.Event()
         self._known_ended = 0
         self._broken: list[BaseException] = []
-        wanted = {need: True for moment in plan.moments for need in FAULTS[moment.fault].needs}
-        wanted |= {name: True for name, is_so in (("postgresql", postgresql), ("s3", s3)) if is_so}
+        wanted = {need: True for moment in plan.moments for need in FAULTS[moment.fault].needs} | dict(system)
         self._system = System(folder, **wanted)
         self._database = Database(self._system.database_url)
 
@@ -222,7 +222,7 @@ class Campaign:
         code = system.stop()
         if code != 0:
             outcome.findings.append(f"the server ended with {code} when it was stopped")
-        outcome.findings += [one for one in left_behind(system.home, system.pids) if "the file" not in one]
+        outcome.findings += [one for one in self._left_behind() if "the file" not in one]
         system.resume(abandoned_hours=1e-6)
         findings = self._findings()
         deadline = time.monotonic() + _CLEAN_SECONDS
@@ -231,11 +231,18 @@ class Campaign:
             findings = self._findings()
         outcome.findings += findings
         system.stop()
-        outcome.findings += left_behind(system.home, system.pids)
+        outcome.findings += self._left_behind()
         outcome.runs = self._ended()
         outcome.attempts = self._read(sa.select(sa.func.sum(Trigger.attempt))) or 0
         with self._database.read() as session:
             (self._folder / "history.txt").write_text("\n".join(whole_history(session)))
+
+    def _left_behind(self) -> list[str]:
+        system = self._system
+        machines = [system.ray.head, *system.ray.nodes] if system.ray is not None else []
+        allowed = {one.process.pid for one in machines if one.process is not None}
+        allowed |= {process.pid for one in machines for process in one.processes()}
+        return left_behind(system.home, system.pids, allowed)
 
     def _findings(self) -> list[str]:
         system = self._system
@@ -263,14 +270,16 @@ def _adopting() -> Iterator[None]:
 def run_campaign(
     plan: Plan,
     *,
-    postgresql: bool = False,
-    s3: bool = False,
+    system: Mapping[str, bool] = MappingProxyType({}),
     say: Callable[[str], None] = lambda _: None,
     keep: Path | None = None,
 ) -> Outcome:
-    """Run the plan in a new folder, which is removed unless something is wrong; `keep` is where it lies then."""
+    """Run the plan in a new folder, which is removed unless something is wrong; `keep` is where it lies then.
+
+    `system` is what it stands on besides what the faults need, as keyword arguments of System.
+    """
     folder = Path(tempfile.mkdtemp(prefix="predictd-faults-", dir=keep))
-    outcome = Campaign(plan, folder, postgresql=postgresql, s3=s3, say=say).run()
+    outcome = Campaign(plan, folder, system=system, say=say).run()
     if outcome.findings and keep is not None:
         outcome.findings.append(f"the server's log and its data are in {folder}")
     else:

@@ -3,7 +3,7 @@
 import io
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -194,8 +194,11 @@ class Findings:
         return list(session.scalars(sa.select(Round).order_by(Round.number)))
 
 
-def left_behind(home: Path, pids: list[int]) -> list[str]:
-    """What servers of these pids, none of which runs any more, left on the machine and in their data dir."""
+def left_behind(home: Path, pids: list[int], allowed: Collection[int]) -> list[str]:
+    """What servers of these pids, none of which runs any more, left on the machine and in their data dir.
+
+    Of this process's descendants, those `allowed` may go on.
+    """
     found = [
         f"the file {path} is left over"
         for path in home.rglob("*")
@@ -203,7 +206,8 @@ def left_behind(home: Path, pids: list[int]) -> list[str]:
     ]
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.name() not in ("postgres", "rclone"):
+            others = process.name() in ("postgres", "rclone") or process.pid in allowed
+            if process.status() != psutil.STATUS_ZOMBIE and not others:
                 found.append(f"the process {process.pid} is left over: {process.cmdline()}")
         except psutil.NoSuchProcess:
             continue

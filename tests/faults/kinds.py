@@ -1,6 +1,7 @@
 """What strikes: one class a fault, each with how it begins and how it ends."""
 
 import contextlib
+import importlib.util
 import os
 import random
 import shutil
@@ -114,6 +115,21 @@ def _start_s3(system: System) -> None:
     system.s3.start()
 
 
+def _kill_node(system: System, random_: random.Random) -> str | None:
+    """A machine of the cluster loses its power."""
+    assert system.ray is not None
+    node = random_.choice(system.ray.nodes)
+    node.power_off()
+    return f"killed all of {node.name}"
+
+
+def _start_node(system: System) -> None:
+    assert system.ray is not None
+    for node in system.ray.nodes:
+        if node.process is None or node.process.poll() is not None:
+            node.start()
+
+
 def _fill_disk(system: System, random_: random.Random) -> str | None:
     assert system.disk is not None
     system.disk.fill()
@@ -167,6 +183,12 @@ def _no_s3() -> str | None:
     return None if RCLONE.exists() else "rclone is missing: scripts/prepare_tests.py fetches it"
 
 
+def _no_ray() -> str | None:
+    if importlib.util.find_spec("ray") is None:
+        return "Ray is not installed"
+    return _no_root() or _no_program("ip")
+
+
 FAULTS = {
     "server": Fault(strike=_kill_server),
     "worker": Fault(strike=_kill_worker),
@@ -178,6 +200,7 @@ FAULTS = {
         missing=_no_postgresql,
     ),
     "s3": Fault(strike=_kill_s3, heal=_start_s3, needs=("s3",), holds=(0.0, 8.0), missing=_no_s3),
+    "node": Fault(strike=_kill_node, heal=_start_node, needs=("ray",), holds=(0.0, 8.0), missing=_no_ray),
     "disk": Fault(strike=_fill_disk, heal=_free_disk, needs=("small_disk",), holds=(0.5, 6.0), missing=_no_root),
     "clock": Fault(strike=_set_clock, needs=("clock",), missing=lambda: _no_program("cc")),
     "network": Fault(

@@ -19,6 +19,7 @@ from database import Cluster, postgres_cluster
 from faults.clock import Clock
 from faults.disk import SmallDisk
 from faults.network import Network
+from ray_cluster import RayCluster, ray_cluster
 from s3 import S3Server, s3_server
 
 LEASE_SECONDS = 4
@@ -51,6 +52,7 @@ class System:
         small_disk: bool = False,
         clock: bool = False,
         slow: bool = False,
+        ray: bool = False,
     ) -> None:
         self.folder = folder
         self.home = folder / "home"
@@ -61,18 +63,19 @@ class System:
         self.disk: SmallDisk | None = None
         self.clock: Clock | None = None
         self.network: Network | None = None
+        self.ray: RayCluster | None = None
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = threading.Event()
         self._closing = threading.Event()
         try:
-            self._build(postgresql=postgresql, s3=s3, small_disk=small_disk, clock=clock, slow=slow)
+            self._build(postgresql=postgresql, s3=s3, small_disk=small_disk, clock=clock, slow=slow, ray=ray)
         except BaseException:
             self._stack.close()
             raise
         self._attendant = threading.Thread(target=self._attend, name="attendant")
 
-    def _build(self, *, postgresql: bool, s3: bool, small_disk: bool, clock: bool, slow: bool) -> None:
+    def _build(self, *, postgresql: bool, s3: bool, small_disk: bool, clock: bool, slow: bool, ray: bool) -> None:
         host = "127.0.0.1"
         reached = "127.0.0.1"
         if slow:
@@ -112,6 +115,10 @@ class System:
         self.environment |= {f"PREDICTD_{name.upper()}": str(value) for name, value in settings.items()}
         # The organiser's commands run beside the server, outside of its network and with the right clock.
         self._beside = self.environment | {"PREDICTD_DATABASE_URL": database_url}
+        if ray:
+            self.ray = self._stack.enter_context(ray_cluster(self.folder / "cluster", drain_seconds=1))
+            more = {"EXECUTOR": "ray", "RAY_ADDRESS": self.ray.address, "HOST": "0.0.0.0"}
+            self.environment |= self.ray.environment | {f"PREDICTD_{name}": value for name, value in more.items()}
         if clock:
             self.clock = Clock(self.folder)
             self.environment |= self.clock.environment

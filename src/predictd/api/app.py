@@ -25,6 +25,7 @@ from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.nodes import node_routes
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
@@ -134,6 +135,7 @@ def build_app(
         Route("/readyz", ready, methods=["GET"]),
         *mcp.routes,
         *transfer_routes(services.storage),
+        *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
     away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)

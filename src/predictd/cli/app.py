@@ -25,6 +25,7 @@ GROUPS = {
 }
 COMMANDS = (
     "serve",
+    "node",
     "run",
     "inspect",
     "check",

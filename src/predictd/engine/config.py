@@ -4,16 +4,32 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RuntimePaths, SandboxKind
+from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.engine.logs import LogWriter
 from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
 from predictd.storage import Storage
+
+if TYPE_CHECKING:
+    from predictd.engine.running import PickleRun
+
+
+class RunPlace(Protocol):
+    """Where claimed runs are executed, if not on this machine."""
+
+    def run(
+        self, job: "Job", wanted: "PickleRun", limits: Limits, features: Path, benchmarks: Path | None
+    ) -> tuple[RunReport, bool]:
+        """Run it and answer the report, and whether it was asked for tables; raises what `predictd.sandbox.run` does.
+
+        The files are those of the data, as they lie in storage.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +48,7 @@ class WorkerConfig:
         factors: folder of what neutralising to the features takes, kept per data version.
         find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
         missing: the runtimes that this machine lacks.
+        place: where else runs are executed; None means on this machine.
     """
 
     limits: Limits
@@ -45,6 +62,7 @@ class WorkerConfig:
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
     missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    place: "RunPlace | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -39,9 +40,10 @@ class _Run:
 
 
 class Executor:
-    """Runs the queue on this machine, `workers` triggers at a time.
+    """Runs the queue, `workers` triggers at a time.
 
     Args:
+        capacity: of those, how many there is room for at the moment, where that changes: so many are claimed at most.
         server_id: name of this server that outlives a restart; no other running server has it.
     """
 
@@ -54,7 +56,9 @@ class Executor:
         server_id: str,
         workers: int,
         lease_seconds: float,
+        capacity: Callable[[], int] | None = None,
     ) -> None:
+        self._capacity = capacity
         self._database = database
         self._storage = storage
         self._config = config
@@ -106,9 +110,13 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
-        # A validation of full size takes minutes: one worker is always there for rounds.
-        diagnostics = slot > 0 or len(self._threads) == 1
         while not self._stopping.is_set():
+            places = self._places()
+            if slot >= places:
+                self._stopping.wait(POLL_SECONDS)
+                continue
+            # A validation of full size takes minutes: one worker is always there for rounds.
+            diagnostics = slot > 0 or places == 1
             claimed = None
             try:
                 with self._database.write() as session:
@@ -183,12 +191,15 @@ class Executor:
     def _make_room(self) -> None:
         """Where there is but one worker, diagnostics make room for what a round waits for, and begin anew after it."""
         running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
-        if len(self._threads) > 1 or not running:
+        if self._places() > 1 or not running:
             return
         with self._database.read() as session:
             if not is_waited_for(session, datetime.now(UTC)):
                 return
         self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
+
+    def _places(self) -> int:
+        return len(self._threads) if self._capacity is None else min(self._capacity(), len(self._threads))
 
     def _active(self) -> list[_Run]:
         with self._lock:

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from predictd.cluster.placing import GivenBackError
 from predictd.db.outages import insist, is_outage
 from predictd.domain.errors import CancelledError, OutageError, PlatformError, RuntimeMissingError
 from predictd.domain.outages import is_full
@@ -19,8 +20,6 @@ from predictd.engine.queue import give_back, retry
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
-
-ELSEWHERE = "Waiting for a machine that can run it."
 
 
 def work(job: Job) -> None:
@@ -34,9 +33,12 @@ def work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         bound.info("run_cancelled")
+    except GivenBackError:
+        bound.info("run_given_back")
+        _put_off(job, "The machine that ran the model is being stopped.", "Waiting for another machine.")
     except RuntimeMissingError as error:
         bound.error("put_off", error=error.message)
-        _put_off(job, error.message)
+        _put_off(job, error.message, "Waiting for a machine that can run it.")
     except Exception as error:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
         outage = _outage(error)
         if outage is not None:
@@ -68,8 +70,8 @@ def _outage(error: BaseException | None) -> str | None:
     return None
 
 
-def _put_off(job: Job, reason: str) -> None:
-    _record(job, lambda session: give_back(session, job.claimed, reason, ELSEWHERE, datetime.now(UTC)))
+def _put_off(job: Job, reason: str, description: str) -> None:
+    _record(job, lambda session: give_back(session, job.claimed, reason, description, datetime.now(UTC)))
 
 
 def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:

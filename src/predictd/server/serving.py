@@ -32,6 +32,7 @@ from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
@@ -56,11 +57,15 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
 
     Raises:
         SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
+            With Ray: it is not installed, or nodes could not reach this server.
     """
     calendar = parse_calendar(settings.calendar)
     kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
     ages = {kind: parse_length(age) for kind, age in kept.items() if age}
-    kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+    is_here = settings.executor == "local"
+    kind, missing = settings.sandbox, ""
+    if is_here:
+        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,8 +79,10 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     with deployment.database.prepared_by_one():
         ensure_runtime(deployment, say)
         ensure_data(deployment, progress)
-    parents = None
-    if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
+    parents = placer = place = None
+    if not is_here:
+        placer, place = open_cluster(deployment, listener.getsockname()[1], say)
+    elif kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
@@ -93,10 +100,12 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
             find_runtime=partial(find_runtime, deployment),
+            place=place,
         ),
         server_id=server_id(settings.home),
-        workers=settings.worker_count,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
+        capacity=None if place is None else partial(place.room, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
@@ -112,6 +121,8 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
+    if placer is not None:
+        placer.close()
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
