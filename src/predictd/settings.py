@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     max_pickle_mb: int = Field(4096, description="Largest pickle, in MiB.")
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
+    abandoned_hours: float = Field(
+        24.0, gt=0, description="Uploads never registered, and files that nothing refers to, are removed after so long."
+    )
     max_model_slots: int = Field(50, description="Models that one account may have.")
     account_runs: int = Field(0, description="Runs of one account at once; 0 means no limit.")
     account_queue: int = Field(

@@ -7,8 +7,11 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
+import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -19,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from predictd import __version__
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
-from predictd.api.graphql.execution import Endpoint
+from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.metrics import metrics_route
@@ -29,11 +32,14 @@ from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.db.audit import Actor, acting
+from predictd.domain.errors import OutageError
 from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
@@ -98,7 +104,9 @@ def build_app(
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        return JSONResponse(await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body))
+        answered = await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body)
+        # Clients try again after a 5xx, and take errors with a 200 for their own.
+        return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
 
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
@@ -155,7 +163,15 @@ def build_app(
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
-    return Starlette(routes=routes, lifespan=lived, middleware=[Middleware(Observed, routes=routes)])
+    away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)
+    observed = Middleware(Observed, routes=routes)
+    return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
+
+
+def _away(_request: Request, error: Exception) -> Response:
+    """Something that the server stands on does not answer."""
+    log.warning("unavailable", error=str(error).splitlines()[0][:300])
+    return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 
 
 def base_url(request: Request, settings: Settings) -> str:

@@ -76,7 +76,13 @@ class PlatformError(PredictdError):
     code = "platform"
 
 
-class StorageDownError(PlatformError):
+class OutageError(PlatformError):
+    """Something that the platform stands on is away for now: what was asked for can be asked for again soon."""
+
+    code = "unavailable"
+
+
+class StorageDownError(OutageError):
     """The storage does not answer at the moment; try again in a minute."""
 
     code = "storage_down"

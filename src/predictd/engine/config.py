@@ -25,7 +25,7 @@ class RunPlace(Protocol):
     """Where claimed runs are executed, if not on this machine."""
 
     def run(self, job: "Job", wanted: "PickleRun", limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
-        """Run it and answer the report, and whether it was asked for tables; raises what `predictd.sandbox.run` does."""
+        """Run it and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from predictd.data.layout import version_key
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
+from predictd.db.outages import insist
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
@@ -26,7 +28,7 @@ from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
 from predictd.engine.config import Job
 from predictd.engine.hashes import sha256_of
-from predictd.engine.predicting import record_failure
+from predictd.engine.predicting import finish_log, record_failure
 from predictd.engine.queue import Claim, advance, tell
 from predictd.engine.recording import keep_record, record_of
 from predictd.engine.running import PickleRun, run_pickle
@@ -75,30 +77,36 @@ def diagnose(job: Job) -> None:
                 record_failure(job, outcome, report, record)
                 return
             used = report.describe_use(limits) + " "
-            job.writer.close()
+            finish_log(job)
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             record = replace(record, output=_store(storage, key, outcome))
             log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
         told = f"{used}Its predictions are being scored."
-        with database.write() as session:
-            if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-                return
+        if not insist(
+            database,
+            lambda session: advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)),
+            cancel=job.cancel,
+        ):
+            return
         progress = _Progress(database, claimed, told)
         try:
             found, number = _figures(job, wanted, key, files, progress.tell)
         except InvalidInputError as error:
-            _refuse(database, claimed, error)
+            _refuse(job, error)
             return
     if isinstance(found, ModelFailure):
         record_failure(job, found, record=record)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
     log.info("validated", version=version, eras=found.eras_accepted_count, seconds=round(seconds, 2))
-    with database.write() as session:
+
+    def end(session: Session) -> None:
         if _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds) and record is not None:
             keep_record(session, claimed, record, datetime.now(UTC))
+
+    insist(database, end, cancel=job.cancel)
 
 
 class _Progress:
@@ -114,7 +122,7 @@ class _Progress:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _TELL_SECONDS
-        with self._database.write() as session:
+        with suppress(SQLAlchemyError), self._database.write() as session:
             tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
 
 
@@ -205,8 +213,11 @@ def _conclude(
     return True
 
 
-def _refuse(database: Database, claimed: Claim, error: InvalidInputError) -> None:
-    now = datetime.now(UTC)
-    with database.write() as session:
+def _refuse(job: Job, error: InvalidInputError) -> None:
+    claimed, now = job.claimed, datetime.now(UTC)
+
+    def end(session: Session) -> None:
         if advance(session, claimed, TriggerState.FAILED, error.message, now, code="invalid_file"):
             tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
+
+    insist(job.database, end, cancel=job.cancel)

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
+from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
 
 from predictd.db import Database
+from predictd.db.outages import insist, is_outage
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job, WorkerConfig
@@ -20,7 +23,7 @@ from predictd.engine.fallback import usable_with
 from predictd.engine.logs import LogWriter
 from predictd.engine.order import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
 from predictd.engine.queue import Claim, claim, give_back, is_waited_for, lost, renew
-from predictd.engine.recovery import recover_expired, recover_owned
+from predictd.engine.recovery import LeaseWatch, bring_forward, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
 
@@ -29,6 +32,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
 LATE_SECONDS = 5.0
+GIVE_BACK_SECONDS = 5.0
 STOPPING = "The server is being stopped."
 STARTING = "Waiting for the server to start again."
 MAKING_ROOM = "The only worker is needed for a run that comes first."
@@ -73,6 +77,7 @@ class Executor:
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}
+        self._watch = LeaseWatch(lease_seconds)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -130,6 +135,7 @@ class Executor:
             # A validation of full size takes minutes: one worker is always there for rounds.
             diagnostics = slot > 0 or places == 1
             first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
+            claimed = None
             try:
                 with self._database.write() as session:
                     claimed = claim(
@@ -142,9 +148,8 @@ class Executor:
                         account_runs=self._config.account_runs,
                         missing_runtimes=self._config.missing.folders(),
                     )
-            except Exception:
-                log.exception("claim_failed")
-                claimed = None
+            except Exception as error:  # noqa: BLE001 (a worker never ends)
+                _tell("claim_failed", error)
             if claimed is None:
                 self._due.acquire(timeout=POLL_SECONDS)
                 continue
@@ -164,34 +169,50 @@ class Executor:
                         cancel=run.cancel,
                     )
                 )
+            except Exception:
+                log.exception("work_failed", trigger=claimed.trigger_id)
             finally:
                 with self._lock:
                     del self._runs[slot]
 
     def _keep(self) -> None:
-        renewed_at = recovered_at = ordered_at = time.monotonic()
+        renewed_at = ordered_at = time.monotonic()
         while not self._stopped.wait(KEEP_SECONDS):
-            now = time.monotonic()
+            # Whatever becomes of the logs, the leases are kept.
+            for do in (self._flush_logs, self._end_lost_runs, self._make_room):
+                self._try(do)
+            if time.monotonic() - ordered_at >= LATE_SECONDS:
+                self._try(self._put_late_ones_back)
+                ordered_at = time.monotonic()
+            if time.monotonic() - renewed_at < self._lease_seconds / 4:
+                continue
             try:
-                self._flush_logs()
-                self._end_lost_runs()
-                self._make_room()
-                if now - ordered_at >= LATE_SECONDS:
-                    self._put_late_ones_back()
-                    ordered_at = now
-                if now - renewed_at >= self._lease_seconds / 4:
-                    self._renew()
-                    renewed_at = now
-                if now - recovered_at >= self._lease_seconds / 2 and not self._stopping.is_set():
+                # In this order, so that after a time without the database nobody recovers what still runs here.
+                self._renew()
+                renewed_at = time.monotonic()
+                if not self._stopping.is_set():
                     self._recover()
-                    recovered_at = now
-            except Exception:
-                log.exception("keeping_failed")
+            except Exception as error:  # noqa: BLE001 (the keeper never ends)
+                _tell("keeping_failed", error)
+
+    def _try(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 (the keeper never ends)
+            _tell("keeping_failed", error)
 
     def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
         for run in runs:
-            with _named(run), self._database.write() as session:
-                give_back(session, run.claimed, reason, description, datetime.now(UTC))
+            try:
+                with _named(run):
+                    insist(
+                        self._database,
+                        partial(_put_back, run.claimed, reason, description),
+                        cancel=run.cancel,
+                        seconds=GIVE_BACK_SECONDS,
+                    )
+            except Exception as error:  # noqa: BLE001 (its lease runs out, or the next start finds it)
+                _tell("give_back_failed", error)
             run.cancel.set()
 
     def _make_room(self) -> None:
@@ -251,10 +272,25 @@ class Executor:
             return trigger is not None and trigger.attempt == claimed.attempt and trigger.lease_owner is None
 
     def _recover(self) -> None:
+        now = datetime.now(UTC)
         with self._database.write() as session:
-            count = recover_expired(
-                session, datetime.now(UTC), max_attempts=self._config.max_attempts, is_usable=self._is_usable
-            )
+            count = self._watch.recover(session, now, max_attempts=self._config.max_attempts, is_usable=self._is_usable)
+            brought = bring_forward(session, now)
         if count:
             log.warning("leases_expired", count=count)
+        if brought:
+            log.warning("clock_was_set_back", runs=brought)
+        if count or brought:
             self.wake()
+
+
+def _put_back(claimed: Claim, reason: str, description: str, session: Session) -> bool:
+    return give_back(session, claimed, reason, description, datetime.now(UTC))
+
+
+def _tell(event: str, error: Exception) -> None:
+    """Log it: an outage in a line, anything else with all that is known."""
+    if is_outage(error):
+        log.warning(event, error=str(error).splitlines()[0][:300])
+    else:
+        log.error(event, exc_info=error)

@@ -50,13 +50,14 @@ def retry_or_give_up(
     wait_seconds: float,
     max_attempts: int,
     is_usable: IsUsable,
+    is_outage: bool = False,
 ) -> bool:
     """Put a trigger back that the platform failed to run; after the last attempt its models fall back.
 
     Returns:
         Whether it will be tried again.
     """
-    if retry(session, claimed, reason, now, wait_seconds=wait_seconds, max_attempts=max_attempts):
+    if retry(session, claimed, reason, now, wait_seconds=wait_seconds, max_attempts=max_attempts, is_outage=is_outage):
         return True
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
     if trigger.attempt == claimed.attempt and trigger.state == TriggerState.ERROR:

@@ -1,6 +1,7 @@
 """A run on live data: for a round, or to validate a pickle."""
 
 import secrets
+import signal
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,12 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy.orm import Session
 
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
+from predictd.db.outages import insist, outlast
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
+from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.records import RunRecord
@@ -31,6 +35,8 @@ from predictd.storage import Storage
 
 log = structlog.get_logger()
 
+KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
+
 
 def predict(job: Job) -> None:
     """Run the claimed trigger's pickle on live data, and submit or record its failure.
@@ -39,8 +45,8 @@ def predict(job: Job) -> None:
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
-    database, claimed, limits = job.database, job.claimed, job.config.limits
-    wanted = _prepare(database, claimed)
+    claimed, limits = job.claimed, job.config.limits
+    wanted = _prepare(job.database, claimed)
     if wanted is None:
         return
     with ExitStack() as files:
@@ -53,12 +59,16 @@ def predict(job: Job) -> None:
         return
     used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
-    job.writer.close()
-    with database.write() as session:
+    finish_log(job)
+
+    def begin_check(session: Session) -> bool:
         told = f"{used} Its predictions are being checked."
-        if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-            return
-        record_use(session, claimed, report)
+        is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
+        return is_ours and record_use(session, claimed, report)
+
+    # A run that took minutes is not thrown away because the database is away when it ends.
+    if not insist(job.database, begin_check, cancel=job.cancel):
+        return
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
         record_failure(job, wrong, record=record)
@@ -67,10 +77,13 @@ def predict(job: Job) -> None:
     predictions = _store(job.storage, claimed, content, row_count=len(outcome.ids))
     record = replace(record, output=stored(predictions.key, content))
     log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
-    now = datetime.now(UTC)
-    with database.write() as session:
+
+    def end(session: Session) -> None:
+        now = datetime.now(UTC)
         if conclude(session, claimed, predictions, used, now):
             keep_record(session, claimed, record, now)
+
+    insist(job.database, end, cancel=job.cancel)
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
@@ -84,14 +97,41 @@ def record_failure(
     """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
 
     `record` is that of the run, if one was made.
+
+    Raises:
+        PlatformError: it may be the platform's failure, which a second run tells.
     """
+    if _is_doubtful(job, failure):
+        raise PlatformError(KILLED)
     now = datetime.now(UTC)
-    job.writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-    with job.database.write() as session:
+    finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
+
+    def end(session: Session) -> None:
         if report is not None:
             record_use(session, job.claimed, report)
         if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
             keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
+
+    insist(job.database, end, cancel=job.cancel)
+
+
+def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
+    """Whether somebody else may have killed the model: it died of SIGKILL, for the first time, within its memory."""
+    if failure.code != "killed" or not failure.facts.get("detail", "").startswith(f"{signal.SIGKILL:d} "):
+        return False
+
+    def is_first(session: Session) -> bool:
+        trigger = session.get_one(Trigger, job.claimed.trigger_id)
+        told = any(KILLED in (status.description or "") for status in trigger.statuses)
+        return not told and trigger.failures + 1 < job.config.max_attempts
+
+    return insist(job.database, is_first, cancel=job.cancel)
+
+
+def finish_log(job: Job, last_line: str | None = None) -> None:
+    """Store all that the model printed, and one line of the platform's own after it."""
+    job.writer.end(last_line)
+    outlast(job.writer.flush, cancel=job.cancel)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:

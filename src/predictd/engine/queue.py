@@ -22,6 +22,10 @@ from predictd.engine.order import Priority, learn, put_in_order, put_round_in_or
 from predictd.notify.outbox import tell_of_run
 
 NO_OPEN_ROUND = "No currently open rounds!"
+# However often something failed, it is tried again so soon; what is due later was queued by a clock that was set back.
+LONGEST_WAIT_SECONDS = 60.0
+# With that wait, some days of an outage.
+_MOST_OUTAGES = 5000
 _RUNNING = (TriggerState.RUNNING, TriggerState.VALIDATING)
 _CLAIMS_LOCK = 738212
 
@@ -203,12 +207,20 @@ def advance(
 ) -> bool:
     """Move the claimed trigger on; False, and nothing changes, when the claim is no longer valid.
 
+    Harmless where it has moved there already: whoever did not hear of a commit asks again.
+
     Raises:
         ValueError: the transition is not one of the product's.
     """
-    current = session.scalar(sa.select(Trigger.state).where(Trigger.id == claimed.trigger_id).with_for_update())
+    current = session.scalar(
+        sa.select(Trigger.state)
+        .where(Trigger.id == claimed.trigger_id, Trigger.attempt == claimed.attempt)
+        .with_for_update()
+    )
     if current is None or TriggerState(current) not in _RUNNING:
         return False
+    if current == to:
+        return True
     if to not in TRIGGER_TRANSITIONS[TriggerState(current)]:
         raise ValueError(f"a trigger can't go from {current} to {to}")
     values: dict[str, object] = {"state": to, "updated_at": now, "failure_code": code}
@@ -241,11 +253,19 @@ def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
 
 
 def retry(
-    session: Session, claimed: Claim, reason: str, now: datetime, *, wait_seconds: float, max_attempts: int
+    session: Session,
+    claimed: Claim,
+    reason: str,
+    now: datetime,
+    *,
+    wait_seconds: float,
+    max_attempts: int,
+    is_outage: bool = False,
 ) -> bool:
     """Record an Error of the platform and put the trigger back, until it has failed `max_attempts` times.
 
-    It waits for `wait_seconds`, and twice as long after each further failure.
+    It waits for `wait_seconds`, and twice as long after each further failure, at most for a minute. An outage, which
+    meets every run alike, does not count among the failures: the trigger waits for its end, though not for ever.
 
     Returns:
         Whether the trigger will be tried again.
@@ -253,11 +273,14 @@ def retry(
     if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    trigger.failures += 1
-    if trigger.failures >= max_attempts:
+    if not is_outage:
+        trigger.failures += 1
+    others = trigger.attempt - trigger.failures
+    if trigger.failures >= max_attempts or (is_outage and others > _MOST_OUTAGES):
         tell_of_run(session, trigger, Event.RUN_FAILED, now)
         return False
-    wait = wait_seconds * 2 ** (trigger.failures - 1)
+    doublings = (others if is_outage else trigger.failures) - 1
+    wait = min(wait_seconds * 2 ** min(doublings, 20), LONGEST_WAIT_SECONDS)
     put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
     observing.retried(session, trigger.id, trigger.attempt + 1)
     return True

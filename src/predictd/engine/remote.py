@@ -93,7 +93,9 @@ class RemoteRuns:
                 node_runs.end(session, job.claimed)
             # Earlier attempts too: a node that was taken for lost may have answered after all.
             for attempt in range(1, job.claimed.attempt + 1):
-                self._storage.delete(answer_key(job.claimed.trigger_id, attempt))
+                # What stays is swept, and must not take with it what the run has brought.
+                with suppress(PlatformError):
+                    self._storage.delete(answer_key(job.claimed.trigger_id, attempt))
 
     def room(self, limits: Limits) -> int:
         """Runs of these limits that this server may have on the cluster, beside those of other servers."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.data import read_ids
 from predictd.db import Database
@@ -57,7 +58,17 @@ def forget_tables(database: Database, trigger_id: str) -> None:
 
 
 def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
-    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables."""
+    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables.
+
+    Where that fails the next run is slower, and nothing else.
+    """
+    try:
+        _keep(database, storage, pickle_id, report, wanted=wanted)
+    except (SQLAlchemyError, OSError, PlatformError) as error:
+        log.warning("nothing_kept", pickle=pickle_id, error=str(error).splitlines()[0][:300])
+
+
+def _keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
     key = NO_TREES
     if report.tables:
         key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(report.tables).hexdigest()}"

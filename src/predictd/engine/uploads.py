@@ -19,6 +19,8 @@ from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundErr
 from predictd.domain.names import unique_filename
 from predictd.storage import Storage
 
+INCOMING = "incoming"
+
 
 class UploadKind(StrEnum):
     """What an upload is for."""
@@ -181,4 +183,4 @@ def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> 
 
 
 def _incoming_key(kind: UploadKind, filename: str) -> str:
-    return f"incoming/{kind}/{filename}"
+    return f"{INCOMING}/{kind}/{filename}"

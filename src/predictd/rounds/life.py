@@ -19,7 +19,7 @@ from predictd.db import Database
 from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
 from predictd.db.tables import Model, Round, Submission
-from predictd.domain.errors import ConflictError, PlatformError
+from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
@@ -169,8 +169,16 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
         if model.pickle_id is not None:
             submission.notes = f"Arrived late; round {round_.number} was run by the assigned pickle instead."
             continue
-        with storage.local_path(submission.storage_key) as path:
-            predictions = read_submission_file(path, max_rows=MAX_ROWS)
+        try:
+            with storage.local_path(submission.storage_key) as path:
+                predictions = read_submission_file(path, max_rows=MAX_ROWS)
+        except OutageError:
+            raise
+        except PredictdError as error:
+            # One file that is lost must not keep the round from everybody.
+            log.error("queued_submission_lost", submission=submission.id, error=error.message)
+            submission.notes = "Arrived late; its file can't be read any more, so it counts for no round."
+            continue
         failures = []
         for version in versions:
             with storage.local_path(round_key(version, round_.number, "live.parquet")) as live:

@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from predictd.db.outages import is_outage
+from predictd.domain.errors import OutageError
+
 log = structlog.get_logger()
 
 _PAUSE_AFTER_FAILURE = 30
+_PAUSE_IN_OUTAGE = 2
 
 
 class Ticker:
@@ -42,8 +46,12 @@ class Ticker:
             try:
                 self._tick(datetime.now(UTC))
                 self.ended_at, self.failed_at = datetime.now(UTC), None
-            except Exception:
+            except Exception as error:
                 self.failed_at = datetime.now(UTC)
-                log.exception(f"{self.name}_failed")
-                wait *= _PAUSE_AFTER_FAILURE
+                if is_outage(error) or isinstance(error, OutageError):
+                    log.warning(f"{self.name}_waits", error=str(error).splitlines()[0][:300])
+                    wait *= _PAUSE_IN_OUTAGE
+                else:
+                    log.exception(f"{self.name}_failed")
+                    wait *= _PAUSE_AFTER_FAILURE
             self._stopping.wait(wait)

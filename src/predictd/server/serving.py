@@ -5,8 +5,11 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,6 +28,7 @@ from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.engine.orphans import sweep_orphans
 from predictd.engine.remote import RemoteRuns
 from predictd.engine.retention import remove
 from predictd.monitoring.vitals import Vitals
@@ -40,7 +44,6 @@ from predictd.server.preparation import Progress, Say, ensure_data, ensure_runti
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
-from predictd.storage import Storage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -75,6 +78,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_home(settings.home)
+    use_own_temporary_folder(settings.home)
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
@@ -197,7 +201,7 @@ def _run(
         for ticker in tickers:
             ticker.start()
         announce()
-        sweeping = asyncio.create_task(_sweep(deployment.storage))
+        sweeping = asyncio.create_task(_sweep(deployment))
         try:
             yield
         finally:
@@ -232,13 +236,34 @@ def _run(
     DrainingServer(config, draining).run(sockets=[listener])
 
 
-async def _sweep(storage: Storage) -> None:
-    """Remove what broken and unregistered uploads left, now and then."""
+async def _sweep(deployment: Deployment) -> None:
+    """Remove what broken uploads and lost runs left, now and then."""
+    abandoned = deployment.settings.abandoned_hours * 3600
+
+    def sweep() -> int:
+        now = time.time()
+        drafts = deployment.storage.sweep(now, abandoned)
+        return drafts + sweep_orphans(deployment.database, deployment.storage, now - abandoned)
+
     while True:
-        removed = await anyio.to_thread.run_sync(storage.sweep)
-        if removed:
-            log.info("uploads_swept", count=removed)
-        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            removed = await anyio.to_thread.run_sync(sweep)
+            if removed:
+                log.info("leftovers_swept", count=removed)
+        except Exception:
+            log.exception("sweep_failed")
+        await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, abandoned / 2)))
+
+
+def use_own_temporary_folder(home: Path) -> None:
+    """Let temporary files lie in the data dir, where those of a server that was killed are found and removed.
+
+    The data dir must be locked.
+    """
+    folder = home / "tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    tempfile.tempdir = str(folder)
 
 
 def _remove_old(deployment: Deployment, ages: dict[str, timedelta], now: datetime) -> None:
