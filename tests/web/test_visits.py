@@ -111,6 +111,23 @@ def test_a_file_is_taken_of_whom_it_may_come_from_and_kept_until_it_is_run_or_di
     assert visitor.send(f"{check}/discard", made).status_code == 404
 
 
+def test_a_form_with_too_large_a_file_is_answered_with_the_page_that_says_so(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(max_pickle_mb=1)
+    make_account(server, "small")
+    visitor = Visitor(server.address)
+    visitor.sign_in("small")
+    to = visitor.send("/models", "/models", name="small").url.removeprefix(server.address)
+    for size in (2 << 20, (1 << 20) + 1):  # told by the length of the form, and only by its file
+        sent = {"file": ("model.pkl", b"\0" * size)}
+        answer = visitor.client.post(f"{server.address}{to}", data={"csrf": visitor.csrf(to)}, files=sent, timeout=30)
+        assert (answer.status_code, "1048576 bytes" in answer.text) == (413, True)
+        assert "Upload a pickle for small" in answer.text
+    assert not list(server.home.glob("receiving-*"))
+    assert not list((server.home / "storage" / "incoming").rglob("*.pkl"))
+
+
 def test_every_page_has_the_headers_that_bind_a_browser(visitor: Visitor, name: str) -> None:
     visitor.sign_in(name)
     for path in ("/signin", "/models", "/leaderboard", "/rounds", "/account", "/assets/site.js", "/models/none"):

@@ -17,6 +17,7 @@ from predictd.engine.quotas import check_queue
 from predictd.engine.slots import assign, get_pickle, set_webhook, trigger_now, unassign
 from predictd.web.live import cursor_of
 from predictd.web.overview import overviews, runs_of
+from predictd.web.rounds import coming_windows
 from predictd.web.visits import Visit, form_route, page_route
 
 LAST_RUNS = 30
@@ -74,6 +75,7 @@ def show_models(visit: Visit) -> Response:
         before=max(at - MOST_ROWS, 0) if at else None,
         after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
         round=round_,
+        next=next(iter(coming_windows(visit, 1)), None),
         round_status=status_of(round_, visit.now) if round_ is not None else None,
         name=visit.form.get("name", ""),
         cursor=cursor,
