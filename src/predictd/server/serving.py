@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -39,6 +40,9 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+# How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
+# would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
+SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -52,6 +56,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     Raises:
         SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     calendar = parse_calendar(settings.calendar)
     kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
