@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     max_submission_mb: int = Field(256, description="Largest uploaded submission or diagnostics file, in MiB.")
     url_seconds: int = Field(600, description="How long a presigned URL is good for.")
     max_model_slots: int = Field(50, description="Models that one account may have.")
-    account_runs: int = Field(0, description="Runs of one account at once; 0 means no limit.")
+    account_runs: int = Field(0, description="Runs of one account at once, and as many diagnostics; 0 means no limit.")
     account_queue: int = Field(
         500,
         description="Runs that one account may ask for and have waiting; 0 means no limit. A round's always find room.",
