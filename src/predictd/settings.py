@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         24.0, gt=0, description="Uploads never registered, and files that nothing refers to, are removed after so long."
     )
     max_model_slots: int = Field(50, description="Models that one account may have.")
-    account_runs: int = Field(0, description="Runs of one account at once; 0 means no limit.")
+    account_runs: int = Field(0, description="Runs of one account at once, and as many diagnostics; 0 means no limit.")
     account_queue: int = Field(
         500,
         description="Runs that one account may ask for and have waiting; 0 means no limit. A round's always find room.",

@@ -185,7 +185,7 @@ def test_a_run_that_can_not_be_in_time_any_more_lets_the_others_pass_but_is_run(
 
 def test_an_account_at_its_limit_is_passed_over_and_never_exceeds_it(platform: Platform) -> None:
     platform.add("many", *[1] * 12)
-    platform.add("few", 1, 1)
+    [few, _] = platform.add("few", 1, 1)
     platform.open_round()
     running: Counter[str] = Counter()
     most: Counter[str] = Counter()
@@ -211,6 +211,11 @@ def test_an_account_at_its_limit_is_passed_over_and_never_exceeds_it(platform: P
                 assert advance(session, claimed, TriggerState.FAILED, "done", NOW)
             ended.append(owner)
 
+    # Diagnostics, which may take an hour, keep nobody's runs from a round.
+    platform.queue(few, TriggerType.DIAGNOSTICS)
+    platform.queue(few, TriggerType.DIAGNOSTICS)
+    assert platform.claim(first=Priority.DIAGNOSTICS, account_runs=2) is not None
+    assert platform.claim(first=Priority.DIAGNOSTICS, account_runs=2) is not None
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()

@@ -98,7 +98,7 @@ def rollback(model: ModelName, server: Server = None, profile: ProfileName = Non
 def fallback(
     model: ModelName,
     wanted: Annotated[
-        Switch | None, typer.Argument(metavar="[on|off]", help="What it shall be; shows it without.")
+        Switch | None, typer.Argument(metavar="on|off", help="What it shall be; shows it without.")
     ] = None,
     server: Server = None,
     profile: ProfileName = None,

@@ -122,7 +122,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "cancelled": Failure(
         sentence="Cancelled by {by}.",
-        remedy="Run it again when it is wanted: predictd trigger, or Run again on its page.",
+        remedy="It is not run again by itself; run it again when it is wanted.",
     ),
 }
 

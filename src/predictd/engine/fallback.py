@@ -19,6 +19,7 @@ from predictd.engine.slots import assigned_models
 from predictd.storage import Storage
 
 SOURCE = "fallback"
+MEANWHILE = "Meanwhile the last good pickle"
 _MOST_LOOKED_AT = 20
 
 IsUsable = Callable[[Session, Pickle], bool]
@@ -69,7 +70,7 @@ def fall_back(session: Session, trigger_id: str, why: str, is_usable: IsUsable, 
         # It takes the place of the run that failed.
         run.fallback_for, run.rank = model.id, failed.rank
         session.flush()
-        told.append(f"Meanwhile the last good pickle {good.filename} runs for {model.name} (fallback).")
+        told.append(f"{MEANWHILE} {good.filename} runs for {model.name} (fallback).")
     if told:
         add_to_history(session, failed.id, " ".join(told))
 

@@ -137,7 +137,8 @@ def finish_log(job: Job, last_line: str | None = None) -> None:
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
     """Read what the trigger is about; a validation joins the round that is open now."""
     now = datetime.now(UTC)
-    with database.write() as session:
+    # Only what is written keeps other writers waiting.
+    with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
         trigger = session.get_one(Trigger, claimed.trigger_id)
         if trigger.attempt != claimed.attempt:
             return None

@@ -176,14 +176,22 @@ def _take_turns(session: Session) -> None:
 
 
 def _has_room(most: int) -> sa.ColumnElement[bool]:
-    running = sa.orm.aliased(Trigger)
-    full = (
-        sa.select(running.account_id)
-        .where(running.state.in_(_RUNNING), running.account_id.is_not(None))
-        .group_by(running.account_id)
-        .having(sa.func.count() >= most)
+    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart from the others."""
+    running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
+
+    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[tuple[str | None]]:
+        return (
+            sa.select(running.account_id)
+            .where(running.state.in_(_RUNNING), running.account_id.is_not(None), are_diagnostics)
+            .group_by(running.account_id)
+            .having(sa.func.count() >= most)
+        )
+
+    return sa.or_(
+        Trigger.account_id.is_(None),
+        sa.and_(~is_diagnostics, Trigger.account_id.not_in(full(running.priority != Priority.DIAGNOSTICS))),
+        sa.and_(is_diagnostics, Trigger.account_id.not_in(full(running.priority == Priority.DIAGNOSTICS))),
     )
-    return sa.or_(Trigger.account_id.is_(None), Trigger.account_id.not_in(full))
 
 
 def lost(session: Session, claims: Collection[Claim]) -> set[str]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,6 +53,9 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+# How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
+# would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
+SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -66,6 +70,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
             the data dir. With Ray: it is not installed, or nodes could not reach this server.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     calendar = parse_calendar(settings.calendar)
     mail_server_of(settings)
     kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}

@@ -15,7 +15,8 @@ from predictd.domain.failures import FAILURES, told_apart
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.cancelling import cancel_run
+from predictd.engine.cancelling import CANCELLED, cancel_run
+from predictd.engine.fallback import MEANWHILE
 from predictd.engine.predicting import predictions_key
 from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.quotas import check_queue
@@ -68,6 +69,9 @@ def show_run(visit: Visit) -> Response:
     cursor = cursor_of(visit.session, run.id)
     last = run.statuses[-1].description or "" if run.statuses else ""
     failure, remedy = told_apart(run.failure_code or "", last)
+    # Where there is a fallback the history says so after the remedy; the page has it as a link.
+    remedy = remedy.partition(f" {MEANWHILE}")[0]
+    is_cancelled = run.failure_code == CANCELLED
     lines, count = _lines(visit, run)
     diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
     return visit.page(
@@ -78,6 +82,10 @@ def show_run(visit: Visit) -> Response:
         models=_models(visit, run),
         failure=failure if run.state == TriggerState.FAILED else "",
         remedy=remedy if run.state == TriggerState.FAILED else "",
+        is_cancelled=is_cancelled,
+        fallbacks=_fallbacks(visit, run) if run.state == TriggerState.FAILED else (),
+        # To cancel it raised the attempt once more.
+        attempts=run.attempt - is_cancelled,
         is_known=run.failure_code in FAILURES,
         last=last,
         # What it took of the limits is shown beside it.
@@ -152,6 +160,20 @@ def _models(visit: Visit, run: Trigger) -> Sequence[Model]:
         return visit.session.scalars(sa.select(Model).where(Model.id == run.fallback_for)).all()
     uploaded_for = visit.session.get(Model, run.pickle.model_id) if run.pickle.model_id else None
     return run.pickle.assigned_models or ([uploaded_for] if uploaded_for is not None else [])
+
+
+def _fallbacks(visit: Visit, run: Trigger) -> Sequence[tuple[Trigger, Model]]:
+    """What runs in its round for its models, because it failed."""
+    if run.round_id is None or run.fallback_for is not None:
+        return ()
+    found = visit.session.execute(
+        sa.select(Trigger, Model)
+        .join(Model, Model.id == Trigger.fallback_for)
+        .where(Trigger.round_id == run.round_id, Model.id.in_([model.id for model in _models(visit, run)]))
+        .order_by(Model.name_key)
+        .options(joinedload(Trigger.pickle))
+    )
+    return [(row[0], row[1]) for row in found]
 
 
 def _submissions(visit: Visit, run: Trigger) -> Sequence[tuple[Submission, Model]]:

@@ -49,7 +49,7 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "dataVersionId": version.id,
         "dataVersion": version.name,
         "validationStatus": pickle.validation_status,
-        "triggerStatus": lambda info: pickle.triggers[0].state if pickle.triggers else None,
+        "triggerStatus": lambda info: context.newest_state(pickle),
         "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
         "diagnosticsId": lambda info: _newest(pickle, lambda one: one.id),
         "diagnosticsStatus": lambda info: _newest(pickle, status_of),
