@@ -184,13 +184,29 @@ def test_a_run_is_seen_where_it_runs_cancelled_and_put_back(
         assert told in row
     assert "The run is cancelled" in olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes").text
     ended = bob.wait(pickle)["triggers"][0]
-    assert (ended["status"], ended["statuses"][-1]["description"]) == ("error", "Cancelled by the organiser.")
+    assert ended["status"] == "model_failed"
+    assert ended["statuses"][-1]["description"].startswith("Cancelled by the organiser.")
     again = olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes")
     assert (again.status_code, "ended already" in again.text) == (409, True)
+    refused = olga.send(f"/organise/queue/{run}/put-back", "/organise/queue")
+    assert (refused.status_code, "its owner" in refused.text) == (409, True)
+    told = [(one["who"], one["action"], one["detail"]["state"]) for one in entries(site, "--about", run)]
+    assert told == [("olga", "run.cancel", ["running", "model_failed"])]
+
+
+def test_a_run_that_the_platform_stopped_is_put_back(
+    site: Server, olga: Visitor, bob: User, pickles: dict[str, bytes]
+) -> None:
+    pickle, own = bob.upload(pickles["slow"]), account_page(olga, "bob")
+    run = bob.pickle(pickle)["triggers"][0]["id"]
+    olga.send(f"{own}/suspend", own, sure="yes")
+    refused = olga.send(f"/organise/queue/{run}/put-back", "/organise/queue")
+    assert (refused.status_code, "reactivate it first" in refused.text) == (409, True)
+    olga.send(f"{own}/reactivate", own)
     assert "in the queue again" in olga.send(f"/organise/queue/{run}/put-back", "/organise/queue").text
     assert bob.wait(pickle)["validationStatus"] == "validated"
-    told = [(one["who"], one["action"], one["detail"]["state"]) for one in entries(site, "--about", run)]
-    assert told == [("olga", "run.put_back", ["error", "pending"]), ("olga", "run.cancel", ["running", "error"])]
+    told = [(one["who"], one["action"]) for one in entries(site, "--about", run)]
+    assert told == [("olga", "run.put_back"), ("olga", "run.stop")]
 
 
 def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(

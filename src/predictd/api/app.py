@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -22,6 +23,7 @@ from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
 from predictd.api.metrics import metrics_route
+from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
@@ -31,10 +33,12 @@ from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+# What is served beside the contract; each file extends its types.
+EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
@@ -49,22 +53,31 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 class Services:
     """What the application shows and asks.
 
-    `wake` tells the workers that something was queued; `scorer` scores rounds for the organiser; `vitals` are of the
-    running server.
+    Attributes:
+        wake: tells the workers that something was queued.
+        scorer: scores rounds for the organiser.
+        vitals: of the running server.
+        is_stopping: whether requests should go to another server, if there is one.
     """
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     wake: Callable[[], None]
-    attempts: Attempts = field(default_factory=Attempts)
     scorer: Scorer | None = None
     vitals: Vitals | None = None
+    is_stopping: Callable[[], bool] = lambda: False
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """The passwords that were tried of late."""
+        return Attempts(self.database)
 
 
 def build_schema() -> GraphQLSchema:
-    """The contract with its resolvers."""
-    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    """The contract and its extensions with their resolvers."""
+    definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
+    schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
     return schema
 
@@ -107,6 +120,8 @@ def build_app(
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
+        if services.is_stopping():
+            return PlainTextResponse("stopping\n", 503)
         wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
         if wrong:
             return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
@@ -137,6 +152,7 @@ def build_app(
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
         *transfer_routes(services.storage),
+        *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
     return Starlette(routes=routes, lifespan=lived, middleware=[Middleware(Observed, routes=routes)])

@@ -15,7 +15,7 @@ from predictd.db.sessions import find_session
 from predictd.db.tables import Account, Base, Token
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 Row = TypeVar("Row", bound=Base)
 
@@ -33,7 +33,7 @@ class Context:
     """
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     session: Session
     authorization: str

@@ -9,8 +9,7 @@ from rich.progress import Progress
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_rows, say
 from predictd.cli.steps import Steps
-from predictd.data import list_files
-from predictd.data.layout import version_key
+from predictd.data.listing import list_version
 from predictd.db.catalogue import choose_data_version, list_data_versions, make_default, set_deprecated
 from predictd.server.preparation import import_data
 
@@ -31,7 +30,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
                 "name": one.name,
                 "id": one.id,
                 "default": one.is_default,
-                "files": list_files(deployment.storage.folder(version_key(one.name))),
+                "files": list_version(deployment.storage, one.name),
                 "inserted_at": one.inserted_at,
             }
             for one in list_data_versions(session)

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from predictd.domain.errors import InvalidInputError
+from predictd.domain.runs import SandboxKind
 from predictd.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ DataDir = Annotated[
     typer.Option("--data-dir", help="Folder of the deployment (env: PREDICTD_DATA_DIR; default ~/.predictd)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RUNTIME_HELP = "A Python (3.12), an image's name or tag, or the folder of a built runtime."
+Runtime = Annotated[str | None, typer.Option(envvar="PREDICTD_RUNTIME", help=RUNTIME_HELP, show_default="3.12")]
+Server = Annotated[str, typer.Option(envvar="PREDICTD_SERVER", help="Where data is fetched from by name.")]
+Sandbox = Annotated[
+    SandboxKind | None, typer.Option(help="What isolates a pickle (env: PREDICTD_SANDBOX; default bubblewrap).")
+]
+TrustUsers = Annotated[
+    bool | None, typer.Option("--trust-users", help="Run pickles although this machine can't isolate them.")
+]
 
 
 def read_settings(**given: Any) -> Settings:

@@ -14,7 +14,7 @@ from predictd.db.tables import Runtime
 from predictd.domain.errors import InvalidInputError
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, BuiltRuntime, custom_spec, default_spec, load, spec_for
 from predictd.server.deployment import Deployment
-from predictd.server.preparation import build_runtime, remove_runtime
+from predictd.server.preparation import build_missing_runtimes, build_runtime, remove_runtime
 
 app = typer.Typer(
     help="Runtimes: a Python version plus a locked package set.\n\nExample: predictd runtime build 3.11",
@@ -78,6 +78,9 @@ def build(
     python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(PYTHONS)}.")] = None,
     also: Annotated[list[str] | None, typer.Option("--python", help="The same as an option.")] = None,
     packages: Annotated[str, typer.Option(help=f"Package set: {' or '.join(PACKAGE_SETS)} (8 GB each).")] = "core",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="All that the deployment has and this machine lacks, custom ones too.")
+    ] = False,
     default: Default = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -86,6 +89,11 @@ def build(
 
     Example: predictd runtime build 3.11 3.12
     """
+    if missing:
+        with opened(data_dir) as deployment:
+            restored = build_missing_runtimes(deployment, say)
+        _print_built(restored, as_json=as_json)
+        return
     versions = [python_version(one) for one in [*(python or []), *(also or [])]] or [default_spec().python]
     specs = [spec_for(version, packages) for version in versions]
     with opened(data_dir) as deployment:

@@ -1,6 +1,7 @@
 """`predictd serve`."""
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,13 @@ from predictd.server.serving import serve as run_server
 from predictd.settings import Settings
 
 
+class Executor(StrEnum):
+    """Where models run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def _help(name: str) -> str:
     return f"{Settings.model_fields[name].description} (env: PREDICTD_{name.upper()})"
 
@@ -27,6 +35,8 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help=_help("public_url"))] = None,
     calendar: Annotated[str | None, typer.Option(help=_help("calendar"))] = None,
     workers: Annotated[int | None, typer.Option(help=_help("workers"))] = None,
+    executor: Annotated[Executor | None, typer.Option(help=_help("executor"))] = None,
+    ray_address: Annotated[str | None, typer.Option(help=_help("ray_address"))] = None,
     sandbox: Annotated[SandboxKind | None, typer.Option(help=_help("sandbox"))] = None,
     trust_users: Annotated[bool | None, typer.Option("--trust-users", help=_help("trust_users"))] = None,
 ) -> None:
@@ -36,6 +46,8 @@ def serve(
     dir. All settings, also those without an option here, are environment variables: see docs/settings.md.
 
     Example: predictd serve --data-dir ~/.predictd --port 8000 --calendar "every 5m"
+
+    With the nodes of a cluster: predictd serve --host 0.0.0.0 --executor ray --ray-address 10.0.0.5:6379
     """
     settings = read_settings(
         data_dir=data_dir,
@@ -44,6 +56,8 @@ def serve(
         public_url=public_url,
         calendar=calendar,
         workers=workers,
+        executor=executor.value if executor else None,
+        ray_address=ray_address,
         sandbox=sandbox,
         trust_users=trust_users,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import check_username
+from predictd.domain.notices import check_address
 from predictd.domain.scopes import SCOPES
 
 TOKEN_NAME_LENGTH = 128
@@ -37,7 +38,7 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
     """Add an account.
 
     Raises:
-        InvalidInputError: the name breaks the rules.
+        InvalidInputError: the name or the address breaks the rules.
         ConflictError: the name is taken, in whatever case.
     """
     check_username(username)
@@ -46,7 +47,7 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
     account = Account(
         username=username,
         username_key=username.lower(),
-        email=email,
+        email=check_address(email) if email else None,
         display_name=username,
         inserted_at=now,
         updated_at=now,

@@ -161,7 +161,13 @@ WATCHED: dict[type[Base], Watched] = {
     ),
     Trigger: Watched(
         kind="run",
-        changed={"state": lambda old, new: {"error": "run.cancel", "pending": "run.put_back"}.get(str(new), "")},
+        changed={
+            "state": lambda old, new: {
+                "error": "run.stop",
+                "model_failed": "run.cancel",
+                "pending": "run.put_back",
+            }.get(str(new), "")
+        },
         name=lambda row: str(row.type),
         values=("state",),
     ),
@@ -174,7 +180,7 @@ def _actions() -> list[str]:
     for watched in WATCHED.values():
         found |= {watched.made, watched.deleted}
         for named in watched.changed.values():
-            tried = (None, "error", "pending")
+            tried = (None, "error", "model_failed", "pending")
             found |= {named} if isinstance(named, str) else {named(None, new) for new in tried}
     return sorted(found - {""})
 

@@ -76,9 +76,10 @@ def account_with_password(session: Session, name: str, password: str) -> Account
     """
     key = name.strip().lower()
     named = select(Account).where(or_(Account.username_key == key, Account.email == name.strip()))
-    # Nothing says that an address is of one account only; a name is.
+    # Nothing says that an address is of one account only; a name is. Whoever has confirmed it comes first.
     found = session.scalars(named).all()
-    account = next((one for one in found if one.username_key == key), found[0] if len(found) == 1 else None)
+    by_address = [one for one in found if one.email_confirmed_at is not None] or found
+    account = next((one for one in found if one.username_key == key), by_address[0] if len(by_address) == 1 else None)
     kept = account.password_hash if account is not None else None
     is_right = len(password) <= LONGEST and matches(password, kept or _NOBODY)
     if account is None or kept is None or not is_right:

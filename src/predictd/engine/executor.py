@@ -1,8 +1,10 @@
 """The workers of this machine: threads that claim triggers, and one that keeps their leases and logs."""
 
+import itertools
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +16,10 @@ from predictd.db import Database
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.fallback import usable_with
 from predictd.engine.logs import LogWriter
-from predictd.engine.queue import Claim, claim, give_back, is_waited_for, renew
+from predictd.engine.order import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
+from predictd.engine.queue import Claim, claim, give_back, is_waited_for, lost, renew
 from predictd.engine.recovery import recover_expired, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
@@ -24,6 +28,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
+LATE_SECONDS = 5.0
 STOPPING = "The server is being stopped."
 STARTING = "Waiting for the server to start again."
 MAKING_ROOM = "The only worker is needed for a run that comes first."
@@ -42,9 +47,10 @@ def _named(run: _Run) -> AbstractContextManager[object]:
 
 
 class Executor:
-    """Runs the queue on this machine, `workers` triggers at a time.
+    """Runs the queue, `workers` triggers at a time.
 
     Args:
+        capacity: of those, how many there is room for at the moment, where that changes: so many are claimed at most.
         server_id: name of this server that outlives a restart; no other running server has it.
     """
 
@@ -57,10 +63,13 @@ class Executor:
         server_id: str,
         workers: int,
         lease_seconds: float,
+        capacity: Callable[[], int] | None = None,
     ) -> None:
+        self._capacity = capacity
         self._database = database
         self._storage = storage
         self._config = config
+        self._is_usable = usable_with(storage, config.find_runtime)
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}
@@ -77,7 +86,11 @@ class Executor:
         """Take up what an earlier process of this server left, and start the workers."""
         with self._database.write() as session:
             found = recover_owned(
-                session, f"{self._server_id}/", datetime.now(UTC), max_attempts=self._config.max_attempts
+                session,
+                f"{self._server_id}/",
+                datetime.now(UTC),
+                max_attempts=self._config.max_attempts,
+                is_usable=self._is_usable,
             )
         if found:
             log.info("runs_taken_up", count=found)
@@ -108,12 +121,27 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
-        # A validation of full size takes minutes: one worker is always there for rounds.
-        diagnostics = slot > 0 or len(self._threads) == 1
+        turns = itertools.count(slot)
         while not self._stopping.is_set():
+            places = self._places()
+            if slot >= places:
+                self._stopping.wait(POLL_SECONDS)
+                continue
+            # A validation of full size takes minutes: one worker is always there for rounds.
+            diagnostics = slot > 0 or places == 1
+            first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
+                    claimed = claim(
+                        session,
+                        owner,
+                        datetime.now(UTC),
+                        self._lease_seconds,
+                        diagnostics=diagnostics,
+                        first=first,
+                        account_runs=self._config.account_runs,
+                        missing_runtimes=self._config.missing.folders(),
+                    )
             except Exception:
                 log.exception("claim_failed")
                 claimed = None
@@ -141,12 +169,16 @@ class Executor:
                     del self._runs[slot]
 
     def _keep(self) -> None:
-        renewed_at = recovered_at = time.monotonic()
+        renewed_at = recovered_at = ordered_at = time.monotonic()
         while not self._stopped.wait(KEEP_SECONDS):
             now = time.monotonic()
             try:
                 self._flush_logs()
+                self._end_lost_runs()
                 self._make_room()
+                if now - ordered_at >= LATE_SECONDS:
+                    self._put_late_ones_back()
+                    ordered_at = now
                 if now - renewed_at >= self._lease_seconds / 4:
                     self._renew()
                     renewed_at = now
@@ -165,12 +197,15 @@ class Executor:
     def _make_room(self) -> None:
         """Where there is but one worker, diagnostics make room for what a round waits for, and begin anew after it."""
         running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
-        if len(self._threads) > 1 or not running:
+        if self._places() > 1 or not running:
             return
         with self._database.read() as session:
             if not is_waited_for(session, datetime.now(UTC)):
                 return
         self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
+
+    def _places(self) -> int:
+        return len(self._threads) if self._capacity is None else min(self._capacity(), len(self._threads))
 
     def _active(self) -> list[_Run]:
         with self._lock:
@@ -180,6 +215,26 @@ class Executor:
         for run in self._active():
             with _named(run):
                 run.writer.flush()
+
+    def _end_lost_runs(self) -> None:
+        """End the sandboxes of runs that were cancelled or withdrawn."""
+        runs = self._active()
+        if not runs:
+            return
+        with self._database.read() as session:
+            gone = lost(session, [run.claimed for run in runs])
+        for run in runs:
+            if run.claimed.trigger_id in gone and not run.cancel.is_set():
+                log.info("run_taken_away", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+                run.cancel.set()
+
+    def _put_late_ones_back(self) -> None:
+        now = datetime.now(UTC)
+        with self._database.read() as session:
+            if not are_late_ones(session, now):
+                return
+        with self._database.write() as session:
+            log.info("runs_will_be_late", count=put_late_ones_back(session, now))
 
     def _renew(self) -> None:
         for run in self._active():
@@ -197,7 +252,9 @@ class Executor:
 
     def _recover(self) -> None:
         with self._database.write() as session:
-            count = recover_expired(session, datetime.now(UTC), max_attempts=self._config.max_attempts)
+            count = recover_expired(
+                session, datetime.now(UTC), max_attempts=self._config.max_attempts, is_usable=self._is_usable
+            )
         if count:
             log.warning("leases_expired", count=count)
             self.wake()

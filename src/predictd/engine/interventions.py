@@ -7,23 +7,7 @@ from sqlalchemy.orm import Session
 from predictd.db.tables import Account, Diagnostics, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.states import TriggerState
-from predictd.engine.queue import NO_OPEN_ROUND, put_back, withdraw
-
-CANCELLED = "Cancelled by the organiser."
-
-
-def cancel_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
-    """End a run that is pending or on its way; its worker stops it within a moment.
-
-    Raises:
-        NotFoundError: there is no such run.
-        ConflictError: it has ended.
-    """
-    trigger = _find(session, trigger_id)
-    if TriggerState(trigger.state).is_final:
-        raise ConflictError("The run has ended already; there is nothing to cancel.")
-    withdraw(session, trigger, CANCELLED, now)
-    return trigger
+from predictd.engine.queue import NO_OPEN_ROUND, put_back
 
 
 def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
@@ -40,11 +24,9 @@ def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
         )
     if trigger.statuses and trigger.statuses[-1].description == NO_OPEN_ROUND:
         raise ConflictError("The run ended because no round was open; the next round runs the pickle by itself.")
-    diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
-    if trigger.diagnostics_id and diagnostics is None:
+    if trigger.diagnostics_id and session.get(Diagnostics, trigger.diagnostics_id) is None:
         raise ConflictError("Its diagnostics were deleted, so there is nothing to run.")
-    owner = trigger.pickle.account_id if trigger.pickle is not None else diagnostics.account_id if diagnostics else ""
-    account = session.get(Account, owner)
+    account = session.get(Account, trigger.account_id) if trigger.account_id else None
     if account is None or account.suspended_at is not None:
         raise ConflictError("The account of this run is suspended; reactivate it first.")
     trigger.failures = 0

@@ -113,6 +113,43 @@ class LogWriter:
             )
 
 
+def keep_lines(
+    session: sa.orm.Session, trigger_id: str, attempt: int, body: bytes, kept_bytes: int, cut_bytes: int = 0
+) -> None:
+    """Store lines of a model's output, as a `LogWriter` would; whoever stored those before them.
+
+    Args:
+        cut_bytes: what was cut before it came here.
+    """
+    now = int(time.time() * 1000)
+    texts = [
+        _text(line[start : start + LINE_BYTES])
+        for line in map(_quoted, body.removesuffix(b"\n").split(b"\n") if body else [])
+        for start in range(0, max(len(line), 1), LINE_BYTES)
+    ]
+    of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
+    if texts:
+        shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
+        session.execute(sa.insert(TriggerLog), [shared | {"message": text} for text in texts])
+    size = sa.func.length(TriggerLog.message)
+    excess = (session.scalar(sa.select(sa.func.sum(size)).where(*of_run)) or 0) - kept_bytes
+    if texts and excess > 0:
+        last = 0
+        for sequence, length in session.execute(
+            sa.select(TriggerLog.sequence, size).where(*of_run).order_by(TriggerLog.sequence)
+        ):
+            if excess <= 0:
+                break
+            last, excess, cut_bytes = sequence, excess - length, cut_bytes + length
+        session.execute(sa.delete(TriggerLog).where(*of_run, TriggerLog.sequence <= last))
+    if cut_bytes:
+        session.execute(
+            sa.update(Trigger)
+            .where(Trigger.id == trigger_id, Trigger.attempt == attempt)
+            .values(log_cut_bytes=Trigger.log_cut_bytes + cut_bytes)
+        )
+
+
 def _quoted(line: bytes) -> bytes:
     """A line of the model's that could be taken for one of the platform's own is set apart."""
     return b"> " + line if line.lstrip().startswith(b"[predictd]") else line

@@ -3,6 +3,7 @@
 import secrets
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
-from predictd.domain.runs import Predictions, RunReport
+from predictd.domain.records import RunRecord
+from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.config import Job
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, record_use
+from predictd.engine.recording import keep_record, record_of, stored
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.engine.speed import ids_of
 from predictd.engine.submissions import StoredPredictions
@@ -44,8 +47,9 @@ def predict(job: Job) -> None:
         report, live = run_pickle(job, wanted, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
+    record = record_of(job, wanted, report, limits)
     if isinstance(outcome, ModelFailure):
-        record_failure(job, outcome, report)
+        record_failure(job, outcome, report, record)
         return
     used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
@@ -57,12 +61,16 @@ def predict(job: Job) -> None:
         record_use(session, claimed, report)
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
-        record_failure(job, wrong)
+        record_failure(job, wrong, record=record)
         return
-    stored = _store(job.storage, claimed, outcome)
-    log.info("predictions_stored", key=stored.key, rows=stored.row_count)
+    content = predictions_csv(outcome)
+    predictions = _store(job.storage, claimed, content, row_count=len(outcome.ids))
+    record = replace(record, output=stored(predictions.key, content))
+    log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
+    now = datetime.now(UTC)
     with database.write() as session:
-        conclude(session, claimed, stored, used, datetime.now(UTC))
+        if conclude(session, claimed, predictions, used, now):
+            keep_record(session, claimed, record, now)
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
@@ -70,13 +78,20 @@ def predictions_key(trigger_id: str, attempt: int) -> str:
     return f"predictions/{trigger_id}-{attempt}.csv"
 
 
-def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = None) -> None:
-    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet."""
+def record_failure(
+    job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
+) -> None:
+    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+
+    `record` is that of the run, if one was made.
+    """
+    now = datetime.now(UTC)
     job.writer.close(f"[predictd] {failure.code}: {failure.describe()}")
     with job.database.write() as session:
         if report is not None:
             record_use(session, job.claimed, report)
-        fail(session, job.claimed, failure, datetime.now(UTC))
+        if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
+            keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
@@ -99,14 +114,14 @@ def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
         return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
 
 
-def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
+def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:
     key = predictions_key(claimed.trigger_id, claimed.attempt)
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
-        path.write_bytes(predictions_csv(predictions))
+        path.write_bytes(content)
         storage.put_file(key, path)
     return StoredPredictions(
         key=key,
         filename=f"live_predictions-{secrets.token_hex(6)}.csv",
-        row_count=len(predictions.ids),
+        row_count=row_count,
     )

@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +14,6 @@ from predictd.db import Database
 from predictd.db.tables import Pickle, Trigger
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport
-from predictd.runner.channel import USUAL_MODULES
 from predictd.storage import Storage
 from predictd.trees.tables import VERSION
 
@@ -29,8 +26,8 @@ _CHECKED = 256
 @contextmanager
 def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
     """The tables of that key as a file; None, so that a run makes them anew, where they are missing or damaged."""
-    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
-    if not key or version != str(VERSION):
+    sha256 = tables_hash(key)
+    if not key or not sha256:
         yield None
         return
     with ExitStack() as stack:
@@ -43,6 +40,12 @@ def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
             log.error("tables_damaged", key=key)
             path = None
         yield path
+
+
+def tables_hash(key: str | None) -> str:
+    """The SHA-256 of the tables of that key, in hex; empty where there are none that this version can read."""
+    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
+    return sha256 if version == str(VERSION) else ""
 
 
 def forget_tables(database: Database, trigger_id: str) -> None:
@@ -72,18 +75,6 @@ def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport
         pickle.imports = imports
         if wanted:
             pickle.tables_key = key
-
-
-def likely_imports(pickle: Path) -> tuple[str, ...]:
-    """Which of the usual modules a pickle that never ran will import, by their names among its bytes.
-
-    A wrong guess costs a model nothing but time: what it imports itself is imported all the same.
-    """
-    with pickle.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return ()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return tuple(name for name in USUAL_MODULES if content.find(name.encode()) >= 0)
 
 
 def ids_of(live: Path) -> list[str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Account, Diagnostics, Pickle, Trigger, WebSession
+from predictd.db.tables import Account, Trigger, WebSession
 from predictd.domain.states import TriggerState
 from predictd.engine.queue import withdraw
 
@@ -22,11 +22,8 @@ def suspend(session: Session, account: Account, now: datetime) -> int:
         return 0
     account.suspended_at = account.updated_at = now
     session.execute(sa.delete(WebSession).where(WebSession.account_id == account.id))
-    of_pickle = Trigger.pickle_id.in_(sa.select(Pickle.id).where(Pickle.account_id == account.id))
-    of_file = Trigger.diagnostics_id.in_(sa.select(Diagnostics.id).where(Diagnostics.account_id == account.id))
-    runs = session.scalars(
-        sa.select(Trigger).where(Trigger.state.in_(_ON_THE_WAY), sa.or_(of_pickle, of_file)).with_for_update()
-    ).all()
+    on_the_way = sa.select(Trigger).where(Trigger.state.in_(_ON_THE_WAY), Trigger.account_id == account.id)
+    runs = session.scalars(on_the_way.with_for_update()).all()
     for run in runs:
         withdraw(session, run, SUSPENDED, now)
     return len(runs)

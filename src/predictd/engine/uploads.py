@@ -7,6 +7,7 @@ can write to, so that what was registered never changes.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from predictd import counters
 from predictd.db.committed import after_commit
 from predictd.db.tables import Account, Upload
-from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from predictd.domain.names import unique_filename
 from predictd.storage import Storage
 
@@ -74,7 +75,11 @@ def authorise_upload(
         InvalidInputError: the filename has the wrong ending or is too long.
     """
     unique = unique_filename(filename, ENDINGS[kind], DEFAULT_NAMES[kind])
-    session.add(Upload(account_id=account.id, kind=kind, filename=unique, model_id=model_id, inserted_at=now))
+    session.add(
+        Upload(
+            account_id=account.id, kind=kind, filename=unique, model_id=model_id, max_bytes=max_bytes, inserted_at=now
+        )
+    )
     session.flush()
     url = storage.presign(
         "PUT", _incoming_key(kind, unique), expires_at=now + timedelta(seconds=url_seconds), max_bytes=max_bytes
@@ -91,6 +96,7 @@ def take_upload(
         NotFoundError: the filename was not given out to this account for this kind of upload.
         ConflictError: it is registered already.
         InvalidInputError: no bytes arrived.
+        TooLargeError: more bytes arrived than were allowed; they are deleted.
     """
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.kind != kind:
@@ -109,7 +115,11 @@ def take_upload(
                 f"No bytes arrived for {filename!r}: PUT the file to the presigned URL within minutes, check that "
                 "the answer is 200, then register it."
             )
+        _refuse_too_large(storage, incoming, upload, size)
         storage.move(incoming, final)
+        # The URL may still be good: what counts is what was moved.
+        size = storage.stat(final) or 0
+        _refuse_too_large(storage, final, upload, size)
     upload.registered_at = now
     session.flush()
     arrived = size
@@ -122,10 +132,52 @@ def _count(kind: UploadKind, size_bytes: int) -> None:
     counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
 
 
+def receive_file(session: Session, storage: Storage, account: Account, filename: str, path: Path) -> None:
+    """Store a file that came by another way than the presigned URL, under a filename that was given out.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.put_file(_incoming_key(UploadKind(upload.kind), filename), path)
+
+
+def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
+    """Forget an upload that was not registered, with what arrived of it.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.delete(_incoming_key(UploadKind(upload.kind), filename))
+    session.delete(upload)
+    session.flush()
+
+
+def _open_upload(session: Session, account: Account, filename: str) -> Upload:
+    upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
+    if upload is None or upload.account_id != account.id or upload.registered_at is not None:
+        raise NotFoundError("There is no such upload; upload the file again.")
+    return upload
+
+
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
-    """Where the bytes of an upload lie now; None as long as none have arrived."""
-    keys = (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename))
-    return next((key for key in keys if storage.stat(key)), None)
+    """Where the bytes of an upload lie now; None as long as none have arrived, or if they are too many."""
+    for key in (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename)):
+        size = storage.stat(key)
+        if size:
+            return None if upload.max_bytes is not None and size > upload.max_bytes else key
+    return None
+
+
+def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> None:
+    """A presigned PUT of S3 takes any size."""
+    if upload.max_bytes is not None and size > upload.max_bytes:
+        storage.delete(key)
+        raise TooLargeError(
+            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} can be taken; it was deleted. "
+            "Ask for a new upload URL and send a smaller file."
+        )
 
 
 def _incoming_key(kind: UploadKind, filename: str) -> str:

@@ -14,6 +14,7 @@ from predictd import counters
 from predictd.data import publish_live, read_ids
 from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
+from predictd.data.synthetic import PRIVATE_FILE
 from predictd.db import Database
 from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
@@ -22,6 +23,7 @@ from predictd.domain.errors import ConflictError, PlatformError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -100,7 +102,7 @@ def publish(storage: Storage, version: str, number: int) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="predictd-round-") as name:
         folder = Path(name)
-        with storage.local_folder(version_key(version)) as source:
+        with storage.local_folder(version_key(version), [*LIVE_FILES, PRIVATE_FILE]) as source:
             publish_live(source, number, folder / "live", folder / "targets.parquet")
         targets = folder / "targets.parquet"
         if targets.exists():
@@ -141,7 +143,8 @@ def _open(
             )
             session.add(round_)
             session.flush()
-            triggered = trigger_assigned(session, CLASSIC, round_.id, now)
+            tell_of_round(session, round_, now)
+            triggered = trigger_assigned(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from predictd.data.mapping import is_mapped
 from predictd.domain.errors import PlatformError
@@ -16,7 +17,8 @@ from predictd.sandbox.evidence import judge
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
 from predictd.sandbox.launched import Launched
-from predictd.sandbox.parents import CannotFork
+from predictd.sandbox.machine import this_machine
+from predictd.sandbox.parents import CannotFork, WarmRun
 from predictd.sandbox.process import Follower
 from predictd.sandbox.resources import resource_group
 from predictd.sandbox.warm import WarmParents
@@ -53,7 +55,7 @@ def run(
         seen = follower.follow()
     report = judge(seen, request.limits, request.runtime.version)
     log.info("the model ended after %.2f s with at most %d MiB", report.limited_seconds, report.peak_memory_bytes >> 20)
-    return report
+    return replace(report, forked=isinstance(started, WarmRun), machine=this_machine(request.limits))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunRequest, RuntimePaths
-from predictd.sandbox.command import environment_inside
 from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import environment_of
 from predictd.sandbox.launched import Launched
 from predictd.sandbox.parents import CannotFork, WarmParent, WarmRun
 
@@ -161,6 +161,6 @@ def _key(request: RunRequest) -> _Key:
         runtime=request.runtime,
         built=(found.st_ino, found.st_mtime_ns),
         slot=request.slot,
-        environment=tuple(environment_inside(request.runtime, request.limits).items()),
+        environment=tuple(environment_of(request).items()),
         imports=request.imports,
     )

@@ -9,7 +9,8 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,20 +20,27 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
+from predictd.archive import refuse_unfinished_import
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
+from predictd.engine.remote import RemoteRuns
+from predictd.engine.retention import remove
 from predictd.monitoring.vitals import Vitals
-from predictd.rounds.calendar import parse_calendar
+from predictd.notify.courier import Courier
+from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
+from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -52,10 +60,17 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         ready: called with the server's address once it answers.
 
     Raises:
-        SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
+        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
+            the data dir. With Ray: it is not installed, or nodes could not reach this server.
     """
     calendar = parse_calendar(settings.calendar)
-    kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+    mail_server_of(settings)
+    kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
+    ages = {kind: parse_length(age) for kind, age in kept.items() if age}
+    is_here = settings.executor == "local"
+    kind, missing = settings.sandbox, ""
+    if is_here:
+        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,32 +78,27 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
-    ensure_runtime(deployment, say)
-    ensure_data(deployment, progress)
-    parents = None
-    if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        folders = [deployment.storage.root, settings.mapped_home]
+    deployment.storage.check()
+    refuse_unfinished_import(deployment.storage)
+    with deployment.database.prepared_by_one():
+        ensure_runtime(deployment, say)
+        ensure_data(deployment, progress)
+    parents = placer = place = None
+    if not is_here:
+        placer, place = open_cluster(deployment, listener.getsockname()[1], say)
+    elif kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
+        folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
     server = server_id(settings.home)
     executor = Executor(
         deployment.database,
         deployment.storage,
-        WorkerConfig(
-            limits=settings.limits,
-            diagnostics_limits=settings.diagnostics_limits,
-            factors=settings.factors_home,
-            kind=kind,
-            parents=parents,
-            trees=settings.trees,
-            mapped=mapped_cache(deployment),
-            max_attempts=settings.max_attempts,
-            retry_seconds=settings.retry_seconds,
-            find_runtime=partial(find_runtime, deployment),
-        ),
+        _config_of(deployment, kind, parents, place),
         server_id=server,
-        workers=settings.worker_count,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
+        capacity=None if place is None else partial(place.room, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
@@ -96,16 +106,19 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
             executor.wake()
 
     scorer = scorer_of(deployment)
-    tickers = [
+    tickers: list[Ticker | Courier] = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
         Ticker("scoring", TICK_SECONDS, scorer.tick),
+        courier_of(deployment, address),
     ]
+    if ages:
+        tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
     vitals = Vitals(
         server_id=server,
-        workers=settings.worker_count,
-        isolation=f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}.",
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
+        isolation=_isolation(kind, missing, is_here=is_here),
         is_isolated=not missing,
-        tickers=tickers,
+        tickers=[one for one in tickers if isinstance(one, Ticker)],
         parents=parents,
     )
     services = Services(
@@ -119,9 +132,37 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
+    if placer is not None:
+        placer.close()
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
+
+
+def _config_of(
+    deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
+) -> WorkerConfig:
+    settings = deployment.settings
+    return WorkerConfig(
+        limits=settings.limits,
+        diagnostics_limits=settings.diagnostics_limits,
+        factors=settings.factors_home,
+        kind=kind,
+        parents=parents,
+        trees=settings.trees,
+        mapped=mapped_cache(deployment),
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.retry_seconds,
+        find_runtime=partial(find_runtime, deployment),
+        account_runs=settings.account_runs,
+        place=place,
+    )
+
+
+def _isolation(kind: SandboxKind, missing: str, *, is_here: bool) -> str:
+    if not is_here:
+        return "Models run on the nodes of a cluster, which isolate them."
+    return f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}."
 
 
 def lock_home(home: Path) -> TextIOWrapper:
@@ -145,7 +186,7 @@ def _run(
     deployment: Deployment,
     services: Services,
     executor: Executor,
-    tickers: Sequence[Ticker],
+    tickers: Sequence[Ticker | Courier],
     listener: socket.socket,
     announce: Callable[[], None],
 ) -> None:
@@ -160,38 +201,51 @@ def _run(
         try:
             yield
         finally:
-            log.info("stopping")
             sweeping.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
-            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+            await draining.wait_for_runs()
 
+    settings = deployment.settings
+    draining = Draining(
+        partial(executor.stop, settings.drain_seconds),
+        notice_seconds=settings.drain_notice_seconds,
+        transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+    )
+    services = replace(services, is_stopping=lambda: draining.has_begun)
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan, web_routes(services)),
+        draining.counting(build_app(services, lifespan, web_routes(services))),
         # Its lines go to the program's own log.
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(deployment.settings.trusted_proxies),
-        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
     )
     # Such a failure is logged already, with the id of its request.
     logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
-    uvicorn.Server(config).run(sockets=[listener])
+    DrainingServer(config, draining).run(sockets=[listener])
 
 
-async def _sweep(storage: FolderStorage) -> None:
+async def _sweep(storage: Storage) -> None:
     """Remove what broken and unregistered uploads left, now and then."""
     while True:
         removed = await anyio.to_thread.run_sync(storage.sweep)
         if removed:
             log.info("uploads_swept", count=removed)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _remove_old(deployment: Deployment, ages: dict[str, timedelta], now: datetime) -> None:
+    """Remove what is old; servers that do it at once do not mind each other."""
+    done = remove(deployment.database, deployment.storage, now, **ages, progress=lambda _step, _share: None)
+    if done.logs or done.pickles:
+        log.info("old_removed", logs=len(done.logs), pickles=len(done.pickles))
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:

@@ -83,8 +83,30 @@ def _configurations(address: str, new: NewToken | None) -> dict[str, str]:
         "Cursor, and others with mcp.json": json.dumps(
             {"mcpServers": {"predictd": {"url": url, "headers": {"Authorization": header}}}}, indent=2
         ),
+        "Codex (~/.codex/config.toml)": "\n".join(
+            (
+                "[mcp_servers.predictd]",
+                f"url = {json.dumps(url)}",
+                f"http_headers = {{ Authorization = {json.dumps(header)} }}",
+            )
+        ),
+        "Gemini CLI (~/.gemini/settings.json)": json.dumps(
+            {"mcpServers": {"predictd": {"httpUrl": url, "headers": {"Authorization": header}}}}, indent=2
+        ),
         "VS Code": json.dumps(
             {"servers": {"predictd": {"type": "http", "url": url, "headers": {"Authorization": header}}}}, indent=2
+        ),
+        "Claude Desktop, and others that start a program (pip install predictd)": json.dumps(
+            {
+                "mcpServers": {
+                    "predictd": {
+                        "command": "predictd",
+                        "args": ["mcp", "--server", address],
+                        "env": {"PREDICTD_TOKEN": token},
+                    }
+                }
+            },
+            indent=2,
         ),
     }
 

@@ -11,6 +11,7 @@ from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account
 from predictd.domain.errors import NotFoundError
+from predictd.notify.addresses import ask_to_confirm
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 WRONG = "The name or the password is wrong, or the account has no password."
@@ -65,6 +66,8 @@ def sign_up(visit: Visit) -> Response:
     with visit.write() as session:
         account = create_account(session, name, visit.now, visit.form.get("email") or None)
         set_password(session, account, visit.form.get("password", ""), visit.now)
+        if account.email and visit.services.settings.smtp_url:
+            ask_to_confirm(session, account, visit.now)
     return _signed_in(visit, account, "/models")
 
 

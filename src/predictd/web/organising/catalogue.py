@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.data import list_files
 from predictd.data.layout import version_key
+from predictd.data.listing import list_version
 from predictd.db.catalogue import list_data_versions, list_runtimes, make_default, set_deprecated
 from predictd.db.tables import DataVersion, Pickle, Runtime
 from predictd.domain.errors import NotFoundError
@@ -48,7 +48,7 @@ def show_data(visit: Visit) -> Response:
     storage = visit.services.storage
     files = {}
     for version in versions:
-        names = list_files(storage.folder(version_key(version.name)))
+        names = list_version(storage, version.name)
         files[version.id] = [File(name=one, size=storage.stat(version_key(version.name, one)) or 0) for one in names]
     return visit.page(
         "organise/data.html", versions=versions, files=files, pickles=_pickles(visit, Pickle.data_version_id)

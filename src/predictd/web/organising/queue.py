@@ -10,7 +10,8 @@ from predictd.api.app import Services
 from predictd.db.tables import Account, Diagnostics, Model, Trigger
 from predictd.db.workload import Place, list_errors, list_running, list_waiting
 from predictd.domain.states import TriggerState
-from predictd.engine.interventions import cancel_run, put_back_run
+from predictd.engine.cancelling import cancel_run
+from predictd.engine.interventions import put_back_run
 from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.web.organising.guard import check_sure, organiser_form, organiser_page
 from predictd.web.visits import Visit
@@ -36,7 +37,7 @@ def show_queue(visit: Visit) -> Response:
     waiting = session.scalars(
         sa.select(Trigger)
         .where(Trigger.state == TriggerState.PENDING)
-        .order_by(Trigger.priority, Trigger.not_before, Trigger.inserted_at)
+        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.place)
         .limit(MOST_WAITING)
         .options(sa.orm.joinedload(Trigger.pickle), sa.orm.joinedload(Trigger.round))
     ).all()

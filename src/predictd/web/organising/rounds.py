@@ -1,7 +1,5 @@
 """Rounds: how their runs and scores are, and opening, closing, scoring and resolving by hand."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -111,12 +109,12 @@ def resolve(visit: Visit) -> Response:
     return visit.go(f"/organise/rounds/{number}", "round-resolved")
 
 
-def score(visit: Visit) -> Response:
+def score(visit: Visit, file: Path, filename: str) -> Response:
     """Give it scores by targets in a file: those of a day, or its final ones."""
     check_sure(visit)
     number = _find(visit).number
     final, again = visit.form.get("kind") == "final", visit.form.get("again") == "yes"
-    score_by_hand(_scorer(visit), number, _targets(visit), visit.now, final=final, again=again)
+    score_by_hand(_scorer(visit), number, _targets(visit, file, filename), visit.now, final=final, again=again)
     return visit.go(f"/organise/rounds/{number}", "round-resolved" if final else "round-scored")
 
 
@@ -133,14 +131,11 @@ def _scorer(visit: Visit) -> Scorer:
     return visit.services.scorer
 
 
-def _targets(visit: Visit) -> Targets:
+def _targets(visit: Visit, file: Path, filename: str) -> Targets:
     """The targets of the file that was sent."""
-    file = visit.file
-    ending = Path(file.filename or "").suffix.lower() if file is not None else ""
-    if file is None or ending not in (".csv", ".parquet"):
+    ending = Path(filename).suffix.lower()
+    if ending not in (".csv", ".parquet"):
         raise InvalidInputError("Choose a file of targets whose name ends in .csv or .parquet.")
-    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
-        path = Path(folder) / f"targets{ending}"
-        with path.open("wb") as written:
-            shutil.copyfileobj(file.file, written)
-        return read_targets(path, visit.form.get("column", "").strip() or TARGET)
+    # What kind of file it is, is told by its name.
+    path = file.rename(file.with_name(f"targets{ending}"))
+    return read_targets(path, visit.form.get("column", "").strip() or TARGET)

@@ -16,6 +16,8 @@ from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
+from predictd.notify.addresses import ask_to_confirm
+from predictd.notify.preferences import set_wire_preferences, wire_preferences
 
 query = QueryType()
 mutation = MutationType()
@@ -24,14 +26,6 @@ BY_THE_ORGANISER = "Accounts are made by this server's organiser: predictd accou
 NOT_PROVEN = (
     "The name or the password is wrong, or the account has no password: the organiser sets one with "
     "predictd account password NAME."
-)
-EMAIL_PREFERENCES = (
-    "modelUploadReceipt",
-    "pickleRoundOpen",
-    "pickleRoundStatus",
-    "diagnostics",
-    "submission",
-    "roundOpen",
 )
 
 
@@ -50,7 +44,7 @@ def account_object(context: Context, account: Account) -> Object:
         "maxModelSlots": context.settings.max_model_slots,
         "apiTokens": lambda info: [token_object(token) for token in list_tokens(context.session, account)],
         "models": lambda info: [model_object(context, model) for model in list_models(context.session, account)],
-        "emailPreferences": {name: account.email_preferences.get(name, True) for name in EMAIL_PREFERENCES},
+        "emailPreferences": wire_preferences(account),
     }
 
 
@@ -117,6 +111,8 @@ def resolve_create_user(_: Any, info: Info, email: str, password: str, username:
     with context.write() as session:
         account = create_account(session, username, context.now, email or None)
         set_password(session, account, password, context.now)
+        if account.email and context.settings.smtp_url:
+            ask_to_confirm(session, account, context.now)
     return account_object(context, context.load(Account, account.id))
 
 
@@ -189,6 +185,5 @@ def resolve_update_email_preferences(_: Any, info: Info, **preferences: bool | N
     with context.write() as session:
         stored = session.get_one(Account, account.id)
         chosen = {name: value for name, value in preferences.items() if value is not None}
-        stored.email_preferences = {**stored.email_preferences, **chosen}
-        stored.updated_at = context.now
+        set_wire_preferences(stored, chosen, context.now)
     return True
