@@ -146,3 +146,24 @@ def test_no_line_is_without_its_run_and_none_has_a_secret(watched: Server, owner
     assert user.secret_key not in watched.log
     assert "0123456789abcdef" not in watched.log
     assert TOKEN not in watched.log
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("GET /files/x?expires=1&signature=0a1b2c&name=m.pkl", "GET /files/x?expires=1&signature=***&name=m.pkl"),
+        ("https://s3/b/k?X-Amz-Signature=ff00&X-Amz-Date=1", "https://s3/b/k?X-Amz-Signature=***&X-Amz-Date=1"),
+        (f"header {'A1' * 16}${'B2' * 32} was refused", "header *** was refused"),
+        ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+        ("lost postgresql+psycopg://me:hunter2@db/predictd", "lost postgresql+psycopg://me:***@db/predictd"),
+        ("run 3574c771-471c-4d0c-ad46-e8f07ae21a2e failed", "run 3574c771-471c-4d0c-ad46-e8f07ae21a2e failed"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_secret_is_masked_in_the_log_and_nothing_else(text: str, masked: str) -> None:
+    from predictd.cli.logs import without_secrets
+
+    assert without_secrets(None, "", {"event": text, "error": text, "count": 3}) == {
+        "event": masked,
+        "error": masked,
+        "count": 3,
+    }
