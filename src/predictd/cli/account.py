@@ -12,6 +12,7 @@ from predictd.cli.output import console, print_json, print_rows, say
 from predictd.db.accounts import create_account, create_token, get_account, list_accounts
 from predictd.db.passwords import check_password, set_password
 from predictd.domain.errors import InvalidInputError
+from predictd.notify.addresses import ask_to_confirm
 
 app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no_args_is_help=True)
 
@@ -19,7 +20,7 @@ app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="1 to 40 letters, digits, _ and -.")],
-    email: Annotated[str | None, typer.Option(help="Address for notifications.")] = None,
+    email: Annotated[str | None, typer.Option(help="Address for notifications, to be confirmed by its owner.")] = None,
     password: Annotated[
         bool, typer.Option("--password", help="Ask for a password for the web page, or read it from standard input.")
     ] = False,
@@ -38,6 +39,8 @@ def create(
         account = create_account(session, name, now, email)
         if secret is not None:
             set_password(session, account, secret, now)
+        if account.email and deployment.settings.smtp_url:
+            ask_to_confirm(session, account, now)
         token = create_token(session, account, now)
     if as_json:
         print_json({"username": name, "public_id": token.public_id, "secret_key": token.secret_key})
