@@ -15,7 +15,8 @@ from predictd.db.tables import Account, Pickle, Round, Trigger
 from predictd.domain.errors import SetupError
 from predictd.domain.notices import Channel, DeliveryState, Event
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.queue import enqueue
+from predictd.engine.queue import claim as claim_run
+from predictd.engine.queue import enqueue, retry
 from predictd.notify.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
 from predictd.notify.endpoints import add_endpoint
 from predictd.notify.letters import news, write
@@ -123,6 +124,24 @@ def test_fifty_models_of_an_account_are_one_mail_a_round(database: Database) -> 
     assert len(mail.letter.items) == 49
     assert scene.send(later(minutes=40)) is None
     assert set(scene.states()) == {"delivered"}
+
+
+def test_that_the_platform_gave_up_is_told_too_and_as_no_fault_of_the_model(database: Database) -> None:
+    scene = Scene(database, 1)
+    with database.write() as session:
+        claimed = claim_run(session, "worker", NOW, 30)
+        assert claimed is not None
+        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+    assert scene.spread(NOW) == 0
+    with database.write() as session:
+        claimed = claim_run(session, "worker", NOW, 30)
+        assert claimed is not None
+        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+    assert scene.spread(NOW) == 1
+    mail = scene.send(later(minutes=3))
+    assert mail is not None
+    assert mail.letter.subject == "model-0.pkl failed in round 7, by no fault of its own"
+    assert mail.letter.items[0].lines == ("The platform failed: no disk.",)
 
 
 def test_a_run_that_never_ends_keeps_the_others_back_for_an_hour_at_most(database: Database) -> None:
@@ -258,7 +277,7 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
 def test_what_a_stranger_wrote_makes_no_header_and_no_markup() -> None:
     name = "evil\r\nBcc: all@mail.test\x1b[31m<script>"
     facts = {
-        "run": {"type": "live", "reason": f"{name}\n.\n", "remedy": None, "url": HERE},
+        "run": {"type": "live", "status": "model_failed", "reason": f"{name}\n.\n", "remedy": None, "url": HERE},
         "models": [{"id": "1", "name": name}],
         "round": {"number": 7},
     }

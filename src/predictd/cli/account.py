@@ -15,6 +15,7 @@ from predictd.db.passwords import check_password, set_password
 from predictd.domain.errors import InvalidInputError
 from predictd.engine.standing import reactivate as reactivate_account
 from predictd.engine.standing import suspend as suspend_account
+from predictd.notify.addresses import ask_to_confirm
 from predictd.server.deployment import server_address
 
 app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no_args_is_help=True)
@@ -25,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="Name of the account.")]
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="1 to 40 letters, digits, _ and -.")],
-    email: Annotated[str | None, typer.Option(help="Address for notifications.")] = None,
+    email: Annotated[str | None, typer.Option(help="Address for notifications, to be confirmed by its owner.")] = None,
     password: Annotated[
         bool, typer.Option("--password", help="Ask for a password for the web page, or read it from standard input.")
     ] = False,
@@ -49,6 +50,8 @@ def create(
             set_password(session, account, secret, now)
         if organiser:
             set_organiser(session, account, now, is_organiser=True)
+        if account.email and deployment.settings.smtp_url:
+            ask_to_confirm(session, account, now)
         token = create_token(session, account, now)
     if as_json:
         print_json({"username": name, "public_id": token.public_id, "secret_key": token.secret_key})

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -84,8 +85,9 @@ class Courier:
     def stop(self) -> None:
         """Begin nothing more, and wait a moment for what is on its way."""
         self._stopping.set()
+        deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join(STOP_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _loop(self, step: Callable[[], bool]) -> None:
         while not self._stopping.is_set():

@@ -11,8 +11,10 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from predictd.domain.notices import Event
+from predictd.domain.states import TriggerState
 from predictd.notify.facts import Facts, name_of
 
+WITHOUT_ROUND = "No round is open now; it runs when the next one opens."
 MOST_SUBJECT = 120
 MOST_SHOWN = 100
 _CALLED = {
@@ -77,10 +79,13 @@ def item_of(event: Event, facts: Facts) -> Item:
     if ended is None:
         where = f" in round {round_['number']}" if round_ is not None else ""
         ended = (f"succeeded{where}", f"failed{where}")
-    lines = (run["reason"],) if run["reason"] else ()
+    reason, how = run["reason"], ended[event is Event.RUN_FAILED]
+    if run["status"] == TriggerState.ERROR:
+        # On the wire both are errors: that the platform gave up, and that there is no round for what is validated.
+        how, reason = (f"{how}, by no fault of its own", reason) if event is Event.RUN_FAILED else (how, WITHOUT_ROUND)
     return Item(
-        title=f"{name_of(facts)} {ended[event is Event.RUN_FAILED]}",
-        lines=lines,
+        title=f"{name_of(facts)} {how}",
+        lines=(reason,) if reason else (),
         remedy=run["remedy"] or "",
         url=run["url"],
         called="The run and its log",
