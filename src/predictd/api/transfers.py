@@ -17,7 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from predictd.domain.errors import ForbiddenTransferError, InvalidInputError, PredictdError, TooLargeError
+from predictd.domain.errors import (
+    ForbiddenTransferError,
+    InvalidInputError,
+    PlatformError,
+    PredictdError,
+    TooLargeError,
+)
 from predictd.storage import Draft, FolderStorage, Receiver
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
@@ -281,5 +287,6 @@ async def _refuse(body: _Body, error: Exception) -> Response:
             return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
         return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
-    status = 403 if isinstance(error, ForbiddenTransferError) else 413 if isinstance(error, TooLargeError) else 400
+    kinds = ((ForbiddenTransferError, 403), (TooLargeError, 413), (PlatformError, 503))
+    status = next((status for kind, status in kinds if isinstance(error, kind)), 400)
     return PlainTextResponse(f"{message}\n", status, headers={"Connection": "close"})

@@ -19,7 +19,7 @@ import uvicorn
 
 from predictd.api.app import Services, build_app
 from predictd.archive import refuse_unfinished_import
-from predictd.domain.errors import SetupError
+from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
@@ -175,9 +175,13 @@ def _run(
 async def _sweep(storage: Storage) -> None:
     """Remove what broken and unregistered uploads left, now and then."""
     while True:
-        removed = await anyio.to_thread.run_sync(storage.sweep)
-        if removed:
-            log.info("uploads_swept", count=removed)
+        try:
+            removed = await anyio.to_thread.run_sync(storage.sweep)
+        except (PlatformError, OSError):
+            log.exception("sweep_failed")
+        else:
+            if removed:
+                log.info("uploads_swept", count=removed)
         await asyncio.sleep(SWEEP_SECONDS)
 
 

@@ -20,7 +20,7 @@ from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
-from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
+from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError, StorageDownError
 from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
@@ -42,7 +42,12 @@ DONE = {
     "deleted": "The diagnostics are deleted.",
     "signed-out": "You are signed out.",
 }
-_STATUSES: dict[type[PredictdError], int] = {NotFoundError: 404, ConflictError: 409, TooManyAttemptsError: 429}
+_STATUSES: dict[type[PredictdError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    TooManyAttemptsError: 429,
+    StorageDownError: 503,
+}
 
 
 class ForgedFormError(PredictdError):
