@@ -16,7 +16,7 @@ from predictd.api.receiving import WRITERS, Body, Form, Sink
 from predictd.domain.errors import (
     ForbiddenTransferError,
     InvalidInputError,
-    OutageError,
+    PlatformError,
     PredictdError,
     TooLargeError,
 )
@@ -154,6 +154,6 @@ async def _refuse(body: Body, error: Exception) -> Response:
             return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
         return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
-    statuses = {ForbiddenTransferError: 403, TooLargeError: 413, OutageError: 503}
-    status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 400)
+    kinds = ((ForbiddenTransferError, 403), (TooLargeError, 413), (PlatformError, 503))
+    status = next((status for kind, status in kinds if isinstance(error, kind)), 400)
     return PlainTextResponse(f"{message}\n", status, headers={"Connection": "close"})

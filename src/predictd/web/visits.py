@@ -32,6 +32,7 @@ from predictd.domain.errors import (
     NotAuthenticatedError,
     NotFoundError,
     PredictdError,
+    StorageDownError,
     TooLargeError,
 )
 from predictd.storage import Storage
@@ -84,6 +85,7 @@ _STATUSES: dict[type[PredictdError], int] = {
     TooManyAttemptsError: 429,
     LimitReachedError: 429,
     BusyError: 503,
+    StorageDownError: 503,
 }
 
 
