@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 import anyio.to_thread
 import structlog
@@ -156,6 +158,10 @@ def _run(
                 await anyio.to_thread.run_sync(ticker.stop)
             await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
 
+    def drain() -> None:
+        log.info("draining")
+        executor.stop(deployment.settings.drain_seconds)
+
     services = Services(
         database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
     )
@@ -171,7 +177,29 @@ def _run(
         proxy_headers=bool(deployment.settings.trusted_proxies),
         forwarded_allow_ips=deployment.settings.trusted_proxies or None,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config) if deployment.settings.executor == "local" else _DrainingServer(config, drain)
+    server.run(sockets=[listener])
+
+
+class _DrainingServer(uvicorn.Server):
+    """Goes on answering while runs are waited for: nodes bring their answers to it. A second signal ends it at once."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._draining: threading.Thread | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._draining is not None:
+            super().handle_exit(sig, frame)
+            return
+
+        def drain_first() -> None:
+            self._drain()
+            super(_DrainingServer, self).handle_exit(sig, frame)
+
+        self._draining = threading.Thread(target=drain_first, name="draining", daemon=True)
+        self._draining.start()
 
 
 async def _sweep(storage: FolderStorage) -> None:
