@@ -161,10 +161,10 @@ def _take_turns(session: Session) -> None:
 
 
 def _has_room(most: int) -> sa.ColumnElement[bool]:
-    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart from the others."""
+    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart."""
     running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
 
-    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[tuple[str | None]]:
+    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
         return (
             sa.select(running.account_id)
             .where(running.state.in_(_RUNNING), running.account_id.is_not(None), are_diagnostics)
