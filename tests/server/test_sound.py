@@ -39,11 +39,11 @@ def test_a_running_server_is_sound(server: Server) -> None:
 
 
 def test_what_is_broken_is_told_and_keeps_nothing_else_from_being_told(
-    new_server: Callable[..., Server], pickles: dict[str, bytes]
+    new_server: Callable[..., Server],
 ) -> None:
     server = new_server()
     user = server.user("alice")
-    user.wait(user.upload(pickles["one_argument"], user.add_model("one")))
+    user.wait(user.upload(b"no pickle at all", user.add_model("one")))
     server.stop()
     database = Database(server.environment["PREDICTD_DATABASE_URL"])
     with database.write() as session:
