@@ -26,15 +26,17 @@ class S3Server:
     Attributes:
         folder: holds the bucket as a folder of its name.
         port: where it listens, the same after each start; 0 takes a free one.
+        address: of this machine, on which it listens.
     """
 
     folder: Path
     port: int = 0
+    address: str = "127.0.0.1"
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def bucket(self) -> Path:
@@ -59,9 +61,9 @@ class S3Server:
         self.bucket.mkdir(parents=True, exist_ok=True)
         if not self.port:
             with socket.socket() as listener:
-                listener.bind(("127.0.0.1", 0))
+                listener.bind((self.address, 0))
                 self.port = listener.getsockname()[1]
-        options = ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--addr", f"127.0.0.1:{self.port}"]
+        options = ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--addr", f"{self.address}:{self.port}"]
         options += ["--config", "", "--no-cleanup", "--log-level", "ERROR"]
         with (self.folder / "rclone.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -75,7 +77,7 @@ class S3Server:
             assert self.process.poll() is None, (self.folder / "rclone.log").read_text()
             assert time.monotonic() < deadline, "rclone does not answer"
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection((self.address, self.port), timeout=1).close()
             except OSError:
                 time.sleep(0.05)
             else:
@@ -97,10 +99,10 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(port: int = 0) -> Iterator[S3Server]:
+def s3_server(port: int = 0, address: str = "127.0.0.1") -> Iterator[S3Server]:
     """Start a server with an empty bucket and stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="predictd-s3-") as folder:
-        server = S3Server(folder=Path(folder), port=port).start()
+        server = S3Server(folder=Path(folder), port=port, address=address).start()
         try:
             yield server
         finally:

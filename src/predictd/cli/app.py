@@ -22,9 +22,11 @@ GROUPS = {
     "meta-model": "meta_model",
     "profile": "profile",
     "env": "environments",
+    "notifications": "notifications",
 }
 COMMANDS = (
     "serve",
+    "node",
     "run",
     "inspect",
     "check",
@@ -32,7 +34,10 @@ COMMANDS = (
     "diagnostics",
     "compare",
     "shadow",
+    "record",
+    "replay",
     "doctor",
+    "audit",
     "login",
     "deploy",
     "mcp",
@@ -48,6 +53,8 @@ SHARED = {
     "assign": "slots",
     "unassign": "slots",
     "rollback": "slots",
+    "fallback": "slots",
+    "cancel": "cancelling",
     "list": "uploads",
     "download": "uploads",
 }

@@ -11,9 +11,18 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from predictd.db.audit import record_changes, watch
 from predictd.domain.errors import SetupError
 
 BUSY_SECONDS = 60
+# Of libpq: a machine that vanished says nothing, and without these it would be waited for a quarter of an hour.
+_NOTICE_A_DEAD_PEER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 LOCK_SECONDS = 3
 UPGRADE_ATTEMPTS = 20
 # Numbers of PostgreSQL's advisory locks.
@@ -36,7 +45,9 @@ class Database:
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(url, pool_size=16, max_overflow=32, pool_pre_ping=True)
+            self.engine = sa.create_engine(
+                url, pool_size=16, max_overflow=32, pool_pre_ping=True, connect_args=_NOTICE_A_DEAD_PEER
+            )
         # An answer is read in several queries, which must not see a run before and after its end; a transaction of
         # SQLite sees one state anyway.
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -94,6 +105,14 @@ class Database:
             upgrade(connection)
             connection.commit()
 
+    def revision(self) -> str | None:
+        """The schema's revision, None where there is no schema yet."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return str(revision) if revision is not None else None
+
     @contextmanager
     def prepared_by_one(self) -> Iterator[None]:
         """Of several servers on one PostgreSQL, only one is in this block at a time; the others wait."""
@@ -119,14 +138,6 @@ class Database:
                 if self.is_sqlite and raw is not None:
                     raw.execute("PRAGMA foreign_keys=ON")
 
-    def revision(self) -> str | None:
-        """The schema's revision, None where there is no schema yet."""
-        with self.engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return str(revision) if revision is not None else None
-
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one state of the database; anything written in it is rolled back."""
@@ -135,10 +146,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that is committed at its end, or rolled back when an exception leaves it."""
+        """A transaction that is committed at its end, or rolled back when an exception leaves it.
+
+        What somebody changes in it is written to the audit log: see `predictd.db.audit`.
+        """
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"write": True})
+            watch(session)
             yield session
+            record_changes(session)
             session.commit()
 
     def close(self) -> None:

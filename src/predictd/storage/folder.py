@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from predictd.domain.errors import ConflictError, NotFoundError, PlatformError, SetupError
+from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError
+from predictd.domain.outages import is_full
 from predictd.storage.drafts import Draft
 from predictd.storage.keys import check_key
-from predictd.storage.protocol import Progress, StoredObject
+from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, load_secret, signed_url
 
 DRAFTS = ".drafts"
 INCOMING = "incoming"
-ABANDONED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,20 @@ class FolderStorage:
             # Somebody may remove it between two of these lines.
             with suppress(FileNotFoundError):
                 if path.is_file() and not path.is_symlink():
-                    yield StoredObject(key="/".join(parts), size=path.stat().st_size)
+                    found = path.stat()
+                    yield StoredObject(key="/".join(parts), size=found.st_size, modified_at=found.st_mtime)
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a copy of the file under the key, in place of what was there."""
-        with self.draft(key) as draft, path.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                draft.write(chunk)
-            draft.commit()
+        try:
+            with self.draft(key) as draft, path.open("rb") as source:
+                while chunk := source.read(1 << 20):
+                    draft.write(chunk)
+                draft.commit()
+        except OSError as error:
+            if is_full(error):
+                raise OutageError("The storage is full.") from error
+            raise
 
     @contextmanager
     def new_folder(self, key: str, progress: Progress, *, last: str) -> Iterator[Path]:
@@ -163,9 +169,9 @@ class FolderStorage:
         fields = {"key": key, "expires": str(allowed.expires), "max": str(max_bytes)}
         return f"{self.base_url}/files", fields | {"signature": allowed.sign(self.secret)}
 
-    def sweep(self, now: float | None = None) -> int:
-        """Remove drafts and unregistered uploads that were left for more than a day. Returns how many."""
-        limit = (time.time() if now is None else now) - ABANDONED_SECONDS
+    def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove drafts and unregistered uploads that were left for so long. Returns how many."""
+        limit = (time.time() if now is None else now) - abandoned_seconds
         removed = 0
         for folder in (self.root / DRAFTS, self.root / INCOMING):
             for path in folder.rglob("*"):

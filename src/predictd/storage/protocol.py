@@ -9,22 +9,24 @@ from typing import Protocol
 
 from predictd.storage.drafts import Receiver
 
+ABANDONED_SECONDS = 24 * 3600
 Progress = Callable[[str, float], None]
 """Told the file at hand and how much of the whole is done, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """One object as a listing tells it; the size in bytes."""
+    """One object as a listing tells it; the size in bytes, `modified_at` in seconds since the epoch."""
 
     key: str
     size: int
+    modified_at: float
 
 
 class Storage(Receiver, Protocol):
     """Objects by key. A key is relative, of letters, digits and `. _ - /`; an object appears whole or not at all.
 
-    Every method raises PlatformError when the storage itself fails, StorageDownError if that may be over in a moment.
+    Every method raises PlatformError when the storage itself fails, OutageError if that may be over in a moment.
     """
 
     @property
@@ -94,5 +96,5 @@ class Storage(Receiver, Protocol):
     def presign_post(self, key: str, *, max_bytes: int, expires_at: datetime) -> tuple[str, dict[str, str]]:
         """URL and form fields that allow one object to be POSTed as the form's last field, `file`."""
 
-    def sweep(self, now: float | None = None) -> int:
-        """Remove drafts and unregistered uploads that were left for more than a day. Returns how many."""
+    def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove drafts and unregistered uploads that were left for so long. Returns how many."""

@@ -18,7 +18,7 @@ from predictd.storage.bucket import Bucket
 from predictd.storage.cache import ObjectCache
 from predictd.storage.drafts import Draft
 from predictd.storage.keys import check_key
-from predictd.storage.protocol import Progress, StoredObject
+from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, signed_url
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 INCOMING = "incoming"
-ABANDONED_SECONDS = 24 * 3600
 # S3 copies and takes up to 5 GiB in one request; what is sent in parts can be sent again part by part.
 _COPY_BYTES = 5 << 30
 _PART_BYTES = 16 << 20
@@ -94,7 +93,8 @@ class S3Storage:
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """All objects below the prefix, sorted by key."""
         for one in self._list(f"{check_key(prefix)}/" if prefix else ""):
-            yield StoredObject(key=self._key(one), size=one.get("Size", 0))
+            modified_at = one["LastModified"].timestamp()
+            yield StoredObject(key=self._key(one), size=one.get("Size", 0), modified_at=modified_at)
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a copy of the file under the key, in place of what was there; a large one goes in parts."""
@@ -228,12 +228,12 @@ class S3Storage:
 
         return Draft(self.cache.draft(), place)
 
-    def sweep(self, now: float | None = None) -> int:
-        """Remove unregistered uploads that were left for more than a day, and what was half-fetched."""
+    def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove unregistered uploads that were left for so long, and what was half-fetched."""
         now = time.time() if now is None else now
         removed = self.cache.sweep(now)
         for one in self._list(f"{INCOMING}/"):
-            if one["LastModified"].timestamp() < now - ABANDONED_SECONDS:
+            if one["LastModified"].timestamp() < now - abandoned_seconds:
                 with self.bucket.errors():
                     self._client.delete_object(Bucket=self.bucket.name, Key=one["Key"])
                 removed += 1
