@@ -55,7 +55,7 @@ class Stuck(Exception):
 class Campaign:
     """Runs a plan on a system of its own in `folder`; `say` is told what goes on."""
 
-    def __init__(self, plan: Plan, folder: Path, *, postgresql: bool, s3: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, folder: Path, *, system: Mapping[str, bool], say: Callable[[str], None]) -> None:
         self._plan = plan
         self._folder = folder
         self._say = say

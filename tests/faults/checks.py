@@ -28,8 +28,8 @@ from predictd.db.tables import (
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType, ValidationStatus
 from predictd.storage import Storage
 
-# What is the platform's own: the data, that of rounds, and the specifications of runtimes.
-_KEPT = ("data/", "rounds/", "targets/", "meta_models/", "runtimes/")
+# What is the platform's own: the data, that of rounds, and the specifications and locks of runtimes.
+_KEPT = ("data/", "rounds/", "targets/", "meta_models/", "runtimes/", "locks/")
 
 
 class Findings:

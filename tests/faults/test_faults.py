@@ -14,12 +14,14 @@ from faults.kinds import FAULTS
 from faults.plan import draw
 
 SEED = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
-RUNS = 24
+RUNS = 20
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "faults", [("server", "worker", "disk", "clock"), ("server", "postgresql", "s3", "network")], ids=",".join
+    "faults",
+    [("server", "worker", "disk", "clock"), ("server", "postgresql", "s3", "network"), ("node",)],
+    ids=",".join,
 )
 def test_whatever_strikes_every_run_ends_once_and_nothing_is_left_over(faults: Sequence[str]) -> None:
     missing = {name: reason for name in faults if (reason := FAULTS[name].missing())}

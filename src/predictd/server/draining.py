@@ -26,12 +26,21 @@ class Draining:
         stop_runs: takes no new runs and waits for those that go on, or gives them back; called once.
         notice_seconds: how long everything is answered as before while /readyz says no.
         transfer_seconds: how long uploads and downloads that go on are waited for, from the beginning.
+        is_answered_to: whether runs are on nodes, which bring their answers to the port of this server.
     """
 
-    def __init__(self, stop_runs: Callable[[], None], *, notice_seconds: float, transfer_seconds: float) -> None:
+    def __init__(
+        self,
+        stop_runs: Callable[[], None],
+        *,
+        notice_seconds: float,
+        transfer_seconds: float,
+        is_answered_to: bool = False,
+    ) -> None:
         self._stop_runs = stop_runs
         self._notice_seconds = notice_seconds
         self._transfer_seconds = transfer_seconds
+        self._is_answered_to = is_answered_to
         self._transfers = 0
         self._runs: asyncio.Task[None] | None = None
 
@@ -47,11 +56,16 @@ class Draining:
             self._runs = asyncio.create_task(anyio.to_thread.run_sync(self._stop_runs))
 
     async def wait_for_transfers(self) -> None:
-        """Until whoever sends requests has had time to notice, and what is being sent has arrived."""
+        """Until whoever sends requests has had time to notice, and what is being sent has arrived.
+
+        Runs on nodes are waited for too.
+        """
         began = time.monotonic()
         await asyncio.sleep(self._notice_seconds)
         while self._transfers and time.monotonic() - began < self._transfer_seconds:
             await asyncio.sleep(_LOOK_SECONDS)
+        if self._is_answered_to:
+            await self.wait_for_runs()
 
     async def wait_for_runs(self) -> None:
         """Until no run goes on here."""

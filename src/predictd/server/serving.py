@@ -221,6 +221,7 @@ def _run(
         partial(executor.stop, settings.drain_seconds),
         notice_seconds=settings.drain_notice_seconds,
         transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+        is_answered_to=settings.executor == "ray",
     )
     services = replace(services, is_stopping=lambda: draining.has_begun)
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
