@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +29,7 @@ from predictd.api.nodes import node_routes
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
 from predictd.settings import Settings
 from predictd.storage import Storage
@@ -138,12 +139,14 @@ def build_app(
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
-    away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)
+    away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
     return Starlette(routes=routes, lifespan=lived, exception_handlers=away)
 
 
 def _away(_request: Request, error: Exception) -> Response:
     """Something that the server stands on does not answer."""
+    if not is_outage(error) and not isinstance(error, OutageError):
+        raise error
     log.warning("unavailable", error=str(error).splitlines()[0][:300])
     return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 

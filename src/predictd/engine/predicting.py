@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
-from predictd.db import Database
 from predictd.db.outages import insist, outlast
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
@@ -40,7 +39,7 @@ def predict(job: Job) -> None:
         CancelledError: the job was cancelled.
     """
     claimed, limits = job.claimed, job.config.limits
-    wanted = _prepare(job.database, claimed)
+    wanted = insist(job.database, lambda session: _prepare(session, claimed), cancel=job.cancel)
     if wanted is None:
         return
     with ExitStack() as files:
@@ -116,24 +115,23 @@ def finish_log(job: Job, last_line: str | None = None) -> None:
     outlast(job.writer.flush, cancel=job.cancel)
 
 
-def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
+def _prepare(session: Session, claimed: Claim) -> PickleRun | None:
     """Read what the trigger is about; a validation joins the round that is open now."""
     now = datetime.now(UTC)
-    with database.write() as session:
-        trigger = session.get_one(Trigger, claimed.trigger_id)
-        if trigger.attempt != claimed.attempt:
-            return None
-        pickle = session.get_one(Pickle, trigger.pickle_id)
-        if trigger.type == TriggerType.VALIDATION:
-            open_now = current_round(session, CLASSIC, now)
-            trigger.round_id = open_now.id if open_now is not None else None
-        round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
-        version = pickle.data_version.name
+    trigger = session.get_one(Trigger, claimed.trigger_id)
+    if trigger.attempt != claimed.attempt:
+        return None
+    pickle = session.get_one(Pickle, trigger.pickle_id)
+    if trigger.type == TriggerType.VALIDATION:
+        open_now = current_round(session, CLASSIC, now)
+        trigger.round_id = open_now.id if open_now is not None else None
+    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    version = pickle.data_version.name
 
-        def live(filename: str) -> str:
-            return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
+    def live(filename: str) -> str:
+        return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
 
-        return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
+    return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
 
 
 def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
