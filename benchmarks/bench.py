@@ -13,6 +13,7 @@ import traceback
 from functools import partial
 
 import metrics
+import pages
 import whole_runs
 
 import trees
@@ -39,11 +40,13 @@ AIMS = {
     "metrics_round_of_100": 50,
     "fnc_2748_first": 13,
     "fnc_2748_further": 400,
+    "models_page": 2,
+    "first_load_of_models_page": 1.5,
 }
 
 
 def main() -> None:
-    measured = whole_runs.FIGURES | metrics.FIGURES
+    measured = whole_runs.FIGURES | metrics.FIGURES | pages.FIGURES
     figures = {name: measured[name] if name in measured else partial(trees.run, name) for name in AIMS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="NAME", help=f"one of {', '.join(figures)}")

@@ -35,6 +35,16 @@ def make_account(server: Server, name: str, password: str = PASSWORD) -> User:
     return User(server.address, **json.loads(done.stdout))
 
 
+def page_paths() -> list[str]:
+    """The paths of all pages, as their routes have them."""
+    from types import SimpleNamespace
+
+    from predictd.settings import Settings
+    from predictd.web import site
+
+    return site.page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
+
+
 @dataclass
 class Visitor:
     """Somebody with a browser that runs no scripts."""

@@ -42,6 +42,19 @@ def test_a_weekly_calendar_follows_its_zone_through_the_change_of_clocks() -> No
 
 
 @given(st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 1, 1)))
+@pytest.mark.parametrize(
+    "text", ["classic", "every 5m", "Mon-Fri 09:30 2h America/New_York", "Sun 01:30 1h Europe/Berlin"]
+)
+def test_the_next_windows_are_those_that_will_be_open_then(text: str, moment: datetime) -> None:
+    now, calendar = moment.replace(tzinfo=UTC), parse_calendar(text)
+    found = calendar.windows_after(now, 3)
+    assert len(found) == 3
+    assert now < found[0].opens < found[1].opens < found[2].opens
+    assert all(calendar.window_at(one.opens) == one for one in found)
+    assert parse_calendar("manual").windows_after(now, 3) == []
+
+
+@given(st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2040, 1, 1)))
 def test_every_period_is_followed_by_the_next(moment: datetime) -> None:
     now = moment.replace(tzinfo=UTC)
     calendar = parse_calendar("every: 5m")

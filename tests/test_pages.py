@@ -5,16 +5,23 @@ import sys
 
 import pytest
 
+from browsing import page_paths
 from conftest import ROOT
 from predictd.domain.failures import FAILURES, ModelFailure
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from pages import PAGES
+from screenshots import FOLDER, slug
 
 
 @pytest.mark.parametrize("filename", PAGES)
 def test_a_page_that_comes_from_the_code_is_up_to_date(filename: str) -> None:
     assert (ROOT / filename).read_text() == PAGES[filename](), "run: python scripts/pages.py"
+
+
+def test_there_is_a_picture_of_every_page() -> None:
+    missing = [path for path in page_paths() if not (FOLDER / f"{slug(path)}.webp").exists()]
+    assert missing == [], "run: make screenshots"
 
 
 def test_the_skill_can_be_installed_and_names_failures_that_there_are() -> None:

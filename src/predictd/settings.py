@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from predictd.domain.limits import MIB, Limits
+from predictd.domain.quotas import GB, Quotas
 from predictd.domain.runs import SandboxKind
 
 MOST_REMOTE_RUNS = 128
@@ -77,6 +78,26 @@ class Settings(BaseSettings):
         24.0, gt=0, description="Uploads never registered, and files that nothing refers to, are removed after so long."
     )
     max_model_slots: int = Field(50, description="Models that one account may have.")
+    account_runs: int = Field(0, description="Runs of one account at once, and as many diagnostics; 0 means no limit.")
+    account_queue: int = Field(
+        500,
+        description="Runs that one account may ask for and have waiting; 0 means no limit. A round's always find room.",
+    )
+    account_uploads_per_hour: int = Field(
+        0, description="Uploads that one account may begin within an hour; 0 means no limit."
+    )
+    account_pickles: int = Field(0, description="Pickles that one account may have; 0 means no limit.")
+    account_storage_gb: float = Field(
+        0.0, description="Size of all pickles of one account, in GB (10^9 bytes); 0 means no limit."
+    )
+    max_queue: int = Field(
+        20_000,
+        description="Runs of all accounts that may wait; then nothing but rounds adds to them. 0 means no limit.",
+    )
+    min_free_gb: float = Field(
+        1.0,
+        description="Disk that uploads leave free, in GB (10^9 bytes); with less nothing is taken. 0 means no limit.",
+    )
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
     trusted_proxies: str = Field(
@@ -85,8 +106,37 @@ class Settings(BaseSettings):
         "https is believed.",
     )
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
+    smtp_url: str = Field(
+        "",
+        description="Mail server, such as smtp://USER:PASSWORD@HOST:587?starttls or smtps://USER:PASSWORD@HOST; "
+        "no e-mail is sent without one.",
+        repr=False,
+    )
+    mail_from: str = Field("", description="Who e-mails come from, such as 'predictd <noreply@host.org>'.")
+    mail_gather_seconds: float = Field(120.0, description="How long an e-mail waits for others to go along with it.")
+    mails_per_hour: int = Field(10, ge=1, description="E-mails an hour for one account; more are gathered.")
+    notify_retry_seconds: float = Field(
+        10.0,
+        description="Wait before an e-mail or webhook is tried again; three times as long after each failure.",
+    )
+    notify_hours: float = Field(24.0, description="How long an e-mail or webhook is tried for.")
+    metrics_token: str = Field(
+        "", repr=False, description="Who sends it as `Authorization: Bearer TOKEN` may read /metrics."
+    )
+    metrics_networks: str = Field(
+        "",
+        description="Networks that may read /metrics without it, with commas between, such as 127.0.0.1/32. "
+        "Behind a reverse proxy on this machine everybody comes from there, unless it is a trusted proxy.",
+    )
+    log_format: Literal["logfmt", "json"] = Field(
+        "logfmt", description="How the server writes its log: lines of key=value, or of JSON."
+    )
     drain_seconds: float = Field(
         30.0, description="How long a stopping server waits for runs before it gives them back."
+    )
+    drain_notice_seconds: float = Field(
+        0.0,
+        description="How long a stopping server goes on answering after /readyz says no, for a proxy to notice.",
     )
     sandbox: SandboxKind = Field(
         SandboxKind.BUBBLEWRAP, description="What isolates a run: 'bubblewrap', 'podman', 'docker' or 'none'."
@@ -162,6 +212,18 @@ class Settings(BaseSettings):
     def diagnostics_limits(self) -> Limits:
         """What one run on the validation data may use."""
         return replace(self.limits, seconds=self.diagnostics_seconds)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What accounts may have, and when nothing more is taken."""
+        return Quotas(
+            pickles=self.account_pickles,
+            storage_bytes=int(self.account_storage_gb * GB),
+            uploads_per_hour=self.account_uploads_per_hour,
+            account_queue=self.account_queue,
+            queue=self.max_queue,
+            free_bytes=int(self.min_free_gb * GB),
+        )
 
     @property
     def factors_home(self) -> Path:

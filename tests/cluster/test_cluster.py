@@ -18,6 +18,7 @@ import requests
 from conftest import PREDICTD, Server, User
 from predictd.db import Database
 from predictd.db.tables import NodeRun, Trigger
+from predictd.domain.states import TriggerState
 from predictd.engine.queue import withdraw
 from ray_cluster import Machine, NoNetworksError, RayCluster, ray_cluster
 
@@ -31,8 +32,15 @@ LOST_AND_DONE = [
     "submission_succeeded",
 ]
 
-ENDLESS = """
+MODELS = """
 import sys, cloudpickle
+
+def patient(live_features):
+    import time
+    for second in range(5):
+        print("second", second, flush=True)
+        time.sleep(1)
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
 def endless(live_features):
     import ctypes, time
@@ -40,8 +48,9 @@ def endless(live_features):
     while True:
         time.sleep(1)
 
-with open(sys.argv[1], "wb") as file:
-    cloudpickle.dump(endless, file)
+for model in (patient, endless):
+    with open(f"{sys.argv[1]}/{model.__name__}.pkl", "wb") as file:
+        cloudpickle.dump(model, file)
 """
 
 
@@ -96,6 +105,13 @@ def site(
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def models(default_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([default_python, "-c", MODELS, str(folder)], check=True)
+    return {path.stem: path.read_bytes() for path in folder.glob("*.pkl")}
+
+
 def test_a_good_model_makes_the_file_that_it_makes_here(site: Site, pickles: dict[str, bytes], tmp_path: Path) -> None:
     for name in ("good", "one_argument"):
         model_id, pickle_id, _ = site.upload(name, pickles[name])
@@ -135,8 +151,8 @@ def test_the_log_comes_while_the_model_runs(site: Site, pickles: dict[str, bytes
     assert site.user.logs(trigger_id) == [f"line {number}" for number in range(5)]
 
 
-def test_the_run_of_a_node_that_died_goes_to_another_and_submits_once(site: Site, pickles: dict[str, bytes]) -> None:
-    model_id, pickle_id, trigger_id = site.upload("survivor", pickles["slow"])
+def test_the_run_of_a_node_that_died_goes_to_another_and_submits_once(site: Site, models: dict[str, bytes]) -> None:
+    model_id, pickle_id, trigger_id = site.upload("survivor", models["patient"])
     wait_until(lambda: site.user.logs(trigger_id))
     dead = site.cluster.node_with(trigger_id)
     dead.power_off()
@@ -147,8 +163,8 @@ def test_the_run_of_a_node_that_died_goes_to_another_and_submits_once(site: Site
     dead.start()
 
 
-def test_a_node_that_stops_gives_its_run_back(site: Site, pickles: dict[str, bytes]) -> None:
-    model_id, pickle_id, trigger_id = site.upload("moved", pickles["slow"])
+def test_a_node_that_stops_gives_its_run_back(site: Site, models: dict[str, bytes]) -> None:
+    model_id, pickle_id, trigger_id = site.upload("moved", models["patient"])
     wait_until(lambda: site.user.logs(trigger_id))
     node = site.cluster.node_with(trigger_id)
     assert node.stop() == 0
@@ -160,9 +176,8 @@ def test_a_node_that_stops_gives_its_run_back(site: Site, pickles: dict[str, byt
     node.start()
 
 
-def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, default_python: str, tmp_path: Path) -> None:
-    subprocess.run([default_python, "-c", ENDLESS, str(tmp_path / "endless.pkl")], check=True)
-    _, _, trigger_id = site.upload("endless", (tmp_path / "endless.pkl").read_bytes())
+def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, models: dict[str, bytes]) -> None:
+    _, _, trigger_id = site.upload("endless", models["endless"])
     model = process_of(site.cluster.node_with(trigger_id))
     # First the server dies, and takes the run up again when it is back; then the run is withdrawn.
     site.server.stop(signal.SIGKILL)
@@ -174,6 +189,18 @@ def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, default_p
         withdraw(session, session.get_one(Trigger, trigger_id), "Nobody wants it.", datetime.now(UTC))
     gone(model)
     wait_until(lambda: not left_over(site, database, trigger_id))
+    database.close()
+
+
+def test_a_server_that_stops_answers_its_nodes_until_their_runs_have_ended(
+    site: Site, models: dict[str, bytes]
+) -> None:
+    _, _, trigger_id = site.upload("last", models["patient"])
+    wait_until(lambda: site.user.logs(trigger_id))
+    assert site.server.stop() == 0
+    database = site.database()
+    with database.read() as session:
+        assert session.get_one(Trigger, trigger_id).state == TriggerState.SUCCEEDED
     database.close()
 
 

@@ -5,19 +5,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from conftest import Server
+from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
 from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.domain.errors import RuntimeMissingError
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.logs import LogWriter
+from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import advance, claim, enqueue, renew, retry
 from predictd.engine.recovery import LeaseWatch, bring_forward
+from predictd.engine.worker import work
+from predictd.storage import FolderStorage
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 
@@ -169,6 +181,56 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == expected
+
+
+def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_attempt(
+    database: Database, tmp_path: Path
+) -> None:
+    [trigger_id] = queue(database, 1)
+    missing = MissingRuntimes()
+
+    def find_runtime(folder: str) -> RuntimePaths:
+        raise RuntimeMissingError(f"{folder} can't be built here.")
+
+    storage = FolderStorage.open(tmp_path, base_url="")
+    for key in ("pickle/x", "data/v5.3/live.parquet"):
+        (tmp_path / key).parent.mkdir(parents=True)
+        pq.write_table(pa.table({"id": ["a"], "era": ["X"], "feature_a": pa.array([1], pa.int8())}), tmp_path / key)
+    config = WorkerConfig(
+        limits=Limits(),
+        diagnostics_limits=Limits(),
+        kind=SandboxKind.BUBBLEWRAP,
+        max_attempts=1,
+        retry_seconds=0,
+        parents=None,
+        trees=False,
+        mapped=MappedCache(folder=tmp_path / "mapped"),
+        factors=tmp_path,
+        find_runtime=find_runtime,
+        missing=missing,
+    )
+    with database.write() as session:
+        claimed = claim(session, "first", datetime.now(UTC), lease_seconds=30)
+    assert claimed is not None
+    writer = LogWriter(database, claimed, 1000)
+    work(
+        Job(
+            database=database,
+            storage=storage,
+            config=config,
+            claimed=claimed,
+            slot=0,
+            writer=writer,
+            cancel=threading.Event(),
+        )
+    )
+    assert missing.folders() == ("folder",)
+    with database.write() as session:
+        trigger = session.get_one(Trigger, trigger_id)
+        assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
+        later = datetime.now(UTC)
+        assert claim(session, "first", later, lease_seconds=30, missing_runtimes=missing.folders()) is None
+        assert claim(session, "second", later, lease_seconds=30) is not None
 
 
 def test_a_server_killed_in_the_middle_of_a_run_finishes_it_once(

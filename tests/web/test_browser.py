@@ -1,6 +1,8 @@
 """The pages in a browser: from signing in to the diagnostics of a model, and what a failure tells."""
 
+import base64
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,23 +10,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from browsing import PASSWORD, make_account
-from conftest import Server
+from browsing import PASSWORD, Visitor, make_account, page_paths
+from conftest import RUNTIMES, Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="module")
 def site(
     make_server: Callable[..., AbstractContextManager[Server]], browser: "Browser", pickles: dict[str, bytes]
 ) -> Iterator[Server]:
-    """A server with a round that is open, where alice has a model that was run, and bob nothing."""
-    with make_server() as running:
+    """A server with a round that is open, where alice has models that were run and diagnosed, and bob nothing."""
+    with make_server(sign_up=True) as running:
         alice = make_account(running, "alice")
         make_account(running, "bob")
         running.open_round()
-        alice.wait(alice.upload(pickles["one_argument"], alice.add_model("seed")))
+        if list(RUNTIMES.glob("numerai_predict_py_3_11-*")):
+            running.predictd("runtime", "build", "3.11")
+        for name, pickle in {"seed": "one_argument", "second": "good"}.items():
+            alice.wait(alice.upload(pickles[pickle], alice.add_model(name)))
         yield running
 
 
@@ -49,13 +54,31 @@ def sign_in(page: "Page", site: Server, name: str) -> "Page":
     return page
 
 
-def upload(page: "Page", site: Server, name: str, file: Path) -> None:
-    """Make a model of that name and upload the file for it; ends on the page of the run."""
+def make_model(page: "Page", site: Server, name: str) -> None:
+    """Make a model of that name; ends on the page to upload for it."""
     page.goto(f"{site.address}/models")
     page.get_by_label("New model").fill(name)
     page.get_by_role("button", name="Make it").click()
-    page.get_by_label("Choose a pickle").set_input_files(file)
-    page.get_by_role("button", name="Upload and validate").click()
+
+
+def drop(page: "Page", name: str, content: bytes) -> None:
+    """Drop a file of that name and content where a pickle is asked for."""
+    script = """(target, [name, content]) => {
+        const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+        const data = new DataTransfer();
+        data.items.add(new File([bytes], name));
+        target.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }"""
+    page.get_by_text("or drop it here").wait_for()
+    page.locator("#drop").evaluate(script, [name, base64.b64encode(content).decode()])
+
+
+def upload(page: "Page", site: Server, name: str, file: Path) -> None:
+    """Make a model of that name, drop the file for it and run it; ends on the page of the run."""
+    make_model(page, site, name)
+    drop(page, file.name, file.read_bytes())
+    page.get_by_role("button", name="Upload and check").click()
+    page.get_by_role("button", name="Run it").click()
     page.wait_for_url("**/runs/*")
 
 
@@ -107,24 +130,47 @@ def test_a_failure_shows_its_remedy_first_and_the_slot_stays_empty(
     audit(alice)
 
 
-def test_a_file_is_dropped_and_what_is_no_pickle_is_refused_before_it_is_sent(
-    alice: "Page", site: Server, tmp_path: Path, audit: "Callable[[Page], None]"
+def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
+    alice: "Page",
+    site: Server,
+    pickles: dict[str, bytes],
+    other_python_pickle: bytes | None,
+    audit: "Callable[[Page], None]",
 ) -> None:
-    alice.get_by_label("New model").fill("dropped")
-    alice.get_by_role("button", name="Make it").click()
+    make_model(alice, site, "checked")
     audit(alice)
-    drop = """(target, name) => {
-        const data = new DataTransfer();
-        data.items.add(new File(["no pickle at all"], name));
-        target.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
-    }"""
-    alice.locator("#drop").evaluate(drop, "predictions.csv")
+    drop(alice, "predictions.csv", b"no pickle at all")
     assert "must end in .pkl" in alice.get_by_role("alert").inner_text()
-    alice.locator("#drop").evaluate(drop, "notes.pkl")
+    drop(alice, "notes.pkl", b"no pickle at all")
     alice.get_by_text("notes.pkl, 0 KiB").wait_for()
-    alice.get_by_role("button", name="Upload and validate").click()
-    alice.wait_for_url("**/runs/*")
-    alice.get_by_text("Write it with cloudpickle.dump").first.wait_for()
+    alice.get_by_role("button", name="Upload and check").click()
+    alice.get_by_text("Write it with cloudpickle.dump").wait_for()
+    audit(alice)
+    assert alice.get_by_role("button", name="Run it all the same").count() == 1
+    check = alice.url
+    alice.get_by_role("button", name="Discard").click()
+    alice.get_by_text("nothing of it was kept").wait_for()
+    alice.get_by_text("No pickle yet").wait_for()
+    alice.goto(check)
+    alice.get_by_text("There is no such upload").wait_for()
+
+    alice.goto(check.rpartition("/")[0])
+    drop(alice, "model.pkl", other_python_pickle or pickles["good"])
+    alice.get_by_role("button", name="Upload and check").click()
+    assert alice.locator("#verdict").inner_text().startswith("Nothing speaks against it")
+    chosen = alice.get_by_label("Runtime").locator("option:checked").inner_text()
+    assert chosen.endswith(", matches")
+    if other_python_pickle is not None:  # of Python 3.11
+        # The default would not run it, and the check says so when it is chosen.
+        assert not chosen.startswith("Python 3.12")
+        alice.get_by_label("Runtime").select_option(label="Python 3.12, another Python")
+        alice.get_by_role("button", name="Check with these").click()
+        alice.get_by_text("but the runtime is Python 3.12").wait_for()
+        alice.get_by_label("Runtime").select_option(label=chosen)
+    alice.get_by_label("Label").fill("the first")
+    alice.get_by_role("button", name="Run it").click()
+    alice.get_by_role("heading", name="Validation of the first").wait_for()
+    alice.locator(".steps [aria-current=step]", has_text="Success").wait_for()
 
 
 def test_what_a_model_prints_harms_nobody(
@@ -159,47 +205,80 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     assert alice.get_by_role("button", name="Revoke laptop").count() == 0
 
 
+@pytest.fixture(scope="module")
+def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> dict[str, str]:
+    """Of each page, by its route's path, where alice finds one. A new page without parameters needs no entry."""
+    visitor = Visitor(site.address)
+    visitor.sign_in("alice")
+
+    def first(path: str, pattern: str) -> str:
+        found = re.search(pattern, visitor.get(path).text)
+        assert found is not None, path
+        return found[1]
+
+    model = first("/models", r'href="(/models/[^"/?#]+)"')
+    sent = {"file": ("model.pkl", pickles["good"])}
+    check = visitor.client.post(
+        f"{site.address}{model}/upload", data={"csrf": visitor.csrf(f"{model}/upload")}, files=sent, timeout=30
+    ).url.removeprefix(site.address)
+    deadline = time.monotonic() + 60
+    while (
+        len(done := re.findall(r'value="([^"]+)"[^>]*aria-label="Compare [^"]+" >', visitor.get("/diagnostics").text))
+        < 2
+    ):
+        assert time.monotonic() < deadline, "the diagnostics are not done"
+        time.sleep(0.5)
+    known = {
+        "/models/{id}": model,
+        "/models/{id}/upload": f"{model}/upload",
+        "/models/{id}/upload/{filename}": check,
+        "/runs/{id}": first("/models", r'href="(/runs/[^"]+)"'),
+        "/diagnostics/{id}": f"/diagnostics/{done[0]}",
+        "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
+        "/m/{name}": "/m/seed",
+        "/u/{name}": "/u/alice",
+        "/rounds/{number:int}": "/rounds/1",
+    }
+    return {path: known.get(path, path) for path in page_paths()}
+
+
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_every_page_is_accessible(
-    look: str, alice: "Page", context: "BrowserContext", site: Server, audit: "Callable[[Page], None]"
+    look: str, alice: "Page", site: Server, addresses: dict[str, str], audit: "Callable[[Page], None]"
 ) -> None:
     if look == "phone":
         alice.set_viewport_size({"width": 360, "height": 740})
     alice.emulate_media(color_scheme="dark" if look == "dark" else "light")
-    paths = [
-        "/models",
-        "/models?archived=yes",
-        "/diagnostics",
-        "/leaderboard",
-        "/leaderboard/accounts",
-        "/rounds",
-        "/rounds/1",
-        "/u/alice",
-        "/account",
-        "/models/none",
-    ]
-    alice.goto(f"{site.address}/models")
-    first = alice.locator("table.models tbody th a").first.get_attribute("href")
-    run = alice.locator("a.run").first.get_attribute("href")
-    paths += [str(first), f"{first}/upload", str(run), "/m/seed"]
-    for path in paths:
-        alice.goto(f"{site.address}{path}")
+    for path, address in addresses.items():
+        assert "{" not in address, f"no example of the page {path} is audited"
+        answer = alice.goto(f"{site.address}{address}")
+        assert answer is not None
+        assert answer.status == 200, address
         audit(alice)
-    context.clear_cookies()
-    alice.goto(f"{site.address}/signin")
-    audit(alice)
+    for address in ("/models?archived=yes", "/models?q=none", "/models/none"):
+        alice.goto(f"{site.address}{address}")
+        audit(alice)
 
 
-def test_the_pages_tell_the_same_without_scripts(browser: "Browser", site: Server) -> None:
+def test_the_pages_tell_and_take_the_same_without_scripts(
+    browser: "Browser", site: Server, pickle_files: Callable[[str], Path]
+) -> None:
     context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{site.address}/signin")
-    page.get_by_label("Account name or e-mail address").fill("alice")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page = sign_in(context.new_page(), site, "alice")
     page.get_by_role("row", name="seed").locator("a.run").click()
     assert "Success" in page.locator(".steps [aria-current=step]").inner_text()
     assert " UTC" in page.locator("time").first.inner_text()
     page.get_by_role("button", name="Validate again").click()
     page.wait_for_url("**/runs/*")
+
+    make_model(page, site, "plain")
+    page.get_by_label("Choose a pickle").set_input_files(pickle_files("returns_nan"))
+    page.get_by_role("button", name="Upload and check").click()
+    assert "Nothing speaks against it" in page.locator("#verdict").inner_text()
+    page.get_by_role("button", name="Run it").click()
+    page.wait_for_url("**/runs/*")
+    while not page.locator(".failure").count():
+        page.wait_for_timeout(300)
+        page.reload()
+    assert page.locator(".remedy").inner_text().startswith("Fill missing values")
     context.close()

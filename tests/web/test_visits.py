@@ -78,6 +78,56 @@ def test_objects_of_another_account_are_as_unknown_as_none(
     assert visitor.send(f"/runs/{run}/rerun", "/models").status_code == 404
 
 
+def test_a_file_is_taken_of_whom_it_may_come_from_and_kept_until_it_is_run_or_discarded(
+    visitor: Visitor, server: Server, user: User, name: str, pickles: dict[str, bytes]
+) -> None:
+    def send(to: str, csrf: str, content: bytes = pickles["good"], filename: str = "model.pkl") -> requests.Response:
+        return visitor.client.post(
+            f"{visitor.address}{to}", data={"csrf": csrf}, files={"file": (filename, content)}, timeout=30
+        )
+
+    elsewhere = f"/models/{user.add_model(f'e{abs(hash(name)) % 10**10}')}/upload"
+    assert send(elsewhere, "").url.endswith("/signin?next=%2Fmodels")
+    visitor.sign_in(name)
+    made = visitor.send("/models", "/models", name=f"f{abs(hash(name)) % 10**10}").url.removeprefix(visitor.address)
+    csrf = visitor.csrf(made)
+    assert send(made, "0" * 64).status_code == 403
+    assert send(elsewhere, csrf).status_code == 404
+    refused = send(made, csrf, filename="model.csv")
+    assert (refused.status_code, "it must end in .pkl" in refused.text) == (400, True)
+
+    check = send(made, csrf).url.removeprefix(visitor.address)
+    assert "Nothing speaks against it" in visitor.get(check).text
+    other = Visitor(visitor.address)
+    make_account(server, f"{name[:30]}_other")
+    other.sign_in(f"{name[:30]}_other")
+    assert other.get(check).status_code == 404
+    for step in ("run", "discard"):
+        assert other.send(f"{check}/{step}", "/models").status_code == 404
+    assert "has been run already" not in visitor.get(check).text
+    assert "/runs/" in visitor.send(f"{check}/run", check).url
+    again = visitor.send(f"{check}/run", made)
+    assert (again.status_code, "is already registered" in again.text) == (409, True)
+    assert visitor.send(f"{check}/discard", made).status_code == 404
+
+
+def test_a_form_with_too_large_a_file_is_answered_with_the_page_that_says_so(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(max_pickle_mb=1)
+    make_account(server, "small")
+    visitor = Visitor(server.address)
+    visitor.sign_in("small")
+    to = visitor.send("/models", "/models", name="small").url.removeprefix(server.address)
+    for size in (2 << 20, (1 << 20) + 1):  # told by the length of the form, and only by its file
+        sent = {"file": ("model.pkl", b"\0" * size)}
+        answer = visitor.client.post(f"{server.address}{to}", data={"csrf": visitor.csrf(to)}, files=sent, timeout=30)
+        assert (answer.status_code, "1048576 bytes" in answer.text) == (413, True)
+        assert "Upload a pickle for small" in answer.text
+    assert not list(server.home.glob("receiving-*"))
+    assert not list((server.home / "storage" / "incoming").rglob("*.pkl"))
+
+
 def test_every_page_has_the_headers_that_bind_a_browser(visitor: Visitor, name: str) -> None:
     visitor.sign_in(name)
     for path in ("/signin", "/models", "/leaderboard", "/rounds", "/account", "/assets/site.js", "/models/none"):

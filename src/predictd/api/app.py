@@ -7,7 +7,6 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,12 +25,18 @@ from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.metrics import metrics_route
 from predictd.api.nodes import node_routes
+from predictd.api.observing import Observed
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.db.audit import Actor, acting
 from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
+from predictd.monitoring.health import readiness
+from predictd.monitoring.vitals import Vitals
+from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
 
@@ -38,6 +44,8 @@ log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+# What is served beside the contract; each file extends its types.
+EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
@@ -50,12 +58,22 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the application shows and asks. `wake` tells the workers that something was queued."""
+    """What the application shows and asks.
+
+    Attributes:
+        wake: tells the workers that something was queued.
+        scorer: scores rounds for the organiser.
+        vitals: of the running server.
+        is_stopping: whether requests should go to another server, if there is one.
+    """
 
     database: Database
     storage: Storage
     settings: Settings
     wake: Callable[[], None]
+    scorer: Scorer | None = None
+    vitals: Vitals | None = None
+    is_stopping: Callable[[], bool] = lambda: False
 
     @cached_property
     def attempts(self) -> Attempts:
@@ -64,8 +82,9 @@ class Services:
 
 
 def build_schema() -> GraphQLSchema:
-    """The contract with its resolvers."""
-    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    """The contract and its extensions with their resolvers."""
+    definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
+    schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
     return schema
 
@@ -102,14 +121,19 @@ def build_app(
                 address=address_of(request),
                 attempts=services.attempts,
             )
-            return endpoint.execute(body, context)
+            way = "mcp" if request.url.path.startswith("/mcp") else "api"
+            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
+                return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
-        with services.database.read() as session:
-            session.execute(sa.text("SELECT 1"))
+        if services.is_stopping():
+            return PlainTextResponse("stopping\n", 503)
+        wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
+        if wrong:
+            return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
         return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
@@ -134,13 +158,15 @@ def build_app(
         Route("/", welcome, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
+        metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
         *transfer_routes(services.storage),
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
     away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
-    return Starlette(routes=routes, lifespan=lived, exception_handlers=away)
+    observed = Middleware(Observed, routes=routes)
+    return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
 
 
 def _away(_request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ GROUPS = {
     "meta-model": "meta_model",
     "profile": "profile",
     "env": "environments",
+    "notifications": "notifications",
 }
 COMMANDS = (
     "serve",
@@ -34,7 +35,10 @@ COMMANDS = (
     "diagnostics",
     "compare",
     "shadow",
+    "record",
+    "replay",
     "doctor",
+    "audit",
     "login",
     "deploy",
     "mcp",
@@ -50,6 +54,8 @@ SHARED = {
     "assign": "slots",
     "unassign": "slots",
     "rollback": "slots",
+    "fallback": "slots",
+    "cancel": "cancelling",
     "list": "uploads",
     "download": "uploads",
 }

@@ -10,6 +10,7 @@ from predictd.cli.findings import print_findings
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import print_json, say
 from predictd.cli.reading import inspected
+from predictd.domain.findings import verdict
 from predictd.pickles.checks import DataColumns, check_inspected
 from predictd.pickles.columns import read_columns
 from predictd.pickles.findings import Finding, Level, passed, warn
@@ -77,15 +78,9 @@ def _data_version(versions: list[str], columns: DataColumns | None) -> list[Find
 
 
 def _conclude(findings: list[Finding], target: Target | None) -> None:
-    failed = sum(one.level is Level.FAIL for one in findings)
-    warned = sum(one.level is Level.WARN for one in findings)
-    where = "" if target is None else f" in {target.name}"
-    if failed:
-        say(f"It would not run{where}: {failed} {'point fails' if failed == 1 else 'points fail'}.")
-    elif warned:
-        say(f"It may run{where}; {warned} {'point needs' if warned == 1 else 'points need'} a look.")
-    else:
-        say(f"Nothing speaks against it{where}. What only a run can show, `predictd test` shows.")
+    told = verdict(findings, target.name if target is not None else "")
+    speaks_against = any(one.level is not Level.PASS for one in findings)
+    say(told if speaks_against else f"{told} What only a run can show, `predictd test` shows.")
 
 
 def _summary(file: Path, target: Target | None, findings: list[Finding], *, failed: bool) -> dict[str, object]:

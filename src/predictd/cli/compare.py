@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from predictd.cli.options import AsJson
-from predictd.cli.validation import Asked, Data, Features, Html, Runtime, Sandbox, Server, TrustUsers, show_report
+from predictd.cli.options import AsJson, Sandbox, Server, TrustUsers
+from predictd.cli.validation import Asked, Data, Features, Html, Runtime, show_report
 from predictd.local import DEFAULT_SERVER
 from predictd.reports import print_differences
 

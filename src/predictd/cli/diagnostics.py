@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from predictd.cli.options import AsJson
+from predictd.cli.options import AsJson, Sandbox, Server, TrustUsers
 from predictd.cli.validation import (
     Asked,
     Data,
@@ -13,9 +13,6 @@ from predictd.cli.validation import (
     Html,
     Name,
     Runtime,
-    Sandbox,
-    Server,
-    TrustUsers,
     show_report,
 )
 from predictd.local import DEFAULT_SERVER

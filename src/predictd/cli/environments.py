@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.options import AsJson, read_settings
+from predictd.cli.options import RUNTIME_HELP, AsJson, Runtime, read_settings
 from predictd.cli.output import print_json, print_rows, say
 from predictd.domain.errors import InvalidInputError
 from predictd.local.runtime import choose_spec
@@ -37,14 +37,7 @@ def create(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Where it is made.", show_default="venv-py3.12")
     ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PREDICTD_RUNTIME",
-            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
-            show_default="3.12",
-        ),
-    ] = None,
+    runtime: Runtime = None,
     packages: Packages = None,
     kernel: Annotated[str | None, typer.Option(help="Register a Jupyter kernel of this name too.")] = None,
     as_json: AsJson = False,
@@ -76,7 +69,7 @@ def check(
         str | None,
         typer.Option(
             envvar="PREDICTD_RUNTIME",
-            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
+            help=RUNTIME_HELP,
             show_default="that of the environment's own Python",
         ),
     ] = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,14 @@ def fail(error: PredictdError) -> None:
     """An error for people, on standard error."""
     console.print("[bold red]error:[/] ", end="")
     console.print(error.message, markup=False, soft_wrap=True)
+
+
+def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
+    """Tell an error, also as JSON if that is wanted; to be raised: it ends the command with 1."""
+    fail(error)
+    if as_json:
+        print_json({"ok": False, "code": error.code, "message": error.message})
+    return typer.Exit(1)
 
 
 def plain(text: str) -> str:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from predictd.cli.options import AsJson, read_settings
-from predictd.cli.output import console, fail, plain, print_json, say
+from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
+from predictd.cli.output import console, plain, print_json, refused, say
 from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
@@ -59,24 +59,11 @@ def run(
     post_data: Annotated[
         str | None, typer.Option("--post_data", "--post-data", help="Its form fields, urlencoded.")
     ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PREDICTD_RUNTIME",
-            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
-            show_default="3.12",
-        ),
-    ] = None,
-    server: Annotated[
-        str, typer.Option(envvar="PREDICTD_SERVER", help="Where datasets are downloaded from by name.")
-    ] = DEFAULT_SERVER,
+    runtime: Runtime = None,
+    server: Server = DEFAULT_SERVER,
     debug: Annotated[bool, typer.Option("--debug", help="Tell everything about the run.")] = False,
-    sandbox: Annotated[
-        SandboxKind | None, typer.Option(help="What isolates the run (env: PREDICTD_SANDBOX; default bubblewrap).")
-    ] = None,
-    trust_users: Annotated[
-        bool | None, typer.Option("--trust-users", help="Run the model although this machine can't isolate it.")
-    ] = None,
+    sandbox: Sandbox = None,
+    trust_users: TrustUsers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pickled model here as the server runs it: the same sandbox, limits, checks and messages.
@@ -122,10 +109,7 @@ def run(
             post.send(result.predictions)
             say(f"The predictions were sent to {post.url.partition('?')[0]}.")
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(result, inputs, built, settings, kind, sent=post is not None))
     if result.failure is not None:

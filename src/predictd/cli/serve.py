@@ -1,5 +1,6 @@
 """`predictd serve`."""
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from predictd.cli.logs import configure_logs
 from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import console, say
 from predictd.cli.steps import Steps
@@ -59,6 +61,7 @@ def serve(
         sandbox=sandbox,
         trust_users=trust_users,
     )
+    configure_logs(logging.INFO, settings.log_format)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=False) as bars:
         steps = Steps(bars)

@@ -13,11 +13,11 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from predictd.cli.findings import print_findings
-from predictd.cli.options import AsJson, read_settings
-from predictd.cli.output import console, fail, print_json, say
+from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
+from predictd.cli.output import console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
-from predictd.cli.validation import Sandbox, Server, TrustUsers, show_progress
+from predictd.cli.validation import show_progress
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
 from predictd.domain.findings import Level, warn
@@ -36,14 +36,7 @@ _MOST_ERAS = 20
 
 def test(
     file: Annotated[Path, typer.Argument(help="The pickle.", exists=True, dir_okay=False, show_default=False)],
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PREDICTD_RUNTIME",
-            help="A Python (3.12), an image's name or tag, or the folder of a built runtime.",
-            show_default="3.12",
-        ),
-    ] = None,
+    runtime: Runtime = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -83,10 +76,7 @@ def test(
             runs = _Runs(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
             trial = _tried(found, runs, missing)
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(file, trial, built, kind, source))
     else:

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from predictd.cli.options import read_settings
-from predictd.cli.output import console, fail, print_json, say
+from predictd.cli.options import RUNTIME_HELP, read_settings
+from predictd.cli.output import console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
@@ -32,26 +32,15 @@ Data = Annotated[
         show_default="the server's newest, fetched once",
     ),
 ]
-Server = Annotated[str, typer.Option(envvar="PREDICTD_SERVER", help="Where data is fetched from by name.")]
 Runtime = Annotated[
     str | None,
-    typer.Option(
-        envvar="PREDICTD_RUNTIME",
-        help="For pickles: a Python (3.12), an image's name or tag, or the folder of a built runtime.",
-        show_default="3.12",
-    ),
+    typer.Option(envvar="PREDICTD_RUNTIME", help=f"For pickles: a{RUNTIME_HELP[1:]}", show_default="3.12"),
 ]
 Features = Annotated[
     bool, typer.Option("--features/--no-features", help="FNC and feature exposure; they take most of the time.")
 ]
 Html = Annotated[Path | None, typer.Option(help="Write a page with charts to this file.")]
 Name = Annotated[list[str] | None, typer.Option(help="What to call a model; once for each file, in their order.")]
-Sandbox = Annotated[
-    SandboxKind | None, typer.Option(help="What isolates a pickle (env: PREDICTD_SANDBOX; default bubblewrap).")
-]
-TrustUsers = Annotated[
-    bool | None, typer.Option("--trust-users", help="Run pickles although this machine can't isolate them.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +66,7 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
         if asked.html is not None:
             _write(asked.html, page(report))
     except PredictdError as error:
-        fail(error)
-        if as_json:
-            print_json({"ok": False, "code": error.code, "message": error.message})
-        raise typer.Exit(1) from error
+        raise refused(error, as_json=as_json) from error
     if as_json:
         print_json({"ok": True, **report.wire()})
     else:

@@ -8,6 +8,7 @@ the server believes nothing: types, sizes and counts are checked, and nothing is
 import json
 import math
 import struct
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import FAILURES, ModelFailure
 from predictd.domain.limits import MIB, Limits
-from predictd.domain.runs import Predictions, RunReport
+from predictd.domain.runs import Machine, Predictions, RunReport
 from predictd.runner.channel import USUAL_MODULES
 from predictd.sandbox.frames import STAGES, BadFrame, TooLarge, read_predictions
 
@@ -24,6 +25,8 @@ _SIZES = struct.Struct(">IQQ")
 _MOST_JSON = 64 * 1024
 _MOST_FACTS, _FACT_LENGTH = 16, 2000
 _MOST_MEMORY = 1 << 50
+_FACTS = {"failure", "stages", "peak_memory_bytes", "imports", "forked", "machine"}
+_MOST_FLAGS, _TEXT_LENGTH, _MOST_THREADS = 64, 200, 10_000
 # What is wrong with predictions is for the server to find.
 _FAILURES = FAILURES.keys() - {
     "constant_predictions",
@@ -48,6 +51,8 @@ def write_answer(report: RunReport) -> bytes:
         "stages": report.stages,
         "peak_memory_bytes": report.peak_memory_bytes,
         "imports": list(report.imports),
+        "forked": report.forked,
+        "machine": None if report.machine is None else asdict(report.machine),
     }
     facts = json.dumps(content).encode()
     predictions = b"" if report.predictions is None else _packed(report.predictions)
@@ -91,6 +96,8 @@ def _read(content: bytes, limits: Limits) -> RunReport:
         peak_memory_bytes=_count(facts["peak_memory_bytes"]),
         tables=content[tables_at:] or None,
         imports=_imports(facts["imports"]),
+        forked=facts["forked"] is True,
+        machine=_machine(facts["machine"]),
     )
 
 
@@ -99,7 +106,7 @@ def _facts(payload: bytes) -> dict[str, Any]:
         facts = json.loads(payload)
     except (ValueError, RecursionError):
         raise BadFrame("its facts are not JSON") from None
-    if not isinstance(facts, dict) or facts.keys() != {"failure", "stages", "peak_memory_bytes", "imports"}:
+    if not isinstance(facts, dict) or facts.keys() != _FACTS:
         raise BadFrame("its facts are others")
     return facts
 
@@ -142,6 +149,28 @@ def _imports(told: object) -> tuple[str, ...]:
     if not isinstance(told, list) or not all(isinstance(name, str) and name in USUAL_MODULES for name in told):
         raise BadFrame("imports that are none")
     return tuple(name for name in USUAL_MODULES if name in told)
+
+
+def _machine(told: object) -> Machine | None:
+    if told is None:
+        return None
+    names = ("processor", "architecture", "kernel", "libc")
+    if not isinstance(told, dict) or told.keys() != {*names, "flags", "threads"}:
+        raise BadFrame("a machine that is none")
+    flags, threads = told["flags"], told["threads"]
+    if (
+        not isinstance(flags, list)
+        or len(flags) > _MOST_FLAGS
+        or not all(map(_is_text, (*flags, *map(told.get, names))))
+    ):
+        raise BadFrame("a machine of no words")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= _MOST_THREADS:
+        raise BadFrame("threads that are none")
+    return Machine(flags=tuple(flags), threads=threads, **{name: told[name] for name in names})
+
+
+def _is_text(told: object) -> bool:
+    return isinstance(told, str) and len(told) <= _TEXT_LENGTH and "\x00" not in told
 
 
 def _shortened(facts: dict[str, str]) -> dict[str, str]:

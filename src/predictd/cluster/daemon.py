@@ -184,6 +184,10 @@ class Daemon:
                 report = run(request, on_log=reporter.write, cancel=cancel, kind=keeping.kind, parents=keeping.parents)
             put(order.answer_url, write_answer(report), cancel)
             return report
+        except CancelledError:
+            if reporter.why_gone:
+                raise PlatformError(f"The node {self._keeping.name} gave the run up: {reporter.why_gone}.") from None
+            raise
         finally:
             reporter.close()
 
@@ -229,6 +233,7 @@ class Daemon:
             trees=order.trees and keeping.trees,
             tables=tables,
             keep_tables=order.keep_tables and keeping.trees,
+            seed=order.seed,
         )
 
 

@@ -34,6 +34,7 @@ class Order(_Plain):
         lock: that lock, for a node that has not built the runtime.
         features: parquet; with `without_targets` it holds targets, which the model must not see.
         imports: modules that the model is known to import; None where it never ran, so that its bytes are to be asked.
+        seed: what the model's random numbers start from.
         answer_url: where the answer is PUT, of at most `answer_bytes`.
         report_url: takes what the model prints and the signs of life, with `report_token`.
         beat_seconds: a sign of life is due so often.
@@ -54,6 +55,7 @@ class Order(_Plain):
     proven: bool
     trees: bool
     keep_tables: bool
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     answer_url: str
     answer_bytes: int
     report_url: str

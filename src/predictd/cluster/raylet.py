@@ -36,6 +36,8 @@ _ENVIRONMENT = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
     # Models have limits of their own; Ray would end the tasks that wait for them when the machine is nearly full.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Nodes have waited for their runs before Ray is ended.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -161,5 +163,10 @@ def _reason(said: str) -> str:
     if any("ersion mismatch" in line for line in lines):
         at = next(number for number, line in enumerate(lines) if "ersion mismatch" in line)
         return "its version or Python's is another than the head's: " + " ".join(lines[at : at + 7])[:500]
+    if "InvalidAuthToken" in said:
+        return (
+            "the cluster wants a token that this machine does not have. Set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN_PATH to a file with the head's token"
+        )
     errors = [line for line in lines if "Error" in line or "error" in line]
     return (errors or lines or ["it said nothing"])[-1][:400]

@@ -29,6 +29,9 @@ class Reporter:
     Args:
         kept_bytes: of what waits to be sent, the newest so many bytes stay.
         gone: set when the server says that the run is nobody's any more, or says nothing for `lease_seconds`.
+
+    Attributes:
+        why_gone: why it set `gone`, if it did.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Reporter:
         self._lease_seconds = lease_seconds
         self._kept_bytes = kept_bytes
         self._gone = gone
+        self.why_gone = ""
         self._lock = threading.Lock()
         self._partial = b""
         self._waiting: deque[bytes] = deque()
@@ -126,17 +130,15 @@ class Reporter:
             try:
                 answer = self._session.post(self._url, data=body, headers=headers, timeout=_TIMEOUT)
                 if answer.status_code in _GIVEN_UP:
-                    log.info("the server has given the run up")
-                    self._gone.set()
+                    self._give_up("the server has given the run up")
                     return False
                 if answer.status_code >= 500:
                     # There is a server, whose database may be away for a moment.
                     self._answered_at = time.monotonic()
                 answer.raise_for_status()
-            except requests.RequestException as error:
+            except requests.RequestException:
                 if time.monotonic() - self._answered_at > self._lease_seconds:
-                    log.warning("the server can't be reached any more: %s", type(error).__name__)
-                    self._gone.set()
+                    self._give_up(f"the server could not be reached for {self._lease_seconds:g} s")
                     return False
                 # The batch keeps its number: the server may have taken it, and lost the connection with its answer.
                 self._gone.wait(_LOG_SECONDS)
@@ -144,3 +146,8 @@ class Reporter:
                 self._answered_at = time.monotonic()
                 return True
         return False
+
+    def _give_up(self, why: str) -> None:
+        log.info("%s", why)
+        self.why_gone = why
+        self._gone.set()

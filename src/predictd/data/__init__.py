@@ -3,7 +3,7 @@
 No database and no decision of when a round opens: callers say which folder and which round.
 """
 
-from predictd.data.catalogue import list_files, list_version, read_ids, resolve, row_count
+from predictd.data.catalogue import list_files, read_ids, resolve, row_count
 from predictd.data.importing import ImportedVersion, import_version
 from predictd.data.live import publish_live
 from predictd.data.plans import PLANS, SyntheticPlan, plan_named
@@ -16,7 +16,6 @@ __all__ = [
     "generate",
     "import_version",
     "list_files",
-    "list_version",
     "plan_named",
     "publish_live",
     "read_ids",

@@ -2,19 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from predictd.data.layout import version_key
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError, NotFoundError
 
-if TYPE_CHECKING:
-    from predictd.storage import Storage
-
-_PUBLIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
+PUBLIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -24,16 +19,9 @@ def list_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if _is_public(path))
 
 
-def list_version(storage: "Storage", version: str) -> list[str]:
-    """Names of the files of a data version in storage that users may download, sorted."""
-    below = version_key(version) + "/"
-    names = (one.key.removeprefix(below) for one in storage.objects(version_key(version)))
-    return sorted(name for name in names if _PUBLIC_NAME.fullmatch(name))
-
-
 def resolve(folder: Path, name: str) -> Path:
     """The file of that name in `folder`; NotFoundError for all that `list_files` does not name."""
-    if _PUBLIC_NAME.fullmatch(name) and _is_public(folder / name):
+    if PUBLIC_NAME.fullmatch(name) and _is_public(folder / name):
         return folder / name
     raise NotFoundError(f"There is no file '{name[:200]}' in this data version.")
 
@@ -68,4 +56,4 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _is_public(path: Path) -> bool:
-    return _PUBLIC_NAME.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    return PUBLIC_NAME.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from predictd.db.audit import record_changes, watch
 from predictd.domain.errors import SetupError
 
 BUSY_SECONDS = 60
@@ -104,6 +105,14 @@ class Database:
             upgrade(connection)
             connection.commit()
 
+    def revision(self) -> str | None:
+        """The schema's revision, None where there is no schema yet."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return str(revision) if revision is not None else None
+
     @contextmanager
     def prepared_by_one(self) -> Iterator[None]:
         """Of several servers on one PostgreSQL, only one is in this block at a time; the others wait."""
@@ -129,14 +138,6 @@ class Database:
                 if self.is_sqlite and raw is not None:
                     raw.execute("PRAGMA foreign_keys=ON")
 
-    def revision(self) -> str | None:
-        """The schema's revision, None where there is no schema yet."""
-        with self.engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return str(revision) if revision is not None else None
-
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one state of the database; anything written in it is rolled back."""
@@ -145,10 +146,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that is committed at its end, or rolled back when an exception leaves it."""
+        """A transaction that is committed at its end, or rolled back when an exception leaves it.
+
+        What somebody changes in it is written to the audit log: see `predictd.db.audit`.
+        """
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"write": True})
+            watch(session)
             yield session
+            record_changes(session)
             session.commit()
 
     def close(self) -> None:

@@ -58,6 +58,18 @@ class TooLargeError(PredictdError):
     code = "too_large"
 
 
+class LimitReachedError(PredictdError):
+    """The account has as much as it may have."""
+
+    code = "limit_reached"
+
+
+class BusyError(PredictdError):
+    """The server has no room for more now."""
+
+    code = "busy"
+
+
 class PlatformError(PredictdError):
     """The platform failed, not the user's model; the work is retried."""
 

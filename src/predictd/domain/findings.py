@@ -1,5 +1,6 @@
 """What a look at a pickle says: one line for each point of a list, with a stable code, a sentence and a fix."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +30,18 @@ class Finding:
     level: Level
     sentence: str
     fix: str = ""
+
+
+def verdict(findings: Sequence[Finding], where: str) -> str:
+    """All of the list in one sentence; `where` is the name of a runtime, empty for none."""
+    failed = sum(one.level is Level.FAIL for one in findings)
+    warned = sum(one.level is Level.WARN for one in findings)
+    there = f" in {where}" if where else ""
+    if failed:
+        return f"It would not run{there}: {failed} {'point fails' if failed == 1 else 'points fail'}."
+    if warned:
+        return f"It may run{there}; {warned} {'point needs' if warned == 1 else 'points need'} a look."
+    return f"Nothing speaks against it{there}."
 
 
 def passed(topic: str, sentence: str) -> Finding:

@@ -10,6 +10,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
+from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
 from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import Claim
@@ -23,13 +24,8 @@ if TYPE_CHECKING:
 class RunPlace(Protocol):
     """Where claimed runs are executed, if not on this machine."""
 
-    def run(
-        self, job: "Job", wanted: "PickleRun", limits: Limits, features: Path, benchmarks: Path | None
-    ) -> tuple[RunReport, bool]:
-        """Run it and answer the report, and whether it was asked for tables; raises what `predictd.sandbox.run` does.
-
-        The files are those of the data, as they lie in storage.
-        """
+    def run(self, job: "Job", wanted: "PickleRun", limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
+        """Run it and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +44,7 @@ class WorkerConfig:
         factors: folder of what neutralising to the features takes, kept per data version.
         find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
         missing: the runtimes that this machine lacks.
+        account_runs: runs of one account at once, 0 for any number.
         place: where else runs are executed; None means on this machine.
     """
 
@@ -62,6 +59,7 @@ class WorkerConfig:
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
     missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    account_runs: int = 0
     place: "RunPlace | None" = None
 
 
@@ -83,3 +81,8 @@ class Job:
     slot: int
     writer: LogWriter
     cancel: threading.Event
+
+    @property
+    def is_usable(self) -> IsUsable:
+        """Tells the pickles that can be run here."""
+        return usable_with(self.storage, self.config.find_runtime)

@@ -1,23 +1,28 @@
 """The workers of this machine: threads that claim triggers, and one that keeps their leases and logs."""
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
 
 from predictd.db import Database
 from predictd.db.outages import insist, is_outage
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.fallback import usable_with
 from predictd.engine.logs import LogWriter
-from predictd.engine.queue import Claim, claim, give_back, is_waited_for, renew
+from predictd.engine.order import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
+from predictd.engine.queue import Claim, claim, give_back, is_waited_for, lost, renew
 from predictd.engine.recovery import LeaseWatch, bring_forward, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
@@ -26,6 +31,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
+LATE_SECONDS = 5.0
 GIVE_BACK_SECONDS = 5.0
 STOPPING = "The server is being stopped."
 STARTING = "Waiting for the server to start again."
@@ -37,6 +43,11 @@ class _Run:
     claimed: Claim
     writer: LogWriter
     cancel: threading.Event
+
+
+def _named(run: _Run) -> AbstractContextManager[object]:
+    """What is logged meanwhile has the run's id."""
+    return bound_contextvars(trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
 
 
 class Executor:
@@ -62,6 +73,7 @@ class Executor:
         self._database = database
         self._storage = storage
         self._config = config
+        self._is_usable = usable_with(storage, config.find_runtime)
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}
@@ -79,7 +91,11 @@ class Executor:
         """Take up what an earlier process of this server left, and start the workers."""
         with self._database.write() as session:
             found = recover_owned(
-                session, f"{self._server_id}/", datetime.now(UTC), max_attempts=self._config.max_attempts
+                session,
+                f"{self._server_id}/",
+                datetime.now(UTC),
+                max_attempts=self._config.max_attempts,
+                is_usable=self._is_usable,
             )
         if found:
             log.info("runs_taken_up", count=found)
@@ -110,6 +126,7 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
+        turns = itertools.count(slot)
         while not self._stopping.is_set():
             places = self._places()
             if slot >= places:
@@ -117,6 +134,7 @@ class Executor:
                 continue
             # A validation of full size takes minutes: one worker is always there for rounds.
             diagnostics = slot > 0 or places == 1
+            first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
             claimed = None
             try:
                 with self._database.write() as session:
@@ -126,6 +144,8 @@ class Executor:
                         datetime.now(UTC),
                         self._lease_seconds,
                         diagnostics=diagnostics,
+                        first=first,
+                        account_runs=self._config.account_runs,
                         missing_runtimes=self._config.missing.folders(),
                     )
             except Exception as error:  # noqa: BLE001 (a worker never ends)
@@ -156,14 +176,14 @@ class Executor:
                     del self._runs[slot]
 
     def _keep(self) -> None:
-        renewed_at = time.monotonic()
+        renewed_at = ordered_at = time.monotonic()
         while not self._stopped.wait(KEEP_SECONDS):
             # Whatever becomes of the logs, the leases are kept.
-            for do in (self._flush_logs, self._make_room):
-                try:
-                    do()
-                except Exception as error:  # noqa: BLE001 (the keeper never ends)
-                    _tell("keeping_failed", error)
+            for do in (self._flush_logs, self._end_lost_runs, self._make_room):
+                self._try(do)
+            if time.monotonic() - ordered_at >= LATE_SECONDS:
+                self._try(self._put_late_ones_back)
+                ordered_at = time.monotonic()
             if time.monotonic() - renewed_at < self._lease_seconds / 4:
                 continue
             try:
@@ -175,15 +195,22 @@ class Executor:
             except Exception as error:  # noqa: BLE001 (the keeper never ends)
                 _tell("keeping_failed", error)
 
+    def _try(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 (the keeper never ends)
+            _tell("keeping_failed", error)
+
     def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
         for run in runs:
             try:
-                insist(
-                    self._database,
-                    partial(_put_back, run.claimed, reason, description),
-                    cancel=run.cancel,
-                    seconds=GIVE_BACK_SECONDS,
-                )
+                with _named(run):
+                    insist(
+                        self._database,
+                        partial(_put_back, run.claimed, reason, description),
+                        cancel=run.cancel,
+                        seconds=GIVE_BACK_SECONDS,
+                    )
             except Exception as error:  # noqa: BLE001 (its lease runs out, or the next start finds it)
                 _tell("give_back_failed", error)
             run.cancel.set()
@@ -207,15 +234,37 @@ class Executor:
 
     def _flush_logs(self) -> None:
         for run in self._active():
-            run.writer.flush()
+            with _named(run):
+                run.writer.flush()
+
+    def _end_lost_runs(self) -> None:
+        """End the sandboxes of runs that were cancelled or withdrawn."""
+        runs = self._active()
+        if not runs:
+            return
+        with self._database.read() as session:
+            gone = lost(session, [run.claimed for run in runs])
+        for run in runs:
+            if run.claimed.trigger_id in gone and not run.cancel.is_set():
+                log.info("run_taken_away", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+                run.cancel.set()
+
+    def _put_late_ones_back(self) -> None:
+        now = datetime.now(UTC)
+        with self._database.read() as session:
+            if not are_late_ones(session, now):
+                return
+        with self._database.write() as session:
+            log.info("runs_will_be_late", count=put_late_ones_back(session, now))
 
     def _renew(self) -> None:
         for run in self._active():
-            with self._database.write() as session:
-                held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
-            if not held and not self._has_ended(run.claimed):
-                log.warning("lease_lost", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
-                run.cancel.set()
+            with _named(run):
+                with self._database.write() as session:
+                    held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
+                if not held and not self._has_ended(run.claimed):
+                    log.warning("lease_lost")
+                    run.cancel.set()
 
     def _has_ended(self, claimed: Claim) -> bool:
         with self._database.read() as session:
@@ -225,7 +274,7 @@ class Executor:
     def _recover(self) -> None:
         now = datetime.now(UTC)
         with self._database.write() as session:
-            count = self._watch.recover(session, now, max_attempts=self._config.max_attempts)
+            count = self._watch.recover(session, now, max_attempts=self._config.max_attempts, is_usable=self._is_usable)
             brought = bring_forward(session, now)
         if count:
             log.warning("leases_expired", count=count)

@@ -44,12 +44,15 @@ def inspect_upload(session: Session, storage: Storage, account: Account, filenam
 
 
 def matching_runtime(session: Session, inspection: Inspection, home: Path) -> Runtime | None:
-    """The runtime in use that suits the pickle best; None where none of its Python is, or its Python can't be told.
+    """The runtime in use that suits the pickle best; None where none of its Python is, or its Python can't be told."""
+    return next(iter(runtimes_by_fit(session, inspection, home)), None)
 
-    That is one of a Python that can have made it, of these the one that lacks the fewest of its modules, of these the
-    default one, else that of the newest Python.
+
+def runtimes_by_fit(session: Session, inspection: Inspection, home: Path) -> list[Runtime]:
+    """The runtimes in use of a Python that can have made the pickle, best first.
+
+    The best lacks the fewest of its modules, of these it is the default one, else that of the newest Python.
     """
-    possible = [one for one in list_runtimes(session) if one.python in inspection.pythons]
     targets = _targets(home)
 
     def badness(runtime: Runtime) -> tuple[int, bool, list[int]]:
@@ -57,7 +60,12 @@ def matching_runtime(session: Session, inspection: Inspection, home: Path) -> Ru
         missing = len(missing_in(inspection, target)) if target is not None else 0
         return missing, not runtime.is_default, [-int(part) for part in runtime.python.split(".")]
 
-    return min(possible, key=badness, default=None)
+    return sorted((one for one in list_runtimes(session) if one.python in inspection.pythons), key=badness)
+
+
+def target_in(home: Path, runtime: Runtime) -> Target | None:
+    """The runtime as a pickle sees it; None where it is not built on this machine."""
+    return _targets(home).get(runtime.folder)
 
 
 def failure_anywhere(session: Session, inspection: Inspection, runtime: Runtime, home: Path) -> ModelFailure | None:

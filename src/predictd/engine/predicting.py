@@ -4,29 +4,36 @@ import secrets
 import signal
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from sqlalchemy.orm import Session
 
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
+from predictd.db import Database
 from predictd.db.outages import insist, outlast
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
-from predictd.domain.runs import Predictions, RunReport
+from predictd.domain.records import RunRecord
+from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.config import Job
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, record_use
+from predictd.engine.recording import keep_record, record_of, stored
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.engine.speed import ids_of
 from predictd.engine.submissions import StoredPredictions
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
 
@@ -39,15 +46,16 @@ def predict(job: Job) -> None:
         CancelledError: the job was cancelled.
     """
     claimed, limits = job.claimed, job.config.limits
-    wanted = insist(job.database, lambda session: _prepare(session, claimed), cancel=job.cancel)
+    wanted = outlast(lambda: _prepare(job.database, claimed), cancel=job.cancel)
     if wanted is None:
         return
     with ExitStack() as files:
         report, live = run_pickle(job, wanted, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
+    record = record_of(job, wanted, report, limits)
     if isinstance(outcome, ModelFailure):
-        record_failure(job, outcome, report)
+        record_failure(job, outcome, report, record)
         return
     used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
@@ -63,14 +71,19 @@ def predict(job: Job) -> None:
         return
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
-        record_failure(job, wrong)
+        record_failure(job, wrong, record=record)
         return
-    stored = _store(job.storage, claimed, outcome)
-    insist(
-        job.database,
-        lambda session: conclude(session, claimed, stored, used, datetime.now(UTC)),
-        cancel=job.cancel,
-    )
+    content = predictions_csv(outcome)
+    predictions = _store(job.storage, claimed, content, row_count=len(outcome.ids))
+    record = replace(record, output=stored(predictions.key, content))
+    log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
+
+    def end(session: Session) -> None:
+        now = datetime.now(UTC)
+        if conclude(session, claimed, predictions, used, now):
+            keep_record(session, claimed, record, now)
+
+    insist(job.database, end, cancel=job.cancel)
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
@@ -78,22 +91,28 @@ def predictions_key(trigger_id: str, attempt: int) -> str:
     return f"predictions/{trigger_id}-{attempt}.csv"
 
 
-def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = None) -> None:
+def record_failure(
+    job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
+) -> None:
     """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+
+    `record` is that of the run, if one was made.
 
     Raises:
         PlatformError: it may be the platform's failure, which a second run tells.
     """
     if _is_doubtful(job, failure):
         raise PlatformError(KILLED)
+    now = datetime.now(UTC)
     finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
 
-    def record(session: Session) -> None:
+    def end(session: Session) -> None:
         if report is not None:
             record_use(session, job.claimed, report)
-        fail(session, job.claimed, failure, datetime.now(UTC))
+        if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
+            keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
 
-    insist(job.database, record, cancel=job.cancel)
+    insist(job.database, end, cancel=job.cancel)
 
 
 def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
@@ -115,9 +134,15 @@ def finish_log(job: Job, last_line: str | None = None) -> None:
     outlast(job.writer.flush, cancel=job.cancel)
 
 
-def _prepare(session: Session, claimed: Claim) -> PickleRun | None:
+def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
     """Read what the trigger is about; a validation joins the round that is open now."""
     now = datetime.now(UTC)
+    # Only what is written keeps other writers waiting.
+    with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
+        return _read(session, claimed, now)
+
+
+def _read(session: Session, claimed: Claim, now: datetime) -> PickleRun | None:
     trigger = session.get_one(Trigger, claimed.trigger_id)
     if trigger.attempt != claimed.attempt:
         return None
@@ -134,14 +159,14 @@ def _prepare(session: Session, claimed: Claim) -> PickleRun | None:
     return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
 
 
-def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
+def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:
     key = predictions_key(claimed.trigger_id, claimed.attempt)
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
-        path.write_bytes(predictions_csv(predictions))
+        path.write_bytes(content)
         storage.put_file(key, path)
     return StoredPredictions(
         key=key,
         filename=f"live_predictions-{secrets.token_hex(6)}.csv",
-        row_count=len(predictions.ids),
+        row_count=row_count,
     )

@@ -7,9 +7,13 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.queue import LONGEST_WAIT_SECONDS, Claim, retry
+from predictd.engine.fallback import IsUsable, nothing_is
+from predictd.engine.outcome import retry_or_give_up
+from predictd.engine.queue import LONGEST_WAIT_SECONDS, Claim
 
 LOST = "The platform lost the worker that ran the model; this is not the model's fault."
 _ON_THEIR_WAY = (TriggerState.RUNNING, TriggerState.VALIDATING)
@@ -28,8 +32,10 @@ class LeaseWatch:
         self._looked_at = stopwatch()
         self._seen: dict[str, tuple[tuple[int, datetime | None], float]] = {}
 
-    def recover(self, session: Session, now: datetime, *, max_attempts: int) -> int:
+    def recover(self, session: Session, now: datetime, *, max_attempts: int, is_usable: IsUsable = nothing_is) -> int:
         """Look, and put back every trigger whose lease has run out. Returns how many.
+
+        After the last attempt of one, its models fall back to a pickle that `is_usable`.
 
         Whoever looks less often than once in the length of a lease, as while the database is away, begins anew.
         """
@@ -47,12 +53,15 @@ class LeaseWatch:
             self._seen[row.id] = (lease, since if known == lease else at)
             if at - self._seen[row.id][1] >= self._seconds:
                 lost.append(sa.and_(Trigger.id == row.id, Trigger.attempt == row.attempt, _still(row.lease_expires_at)))
-        return _recover(session, sa.or_(*lost), now, max_attempts) if lost else 0
+        return _recover(session, sa.or_(*lost), now, max_attempts, is_usable) if lost else 0
 
 
-def recover_owned(session: Session, owner_prefix: str, now: datetime, *, max_attempts: int) -> int:
-    """Put back every trigger that an earlier process of this server held when it died. Returns how many."""
-    return _recover(session, Trigger.lease_owner.startswith(owner_prefix, autoescape=True), now, max_attempts)
+def recover_owned(
+    session: Session, owner_prefix: str, now: datetime, *, max_attempts: int, is_usable: IsUsable = nothing_is
+) -> int:
+    """The same for those that an earlier process of this server held when it died."""
+    owned = Trigger.lease_owner.startswith(owner_prefix, autoescape=True)
+    return _recover(session, owned, now, max_attempts, is_usable)
 
 
 def bring_forward(session: Session, now: datetime) -> int:
@@ -77,7 +86,9 @@ def _still(expires_at: datetime | None) -> sa.ColumnElement[bool]:
     return Trigger.lease_expires_at.is_(None) if expires_at is None else Trigger.lease_expires_at == expires_at
 
 
-def _recover(session: Session, condition: sa.ColumnElement[bool], now: datetime, max_attempts: int) -> int:
+def _recover(
+    session: Session, condition: sa.ColumnElement[bool], now: datetime, max_attempts: int, is_usable: IsUsable
+) -> int:
     lost = session.execute(
         sa.select(Trigger.id, Trigger.attempt, Trigger.type, Trigger.lease_owner)
         .where(Trigger.state.in_(_ON_THEIR_WAY), condition)
@@ -85,5 +96,7 @@ def _recover(session: Session, condition: sa.ColumnElement[bool], now: datetime,
     ).all()
     for row in lost:
         claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=row.lease_owner or "", type=TriggerType(row.type))
-        retry(session, claimed, LOST, now, wait_seconds=0, max_attempts=max_attempts)
+        retry_or_give_up(session, claimed, LOST, now, wait_seconds=0, max_attempts=max_attempts, is_usable=is_usable)
+    if lost:
+        after_commit(session, lambda: counters.LEASES_EXPIRED.inc(len(lost)))
     return len(lost)

@@ -1,8 +1,7 @@
 """A run on a node of the cluster: an order with URLs that are good for it alone, and the answer that comes back."""
 
-import functools
-import hashlib
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport
 from predictd.engine import node_runs
 from predictd.engine.config import Job
+from predictd.engine.hashes import hashed
 from predictd.engine.queue import tell
-from predictd.engine.running import PickleRun
+from predictd.engine.running import PickleRun, lock_key, seed_of
 from predictd.engine.speed import NO_TREES, tables_hash
 from predictd.storage import Storage
 
@@ -34,7 +34,6 @@ _BEATS_SECONDS = 1.0
 _PATIENCE_SECONDS = 2.0
 # A node may have to build the runtime first.
 _PREPARATION_SECONDS = 3600.0
-_MOST_KNOWN = 20_000
 
 
 class RemoteRuns:
@@ -43,7 +42,7 @@ class RemoteRuns:
     Args:
         storage: with URLs that nodes can reach.
         node_url: address of the servers as nodes reach them.
-        find_lock: the lock of the runtime in a folder, as a file of this machine.
+        find_lock: the text of the lock of the runtime in a folder.
         url_seconds: how long URLs are good for; what waits for a place so long is ordered anew.
         lease_seconds: a node that says nothing for so long has lost its run.
     """
@@ -55,25 +54,23 @@ class RemoteRuns:
         storage: Storage,
         *,
         node_url: str,
-        find_lock: Callable[[str], Path],
+        find_lock: Callable[[str], str],
         url_seconds: float,
         lease_seconds: float,
     ) -> None:
         self._placer = placer
+        self._database = database
         self._storage = storage
         self._node_url = node_url.rstrip("/")
         self._find_lock = find_lock
         self._url_seconds = url_seconds
         self._lease_seconds = lease_seconds
-        self._known: dict[str, tuple[str, int]] = {}
         self._mine: set[tuple[str, int]] = set()
         self._beats = _Beats(database)
         with database.write() as session:
             node_runs.forget_ended(session)
 
-    def run(
-        self, job: Job, wanted: PickleRun, limits: Limits, features: Path, benchmarks: Path | None
-    ) -> tuple[RunReport, bool]:
+    def run(self, job: Job, wanted: PickleRun, limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
         """Have a node run it; answers the report, and whether the run was asked for tables.
 
         Raises:
@@ -86,7 +83,7 @@ class RemoteRuns:
         self._mine.add(claim)
         try:
             while True:
-                order = self._order(job, wanted, limits, features, benchmarks, key)
+                order = self._order(job, wanted, limits, key, has_benchmarks=has_benchmarks)
                 if self._carried_out(job, order):
                     return self._answer(key, limits), order.keep_tables
                 log.info("ordered_anew", trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
@@ -146,9 +143,7 @@ class RemoteRuns:
                 _tell(job, f"Waiting for a place on a machine of the cluster{_attempt(job)}.")
         return True
 
-    def _order(
-        self, job: Job, wanted: PickleRun, limits: Limits, features: Path, benchmarks: Path | None, key: str
-    ) -> Order:
+    def _order(self, job: Job, wanted: PickleRun, limits: Limits, key: str, *, has_benchmarks: bool) -> Order:
         claimed, config = job.claimed, job.config
         until = datetime.now(UTC) + timedelta(seconds=self._url_seconds)
         long_until = until + timedelta(seconds=limits.seconds + _PREPARATION_SECONDS)
@@ -160,15 +155,16 @@ class RemoteRuns:
             limits=limits,
             runtime=wanted.runtime_folder,
             lock=self._lock(wanted.runtime_folder, until),
-            pickle=self._stored(wanted.pickle_key, until),
-            features=self._item(wanted.features_key, features, until),
-            benchmarks=None if benchmarks is None else self._item(wanted.benchmarks_key, benchmarks, until),
+            pickle=self._item(wanted.pickle_key, until),
+            features=self._item(wanted.features_key, until),
+            benchmarks=self._item(wanted.benchmarks_key, until) if has_benchmarks else None,
             tables=tables,
             without_targets=wanted.is_validation,
             imports=None if wanted.tables_key is None else wanted.imports,
             proven=wanted.tables_key is not None,
             trees=config.trees,
             keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+            seed=seed_of(claimed),
             answer_url=self._storage.presign("PUT", key, expires_at=long_until, max_bytes=answer_bytes),
             answer_bytes=answer_bytes,
             report_url=f"{self._node_url}/nodes/runs/{claimed.trigger_id}/{claimed.attempt}",
@@ -177,21 +173,11 @@ class RemoteRuns:
             lease_seconds=self._lease_seconds,
         )
 
-    def _stored(self, key: str, until: datetime) -> Item:
-        """An object whose content never changes under its key."""
-        known = self._known.get(key)
-        if known is None:
-            with self._storage.local_path(key) as path:
-                known = _fingerprint(path)
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = known
-        sha256, size = known
-        return Item(url=self._storage.presign("GET", key, expires_at=until), sha256=sha256, size=size)
-
-    def _item(self, key: str, path: Path, until: datetime) -> Item:
-        sha256, size = _fingerprint(path)
-        return Item(url=self._storage.presign("GET", key, expires_at=until), sha256=sha256, size=size)
+    def _item(self, key: str, until: datetime) -> Item:
+        """An object, whose content never changes under its key."""
+        found = hashed(self._database, self._storage, key)[key]
+        url = self._storage.presign("GET", key, expires_at=until)
+        return Item(url=url, sha256=found.sha256, size=found.size_bytes)
 
     def _tables(self, key: str | None, until: datetime) -> Item | None:
         """The tables of that key; None, so that the run makes them anew, where they are missing."""
@@ -202,11 +188,13 @@ class RemoteRuns:
         return Item(url=self._storage.presign("GET", key, expires_at=until), sha256=sha256, size=size)
 
     def _lock(self, folder: str, until: datetime) -> Item:
-        key = f"locks/{folder}.txt"
-        path = self._find_lock(folder)
+        key = lock_key(folder)
         if self._storage.stat(key) is None:
-            self._storage.put_file(key, path)
-        return self._item(key, path, until)
+            with tempfile.TemporaryDirectory(prefix="predictd-") as name:
+                path = Path(name) / "lock.txt"
+                path.write_text(self._find_lock(folder), encoding="utf-8")
+                self._storage.put_file(key, path)
+        return self._item(key, until)
 
     def _answer(self, key: str, limits: Limits) -> RunReport:
         size = self._storage.stat(key)
@@ -255,18 +243,6 @@ class _Beats:
 def answer_key(trigger_id: str, attempt: int) -> str:
     """Where a node puts its answer; what is left there is swept with the uploads that nobody registered."""
     return f"incoming/answers/{trigger_id}-{attempt}"
-
-
-def _fingerprint(path: Path) -> tuple[str, int]:
-    """SHA-256 and size of a file; read again only when it has changed."""
-    found = path.stat()
-    return _hashed(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size), found.st_size
-
-
-@functools.lru_cache(maxsize=256)
-def _hashed(path: Path, *_identity: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _attempt(job: Job) -> str:

@@ -1,5 +1,6 @@
 """The sandbox run of a pickle, for whatever purpose."""
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.engine.config import Job, WorkerConfig
 from predictd.engine.live import local_data
+from predictd.engine.queue import Claim
 from predictd.engine.speed import NO_TREES, found_tables, keep
 from predictd.sandbox import run
 from predictd.sandbox.imports import likely_imports
@@ -50,6 +52,16 @@ class PickleRun:
         )
 
 
+def seed_of(claimed: Claim) -> int:
+    """What the random numbers of that attempt start from: others each time, and the same when it is run again."""
+    return int.from_bytes(hashlib.sha256(f"{claimed.trigger_id}/{claimed.attempt}".encode()).digest()[:4])
+
+
+def lock_key(folder: str) -> str:
+    """Where the lock of a runtime lies for the nodes of a cluster."""
+    return f"locks/{folder}.txt"
+
+
 def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
     """Run it, keep what makes its next run faster, and answer the report with the features' file.
 
@@ -62,7 +74,7 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
     features, benchmarks = local_data(job.storage, wanted.features_key, wanted.benchmarks_key, files)
     place = job.config.place
     if place is not None:
-        report, keeps_tables = place.run(job, wanted, limits, features, benchmarks)
+        report, keeps_tables = place.run(job, wanted, limits, has_benchmarks=benchmarks is not None)
     else:
         report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
     if report.predictions is not None:
@@ -92,6 +104,7 @@ def _run_here(
         trees=config.trees,
         tables=tables,
         keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+        seed=seed_of(job.claimed),
     )
     report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, parents=config.parents)
     return report, request.keep_tables

@@ -6,11 +6,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.rounds import current_round
-from predictd.db.tables import Account, Model, Pickle, Trigger
+from predictd.db.tables import Account, Model, Pickle, Round, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
-from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue
+from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue, enqueue_round
 from predictd.engine.retention import refuse_removed
 
 WEBHOOK_IS_SET = (
@@ -138,21 +138,18 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     return trigger
 
 
-def trigger_assigned(session: Session, tournament: int, round_id: str, now: datetime) -> int:
-    """Trigger every pickle that is assigned to a model in use, once each. Returns how many."""
-    pickles = session.scalars(
-        sa.select(Pickle)
-        .where(
-            Pickle.id.in_(
-                sa.select(Model.pickle_id).where(
-                    Model.tournament == tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
-                )
-            )
-        )
-        .order_by(Pickle.inserted_at)
-    ).all()
-    for pickle in pickles:
-        enqueue(session, pickle, TriggerType.LIVE, round_id, now, "The round has opened; waiting for a machine.")
+def trigger_assigned(session: Session, round_: Round, now: datetime) -> int:
+    """Trigger every pickle that is assigned to a model in use, once each. Returns how many.
+
+    Those of suspended accounts are left out.
+    """
+    in_use = sa.select(Model.pickle_id).where(
+        Model.tournament == round_.tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
+    )
+    suspended = sa.select(Account.id).where(Account.suspended_at.is_not(None))
+    wanted = sa.select(Pickle).where(Pickle.id.in_(in_use), Pickle.account_id.not_in(suspended))
+    pickles = session.scalars(wanted).all()
+    enqueue_round(session, pickles, round_, now, "The round has opened; waiting for a machine.")
     return len(pickles)
 
 
@@ -185,6 +182,7 @@ def _is_on_its_way(session: Session, pickle: Pickle, round_id: str) -> bool:
             .where(
                 Trigger.pickle_id == pickle.id,
                 Trigger.round_id == round_id,
+                Trigger.fallback_for.is_(None),
                 Trigger.state.in_([TriggerState.PENDING, TriggerState.RUNNING]),
             )
             .limit(1)

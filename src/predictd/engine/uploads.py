@@ -7,10 +7,13 @@ can write to, so that what was registered never changes.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.tables import Account, Upload
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from predictd.domain.names import unique_filename
@@ -121,7 +124,43 @@ def take_upload(
         _refuse_too_large(storage, final, upload, size)
     upload.registered_at = now
     session.flush()
+    arrived = size
+    after_commit(session, lambda: _count(kind, arrived))
     return TakenUpload(upload=upload, key=final, size_bytes=size)
+
+
+def _count(kind: UploadKind, size_bytes: int) -> None:
+    counters.UPLOADS.labels(kind).inc()
+    counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
+
+
+def receive_file(session: Session, storage: Storage, account: Account, filename: str, path: Path) -> None:
+    """Store a file that came by another way than the presigned URL, under a filename that was given out.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.put_file(_incoming_key(UploadKind(upload.kind), filename), path)
+
+
+def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
+    """Forget an upload that was not registered, with what arrived of it.
+
+    Raises:
+        NotFoundError: the filename was not given out to this account, or is registered already.
+    """
+    upload = _open_upload(session, account, filename)
+    storage.delete(_incoming_key(UploadKind(upload.kind), filename))
+    session.delete(upload)
+    session.flush()
+
+
+def _open_upload(session: Session, account: Account, filename: str) -> Upload:
+    upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
+    if upload is None or upload.account_id != account.id or upload.registered_at is not None:
+        raise NotFoundError("There is no such upload; upload the file again.")
+    return upload
 
 
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
 
 from predictd.cluster.placing import GivenBackError
 from predictd.db.outages import insist, is_outage
@@ -15,42 +16,47 @@ from predictd.domain.outages import is_full
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job
 from predictd.engine.diagnosing import diagnose
+from predictd.engine.outcome import retry_or_give_up
 from predictd.engine.predicting import predict
-from predictd.engine.queue import give_back, retry
+from predictd.engine.queue import give_back
 from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
 
 
 def work(job: Job) -> None:
-    """Run the claimed trigger and record how it ended; never raises.
+    """Run the claimed trigger and record how it ended; never raises. What is logged on the way has the trigger's id.
 
     A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
     records nothing, because it was cancelled by whoever decides what becomes of the trigger.
     """
-    bound = log.bind(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
+    with bound_contextvars(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt, worker=job.slot):
+        _work(job)
+
+
+def _work(job: Job) -> None:
     try:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
-        bound.info("run_cancelled")
+        log.info("run_cancelled")
     except GivenBackError:
-        bound.info("run_given_back")
+        log.info("run_given_back")
         _put_off(job, "The machine that ran the model is being stopped.", "Waiting for another machine.")
     except RuntimeMissingError as error:
-        bound.error("put_off", error=error.message)
+        log.error("put_off", error=error.message)
         _put_off(job, error.message, "Waiting for a machine that can run it.")
-    except Exception as error:  # noqa: BLE001 (whatever it is, it's ours: the trigger must not stay Running)
+    except Exception as error:
         outage = _outage(error)
         if outage is not None:
-            bound.error("platform_error", error=outage)
+            log.error("platform_error", error=outage)
             _retry(job, f"The platform failed: {outage}", is_outage=True)
         elif isinstance(error, PlatformError):
-            bound.error("platform_error", error=error.message)
+            log.error("platform_error", error=error.message)
             with suppress(SQLAlchemyError):
                 forget_tables(job.database, job.claimed.trigger_id)
             _retry(job, f"The platform failed: {error.message}")
         else:
-            bound.exception("platform_error")
+            log.exception("platform_error")
             _retry(job, "The platform failed in a way it did not expect.")
     finally:
         with suppress(SQLAlchemyError):
@@ -77,13 +83,14 @@ def _put_off(job: Job, reason: str, description: str) -> None:
 def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:
     _record(
         job,
-        lambda session: retry(
+        lambda session: retry_or_give_up(
             session,
             job.claimed,
             reason,
             datetime.now(UTC),
             wait_seconds=job.config.retry_seconds,
             max_attempts=job.config.max_attempts,
+            is_usable=job.is_usable,
             is_outage=is_outage,
         ),
     )
@@ -95,4 +102,4 @@ def _record(job: Job, do: Callable[[Session], bool]) -> None:
     except CancelledError:
         log.info("run_cancelled", trigger=job.claimed.trigger_id)
     except Exception:
-        log.exception("retry_not_recorded", trigger=job.claimed.trigger_id)
+        log.exception("retry_not_recorded")

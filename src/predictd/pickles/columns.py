@@ -17,8 +17,8 @@ def read_columns(folder: Path) -> DataColumns:
     Raises:
         InvalidInputError: there is no features.json and no live.parquet, or they can't be read.
     """
-    live = _columns(folder / LIVE_FILE)
-    features = _features(folder / FEATURES_FILE)
+    live = columns_in(folder / LIVE_FILE)
+    features = features_in(folder / FEATURES_FILE)
     if features is None:
         features = frozenset(name for name in live or () if name.startswith("feature_"))
     if not features:
@@ -26,11 +26,16 @@ def read_columns(folder: Path) -> DataColumns:
             f"{folder} holds no {FEATURES_FILE} and no {LIVE_FILE}. Give the folder of a data version, such as v5.3, "
             "with one of them in it."
         )
-    benchmarks = _columns(folder / LIVE_BENCHMARKS_FILE)
+    benchmarks = columns_in(folder / LIVE_BENCHMARKS_FILE)
     return DataColumns(version=folder.absolute().name, features=features, live=live, benchmarks=benchmarks)
 
 
-def _features(path: Path) -> frozenset[str] | None:
+def features_in(path: Path) -> frozenset[str] | None:
+    """Every feature that a features.json names; None where there is no such file.
+
+    Raises:
+        InvalidInputError: it is not the features.json of a data version.
+    """
     if not path.exists():
         return None
     try:
@@ -40,7 +45,12 @@ def _features(path: Path) -> frozenset[str] | None:
         raise InvalidInputError(f"{path} is not the features.json of a data version; download it again.") from error
 
 
-def _columns(path: Path) -> frozenset[str] | None:
+def columns_in(path: Path) -> frozenset[str] | None:
+    """The columns of a parquet file; None where there is no such file.
+
+    Raises:
+        InvalidInputError: it can't be read.
+    """
     if not path.exists():
         return None
     try:

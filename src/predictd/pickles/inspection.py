@@ -180,7 +180,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         parts=tuple(parts_by_size(reading.top, values)),
         tables=tuple(tables_in(values)),
         devices=tuple(devices_in(values)),
-        features=tuple(features if manifest is None else manifest.get("features") or features),
+        features=_features_told(manifest) or tuple(features),
         open_files=any(name_of(one) in _OPEN_FILES for one in reading.globals),
         signature=signature,
         returns=_returns(functions, signature, pythons),
@@ -290,6 +290,11 @@ def _manifest(values: list[Any]) -> dict[str, Any] | None:
             if isinstance(found, dict):
                 return found
     return None
+
+
+def _features_told(manifest: dict[str, Any] | None) -> tuple[str, ...]:
+    told = (manifest or {}).get("features")
+    return tuple(name for name in told if isinstance(name, str)) if isinstance(told, list) else ()
 
 
 def _versions_of(manifest: dict[str, Any] | None) -> dict[str, str]:

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from predictd.reports.numbers import shown
-from predictd.reports.report import Model
 from predictd.scoring.metrics import Diagnostics
+
+if TYPE_CHECKING:
+    from predictd.reports.report import Model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure: the field of Diagnostics, what people call it, and what it means."""
+    """A figure: the field of Diagnostics, what people call it, and what it means.
+
+    `better` is 1 where more of it is better, -1 where less is, 0 where that can't be said.
+    """
 
     field: str
     label: str
@@ -18,6 +24,7 @@ class Figure:
     digits: int = 4
     unit: str = ""
     of_tails: bool = False
+    better: int = 0
 
     def value(self, diagnostics: Diagnostics) -> float | None:
         """The figure, or None where it can't be had."""
@@ -47,25 +54,37 @@ def _figure(field: str, label: str, definition: str, **more: object) -> Figure:
 
 
 _CORR = (
-    _figure("validation_corr_mean", "CORR mean", "Mean over eras of CORR20v2, the correlation with the target."),
-    _figure("validation_corr_std", "CORR deviation", "Standard deviation of CORR over eras: the lower, the steadier."),
-    _figure("validation_corr_sharpe", "CORR Sharpe", "Mean over standard deviation of CORR.", digits=2),
+    _figure(
+        "validation_corr_mean", "CORR mean", "Mean over eras of CORR20v2, the correlation with the target.", better=1
+    ),
+    _figure(
+        "validation_corr_std",
+        "CORR deviation",
+        "Standard deviation of CORR over eras: the lower, the steadier.",
+        better=-1,
+    ),
+    _figure("validation_corr_sharpe", "CORR Sharpe", "Mean over standard deviation of CORR.", digits=2, better=1),
     _figure(
         "validation_adjusted_sharpe",
         "Adjusted Sharpe",
         "CORR Sharpe, lowered by how much an era's CORR follows from the one before.",
         digits=2,
+        better=1,
     ),
     _figure(
         "validation_autocorr", "Autocorrelation", "Correlation of each era's CORR with that of the next.", digits=2
     ),
     _figure(
-        "validation_corr_max_drawdown", "CORR max drawdown", "Largest fall of the sum of CORR below its highest so far."
+        "validation_corr_max_drawdown",
+        "CORR max drawdown",
+        "Largest fall of the sum of CORR below its highest so far.",
+        better=-1,
     ),
     _figure(
         "validation_max_drawdown",
         "Max drawdown",
         "The same of CORR compounded era by era, as a part of the highest: 0 or negative.",
+        better=1,
     ),
     _figure(
         "validation_apy",
@@ -73,36 +92,49 @@ _CORR = (
         "Yield of a year of 49 weeks if CORR were paid out and compounded.",
         digits=1,
         unit=" %",
+        better=1,
     ),
 )
 _CONTRIBUTION = (
-    _figure("validation_mmc_mean", "MMC mean", "Mean contribution to the meta model beyond what it has already."),
-    _figure("validation_mmc_std", "MMC deviation", "Standard deviation of MMC over eras."),
-    _figure("validation_mmc_sharpe", "MMC Sharpe", "Mean over standard deviation of MMC.", digits=2),
-    _figure("validation_bmc_mean", "BMC mean", "Mean contribution to the benchmark model."),
-    _figure("validation_corr_plus_mmc_mean", "CORR + MMC mean", "Mean of the sum of CORR and MMC of each era."),
-    _figure("validation_corr_plus_mmc_std", "CORR + MMC deviation", "Standard deviation of that sum."),
-    _figure("validation_corr_plus_mmc_sharpe", "CORR + MMC Sharpe", "Mean over deviation of that sum.", digits=2),
+    _figure(
+        "validation_mmc_mean", "MMC mean", "Mean contribution to the meta model beyond what it has already.", better=1
+    ),
+    _figure("validation_mmc_std", "MMC deviation", "Standard deviation of MMC over eras.", better=-1),
+    _figure("validation_mmc_sharpe", "MMC Sharpe", "Mean over standard deviation of MMC.", digits=2, better=1),
+    _figure("validation_bmc_mean", "BMC mean", "Mean contribution to the benchmark model.", better=1),
+    _figure(
+        "validation_corr_plus_mmc_mean", "CORR + MMC mean", "Mean of the sum of CORR and MMC of each era.", better=1
+    ),
+    _figure("validation_corr_plus_mmc_std", "CORR + MMC deviation", "Standard deviation of that sum.", better=-1),
+    _figure(
+        "validation_corr_plus_mmc_sharpe", "CORR + MMC Sharpe", "Mean over deviation of that sum.", digits=2, better=1
+    ),
     _figure(
         "validation_corr_plus_mmc_sharpe_diff",
         "Sharpe gained by MMC",
         "Sharpe of CORR + MMC less that of CORR, over eras that have both.",
         digits=2,
+        better=1,
     ),
 )
 _FEATURES = (
     _figure(
-        "validation_feature_neutral_corr_mean", "FNC mean", "Mean CORR of what is left beside all features (linear)."
+        "validation_feature_neutral_corr_mean",
+        "FNC mean",
+        "Mean CORR of what is left beside all features (linear).",
+        better=1,
     ),
     _figure(
         "validation_feature_neutral_corr_v3_mean",
         "FNCv3 mean",
         "The same beside the features of the set fncv3_features.",
+        better=1,
     ),
     _figure(
         "validation_feature_corr_max",
         "Max feature correlation",
         "Mean over eras of the largest correlation with a feature: the lower, the less it depends on one.",
+        better=-1,
     ),
 )
 _OTHERS = (
@@ -134,7 +166,10 @@ GROUPS = (
 )
 
 
-def known_groups(models: Sequence[Model]) -> Iterator[Group]:
+RATED = tuple(figure for group in GROUPS for figure in group.figures if figure.better and not figure.of_tails)
+
+
+def known_groups(models: "Sequence[Model]") -> Iterator[Group]:
     """The groups with those figures that at least one of the models has."""
     for group in GROUPS:
         known = tuple(one for one in group.figures if any(one.value(model.diagnostics) is not None for model in models))
@@ -142,7 +177,7 @@ def known_groups(models: Sequence[Model]) -> Iterator[Group]:
             yield Group(title=group.title, figures=known)
 
 
-def lacking(models: Sequence[Model]) -> list[str]:
+def lacking(models: "Sequence[Model]") -> list[str]:
     """The labels of the figures that no model has."""
     known = {figure.label for group in known_groups(models) for figure in group.figures}
     return [figure.label for group in GROUPS for figure in group.figures if figure.label not in known]

@@ -9,6 +9,7 @@ from predictd.reports.figures import Figure, Group, known_groups, lacking
 from predictd.reports.intervals import difference_chart, difference_table
 from predictd.reports.markup import Markup, element, joined
 from predictd.reports.plots import COLORS
+from predictd.reports.ratings import Ratings
 from predictd.reports.report import Model, Report
 from predictd.scoring.metrics import Comparison
 from predictd.scoring.metrics.comparison import Outcome
@@ -116,12 +117,24 @@ def _tiles(model: Model) -> Markup:
     return element(
         "dl",
         *(
-            element("div", element("dt", label), element("dd", figures[field].shown(model.diagnostics)))
+            element(
+                "div",
+                element("dt", label),
+                element("dd", figures[field].shown(model.diagnostics)),
+                _tile_rating(model, figures[field]),
+            )
             for field, label in _TILES
             if field in figures
         ),
         class_="tiles",
     )
+
+
+def _tile_rating(model: Model, figure: Figure) -> Markup | None:
+    if model.ratings is None or model.ratings.of(figure) is None:
+        return None
+    told = f"better than {model.ratings.shown(figure)} of {model.ratings.others} others"
+    return element("dd", told, class_="sub")
 
 
 def _verdict(comparison: Comparison) -> Markup:
@@ -130,15 +143,30 @@ def _verdict(comparison: Comparison) -> Markup:
 
 def _figures(models: tuple[Model, ...]) -> Markup:
     columns = [_column(number, model) for number, model in enumerate(models)]
+    ratings = _ratings_of(models)
+    rating = element("th", "Better than", scope="col") if ratings is not None else None
     means = element("td", class_="means") if len(models) <= _MOST_BESIDE_DEFINITIONS else None
-    head = element("tr", element("td"), *columns, means)
+    head = element("tr", element("td"), *columns, rating, means)
     body = (_group(group, models) for group in known_groups(models))
     kind = "figures beside" if means else "figures"
     table = element("table", element("thead", head), *body, class_=kind)
     absent = lacking(models)
     return joined(
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
+        element("p", _told_of(ratings), class_="note") if ratings is not None else None,
         element("p", f"Not to be had from these data: {', '.join(absent)}.", class_="note") if absent else None,
+    )
+
+
+def _ratings_of(models: tuple[Model, ...]) -> Ratings | None:
+    """The ratings that are shown: of one model alone, for several are compared with each other."""
+    return models[0].ratings if len(models) == 1 else None
+
+
+def _told_of(ratings: Ratings) -> str:
+    return (
+        f"Better than: the part of {ratings.others} other models of this server whose figure is worse, each by its "
+        "newest diagnostics on the same data. Of deviations, exposures and CORR's drawdown less is better."
     )
 
 
@@ -149,7 +177,8 @@ def _column(number: int, model: Model) -> Markup:
 
 def _group(group: Group, models: tuple[Model, ...]) -> Markup:
     has_room = len(models) <= _MOST_BESIDE_DEFINITIONS
-    across = str(len(models) + 1 + has_room)
+    ratings = _ratings_of(models)
+    across = str(len(models) + 1 + has_room + (ratings is not None))
     title = element("tr", element("th", group.title, scope="rowgroup", colspan=across), class_="group")
     rows = (
         element(
@@ -160,11 +189,21 @@ def _group(group: Group, models: tuple[Model, ...]) -> Markup:
                 scope="row",
             ),
             *(element("td", figure.shown(model.diagnostics)) for model in models),
+            _rating(ratings, figure) if ratings is not None else None,
             element("td", figure.definition, class_="means") if has_room else None,
         )
         for figure in group.figures
     )
     return element("tbody", title, *rows)
+
+
+def _rating(ratings: Ratings, figure: Figure) -> Markup:
+    part = ratings.of(figure)
+    if part is None:
+        return element("td", class_="rating")
+    # The meter shows what is written beside it.
+    meter = element("meter", min="0", max="1", value=f"{part:.2f}", aria_hidden="true")
+    return element("td", meter, ratings.shown(figure), class_="rating")
 
 
 def _glossary(models: tuple[Model, ...]) -> Markup:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictd.reports.ratings import Ratings
 from predictd.scoring.metrics import Comparison, Diagnostics, series
 
 Floats = NDArray[np.float64]
@@ -18,6 +19,7 @@ class Model:
 
     name: str
     diagnostics: Diagnostics
+    ratings: Ratings | None = None
 
     def scores(self, score: str, eras: tuple[str, ...]) -> Floats:
         """A series of `scoring.metrics.series` in those eras, NaN where there is none, shape (eras,)."""

@@ -39,6 +39,9 @@ class Calendar(Protocol):
     def window_at(self, now: datetime) -> Window | None:
         """The window that `now` (aware) lies in, None between rounds."""
 
+    def windows_after(self, now: datetime, count: int) -> list[Window]:
+        """The next so many windows that open after `now`, in their order; fewer where there are no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manual:
@@ -48,6 +51,10 @@ class Manual:
         """Never open."""
         return None
 
+    def windows_after(self, now: datetime, count: int) -> list[Window]:
+        """None are known beforehand."""
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class Every:
@@ -55,17 +62,21 @@ class Every:
 
     period: timedelta
 
-    def window_at(self, now: datetime) -> Window | None:
+    def window_at(self, now: datetime) -> Window:
         """The period that `now` lies in, counted from the epoch."""
         start = datetime.fromtimestamp(
             now.timestamp() // self.period.total_seconds() * self.period.total_seconds(), UTC
         )
-        return Window(
-            opens=start,
-            closes=start + self.period,
-            scores=start + self.period,
-            resolves=start + 2 * self.period,
-        )
+        return self._window(start)
+
+    def windows_after(self, now: datetime, count: int) -> list[Window]:
+        """The next periods."""
+        first = self.window_at(now).closes
+        return [self._window(first + number * self.period) for number in range(count)]
+
+    def _window(self, start: datetime) -> Window:
+        end = start + self.period
+        return Window(opens=start, closes=end, scores=end, resolves=end + self.period)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,16 @@ class Weekly:
             if window.opens <= now < window.closes
         ]
         return max(found, key=lambda window: window.opens, default=None)
+
+    def windows_after(self, now: datetime, count: int) -> list[Window]:
+        """The next openings of the week, or of so many weeks as it takes."""
+        found = [
+            window
+            for opening in self.openings
+            for window in _windows(opening, now, range(7 * count + 1))
+            if window.opens > now
+        ]
+        return sorted(found, key=lambda window: window.opens)[:count]
 
 
 def window(opens: datetime, length: timedelta) -> Window:
@@ -177,11 +198,15 @@ def _parse_days(text: str) -> list[int]:
 
 def _windows_before(opening: Opening, now: datetime) -> list[Window]:
     """The openings of the days that a window reaching `now` can have begun on."""
+    return _windows(opening, now, range(-opening.length.days - 1, 1))
+
+
+def _windows(opening: Opening, now: datetime, days: range) -> list[Window]:
+    """The openings of these days, counted from the day of `now` in the opening's zone."""
     today = now.astimezone(opening.zone).date()
-    windows = []
-    for back in range(opening.length.days + 2):
-        day = today - timedelta(days=back)
-        if day.weekday() in opening.days:
-            opens = datetime.combine(day, opening.at, opening.zone).astimezone(UTC)
-            windows.append(window(opens, opening.length))
-    return windows
+    on = (today + timedelta(days=number) for number in days)
+    return [
+        window(datetime.combine(day, opening.at, opening.zone).astimezone(UTC), opening.length)
+        for day in on
+        if day.weekday() in opening.days
+    ]

@@ -10,18 +10,20 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data import publish_live, read_ids
 from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
 from predictd.data.synthetic import PRIVATE_FILE
 from predictd.db import Database
-from predictd.db.catalogue import list_data_versions
+from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
 from predictd.db.tables import Model, Round, Submission
 from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -122,7 +124,7 @@ def _open(
     """
     with database.read() as session:
         number = next_number(session, CLASSIC)
-        versions = [version.name for version in list_data_versions(session)]
+        versions = [version.name for version in published_versions(session)]
     for version in versions:
         publish(storage, version, number)
     try:
@@ -141,11 +143,13 @@ def _open(
             )
             session.add(round_)
             session.flush()
-            triggered = trigger_assigned(session, CLASSIC, round_.id, now)
+            tell_of_round(session, round_, now)
+            triggered = trigger_assigned(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:
         return None
+    counters.ROUNDS_OPENED.inc()
     log.info("round_opened", number=number, triggered=triggered, closes=times.closes.isoformat())
     return Opened(round=round_, closed=closed, triggered=triggered)
 

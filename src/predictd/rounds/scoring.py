@@ -4,8 +4,8 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data.interim import interim_targets
 from predictd.data.layout import meta_model_key, round_key, targets_key, version_key
 from predictd.data.mapped_cache import MappedCache
@@ -37,17 +38,23 @@ from predictd.storage import Storage
 
 log = structlog.get_logger()
 
+# Targets of imported data come by hand, days after a round: they need not be looked for each second.
+WAIT_FOR_TARGETS = timedelta(minutes=1)
 Submitted = Sequence[tuple[Submission, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """What scoring takes: the database, the storage, mapped files, and the folder of what is kept between days."""
+    """What scoring takes: the database, the storage, mapped files, and the folder of what is kept between days.
+
+    `waiting` has the rounds whose targets were not there, and when they are looked for again.
+    """
 
     database: Database
     storage: Storage
     mapped: MappedCache
     factors: Path
+    waiting: dict[str, datetime] = field(default_factory=dict, compare=False)
 
     def tick(self, now: datetime) -> int:
         """Score what is due by the calendar: rounds whose targets are known beforehand, as those of synthetic data.
@@ -56,10 +63,13 @@ class Scorer:
         """
         count = 0
         for round_ in self._unresolved():
+            if now < self.waiting.get(round_.id, now):
+                continue
             times = scoring_times(round_.score_time, round_.resolve_time)
             for day in range(round_.score_days + 1, sum(at <= now for at in times) + 1):
                 targets = self.known_targets(round_, day, len(times))
                 if targets is None:
+                    self.waiting[round_.id] = now + WAIT_FOR_TARGETS
                     break
                 at = times[day - 1]
                 if self.score(round_, targets, at, final=day == len(times), day=day) is not None:
@@ -121,6 +131,7 @@ class Scorer:
             record_reputations(session, round_.tournament, at)
         if final:
             shutil.rmtree(self._kept(round_), ignore_errors=True)
+        counters.SUBMISSIONS_SCORED.inc(len(rows))
         log.info("round_scored", number=round_.number, submissions=len(rows), final=final)
         return len(rows)
 

@@ -1,15 +1,14 @@
 """The cluster that a server has its models run on."""
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from predictd.cluster.placing import Placer
 from predictd.cluster.raylet import own_address, parse_address
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.engine.remote import RemoteRuns
-from predictd.runtimes import load
 from predictd.server.deployment import Deployment
 from predictd.server.preparation import Say
+from predictd.server.runtime_specs import find_spec
 from predictd.settings import Settings
 
 _KNOWN_SECONDS = 60.0
@@ -46,7 +45,7 @@ def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[Placer, R
         deployment.database,
         deployment.storage.at(node_url),
         node_url=node_url,
-        find_lock=_finder(settings),
+        find_lock=partial(_lock_of, deployment),
         url_seconds=settings.url_seconds,
         lease_seconds=settings.lease_seconds,
     )
@@ -74,11 +73,11 @@ def node_url_of(settings: Settings, port: int) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def _finder(settings: Settings) -> Callable[[str], Path]:
-    def find(folder: str) -> Path:
-        for built in load(settings.runtimes_home):
-            if built.folder.name == folder:
-                return built.lock
-        raise PlatformError(f"The runtime {folder} is not built on this server, so its lock can't be given to nodes.")
-
-    return find
+def _lock_of(deployment: Deployment, folder: str) -> str:
+    spec = find_spec(deployment.storage, folder)
+    if spec is None:
+        raise PlatformError(
+            f"The lock of the runtime {folder} is not in storage, so it can't be given to nodes; build the runtime "
+            "again with `predictd runtime build`, or with `predictd runtime add` if it is one of your own."
+        )
+    return spec.lock

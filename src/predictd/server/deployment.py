@@ -1,5 +1,6 @@
 """The parts of one deployment, opened from its settings; what the server and the organiser's commands share."""
 
+import json
 import os
 import secrets
 from contextlib import suppress
@@ -56,6 +57,15 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     else:
         database.check()
     return Deployment(settings=settings, database=database, storage=storage)
+
+
+def server_address(settings: Settings) -> str:
+    """Where people reach the server: as configured, else as the running server says, else where it would listen."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((settings.home / "server.json").read_text())["address"])
+    return f"http://{settings.host}:{settings.port}"
 
 
 def server_id(home: Path) -> str:

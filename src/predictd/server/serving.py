@@ -3,14 +3,17 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from io import TextIOWrapper
@@ -27,15 +30,20 @@ from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
 from predictd.engine.orphans import sweep_orphans
+from predictd.engine.remote import RemoteRuns
 from predictd.engine.retention import remove
+from predictd.monitoring.vitals import Vitals
+from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
+from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
 from predictd.web import web_routes
 
@@ -45,6 +53,9 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+# How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
+# would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
+SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -56,10 +67,12 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         ready: called with the server's address once it answers.
 
     Raises:
-        SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
-            With Ray: it is not installed, or nodes could not reach this server.
+        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
+            the data dir. With Ray: it is not installed, or nodes could not reach this server.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     calendar = parse_calendar(settings.calendar)
+    mail_server_of(settings)
     kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
     ages = {kind: parse_length(age) for kind, age in kept.items() if age}
     is_here = settings.executor == "local"
@@ -86,23 +99,12 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+    server = server_id(settings.home)
     executor = Executor(
         deployment.database,
         deployment.storage,
-        WorkerConfig(
-            limits=settings.limits,
-            diagnostics_limits=settings.diagnostics_limits,
-            factors=settings.factors_home,
-            kind=kind,
-            parents=parents,
-            trees=settings.trees,
-            mapped=mapped_cache(deployment),
-            max_attempts=settings.max_attempts,
-            retry_seconds=settings.retry_seconds,
-            find_runtime=partial(find_runtime, deployment),
-            place=place,
-        ),
-        server_id=server_id(settings.home),
+        _config_of(deployment, kind, parents, place),
+        server_id=server,
         workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
         capacity=None if place is None else partial(place.room, settings.limits),
@@ -112,13 +114,31 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         if tick(deployment.database, deployment.storage, calendar, now) is not None:
             executor.wake()
 
-    tickers = [
+    scorer = scorer_of(deployment)
+    tickers: list[Ticker | Courier] = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
-        Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+        Ticker("scoring", TICK_SECONDS, scorer.tick),
+        courier_of(deployment, address),
     ]
     if ages:
         tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
-    _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
+    vitals = Vitals(
+        server_id=server,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
+        isolation=_isolation(kind, missing, is_here=is_here),
+        is_isolated=not missing,
+        tickers=[one for one in tickers if isinstance(one, Ticker)],
+        parents=parents,
+    )
+    services = Services(
+        database=deployment.database,
+        storage=deployment.storage,
+        settings=settings,
+        wake=executor.wake,
+        scorer=scorer,
+        vitals=vitals,
+    )
+    _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
     if placer is not None:
@@ -126,6 +146,32 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
+
+
+def _config_of(
+    deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
+) -> WorkerConfig:
+    settings = deployment.settings
+    return WorkerConfig(
+        limits=settings.limits,
+        diagnostics_limits=settings.diagnostics_limits,
+        factors=settings.factors_home,
+        kind=kind,
+        parents=parents,
+        trees=settings.trees,
+        mapped=mapped_cache(deployment),
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.retry_seconds,
+        find_runtime=partial(find_runtime, deployment),
+        account_runs=settings.account_runs,
+        place=place,
+    )
+
+
+def _isolation(kind: SandboxKind, missing: str, *, is_here: bool) -> str:
+    if not is_here:
+        return "Models run on the nodes of a cluster, which isolate them."
+    return f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}."
 
 
 def lock_home(home: Path) -> TextIOWrapper:
@@ -147,8 +193,9 @@ def lock_home(home: Path) -> TextIOWrapper:
 
 def _run(
     deployment: Deployment,
+    services: Services,
     executor: Executor,
-    tickers: Sequence[Ticker],
+    tickers: Sequence[Ticker | Courier],
     listener: socket.socket,
     announce: Callable[[], None],
 ) -> None:
@@ -163,28 +210,36 @@ def _run(
         try:
             yield
         finally:
-            log.info("stopping")
             sweeping.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
-            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+            await draining.wait_for_runs()
 
-    services = Services(
-        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
+    settings = deployment.settings
+    draining = Draining(
+        partial(executor.stop, settings.drain_seconds),
+        notice_seconds=settings.drain_notice_seconds,
+        transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+        is_answered_to=settings.executor == "ray",
     )
+    services = replace(services, is_stopping=lambda: draining.has_begun)
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan, web_routes(services)),
+        draining.counting(build_app(services, lifespan, web_routes(services))),
+        # Its lines go to the program's own log.
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(deployment.settings.trusted_proxies),
-        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    # Such a failure is logged already, with the id of its request.
+    logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
+    DrainingServer(config, draining).run(sockets=[listener])
 
 
 async def _sweep(deployment: Deployment) -> None:

@@ -16,6 +16,7 @@ Fetch = Callable[[Path], None]
 """Writes the object to a path at which there is nothing."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_STATE_BYTES = 1000
 _FORGOTTEN_SECONDS = 24 * 3600.0
 
 
@@ -69,6 +70,26 @@ class ObjectCache:
                     with self._apart(size, fetch) as own:
                         yield own
                     return
+
+    def moved(self, source: str, target: str) -> None:
+        """Let the copy of one object be that of another with the same content; without one, nothing happens."""
+        path, state = self.files / source, self.folder / "states" / source
+        new_path, new_state = self.files / target, self.folder / "states" / target
+        if not state.is_file():
+            return
+        alone = fcntl.LOCK_EX | fcntl.LOCK_NB
+        with (
+            suppress(BlockingIOError, FileNotFoundError),
+            _locked(state, alone) as old,
+            _locked(new_state, alone) as new,
+        ):
+            known = os.pread(old, _STATE_BYTES, 0)
+            if known and not _is_filled(new):
+                new_path.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(new_path)
+                os.pwrite(new, known, 0)
+            path.unlink(missing_ok=True)
+            state.unlink()
 
     def draft(self) -> Path:
         """A path for a file of its own on the disk of the cache; nothing is there."""
@@ -142,7 +163,7 @@ class ObjectCache:
 
 
 def _is_copy(lock: int, path: Path, wanted: str, size: int) -> bool:
-    if os.pread(lock, 1000, 0) != wanted.encode():
+    if os.pread(lock, _STATE_BYTES, 0) != wanted.encode():
         return False
     try:
         return path.stat().st_size == size

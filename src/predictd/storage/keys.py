@@ -4,9 +4,10 @@ import re
 
 from predictd.domain.errors import InvalidInputError
 
-# What lies in a folder may be hidden from those who list it; at the root, hidden names are the storage's own.
-_FIRST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_PART = re.compile(r"\.?[A-Za-z0-9_-][A-Za-z0-9._-]*")
+# What lies in a folder may be hidden from those who list it; at the root, hidden names are the storage's own. A part is
+# as long as the name of a file may be.
+_FIRST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+_PART = re.compile(r"\.?[A-Za-z0-9_-][A-Za-z0-9._-]{0,253}")
 MOST = 500
 
 

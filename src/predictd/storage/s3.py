@@ -136,6 +136,7 @@ class S3Storage:
                 self._client.delete_object(Bucket=self.bucket.name, Key=self._name(source))
         except NotFoundError as error:
             raise NotFoundError(f"There is no object {source!r}.") from error
+        self.cache.moved(source, target)
 
     def delete(self, key: str) -> None:
         """Remove the object or everything below the key; harmless where there is nothing."""

@@ -1,5 +1,6 @@
 """What everybody may see: leaderboards, and the pages of models and accounts."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,32 +41,31 @@ def board_routes(services: Services) -> list[Route]:
 
 def show_models(visit: Visit) -> Response:
     """The models by their reputation."""
-    by, at = _by(visit), visit.offset
-    found = leaderboard(
-        visit.session,
-        CLASSIC,
-        Ordering(metric=by, descending=True),
-        name=visit.asked("q") or None,
-        limit=PAGE + 1,
-        offset=at,
-    )
-    day = latest_day(visit.session, CLASSIC)
-    return visit.page("leaderboard.html", rows=found[:PAGE], day=day, **_paged(visit, by, at, len(found)))
+    return _show_board(visit, "leaderboard.html", leaderboard)
 
 
 def show_accounts(visit: Visit) -> Response:
     """The accounts by the mean reputation of their models."""
-    by, at = _by(visit), visit.offset
-    found = account_leaderboard(
-        visit.session,
-        CLASSIC,
-        Ordering(metric=by, descending=True),
-        name=visit.asked("q") or None,
-        limit=PAGE + 1,
-        offset=at,
+    return _show_board(visit, "leaderboard_accounts.html", account_leaderboard)
+
+
+def _show_board(visit: Visit, template: str, ranked: Callable[..., Sequence[Any]]) -> Response:
+    by, at = visit.asked("by"), visit.offset
+    by = by if by in METRICS else "corr"
+    order = Ordering(metric=by, descending=True)
+    name = visit.asked("q")
+    found = ranked(visit.session, CLASSIC, order, name=name or None, limit=PAGE + 1, offset=at)
+    return visit.page(
+        template,
+        rows=found[:PAGE],
+        day=latest_day(visit.session, CLASSIC),
+        by=by,
+        labels=LABELS,
+        wanted=name,
+        at=at,
+        before=max(at - PAGE, 0) if at else None,
+        after=at + PAGE if len(found) > PAGE else None,
     )
-    day = latest_day(visit.session, CLASSIC)
-    return visit.page("leaderboard_accounts.html", rows=found[:PAGE], day=day, **_paged(visit, by, at, len(found)))
 
 
 def show_model(visit: Visit) -> Response:
@@ -92,19 +92,3 @@ def show_account(visit: Visit) -> Response:
     reputations = {one.model_id: one for one in found}
     rows = [(model, reputations.get(model.id)) for model in models]
     return visit.page("account_profile.html", owner=account, rows=rows, labels=LABELS)
-
-
-def _by(visit: Visit) -> str:
-    by = visit.asked("by")
-    return by if by in METRICS else "corr"
-
-
-def _paged(visit: Visit, by: str, at: int, found: int) -> dict[str, Any]:
-    return {
-        "by": by,
-        "labels": LABELS,
-        "wanted": visit.asked("q"),
-        "at": at,
-        "before": max(at - PAGE, 0) if at else None,
-        "after": at + PAGE if found > PAGE else None,
-    }

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from markupsafe import Markup
@@ -23,7 +24,8 @@ from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.metrics import compare
 from predictd.web.downloads import attachment
 from predictd.web.live import cursor_of
-from predictd.web.visits import Visit, form_route, page_route
+from predictd.web.standing import ratings_of
+from predictd.web.visits import Visit, download_route, form_route, page_route
 
 MOST_COMPARED = 6
 MOST_LISTED = 200
@@ -35,9 +37,9 @@ def diagnostics_routes(services: Services) -> list[Route]:
         page_route(services, "/diagnostics", show_all),
         page_route(services, "/diagnostics/compare", show_comparison),
         page_route(services, "/diagnostics/{id}", show_one),
-        page_route(services, "/diagnostics/{id}/json", export_json),
-        page_route(services, "/diagnostics/{id}/csv", export_csv),
-        page_route(services, "/diagnostics/{id}/html", export_html),
+        download_route(services, "/diagnostics/{id}/json", export_json),
+        download_route(services, "/diagnostics/{id}/csv", export_csv),
+        download_route(services, "/diagnostics/{id}/html", export_html),
         form_route(services, "/diagnostics/{id}/delete", delete, show_one),
     ]
 
@@ -61,6 +63,9 @@ def show_one(visit: Visit) -> Response:
     status = status_of(found)
     cursor = cursor_of(visit.session)
     report = _report(visit, [found]) if status is DiagnosticsStatus.DONE and found.figures else None
+    if report is not None:
+        [model] = report.models
+        report = replace(report, models=(replace(model, ratings=ratings_of(visit.session, found, model.diagnostics)),))
     return visit.page(
         "diagnostics.html",
         diagnostics=found,

@@ -12,13 +12,17 @@ from predictd.db.rounds import latest_round, status_of
 from predictd.db.tables import Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
+from predictd.domain.states import ValidationStatus
+from predictd.engine.quotas import check_queue
 from predictd.engine.slots import assign, get_pickle, set_webhook, trigger_now, unassign
 from predictd.web.live import cursor_of
 from predictd.web.overview import overviews, runs_of
+from predictd.web.rounds import coming_windows
 from predictd.web.visits import Visit, form_route, page_route
 
 LAST_RUNS = 30
-MOST_ROWS = 100
+MOST_OTHERS = 100
+MOST_ROWS = 50
 # From so many models on there is a search.
 LONG = 12
 
@@ -39,6 +43,7 @@ def model_routes(services: Services) -> list[Route]:
                 "archive": archive,
                 "unarchive": unarchive,
                 "webhook": keep_webhook,
+                "fallback": keep_fallback,
             }.items()
         ),
     ]
@@ -70,6 +75,7 @@ def show_models(visit: Visit) -> Response:
         before=max(at - MOST_ROWS, 0) if at else None,
         after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
         round=round_,
+        next=next(iter(coming_windows(visit, 1)), None),
         round_status=status_of(round_, visit.now) if round_ is not None else None,
         name=visit.form.get("name", ""),
         cursor=cursor,
@@ -92,7 +98,8 @@ def show_model(visit: Visit) -> Response:
     pickles = _pickles(visit, model)
     ids = [one.id for one in pickles]
     runs = runs_of(visit.session, sa.and_(Trigger.pickle_id.in_(ids), Trigger.diagnostics_id.is_(None)), LAST_RUNS)
-    return visit.page("model.html", model=model, pickles=pickles, runs=runs, cursor=cursor)
+    others = _others(visit, model, ids)
+    return visit.page("model.html", model=model, pickles=pickles, others=others, runs=runs, cursor=cursor)
 
 
 def trigger(visit: Visit) -> Response:
@@ -102,6 +109,7 @@ def trigger(visit: Visit) -> Response:
         if model.pickle_id is None:
             raise ConflictError(f"Model {model.name} has no pickle assigned; upload or assign one first.")
         pickle = get_pickle(session, visit.account, model.pickle_id)
+        check_queue(session, visit.account, visit.services.settings.quotas)
         run = trigger_now(session, pickle, visit.now, validation=False, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{run.id}")
@@ -156,6 +164,13 @@ def keep_webhook(visit: Visit) -> Response:
     return visit.go(f"/models/{model.id}", "webhook")
 
 
+def keep_fallback(visit: Visit) -> Response:
+    """Whether the last good pickle runs for a round when the assigned one has failed."""
+    with visit.write() as session:
+        get_model(session, visit.account, visit.part("id")).fallback = visit.form.get("fallback") == "on"
+    return visit.go(f"/models/{visit.part('id')}", "fallback")
+
+
 def _pickles(visit: Visit, model: Model) -> Sequence[Pickle]:
     """Those uploaded for the model, newest first, and before them one that came from elsewhere."""
     mine = sa.or_(Pickle.model_id == model.id, Pickle.id == model.pickle_id)
@@ -166,3 +181,20 @@ def _pickles(visit: Visit, model: Model) -> Sequence[Pickle]:
         .options(sa.orm.joinedload(Pickle.runtime), sa.orm.joinedload(Pickle.data_version))
     )
     return found.all()
+
+
+def _others(visit: Visit, model: Model, ids: Sequence[str]) -> Sequence[Pickle]:
+    """Validated pickles of the account that were uploaded for other models, newest first: one may serve several."""
+    if model.submission_webhook or model.archived_at:
+        return ()
+    return visit.session.scalars(
+        sa.select(Pickle)
+        .where(
+            Pickle.account_id == visit.account.id,
+            Pickle.validation_status == ValidationStatus.VALIDATED,
+            Pickle.id.not_in(ids),
+        )
+        .order_by(Pickle.inserted_at.desc())
+        .limit(MOST_OTHERS)
+        .options(sa.orm.joinedload(Pickle.runtime))
+    ).all()

@@ -9,13 +9,15 @@ from predictd.api.app import Services
 from predictd.db.rounds import find_round, list_rounds, status_of
 from predictd.db.score_tables import Score
 from predictd.db.tables import Model, Submission
-from predictd.domain.errors import NotFoundError
+from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.rounds.calendar import Window, parse_calendar
 from predictd.web.boards import LABELS
 from predictd.web.visits import Visit, page_route
 
 MOST_ROUNDS = 100
 MOST_SCORES = 200
+COMING = 3
 
 
 def round_routes(services: Services) -> list[Route]:
@@ -31,7 +33,15 @@ def show_rounds(visit: Visit) -> Response:
     rounds = list_rounds(visit.session, CLASSIC, MOST_ROUNDS)
     rows = [(one, status_of(one, visit.now)) for one in rounds]
     calendar = visit.services.settings.calendar
-    return visit.page("rounds.html", rows=rows, calendar=calendar)
+    return visit.page("rounds.html", rows=rows, calendar=calendar, coming=coming_windows(visit, COMING))
+
+
+def coming_windows(visit: Visit, count: int) -> list[Window]:
+    """When the calendar opens the next rounds; empty where they are opened by hand."""
+    try:
+        return parse_calendar(visit.services.settings.calendar).windows_after(visit.now, count)
+    except InvalidInputError:
+        return []
 
 
 def show_round(visit: Visit) -> Response:

@@ -11,11 +11,14 @@ from predictd.web.diagnoses import diagnostics_routes
 from predictd.web.headers import secured
 from predictd.web.live import live_route
 from predictd.web.models import model_routes
+from predictd.web.notifications import notification_routes
+from predictd.web.organising import organising_routes
 from predictd.web.rendering import ASSETS, asset, asset_version
 from predictd.web.rounds import round_routes
 from predictd.web.runs import run_routes
 from predictd.web.signing_in import signing_in_routes
 from predictd.web.uploads import upload_routes
+from predictd.web.visits import PAGE
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -31,9 +34,16 @@ def web_routes(services: Services) -> list[BaseRoute]:
         *board_routes(services),
         *round_routes(services),
         *account_routes(services),
+        *notification_routes(services),
+        *organising_routes(services),
         live_route(services),
         Route("/assets/{name}", serve_asset, methods=["GET"]),
     ]
+
+
+def page_paths(services: Services) -> list[str]:
+    """The paths of all pages, as their routes have them: what tests and screenshots go through."""
+    return [route.path for route in web_routes(services) if isinstance(route, Route) and route.name == PAGE]
 
 
 def serve_asset(request: Request) -> Response:

@@ -3,24 +3,38 @@
 import hashlib
 import hmac
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
+from predictd.api.receiving import Body, Form, Sink
+from predictd.db.audit import Actor, acting
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
-from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError
+from predictd.domain.errors import (
+    BusyError,
+    ConflictError,
+    LimitReachedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PredictdError,
+    StorageDownError,
+    TooLargeError,
+)
 from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
@@ -29,20 +43,50 @@ SESSION_COOKIE = "predictd_session"
 # Forms that are filled in before there is a session are proven by a cookie of their own.
 VISIT_COOKIE = "predictd_visit"
 MOST_FORM_BYTES = 256 * 1024
+# The name of the routes of pages.
+PAGE = "page"
 DONE = {
     "assigned": "The pickle is assigned.",
     "unassigned": "The pickle is taken off.",
     "renamed": "The model is renamed.",
     "archived": "The model is archived: rounds no longer run its pickle.",
     "unarchived": "The model is in use again.",
+    "fallback": "The choice of what runs when a pickle fails is kept.",
+    "cancelled": "The run is cancelled.",
     "webhook": "The webhook is kept.",
-    "labelled": "The label is kept.",
     "password": "The password is changed; other sessions have ended.",
     "revoked": "The token is revoked.",
+    "address": "The address is kept; it is used once you have followed the link that is sent to it.",
+    "no-address": "No e-mail is sent any more.",
+    "events": "What you want to be told of is kept.",
+    "test": "A test is on its way; reload the page to see what came of it.",
+    "no-webhook": "The webhook is deleted.",
     "deleted": "The diagnostics are deleted.",
+    "discarded": "The upload is discarded; nothing of it was kept.",
     "signed-out": "You are signed out.",
+    "password-chosen": "The password is chosen; sign in with it.",
+    "suspended": "The account is suspended; its runs are stopped.",
+    "reactivated": "The account is in use again.",
+    "organiser": "The account is an organiser's now.",
+    "no-organiser": "The account is no organiser's any more.",
+    "round-opened": "The round is open; every assigned pickle runs.",
+    "round-closed": "The round is closed.",
+    "round-scored": "The round has its scores of the day.",
+    "round-resolved": "The round is resolved.",
+    "default": "It is the default of new uploads now.",
+    "deprecated": "New uploads are offered it no more.",
+    "restored": "New uploads are offered it again.",
+    "put-back": "The run is in the queue again.",
 }
-_STATUSES: dict[type[PredictdError], int] = {NotFoundError: 404, ConflictError: 409, TooManyAttemptsError: 429}
+_STATUSES: dict[type[PredictdError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    TooLargeError: 413,
+    TooManyAttemptsError: 429,
+    LimitReachedError: 429,
+    BusyError: 503,
+    StorageDownError: 503,
+}
 
 
 class ForgedFormError(PredictdError):
@@ -152,19 +196,41 @@ class Visit:
 
 
 Handler = Callable[[Visit], Response]
+FileHandler = Callable[[Visit, Path, str], Response]
+Admit = Callable[[Visit], None]
 
 
-def page_route(services: Services, path: str, show: Handler) -> Route:
-    """A page to look at."""
+def page_route(services: Services, path: str, show: Handler, limiter: CapacityLimiter | None = None) -> Route:
+    """A page to look at. A limiter says how many may be made at a time, of those that are much work."""
 
     async def answer(request: Request) -> Response:
-        return await run_in_threadpool(_answer, services, request, {}, show)
+        return await to_thread.run_sync(_answer, services, request, {}, show, limiter=limiter)
 
-    return Route(path, answer, methods=["GET"])
+    return Route(path, answer, methods=["GET"], name=PAGE)
 
 
-def form_route(services: Services, path: str, take: Handler, back: Handler | None = None) -> Route:
-    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none."""
+def download_route(services: Services, path: str, send: Handler) -> Route:
+    """A file, not a page."""
+
+    async def answer(request: Request) -> Response:
+        return await to_thread.run_sync(_answer, services, request, {}, send)
+
+    return Route(path, answer, methods=["GET"], name="download")
+
+
+def form_route(
+    services: Services,
+    path: str,
+    take: Handler,
+    back: Handler | None = None,
+    limiter: CapacityLimiter | None = None,
+    *,
+    proven_by_link: bool = False,
+) -> Route:
+    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none.
+
+    It must carry what its page gave it, unless a signature in the path proves it.
+    """
 
     async def answer(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -172,9 +238,61 @@ def form_route(services: Services, path: str, take: Handler, back: Handler | Non
             return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
         async with request.form(max_files=0, max_fields=100) as form:
             given = {name: value for name, value in form.items() if isinstance(value, str)}
-        return await run_in_threadpool(_answer, services, request, given, _checked(take), back)
+        handle = take if proven_by_link else _checked(take)
+        return await to_thread.run_sync(_answer, services, request, given, handle, back, limiter=limiter)
 
     return Route(path, answer, methods=["POST"])
+
+
+def file_route(
+    services: Services, path: str, take: FileHandler, back: Handler, most_bytes: int, admit: Admit | None = None
+) -> Route:
+    """What a form with one file, its last field, is sent to by whoever is signed in and let in by `admit`.
+
+    The file is written to the disk as it arrives; `take` gets it there, with the name that it was sent under.
+    """
+
+    def check(request: Request) -> None:
+        with services.database.read() as session:
+            visit = Visit(request=request, services=services, session=session, form={})
+            _ = visit.account
+            if admit is not None:
+                admit(visit)
+
+    async def answer(request: Request) -> Response:
+        body = Body(request)
+        with tempfile.TemporaryDirectory(prefix="receiving-", dir=services.settings.home) as folder:
+            file = Path(folder) / "file"
+            try:
+                await to_thread.run_sync(check, request)
+                form = await _received(request, body, file, most_bytes)
+            except PredictdError as error:
+                await body.drain()
+                return await to_thread.run_sync(_answer, services, request, {}, partial(_raise, error), back)
+            except ClientDisconnect:
+                return secured(PlainTextResponse("The file did not arrive whole; nothing of it is kept.\n", 400))
+            taken = _checked(lambda visit: take(visit, file, form.filename))
+            return await to_thread.run_sync(_answer, services, request, form.fields, taken, back)
+
+    return Route(path, answer, methods=["POST"])
+
+
+async def _received(request: Request, body: Body, file: Path, most_bytes: int) -> Form:
+    length = request.headers.get("content-length", "")
+    # The fields around the file are few.
+    if length.isdecimal() and int(length) > most_bytes + MOST_FORM_BYTES:
+        raise TooLargeError(f"At most {most_bytes} bytes can be taken; send a smaller file.")
+    form = Form(request.headers.get("content-type", ""))
+    with file.open("xb") as opened:
+        sink = Sink(opened, most_bytes)
+        async for content in form.file_of(body):
+            await sink.write(content)
+        await sink.flush()
+    return form
+
+
+def _raise(error: PredictdError, _visit: Visit) -> Response:
+    raise error
 
 
 def _checked(take: Handler) -> Handler:
@@ -186,14 +304,20 @@ def _checked(take: Handler) -> Handler:
 
 
 def _answer(
-    services: Services, request: Request, form: Mapping[str, str], handle: Handler, back: Handler | None = None
+    services: Services,
+    request: Request,
+    form: Mapping[str, str],
+    handle: Handler,
+    back: Handler | None = None,
 ) -> Response:
     with services.database.read() as session:
         visit = Visit(request=request, services=services, session=session, form=form)
-        try:
-            return handle(visit)
-        except PredictdError as error:
-            return _refusal(visit, error, back)
+        actor = Actor(way="web", at=visit.now, account=lambda: visit.visitor, address=visit.address)
+        with acting(actor):
+            try:
+                return handle(visit)
+            except PredictdError as error:
+                return _refusal(visit, error, back)
 
 
 def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:

@@ -247,15 +247,16 @@ def _wire(record: Any) -> dict[str, Any]:
             value = [one.wire() if isinstance(one, EraDiagnostics) else one for one in value]
         elif isinstance(value, Diagnostics):
             value = value.wire()
-        found[_wire_name(field.name)] = value
+        found[wire_name(field.name)] = value
     return found
 
 
 def _known_fields(record: type, content: dict[str, Any]) -> dict[str, Any]:
-    names = {_wire_name(field.name): field.name for field in fields(record)}
+    names = {wire_name(field.name): field.name for field in fields(record)}
     return {names[name]: value for name, value in content.items() if name in names}
 
 
-def _wire_name(name: str) -> str:
+def wire_name(name: str) -> str:
+    """The name of a field in the GraphQL schema: 'validationCorrMean'."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)

@@ -27,6 +27,7 @@ function dress(root) {
     at.title = moment.toISOString();
   }
   for (const button of root.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
     button.onclick = async () => {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
       button.textContent = "Copied";

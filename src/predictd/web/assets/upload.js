@@ -1,4 +1,5 @@
-// Uploads a pickle: asks for an address, sends the file there, registers it, and goes on to its run.
+// Uploads a pickle: asks for an address, sends the file there while it tells how far it is, and goes on to its check.
+// Without this script the form itself sends the file.
 "use strict";
 
 const form = document.getElementById("upload");
@@ -35,7 +36,7 @@ function check() {
 
 async function ask(step, fields) {
   const body = new URLSearchParams({ csrf: form.elements.csrf.value, ...fields });
-  const answer = await fetch(`${form.dataset.address}/${step}`, { method: "POST", body, headers: { Accept: "application/json" } });
+  const answer = await fetch(`${form.action}/${step}`, { method: "POST", body, headers: { Accept: "application/json" } });
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error);
   return content;
@@ -71,10 +72,9 @@ form.addEventListener("submit", async (event) => {
     const one = file.files[0];
     const { filename, url } = await ask("begin", { filename: one.name });
     await put(url, one);
-    told.textContent = "Registering";
-    const { runtime, version, label } = form.elements;
-    const { location: run } = await ask("finish", { filename, runtime: runtime.value, version: version.value, label: label.value });
-    location.assign(run);
+    told.textContent = "Looking into it";
+    cancel.hidden = true;
+    location.assign(`${form.action}/${encodeURIComponent(filename)}`);
   } catch (error) {
     setGoing(false);
     if (error.name === "AbortError") chosen.textContent = "Cancelled; nothing was kept.";
@@ -83,8 +83,9 @@ form.addEventListener("submit", async (event) => {
 });
 cancel.addEventListener("click", () => sending?.abort());
 file.addEventListener("change", check);
-// Before this script is there, sending the form would do nothing.
-send.disabled = false;
+document.querySelector(".drops").hidden = false;
+// Whoever comes back to this page may upload once more.
+window.addEventListener("pageshow", () => setGoing(false));
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();

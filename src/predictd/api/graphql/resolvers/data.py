@@ -7,8 +7,8 @@ from ariadne import MutationType, QueryType
 
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, context_of
-from predictd.data import list_version
 from predictd.data.layout import round_key, version_key
+from predictd.data.listing import list_version
 from predictd.data.schema import LIVE_FILES
 from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import find_round, latest_round

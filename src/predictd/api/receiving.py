@@ -1,0 +1,187 @@
+"""The body of a request as it arrives, and the form with a file that it may hold."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import CapacityLimiter, move_on_after, to_thread
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from predictd.domain.errors import InvalidInputError, TooLargeError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+WRITE_BYTES = 1 << 20
+# Threads that write to the disk: however many uploads come at once, they leave those that answer requests alone, and
+# what waits for its turn keeps its client waiting, not the memory.
+WRITERS = CapacityLimiter(8)
+FIELD_BYTES = 16 * 1024
+MOST_FIELDS = 50
+# A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
+# sends is read and thrown away, within bounds.
+DRAIN_BYTES = 256 << 20
+DRAIN_SECONDS = 60
+
+
+class Body:
+    """The body of a request, which knows where it ends: the server never answers a read beyond that."""
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        # Such a client sends nothing before it is told to go on, and it is told by the first read.
+        self._is_awaited = bool(request.headers.get("expect"))
+        self._is_ended = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What is still to come; ClientDisconnect when it breaks off."""
+        self._is_awaited = False
+        while not self._is_ended:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self._is_ended = True
+                raise ClientDisconnect
+            self._is_ended = not message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def drain(self) -> None:
+        """Read and throw away what is still to come, within bounds."""
+        if self._is_awaited:
+            return
+        drained = 0
+        with suppress(ClientDisconnect), move_on_after(DRAIN_SECONDS):
+            async for chunk in self.chunks():
+                drained += len(chunk)
+                if drained >= DRAIN_BYTES:
+                    return
+
+
+class Writable(Protocol):
+    """What arrives is written to it."""
+
+    def write(self, content: bytes, /) -> object:
+        """Add bytes at the end."""
+
+
+@dataclass
+class Sink:
+    """Gathers what arrives into large writes and refuses what is over the limit (0 for none)."""
+
+    into: Writable
+    max_bytes: int
+    received: int = 0
+    _pending: bytearray = field(default_factory=bytearray)
+
+    async def write(self, chunk: bytes) -> None:
+        """Take what arrived; TooLargeError when it is more than may come."""
+        self.received += len(chunk)
+        if self.max_bytes and self.received > self.max_bytes:
+            raise TooLargeError(
+                f"The object is larger than the {self.max_bytes} bytes that are allowed; send a smaller one."
+            )
+        self._pending += chunk
+        if len(self._pending) >= WRITE_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is left."""
+        pending, self._pending = bytes(self._pending), bytearray()
+        await to_thread.run_sync(self.into.write, pending, limiter=WRITERS)
+
+
+class Form:
+    """A multipart form whose last field is `file`.
+
+    `fields`, what stands before the file, and `filename` are whole once the first part of the file has arrived.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or b"boundary" not in options:
+            raise InvalidInputError(
+                "Send a multipart/form-data form: the given fields, then the file as the field 'file'."
+            )
+        self._boundary = options[b"boundary"]
+        self.fields: dict[str, str] = {}
+        self.filename = ""
+        self._content = bytearray()
+        self._is_file_begun = False
+        self._is_ended = False
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._name = ""
+        self._value = bytearray()
+
+    async def file_of(self, body: Body) -> AsyncIterator[bytes]:
+        """The content of the file, as it arrives: at least one part, which may be empty.
+
+        Raises:
+            InvalidInputError: it is no such form, its fields are too large, or it ends too early.
+            ClientDisconnect: it breaks off.
+        """
+        is_first = True
+        try:
+            parser = MultipartParser(self._boundary, self._callbacks())
+            async for chunk in body.chunks():
+                parser.write(chunk)
+                self._check()
+                if self._is_file_begun and (self._content or is_first):
+                    is_first = False
+                    content, self._content = bytes(self._content), bytearray()
+                    yield content
+        except FormParserError as error:
+            raise InvalidInputError(f"The form can't be read: {error}.") from error
+        if is_first or not self._is_ended:
+            raise InvalidInputError("The form ends before its field 'file' does; send it whole.")
+
+    def _callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _check(self) -> None:
+        """Raise InvalidInputError when the fields before the file are larger than any that were given out."""
+        size = sum(len(name) + len(value) for name, value in self.fields.items())
+        size += len(self._value) + len(self._header_name) + len(self._header_value)
+        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS:
+            raise InvalidInputError("The form's fields are larger than any that this server gave out.")
+
+    def _begin(self) -> None:
+        self._name = ""
+        self._value.clear()
+
+    def _end_header(self) -> None:
+        if bytes(self._header_name).lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._header_value))
+            self._name = options.get(b"name", b"").decode("utf-8", "replace")
+            if self._name == "file":
+                self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _end_headers(self) -> None:
+        self._is_file_begun = self._is_file_begun or self._name == "file"
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == "file":
+            self._content.extend(data[start:end])
+        elif not self._is_file_begun:
+            self._value.extend(data[start:end])
+
+    def _end(self) -> None:
+        if self._name != "file" and not self._is_file_begun:
+            self.fields[self._name] = self._value.decode("utf-8", "replace")
+        self._value.clear()
+
+    def _finish(self) -> None:
+        self._is_ended = True
