@@ -12,6 +12,10 @@ import pytest
 
 from browsing import PASSWORD, Visitor, make_account, page_paths
 from conftest import RUNTIMES, Server
+from predictd.db import Database
+from predictd.db.accounts import create_account
+from predictd.db.models import add_model
+from predictd.db.tables import Diagnostics
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -205,6 +209,20 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     assert alice.get_by_role("button", name="Revoke laptop").count() == 0
 
 
+def diagnose_others(site: Server, like: str) -> None:
+    """Write diagnostics of five models of somebody else, so that ratings are shown, with the figures of those."""
+    database = Database(site.environment["PREDICTD_DATABASE_URL"])
+    with database.write() as session:
+        known = session.get_one(Diagnostics, like)
+        kept = {"data_version_id": known.data_version_id, "figures": known.figures, "filename": "model.pkl"}
+        times = {"inserted_at": known.inserted_at, "updated_at": known.updated_at}
+        carol = create_account(session, "carol", known.inserted_at)
+        for number in range(5):
+            model = add_model(session, carol, f"carols_{number}", 8, known.inserted_at, 50)
+            session.add(Diagnostics(account_id=carol.id, model_id=model.id, **kept, **times))
+    database.close()
+
+
 @pytest.fixture(scope="module")
 def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> dict[str, str]:
     """Of each page, by its route's path, where alice finds one. A new page without parameters needs no entry."""
@@ -228,6 +246,7 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
     ):
         assert time.monotonic() < deadline, "the diagnostics are not done"
         time.sleep(0.5)
+    diagnose_others(site, done[0])
     known = {
         "/models/{id}": model,
         "/models/{id}/upload": f"{model}/upload",
@@ -254,6 +273,8 @@ def test_every_page_is_accessible(
         answer = alice.goto(f"{site.address}{address}")
         assert answer is not None
         assert answer.status == 200, address
+        if path == "/diagnostics/{id}":
+            assert alice.locator(".tiles .sub").first.inner_text().endswith(" others")
         audit(alice)
     for address in ("/models?archived=yes", "/models?q=none", "/models/none"):
         alice.goto(f"{site.address}{address}")
