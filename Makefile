@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Two files at a time: the tests of one share a server.
 TWO := -n 2 --dist loadfile
-.PHONY: help setup demo test check locks bench screenshots clean
+.PHONY: help setup demo test check locks bench load faults screenshots clean
 
 help: ## Show this list
 	@echo "predictd: an open, self-hosted Model Uploads platform"; echo
@@ -35,6 +35,13 @@ locks: setup ## Resolve the lock files anew, with the newest versions
 
 bench: setup ## Measure speed and memory against the public runner; ONLY=trivial_run measures that alone
 	.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+load: setup ## A round of 1,000 models and 50 large uploads on a real server; ARGS goes to benchmarks/load.py
+	.venv/bin/python benchmarks/load.py $(ARGS)
+
+faults: setup ## Let faults strike a running server: each at 20 moments of 200 runs; ARGS="--fault server --seed 1234" for one
+	.venv/bin/python scripts/prepare_tests.py
+	PYTHONPATH=tests .venv/bin/python -m faults $(ARGS)
 
 screenshots: ## Take the pictures of docs/screenshots anew, of every page with data (Debian: chromium)
 	@scripts/bootstrap --need-sandbox

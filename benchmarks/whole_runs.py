@@ -22,9 +22,9 @@ from predictd.data import read_ids
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
-from predictd.engine.speed import likely_imports
 from predictd.runtimes import SPECS, build
 from predictd.sandbox import WarmParents, run
+from predictd.sandbox.imports import likely_imports
 from predictd.scoring import check_submission, predictions_csv
 
 PEER = Path(__file__).with_name("peer.py")

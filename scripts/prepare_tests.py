@@ -1,8 +1,8 @@
 """Fetch and build what the tests need into .cache, so that the tests themselves download nothing.
 
 That is the default runtime, one of another Python where the machine has one, for every Python the few packages that the
-runner needs, the second line of numerapi, fastmcp, a Jupyter kernel, rclone (a server of S3), and what the Dockerfiles
-install. Quick when all is there.
+runner needs, the second line of numerapi, fastmcp, schemathesis, a Jupyter kernel, rclone (a server of S3), and what
+the Dockerfiles install. Quick when all is there.
 """
 
 import os
@@ -22,6 +22,7 @@ SANDBOX = ROOT / ".cache" / "sandbox"
 KERNEL = ROOT / ".cache" / "kernel"
 CLIENT = ROOT / ".cache" / "numerapi-2.23"
 FASTMCP = ROOT / ".cache" / "fastmcp"
+SCHEMATHESIS = ROOT / ".cache" / "schemathesis"
 RCLONE = ROOT / ".cache" / "rclone"
 WHEELS = ROOT / ".cache" / "docker" / "wheels"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -52,18 +53,18 @@ def install_runner_needs(version: str, python: Path) -> None:
         draft.rename(target)
 
 
-def install_fastmcp() -> None:
-    """The other client of agents, in an environment of its own."""
-    wanted = ROOT / "tests" / "clients" / "fastmcp.txt"
-    done = FASTMCP / wanted.name
+def install_apart(folder: Path) -> None:
+    """What `tests/clients` locks under the folder's name, in an environment of its own."""
+    wanted = ROOT / "tests" / "clients" / f"{folder.name}.txt"
+    done = folder / wanted.name
     if done.is_file() and done.read_text() == wanted.read_text():
         return
-    print("installing fastmcp", flush=True)
-    shutil.rmtree(FASTMCP, ignore_errors=True)
+    print(f"installing {folder.name}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
     uv, environment = uv_executable(), uv_environment()
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(FASTMCP)], check=True, env=environment)
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True, env=environment)
     install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)]
-    subprocess.run([*install, "--python", str(FASTMCP / "bin" / "python")], check=True, env=environment)
+    subprocess.run([*install, "--python", str(folder / "bin" / "python")], check=True, env=environment)
     shutil.copy(wanted, done)
 
 
@@ -143,7 +144,8 @@ def main() -> None:
         wanted = str(ROOT / "tests" / "clients" / "numerapi-2.23.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--target", str(CLIENT), "--requirement", wanted], check=True)
-    install_fastmcp()
+    for folder in (FASTMCP, SCHEMATHESIS):
+        install_apart(folder)
     fetch_kernel()
     fetch_rclone()
     fetch_image_wheels()

@@ -42,7 +42,21 @@ class Cluster:
     """A running server on 127.0.0.1 that trusts everybody."""
 
     port: int
+    _postmaster: "Postmaster"
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def kill(self) -> None:
+        """SIGKILL, as if the machine had lost it; its other processes notice and end."""
+        self._postmaster.process.kill()
+        self._postmaster.process.wait()
+
+    def restart(self) -> None:
+        """Start it again after `kill`, on the same port and with what was committed."""
+        deadline = time.monotonic() + START_SECONDS
+        # What the killed one left in shared memory is in use for a moment yet.
+        while not self._postmaster.start(self.port):
+            assert time.monotonic() < deadline, self._postmaster.said()
+            time.sleep(0.2)
 
     def create_database(self) -> str:
         """The SQLAlchemy URL of a new, empty database."""
@@ -56,9 +70,13 @@ class Cluster:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[Cluster]:
-    """Start a cluster (1 to 3 s) and stop it at the end; PostgresMissingError says what to install."""
-    binaries = _binaries()
+def postgres_cluster(*, durable: bool = False, reached_from: str | None = None) -> Iterator[Cluster]:
+    """Start a cluster (1 to 3 s) and stop it at the end; PostgresMissingError says what to install.
+
+    A `durable` one keeps what was committed when it is killed. `reached_from` is a network (in the form 10.0.0.0/30)
+    from which it is reached too.
+    """
+    binaries = find_postgresql()
     account = _account()
     # PostgreSQL's user must be able to reach the folder, which it may not below root's own TMPDIR.
     folder = Path(tempfile.mkdtemp(prefix="predictd-pg-", dir="/tmp" if account else None))
@@ -67,23 +85,24 @@ def postgres_cluster() -> Iterator[Cluster]:
             os.chown(folder, account.pw_uid, account.pw_gid)
         data = folder / "data"
         _initialise(binaries, data, account)
-        log = folder / "server.log"
-        server, port = _start(binaries, data, log, account)
+        settings = dict(_SETTINGS)
+        if durable:
+            settings["synchronous_commit"] = "on"
+        if reached_from is not None:
+            settings["listen_addresses"] = "*"
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {reached_from} trust\n")
+        postmaster = Postmaster(binaries, data, folder / "server.log", account, settings)
+        port = _start(postmaster)
         try:
-            yield Cluster(port=port)
+            yield Cluster(port=port, _postmaster=postmaster)
         finally:
-            server.terminate()
-            try:
-                server.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                # SIGTERM waits for open connections; SIGQUIT does not.
-                server.send_signal(signal.SIGQUIT)
-                server.wait(timeout=20)
+            postmaster.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _binaries() -> Path:
+def find_postgresql() -> Path:
     """The folder of initdb and postgres: on PATH, or where Debian keeps the newest version."""
     on_path = shutil.which("initdb")
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
@@ -132,25 +151,58 @@ def _initialise(binaries: Path, data: Path, account: pwd.struct_passwd | None) -
         raise PostgresMissingError(f"initdb failed: {done.stderr.strip()[-500:]}")
 
 
-def _start(
-    binaries: Path, data: Path, log: Path, account: pwd.struct_passwd | None
-) -> tuple[subprocess.Popen[bytes], int]:
+def _start(postmaster: "Postmaster") -> int:
     """Start the server on a free port; another one when somebody took it in between."""
     for _ in range(5):
         port = _free_port()
-        settings = _SETTINGS | {"port": str(port), "unix_socket_directories": str(data.parent)}
+        if postmaster.start(port):
+            return port
+    raise PostgresMissingError(f"PostgreSQL did not start: {postmaster.said()}")
+
+
+class Postmaster:
+    """The first process of a cluster, which can be started again."""
+
+    process: "subprocess.Popen[bytes]"
+
+    def __init__(
+        self, binaries: Path, data: Path, log: Path, account: pwd.struct_passwd | None, settings: dict[str, str]
+    ) -> None:
+        self._binaries = binaries
+        self._data = data
+        self._log = log
+        self._account = account
+        self._settings = settings
+
+    def start(self, port: int) -> bool:
+        """Whether it is up on that port."""
+        settings = self._settings | {"port": str(port), "unix_socket_directories": str(self._data.parent)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with open(log, "wb") as output:
-            server = subprocess.Popen(
-                [str(binaries / "postgres"), "-D", str(data), *options],
-                cwd=data.parent,
+        with open(self._log, "ab") as output:
+            self.process = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", str(self._data), *options],
+                cwd=self._data.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                **_identity(account),
+                **_identity(self._account),
             )
-        if _is_up(server, port):
-            return server, port
-    raise PostgresMissingError(f"PostgreSQL did not start: {log.read_text(errors='replace').strip()[-500:]}")
+        return _is_up(self.process, port)
+
+    def stop(self) -> None:
+        """End it, whoever is connected."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            # SIGTERM waits for open connections; SIGQUIT does not.
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(timeout=20)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace").strip()[-500:]
 
 
 def _is_up(server: subprocess.Popen[bytes], port: int) -> bool:
@@ -178,6 +230,6 @@ def _free_port() -> int:
 if __name__ == "__main__":
     # Says by its exit code whether the tests can be run on PostgreSQL here.
     try:
-        _binaries()
+        find_postgresql()
     except PostgresMissingError:
         sys.exit(1)

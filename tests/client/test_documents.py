@@ -1,21 +1,42 @@
 """What the client and the tools for agents send is valid for the contract as it stands, on any server of it."""
 
-from graphql import build_schema, parse, validate
+from types import ModuleType
+
+from graphql import build_schema, extend_schema, parse, validate
 
 import predictd.client.documents as of_the_client
+import predictd.client.extensions as of_the_client_beyond
 import predictd.mcp.documents as of_the_tools
+import predictd.mcp.extensions as of_the_tools_beyond
 from conftest import ROOT
 
-SCHEMA = build_schema((ROOT / "src" / "predictd" / "api" / "graphql" / "schema.graphql").read_text())
-DOCUMENTS = {
-    f"{module.__name__}.{name}": text
-    for module in (of_the_client, of_the_tools)
-    for name, text in vars(module).items()
-    if name.isupper() and not name.startswith("_") and isinstance(text, str)
-}
+FOLDER = ROOT / "src" / "predictd" / "api" / "graphql"
+SCHEMA = build_schema((FOLDER / "schema.graphql").read_text())
+EXTENSIONS = "\n".join(path.read_text() for path in sorted((FOLDER / "extensions").glob("*.graphql")))
+EXTENDED = extend_schema(SCHEMA, parse(EXTENSIONS))
+
+
+def documents(*modules: ModuleType) -> dict[str, str]:
+    return {
+        f"{module.__name__}.{name}": text
+        for module in modules
+        for name, text in vars(module).items()
+        if name.isupper() and not name.startswith("_") and isinstance(text, str)
+    }
+
+
+DOCUMENTS = documents(of_the_client, of_the_tools)
+BEYOND = documents(of_the_client_beyond, of_the_tools_beyond)
 
 
 def test_every_document_is_valid_without_leniency() -> None:
     assert len(DOCUMENTS) > 30
     errors = {name: [error.message for error in validate(SCHEMA, parse(text))] for name, text in DOCUMENTS.items()}
     assert {name: found for name, found in errors.items() if found} == {}
+
+
+def test_what_goes_beyond_the_contract_stands_apart_and_is_valid_with_the_extensions() -> None:
+    assert BEYOND
+    for name, text in BEYOND.items():
+        assert validate(EXTENDED, parse(text)) == [], name
+        assert validate(SCHEMA, parse(text)) != [], f"{name} is of the contract"

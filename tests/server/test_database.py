@@ -1,8 +1,10 @@
 """The database: its migrations are those of its tables, and its transactions hold."""
 
+import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from predictd.db.accounts import create_account, list_accounts
 from predictd.db.database import newest_revision
 from predictd.db.tables import Diagnostics, Pickle
 from predictd.db.upgrade import alembic_config
-from predictd.domain.errors import ConflictError
+from predictd.domain.errors import ConflictError, SetupError
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 AT = "'2026-01-06 13:00:00'"
@@ -52,7 +54,7 @@ def test_the_migrations_make_the_tables_and_nothing_else(database: Database) -> 
         command.check(alembic_config(connection))
         command.current(alembic_config(connection))
         assert inspect(connection).has_table("triggers")
-    assert database._revision() == newest_revision()
+    assert database.revision() == newest_revision()
 
 
 def test_an_older_database_keeps_what_it_holds_and_scores_the_files_that_waited(database: Database) -> None:
@@ -128,3 +130,51 @@ def test_a_reader_sees_one_state_whatever_is_written_meanwhile(database: Databas
         assert list_accounts(session) == []
     with database.read() as session:
         assert [account.username for account in list_accounts(session)] == ["alice"]
+
+
+def test_an_older_predictd_does_not_start_on_a_newer_schema(database: Database) -> None:
+    database.upgrade()
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SetupError, match=r"schema 9999 of a newer predictd"):
+        database.upgrade()
+    with pytest.raises(SetupError, match=r"schema 9999 of a newer predictd"):
+        database.check()
+
+
+def test_the_schema_is_told_and_brought_up_to_date_by_hand(database: Database, tmp_path: Path) -> None:
+    environment = os.environ | {"PREDICTD_DATABASE_URL": database.url, "PREDICTD_DATA_DIR": str(tmp_path)}
+
+    def predictd(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [PREDICTD, *arguments], env=environment | settings, capture_output=True, text=True, check=False
+        )
+
+    told = predictd("db", "status", "--json")
+    assert (told.returncode, json.loads(told.stdout)["pending"][0]) == (1, "0001")
+    refused = predictd("account", "list", PREDICTD_AUTO_UPGRADE="false")
+    assert (refused.returncode, "predictd db upgrade" in refused.stderr) == (1, True)
+    assert json.loads(predictd("db", "upgrade", "--json").stdout) == {"before": None, "now": newest_revision()}
+    told = predictd("db", "status", "--json")
+    assert (told.returncode, json.loads(told.stdout)["state"]) == (0, "current")
+    assert predictd("account", "list", PREDICTD_AUTO_UPGRADE="false").returncode == 0
+
+
+def test_an_upgrade_does_not_hold_up_servers_behind_a_table_in_use(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("on SQLite an upgrade waits for the one writer")
+    with database._unchecked() as connection:
+        command.upgrade(alembic_config(connection), "0002")
+        connection.commit()
+    upgrading = threading.Thread(target=database.upgrade)
+    with database.engine.connect() as busy:
+        busy.execute(text("LOCK TABLE pickles IN ACCESS SHARE MODE"))
+        upgrading.start()
+        # While the upgrade waits, others get at the table within the time that it may wait.
+        time.sleep(0.5)
+        with database.engine.connect() as other:
+            other.execute(text("SET statement_timeout = '6s'"))
+            other.execute(text("SELECT count(*) FROM pickles"))
+        busy.rollback()
+    upgrading.join(60)
+    assert database.revision() == newest_revision()

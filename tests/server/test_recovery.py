@@ -5,19 +5,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from conftest import Server
+from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
 from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.domain.errors import RuntimeMissingError
+from predictd.domain.limits import Limits
+from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.queue import advance, claim, enqueue, renew
-from predictd.engine.recovery import recover_expired
+from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.logs import LogWriter
+from predictd.engine.missing import MissingRuntimes
+from predictd.engine.queue import advance, claim, enqueue, renew, retry
+from predictd.engine.recovery import LeaseWatch, bring_forward
+from predictd.engine.worker import work
+from predictd.storage import FolderStorage
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 
@@ -28,6 +40,14 @@ def database(database_url: Callable[[], str]) -> Iterator[Database]:
     database.upgrade()
     yield database
     database.close()
+
+
+class Watch(LeaseWatch):
+    """One whose stopwatch the test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        super().__init__(30, lambda: self.seconds)
 
 
 def queue(database: Database, count: int) -> list[str]:
@@ -60,8 +80,13 @@ def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database)
         lost = claim(session, "first", NOW, lease_seconds=30)
     assert lost is not None
     later = NOW + timedelta(seconds=31)
+    watch = Watch()
     with database.write() as session:
-        assert recover_expired(session, later, max_attempts=3) == 1
+        assert watch.recover(session, later, max_attempts=3) == 0
+        watch.seconds = 20
+        assert watch.recover(session, later, max_attempts=3) == 0
+        watch.seconds = 31
+        assert watch.recover(session, later, max_attempts=3) == 1
         taken = claim(session, "second", later, lease_seconds=30)
     assert taken is not None
     assert (taken.trigger_id, taken.attempt) == (trigger_id, 2)
@@ -77,16 +102,65 @@ def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database)
 
 def test_the_platform_gives_up_after_its_attempts_and_says_so(database: Database) -> None:
     [trigger_id] = queue(database, 1)
-    now = NOW
+    now, watch = NOW, Watch()
     for _ in range(3):
         with database.write() as session:
             assert claim(session, "worker", now, lease_seconds=30) is not None
-        now += timedelta(seconds=31)
-        with database.write() as session:
-            recover_expired(session, now, max_attempts=3)
+        for _ in range(3):
+            watch.seconds += 15
+            now += timedelta(seconds=15)
+            with database.write() as session:
+                watch.recover(session, now, max_attempts=3)
     with database.write() as session:
         assert claim(session, "worker", now, lease_seconds=30) is None
         assert session.get_one(Trigger, trigger_id).state == TriggerState.ERROR
+
+
+def test_a_clock_that_is_set_takes_no_run_from_its_worker_and_keeps_none_waiting(database: Database) -> None:
+    triggers = queue(database, 2)
+    watch = Watch()
+    with database.write() as session:
+        held = claim(session, "first", NOW, lease_seconds=30)
+        assert held is not None
+        watch.recover(session, NOW, max_attempts=3)
+        for seconds, clock in enumerate((NOW + timedelta(hours=2), NOW - timedelta(hours=2)), 1):
+            watch.seconds = 20 * seconds
+            assert renew(session, held, clock, lease_seconds=30)
+            assert watch.recover(session, clock, max_attempts=3) == 0
+        early = NOW - timedelta(hours=2)
+        assert claim(session, "second", early, lease_seconds=30) is None
+        assert bring_forward(session, early) == 1
+        taken = claim(session, "second", early, lease_seconds=30)
+    assert taken is not None
+    assert {held.trigger_id, taken.trigger_id} == set(triggers)
+
+
+def test_after_a_time_without_the_database_nobody_is_taken_for_lost(database: Database) -> None:
+    queue(database, 1)
+    watch = Watch()
+    with database.write() as session:
+        held = claim(session, "first", NOW, lease_seconds=30)
+        watch.recover(session, NOW, max_attempts=3)
+    # Nobody could renew, and nobody could look.
+    watch.seconds = 100
+    with database.write() as session:
+        assert watch.recover(session, NOW, max_attempts=3) == 0
+        assert held is not None
+        assert renew(session, held, NOW + timedelta(seconds=100), lease_seconds=30)
+
+
+def test_an_outage_costs_a_run_none_of_its_attempts(database: Database) -> None:
+    [trigger_id] = queue(database, 1)
+    now = NOW
+    for _ in range(20):
+        with database.write() as session:
+            claimed = claim(session, "worker", now, lease_seconds=30)
+            assert claimed is not None
+            assert retry(session, claimed, "The disk is full.", now, wait_seconds=5, max_attempts=3, is_outage=True)
+            trigger = session.get_one(Trigger, trigger_id)
+            assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
+            assert timedelta(seconds=5) <= trigger.not_before - now <= timedelta(seconds=60)
+        now = trigger.not_before
 
 
 def test_no_trigger_is_claimed_twice(database: Database) -> None:
@@ -107,6 +181,56 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == expected
+
+
+def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_attempt(
+    database: Database, tmp_path: Path
+) -> None:
+    [trigger_id] = queue(database, 1)
+    missing = MissingRuntimes()
+
+    def find_runtime(folder: str) -> RuntimePaths:
+        raise RuntimeMissingError(f"{folder} can't be built here.")
+
+    storage = FolderStorage.open(tmp_path, base_url="")
+    for key in ("pickle/x", "data/v5.3/live.parquet"):
+        (tmp_path / key).parent.mkdir(parents=True)
+        pq.write_table(pa.table({"id": ["a"], "era": ["X"], "feature_a": pa.array([1], pa.int8())}), tmp_path / key)
+    config = WorkerConfig(
+        limits=Limits(),
+        diagnostics_limits=Limits(),
+        kind=SandboxKind.BUBBLEWRAP,
+        max_attempts=1,
+        retry_seconds=0,
+        parents=None,
+        trees=False,
+        mapped=MappedCache(folder=tmp_path / "mapped"),
+        factors=tmp_path,
+        find_runtime=find_runtime,
+        missing=missing,
+    )
+    with database.write() as session:
+        claimed = claim(session, "first", datetime.now(UTC), lease_seconds=30)
+    assert claimed is not None
+    writer = LogWriter(database, claimed, 1000)
+    work(
+        Job(
+            database=database,
+            storage=storage,
+            config=config,
+            claimed=claimed,
+            slot=0,
+            writer=writer,
+            cancel=threading.Event(),
+        )
+    )
+    assert missing.folders() == ("folder",)
+    with database.write() as session:
+        trigger = session.get_one(Trigger, trigger_id)
+        assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
+        later = datetime.now(UTC)
+        assert claim(session, "first", later, lease_seconds=30, missing_runtimes=missing.folders()) is None
+        assert claim(session, "second", later, lease_seconds=30) is not None
 
 
 def test_a_server_killed_in_the_middle_of_a_run_finishes_it_once(

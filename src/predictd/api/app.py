@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
+import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,17 +22,29 @@ from starlette.routing import BaseRoute, Route
 from predictd import __version__
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
-from predictd.api.graphql.execution import Endpoint
+from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.metrics import metrics_route
+from predictd.api.nodes import node_routes
+from predictd.api.observing import Observed
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
+from predictd.db.audit import Actor, acting
+from predictd.domain.errors import OutageError
+from predictd.monitoring.health import readiness
+from predictd.monitoring.vitals import Vitals
+from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
+# What is served beside the contract; each file extends its types.
+EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
@@ -40,18 +57,33 @@ For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the application shows and asks. `wake` tells the workers that something was queued."""
+    """What the application shows and asks.
+
+    Attributes:
+        wake: tells the workers that something was queued.
+        scorer: scores rounds for the organiser.
+        vitals: of the running server.
+        is_stopping: whether requests should go to another server, if there is one.
+    """
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     wake: Callable[[], None]
-    attempts: Attempts = field(default_factory=Attempts)
+    scorer: Scorer | None = None
+    vitals: Vitals | None = None
+    is_stopping: Callable[[], bool] = lambda: False
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """The passwords that were tried of late."""
+        return Attempts(self.database)
 
 
 def build_schema() -> GraphQLSchema:
-    """The contract with its resolvers."""
-    schema = make_executable_schema(load_schema_from_path(SCHEMA_PATH), *BINDABLES, *SCALARS)
+    """The contract and its extensions with their resolvers."""
+    definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
+    schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
     return schema
 
@@ -72,7 +104,9 @@ def build_app(
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        return JSONResponse(await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body))
+        answered = await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body)
+        # Clients try again after a 5xx, and take errors with a 200 for their own.
+        return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
 
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
@@ -86,14 +120,20 @@ def build_app(
                 address=address_of(request),
                 attempts=services.attempts,
             )
-            return endpoint.execute(body, context)
+            way = "mcp" if request.url.path.startswith("/mcp") else "api"
+            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
+                return endpoint.execute(body, context)
 
     def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
-        with services.database.read():
-            return PlainTextResponse("ready\n")
+        if services.is_stopping():
+            return PlainTextResponse("stopping\n", 503)
+        wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
+        if wrong:
+            return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
+        return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
         if pages and "text/html" in request.headers.get("accept", ""):
@@ -117,11 +157,21 @@ def build_app(
         Route("/", welcome, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
+        metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
         *transfer_routes(services.storage),
+        *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
-    return Starlette(routes=routes, lifespan=lived)
+    away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)
+    observed = Middleware(Observed, routes=routes)
+    return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
+
+
+def _away(_request: Request, error: Exception) -> Response:
+    """Something that the server stands on does not answer."""
+    log.warning("unavailable", error=str(error).splitlines()[0][:300])
+    return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 
 
 def base_url(request: Request, settings: Settings) -> str:

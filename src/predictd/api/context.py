@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from predictd.api.attempts import Attempts
 from predictd.db import Database
 from predictd.db.accounts import authenticate
+from predictd.db.runs import newest_states
 from predictd.db.sessions import find_session
-from predictd.db.tables import Account, Base, Token
+from predictd.db.tables import Account, Base, Pickle, Token
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 Row = TypeVar("Row", bound=Base)
 
@@ -33,7 +34,7 @@ class Context:
     """
 
     database: Database
-    storage: FolderStorage
+    storage: Storage
     settings: Settings
     session: Session
     authorization: str
@@ -43,6 +44,7 @@ class Context:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _token: Token | None = field(default=None, init=False)
     _is_token_known: bool = field(default=False, init=False)
+    _newest_states: dict[str, str | None] = field(default_factory=dict, init=False)
 
     @property
     def token(self) -> Token | None:
@@ -78,6 +80,13 @@ class Context:
             )
         return token.account
 
+    def asker(self) -> Account | None:
+        """Who asks, None for nobody."""
+        try:
+            return self.account()
+        except NotAuthenticatedError:
+            return None
+
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction; what the request reads afterwards sees it."""
@@ -85,6 +94,15 @@ class Context:
             yield session
         # What was read before may be out of date now: the next look begins a new reading transaction.
         self.session.rollback()
+        self._newest_states.clear()
+
+    def newest_state(self, pickle: Pickle) -> str | None:
+        """The state of the pickle's newest run; asked once for all pickles that the request has read."""
+        if pickle.id not in self._newest_states:
+            read = {one.id for one in self.session.identity_map.values() if isinstance(one, Pickle)} | {pickle.id}
+            unknown = sorted(read - self._newest_states.keys())
+            self._newest_states |= newest_states(self.session, unknown)
+        return self._newest_states[pickle.id]
 
     def load(self, table: type[Row], key: str) -> Row:
         """The row as the reading transaction sees it, for answering with."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import move_on_after, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 WRITE_BYTES = 1 << 20
+# Threads that write to the disk: however many uploads come at once, they leave those that answer requests alone, and
+# what waits for its turn keeps its client waiting, not the memory.
+WRITERS = CapacityLimiter(8)
 FIELD_BYTES = 16 * 1024
 MOST_FIELDS = 50
 # A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
@@ -86,7 +89,7 @@ class Sink:
     async def flush(self) -> None:
         """Write what is left."""
         pending, self._pending = bytes(self._pending), bytearray()
-        await to_thread.run_sync(self.into.write, pending)
+        await to_thread.run_sync(self.into.write, pending, limiter=WRITERS)
 
 
 class Form:

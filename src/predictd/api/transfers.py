@@ -4,6 +4,7 @@ The signature of the URL, never a token, says what is allowed.
 """
 
 import errno
+import logging
 
 import structlog
 from anyio import to_thread
@@ -11,17 +12,33 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from predictd.api.receiving import Body, Form, Sink
-from predictd.domain.errors import ForbiddenTransferError, InvalidInputError, PredictdError, TooLargeError
-from predictd.storage import Draft, FolderStorage
+from predictd.api.receiving import WRITERS, Body, Form, Sink
+from predictd.domain.errors import (
+    ForbiddenTransferError,
+    InvalidInputError,
+    PlatformError,
+    PredictdError,
+    TooLargeError,
+)
+from predictd.storage import Draft, FolderStorage, Receiver
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
 
 log = structlog.get_logger()
 
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+# Its parser warns of each byte that is out of place, which anybody can send.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
-def transfer_routes(storage: FolderStorage) -> list[Route]:
-    """The routes that the storage's URLs point to."""
+
+def transfer_routes(storage: Receiver) -> list[Route]:
+    """The routes that the storage's URLs point to: only a folder's objects are fetched from the server itself."""
+    if isinstance(storage, FolderStorage):
+        return [*_upload_routes(storage), *_download_routes(storage)]
+    return _upload_routes(storage)
+
+
+def _upload_routes(storage: Receiver) -> list[Route]:
 
     async def put(request: Request) -> Response:
         body = Body(request)
@@ -30,7 +47,7 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             _check_length(request, grant.max_bytes)
             with storage.draft(grant.key) as draft:
                 await _receive(request, body, Sink(draft, grant.max_bytes))
-                await to_thread.run_sync(draft.commit)
+                await to_thread.run_sync(draft.commit, limiter=WRITERS)
         except (PredictdError, OSError, ClientDisconnect) as error:
             return await _refuse(body, error)
         return Response(status_code=200)
@@ -43,6 +60,10 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             return await _refuse(body, error)
         return Response(status_code=204)
 
+    return [Route("/files", post, methods=["POST"]), Route("/files/{key:path}", put, methods=["PUT"])]
+
+
+def _download_routes(storage: FolderStorage) -> list[Route]:
     async def get(request: Request) -> Response:
         try:
             grant = _granted(request, storage, "GET")
@@ -55,14 +76,10 @@ def transfer_routes(storage: FolderStorage) -> list[Route]:
             path, filename=grant.filename or path.name, media_type="application/octet-stream", stat_result=path.stat()
         )
 
-    return [
-        Route("/files", post, methods=["POST"]),
-        Route("/files/{key:path}", put, methods=["PUT"]),
-        Route("/files/{key:path}", get, methods=["GET", "HEAD"]),
-    ]
+    return [Route("/files/{key:path}", get, methods=["GET", "HEAD"])]
 
 
-def _granted(request: Request, storage: FolderStorage, method: str) -> Grant:
+def _granted(request: Request, storage: Receiver, method: str) -> Grant:
     """What the URL allows; ForbiddenTransferError unless it is this request."""
     query = request.query_params
     grant = _read_grant(method, str(request.path_params["key"]), dict(query))
@@ -103,7 +120,7 @@ async def _receive(request: Request, body: Body, sink: Sink) -> None:
         raise ClientDisconnect
 
 
-async def _receive_form(request: Request, body: Body, storage: FolderStorage) -> None:
+async def _receive_form(request: Request, body: Body, storage: Receiver) -> None:
     """Read a form whose last field is the file; what stands before it says what is allowed."""
     form = Form(request.headers.get("content-type", ""))
     draft: Draft | None = None
@@ -118,7 +135,7 @@ async def _receive_form(request: Request, body: Body, storage: FolderStorage) ->
             await sink.write(content)
         if sink is not None and draft is not None:
             await sink.flush()
-            await to_thread.run_sync(draft.commit)
+            await to_thread.run_sync(draft.commit, limiter=WRITERS)
     finally:
         if draft is not None:
             draft.discard()
@@ -129,11 +146,14 @@ async def _refuse(body: Body, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return PlainTextResponse("The object did not arrive whole; nothing of it is kept.\n", 400)
     await body.drain()
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
+        return PlainTextResponse("Another object lies where this one needs a folder; nothing was kept.\n", 409)
     if isinstance(error, OSError):
         log.error("transfer_failed", error=str(error))
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
         return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
-    status = 403 if isinstance(error, ForbiddenTransferError) else 413 if isinstance(error, TooLargeError) else 400
+    kinds = ((ForbiddenTransferError, 403), (TooLargeError, 413), (PlatformError, 503))
+    status = next((status for kind, status in kinds if isinstance(error, kind)), 400)
     return PlainTextResponse(f"{message}\n", status, headers={"Connection": "close"})

@@ -18,12 +18,15 @@ GROUPS = {
     "runtime": "runtime",
     "data": "data",
     "round": "rounds",
+    "db": "db",
     "meta-model": "meta_model",
     "profile": "profile",
     "env": "environments",
+    "notifications": "notifications",
 }
 COMMANDS = (
     "serve",
+    "node",
     "run",
     "inspect",
     "check",
@@ -31,19 +34,27 @@ COMMANDS = (
     "diagnostics",
     "compare",
     "shadow",
+    "record",
+    "replay",
     "doctor",
+    "audit",
     "login",
     "deploy",
     "mcp",
+    "export",
+    "retention",
 )
 # Commands that share a module.
 SHARED = {
+    "import": "import_",
     "status": "watching",
     "logs": "watching",
     "trigger": "slots",
     "assign": "slots",
     "unassign": "slots",
     "rollback": "slots",
+    "fallback": "slots",
+    "cancel": "cancelling",
     "list": "uploads",
     "download": "uploads",
 }

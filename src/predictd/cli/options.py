@@ -1,7 +1,10 @@
 """Options that several commands share."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,10 +51,24 @@ def read_settings(**given: Any) -> Settings:
 @contextmanager
 def opened(data_dir: Path | None) -> "Iterator[Deployment]":
     """The deployment in the data dir, beside a running server or without one."""
-    from predictd.server.deployment import open_deployment  # noqa: PLC0415 (`predictd run` goes without the server)
+    # `predictd run` goes without the server.
+    from predictd.db.audit import Actor, acting  # noqa: PLC0415
+    from predictd.server.deployment import open_deployment  # noqa: PLC0415
 
     deployment = open_deployment(read_settings(data_dir=data_dir))
     try:
-        yield deployment
+        with acting(Actor(way="command line", at=datetime.now(UTC), user=_user())):
+            yield deployment
     finally:
         deployment.database.close()
+
+
+def _user() -> str:
+    """The user of this machine who runs the command; by number where it has no name."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    by = os.environ.get("SUDO_USER")
+    return f"{name} (sudo: {by})" if by else name

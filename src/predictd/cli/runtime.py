@@ -9,12 +9,12 @@ import typer
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
 from predictd.cli.rehearsal import python_version, runtime_name, upgrade_rehearsal
-from predictd.db.catalogue import known_runtime, list_runtimes
+from predictd.db.catalogue import known_runtime, list_runtimes, make_default, set_deprecated
 from predictd.db.tables import Runtime
 from predictd.domain.errors import InvalidInputError
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, BuiltRuntime, custom_spec, default_spec, load, spec_for
 from predictd.server.deployment import Deployment
-from predictd.server.preparation import build_runtime, remove_runtime
+from predictd.server.preparation import build_missing_runtimes, build_runtime, remove_runtime
 
 app = typer.Typer(
     help="Runtimes: a Python version plus a locked package set.\n\nExample: predictd runtime build 3.11",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("upgrade-rehearsal")(upgrade_rehearsal)
 
+KnownName = Annotated[str, typer.Argument(help="A runtime: 3.12, an image, a name, a tag or an id.")]
 Default = Annotated[bool, typer.Option("--default", help="Make it the default of new uploads.")]
 
 
@@ -77,6 +78,9 @@ def build(
     python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(PYTHONS)}.")] = None,
     also: Annotated[list[str] | None, typer.Option("--python", help="The same as an option.")] = None,
     packages: Annotated[str, typer.Option(help=f"Package set: {' or '.join(PACKAGE_SETS)} (8 GB each).")] = "core",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="All that the deployment has and this machine lacks, custom ones too.")
+    ] = False,
     default: Default = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -85,6 +89,11 @@ def build(
 
     Example: predictd runtime build 3.11 3.12
     """
+    if missing:
+        with opened(data_dir) as deployment:
+            restored = build_missing_runtimes(deployment, say)
+        _print_built(restored, as_json=as_json)
+        return
     versions = [python_version(one) for one in [*(python or []), *(also or [])]] or [default_spec().python]
     specs = [spec_for(version, packages) for version in versions]
     with opened(data_dir) as deployment:
@@ -154,6 +163,34 @@ def show(
         return
     print_rows([{"": key, "is": value} for key, value in facts.items()], as_json=False, empty="")
     print_rows(packages, as_json=False, empty="")
+
+
+@app.command()
+def default(name: KnownName, data_dir: DataDir = None) -> None:
+    """Make a runtime the default of new uploads.
+
+    Example: predictd runtime default 3.12
+    """
+    with opened(data_dir) as deployment, deployment.database.write() as session:
+        runtime = known_runtime(session, runtime_name(name))
+        make_default(session, runtime)
+    say(f"{runtime.name} ({runtime.tag}) is the default.")
+
+
+@app.command()
+def deprecate(
+    name: KnownName,
+    off: Annotated[bool, typer.Option("--off", help="Offer it again.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Offer a runtime to new uploads no more; pickles that were uploaded for it keep it.
+
+    Example: predictd runtime deprecate 3.10
+    """
+    with opened(data_dir) as deployment, deployment.database.write() as session:
+        runtime = known_runtime(session, runtime_name(name))
+        set_deprecated(session, runtime, is_deprecated=not off)
+    say(f"{runtime.name} ({runtime.tag}) is {'offered again' if off else 'deprecated'}.")
 
 
 @app.command()

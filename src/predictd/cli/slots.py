@@ -1,5 +1,6 @@
-"""`predictd trigger`, `assign`, `unassign` and `rollback`: which pickle serves a model, and running it now."""
+"""`predictd trigger`, `assign`, `unassign`, `rollback` and `fallback`: which pickle serves a model; running it now."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -17,6 +18,13 @@ from predictd.cli.remote import (
     show_end,
     watch,
 )
+
+
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
 
 
 def trigger(
@@ -85,3 +93,28 @@ def rollback(model: ModelName, server: Server = None, profile: ProfileName = Non
         print_json(pickle_row(pickle))
     else:
         say(f"Model {model} is served by {pickle.filename} ({pickle.id}) again.")
+
+
+def fallback(
+    model: ModelName,
+    wanted: Annotated[
+        Switch | None, typer.Argument(metavar="on|off", help="What it shall be; shows it without.")
+    ] = None,
+    server: Server = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say or show whether a model's last good pickle runs for a round when the assigned one has failed.
+
+    It does unless you turn it off.
+
+    Example: predictd fallback my_model off
+    """
+    with opened_client(server, profile) as client:
+        is_on = client.fallback(model, None if wanted is None else wanted is Switch.ON)
+    if as_json:
+        print_json({"model": model, "fallback": is_on})
+    elif is_on:
+        say(f"When the assigned pickle of {model} fails, its last good one runs for the round.")
+    else:
+        say(f"When the assigned pickle of {model} fails, nothing runs in its place.")

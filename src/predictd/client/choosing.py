@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from predictd.client.objects import DataVersion, Runtime
+from predictd.client.objects import DataVersion, Model, Runtime
 from predictd.domain.errors import NotFoundError
 
 _PYTHON = re.compile(r"(?<!\d)(3)[._](\d{1,2})(?!\d)")
@@ -45,3 +45,10 @@ def choose_data_version(text: str, versions: Sequence[DataVersion]) -> DataVersi
 def _names(runtime: Runtime) -> set[str]:
     image, tag = runtime.image or "", runtime.tag or ""
     return {one.lower() for one in (runtime.id, runtime.name, image, tag, f"{image}:{tag}") if one}
+
+
+def model_named(models: Sequence[Model], name: str) -> Model | None:
+    """The model of that name, in whatever case, or id."""
+    exact = [one for one in models if name in (one.name, one.id)]
+    alike = [one for one in models if one.name.lower() == name.lower()]
+    return next(iter(exact + alike), None)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from predictd.client import documents
-from predictd.client.choosing import choose_data_version, choose_runtime
+from predictd.client import documents, extensions
+from predictd.client.choosing import choose_data_version, choose_runtime, model_named
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.credentials import Token, find_access
 from predictd.client.datasets import dataset_url, list_datasets
@@ -130,7 +130,7 @@ class Client:
             NotFoundError: the account has no such model.
         """
         models = self.models()
-        found = _of_name(models, name)
+        found = model_named(models, name)
         if found is None:
             known = ", ".join(one.name for one in models) or "none"
             raise NotFoundError(f"There is no model {name[:60]!r} of yours; there are: {known}.")
@@ -145,7 +145,7 @@ class Client:
         try:
             self._connection.ask(documents.ADD_MODEL, {"name": name, "tournament": CLASSIC})
         except UnansweredError:
-            if _of_name(self.models(), name) is None:
+            if model_named(self.models(), name) is None:
                 raise
         return self.model(name)
 
@@ -209,7 +209,7 @@ class Client:
         Raises:
             NotFoundError: there is none.
         """
-        model = _of_name(self.models(), pickle)
+        model = model_named(self.models(), pickle)
         if model is None:
             return self._pickle(pickle)
         found = self._pickles(modelId=model.id)
@@ -254,12 +254,28 @@ class Client:
             UnansweredError: it may have been triggered; look at its status before you repeat it.
             NotFoundError: there is no such pickle, or the model's slot is empty.
         """
-        model = _of_name(self.models(), pickle)
+        model = model_named(self.models(), pickle)
         if model is not None and model.pickle_id is None:
             raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one, or name a pickle's id.")
         pickle_id = pickle if model is None else str(model.pickle_id)
         self._connection.ask(documents.TRIGGER, {"pickleId": pickle_id, "triggerValidation": validation})
         return self._pickle(pickle_id)
+
+    def cancel(self, trigger_id: str) -> None:
+        """End a run that waits or runs; it is never run again, and its log is kept. Again is harmless.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it has ended.
+        """
+        self._connection.ask(extensions.CANCEL, {"triggerId": trigger_id}, repeats=True)
+
+    def fallback(self, model: str, wanted: bool | None = None) -> bool:
+        """Whether the model's last good pickle runs for a round when the assigned one has failed; `wanted` sets it."""
+        slot = self.model(model).id
+        if wanted is not None:
+            self._connection.ask(extensions.SET_FALLBACK, {"modelId": slot, "fallback": wanted}, repeats=True)
+        return bool(self._connection.ask_for(extensions.FALLBACK, {"modelId": slot}, "model")["fallback"])
 
     def download(self, pickle: str, target: str | Path | None = None) -> Path:
         """Save a pickle's file, by default under its own name here; goes on where an earlier attempt broke off."""
@@ -383,9 +399,3 @@ class Client:
 
     def _many(self, query: str, variables: dict[str, Any], field: str) -> list[Any]:
         return list(self._connection.ask(query, variables).get(field) or ())
-
-
-def _of_name(models: Sequence[Model], name: str) -> Model | None:
-    exact = [one for one in models if name in (one.name, one.id)]
-    alike = [one for one in models if one.name.lower() == name.lower()]
-    return next(iter(exact + alike), None)

@@ -55,6 +55,15 @@ TRIGGER = """mutation($pickleId: ID, $triggerValidation: Boolean) {
 
 TRIGGER_LOGS = "query($triggerId: ID!) { triggerLogs(triggerId: $triggerId) { timestamp message } }"
 
+RUN_RECORD = """query($triggerId: ID!, $attempt: Int) {
+  runRecord(triggerId: $triggerId, attempt: $attempt) {
+    triggerId attempt outcome insertedAt pickleSha256 featuresSha256 benchmarksSha256 outputSha256
+    runtime python runtimeLockSha256 interpreterSha256 version sourceSha256 sandbox forked trees seed hashSeed
+    cpus memoryBytes seconds processes scratchBytes outputBytes
+    processor processorFlags architecture kernel libc threads
+  }
+}"""
+
 DIAGNOSTICS_LOGS = "query($pickleId: ID!) { diagnosticsTriggerLogs(pickleId: $pickleId) { timestamp message } }"
 
 DOWNLOAD_AUTH = """query($modelId: ID!, $pickleId: ID) {

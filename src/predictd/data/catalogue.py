@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError, NotFoundError
 
-_PUBLIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
+PUBLIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -21,7 +21,7 @@ def list_files(folder: Path) -> list[str]:
 
 def resolve(folder: Path, name: str) -> Path:
     """The file of that name in `folder`; NotFoundError for all that `list_files` does not name."""
-    if _PUBLIC_NAME.fullmatch(name) and _is_public(folder / name):
+    if PUBLIC_NAME.fullmatch(name) and _is_public(folder / name):
         return folder / name
     raise NotFoundError(f"There is no file '{name[:200]}' in this data version.")
 
@@ -56,4 +56,4 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _is_public(path: Path) -> bool:
-    return _PUBLIC_NAME.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    return PUBLIC_NAME.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import check_username
+from predictd.domain.notices import check_address
 from predictd.domain.scopes import SCOPES
 
 TOKEN_NAME_LENGTH = 128
@@ -37,7 +38,7 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
     """Add an account.
 
     Raises:
-        InvalidInputError: the name breaks the rules.
+        InvalidInputError: the name or the address breaks the rules.
         ConflictError: the name is taken, in whatever case.
     """
     check_username(username)
@@ -46,7 +47,7 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
     account = Account(
         username=username,
         username_key=username.lower(),
-        email=email,
+        email=check_address(email) if email else None,
         display_name=username,
         inserted_at=now,
         updated_at=now,
@@ -75,6 +76,25 @@ def get_account(session: Session, username: str) -> Account:
 def list_accounts(session: Session) -> Sequence[Account]:
     """All accounts, oldest first."""
     return session.scalars(select(Account).order_by(Account.inserted_at)).all()
+
+
+def page_of_accounts(session: Session, wanted: str, *, limit: int, offset: int) -> Sequence[Account]:
+    """Those with that in their name or e-mail address, by name."""
+    found = select(Account).order_by(Account.username_key).limit(limit).offset(offset)
+    if wanted:
+        found = found.where(
+            or_(
+                Account.username_key.contains(wanted.lower(), autoescape=True),
+                Account.email.icontains(wanted, autoescape=True),
+            )
+        )
+    return session.scalars(found).all()
+
+
+def set_organiser(session: Session, account: Account, now: datetime, *, is_organiser: bool) -> None:
+    """Let the account into the organiser's pages, or no more."""
+    account.is_organiser, account.updated_at = is_organiser, now
+    session.flush()
 
 
 def create_token(
@@ -132,11 +152,12 @@ def revoke_token(session: Session, public_id: str, now: datetime, account: Accou
 
 
 def authenticate(session: Session, public_id: str, secret_key: str) -> Token | None:
-    """The token with that id and secret, unless it is revoked."""
+    """The token with that id and secret, unless it is revoked or its account is suspended."""
     token = session.get(Token, public_id)
     known = token.secret_hash if token is not None else _hash("")
     matches = hmac.compare_digest(known, _hash(secret_key))
-    return token if token is not None and matches and token.revoked_at is None else None
+    is_good = token is not None and matches and token.revoked_at is None and token.account.suspended_at is None
+    return token if is_good else None
 
 
 def _hash(secret: str) -> str:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import DataVersion, Pickle, Runtime
+from predictd.db.tables import DataVersion, Model, Pickle, Runtime
 from predictd.domain.errors import ConflictError, NotFoundError
+
+Offered = TypeVar("Offered", Runtime, DataVersion)
 
 
 def list_runtimes(session: Session, *, deprecated: bool = False) -> Sequence[Runtime]:
@@ -123,6 +126,43 @@ def record_data_version(session: Session, name: str, now: datetime, *, default: 
         version.is_default = True
     session.flush()
     return version
+
+
+def make_default(session: Session, chosen: Offered) -> None:
+    """Make it what new uploads get that name none.
+
+    Raises:
+        ConflictError: it is deprecated.
+    """
+    if chosen.is_deprecated:
+        raise ConflictError(f"{chosen.name} is deprecated, so it can't be the default; restore it first.")
+    table: type[Offered] = type(chosen)
+    for other in session.scalars(select(table).where(table.is_default)):
+        other.is_default = False
+    chosen.is_default = True
+    session.flush()
+
+
+def set_deprecated(session: Session, chosen: Runtime | DataVersion, *, is_deprecated: bool) -> None:
+    """Offer it to new uploads no more, or again; pickles that were made for it keep it.
+
+    Raises:
+        ConflictError: it is the default.
+    """
+    if is_deprecated and chosen.is_default:
+        raise ConflictError(f"{chosen.name} is the default of new uploads; make another the default first.")
+    chosen.is_deprecated = is_deprecated
+    session.flush()
+
+
+def published_versions(session: Session) -> Sequence[DataVersion]:
+    """Those whose live data each round has: those in use, and deprecated ones that an assigned pickle is made for."""
+    used = select(Pickle.data_version_id).join(Model, Model.pickle_id == Pickle.id)
+    return session.scalars(
+        select(DataVersion)
+        .where(or_(DataVersion.is_deprecated.is_(False), DataVersion.id.in_(used)))
+        .order_by(DataVersion.inserted_at.desc())
+    ).all()
 
 
 def choose_data_version(session: Session, wanted: str | None) -> DataVersion:

@@ -1,5 +1,6 @@
 """The connection to the database and its transactions."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,9 +8,25 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from predictd.db.audit import record_changes, watch
+from predictd.domain.errors import SetupError
+
 BUSY_SECONDS = 60
+# Of libpq: a machine that vanished says nothing, and without these it would be waited for a quarter of an hour.
+_NOTICE_A_DEAD_PEER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+LOCK_SECONDS = 3
+UPGRADE_ATTEMPTS = 20
+# Numbers of PostgreSQL's advisory locks.
+_UPGRADING, _PREPARING = 738210, 738211
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -28,23 +45,84 @@ class Database:
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(url, pool_size=16, max_overflow=32, pool_pre_ping=True)
+            self.engine = sa.create_engine(
+                url, pool_size=16, max_overflow=32, pool_pre_ping=True, connect_args=_NOTICE_A_DEAD_PEER
+            )
         # An answer is read in several queries, which must not see a run before and after its end; a transaction of
         # SQLite sees one state anyway.
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**snapshot)
 
     def upgrade(self) -> None:
-        """Bring the schema up to date; quick and harmless where it is."""
-        if self._revision() == newest_revision():
+        """Bring the schema up to date; quick and harmless where it is.
+
+        On PostgreSQL other servers go on meanwhile: a migration waits for a table for some seconds at most, because
+        whoever comes after it would wait behind it, and then tries again.
+
+        Raises:
+            SetupError: the schema is of a newer predictd, or a table was never free.
+        """
+        if self._is_current():
             return
+        for attempt in range(1, UPGRADE_ATTEMPTS + 1):
+            try:
+                self._upgrade()
+                return
+            except OperationalError as error:
+                if not _is_lock_timeout(error):
+                    raise
+                if attempt == UPGRADE_ATTEMPTS:
+                    raise SetupError(
+                        "The schema could not be brought up to date: its tables were always in use. Look for long "
+                        "transactions in pg_stat_activity, end them and try again; nothing was changed."
+                    ) from error
+                time.sleep(1)
+
+    def check(self) -> None:
+        """Raise SetupError unless the schema is that of this version of predictd."""
+        if not self._is_current():
+            raise SetupError(
+                f"The database has the schema {self.revision() or 'of nothing'}, and this predictd needs "
+                f"{newest_revision()}; run: predictd db upgrade"
+            )
+
+    def _is_current(self) -> bool:
+        found, newest = self.revision(), newest_revision()
+        if found is not None and found > newest:
+            raise SetupError(
+                f"The database has the schema {found} of a newer predictd; this one knows those up to {newest}. "
+                "Install the newer predictd here too."
+            )
+        return found == newest
+
+    def _upgrade(self) -> None:
         from predictd.db.upgrade import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
 
         with self._unchecked() as connection:
             if not self.is_sqlite:
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(738210)"))
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_UPGRADING})"))
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             upgrade(connection)
             connection.commit()
+
+    def revision(self) -> str | None:
+        """The schema's revision, None where there is no schema yet."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return str(revision) if revision is not None else None
+
+    @contextmanager
+    def prepared_by_one(self) -> Iterator[None]:
+        """Of several servers on one PostgreSQL, only one is in this block at a time; the others wait."""
+        if self.is_sqlite:
+            yield
+            return
+        with self.engine.connect() as connection:
+            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_PREPARING})"))
+            yield
+            connection.rollback()
 
     @contextmanager
     def _unchecked(self) -> Iterator[sa.Connection]:
@@ -60,14 +138,6 @@ class Database:
                 if self.is_sqlite and raw is not None:
                     raw.execute("PRAGMA foreign_keys=ON")
 
-    def _revision(self) -> str | None:
-        """The schema's revision, None where there is no schema yet."""
-        with self.engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return str(revision) if revision is not None else None
-
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one state of the database; anything written in it is rolled back."""
@@ -76,10 +146,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that is committed at its end, or rolled back when an exception leaves it."""
+        """A transaction that is committed at its end, or rolled back when an exception leaves it.
+
+        What somebody changes in it is written to the audit log: see `predictd.db.audit`.
+        """
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"write": True})
+            watch(session)
             yield session
+            record_changes(session)
             session.commit()
 
     def close(self) -> None:
@@ -89,7 +164,16 @@ class Database:
 
 def newest_revision() -> str:
     """The revision that the tables of this version of predictd have."""
-    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return known_revisions()[-1]
+
+
+def known_revisions() -> list[str]:
+    """All revisions that this version of predictd knows, oldest first."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _is_lock_timeout(error: OperationalError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "55P03"
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from predictd.db.tables import Account, Model
+from predictd.db.tables import Account, Model, Pickle
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import check_model_name, check_tournament
 
@@ -99,8 +99,12 @@ def get_model(session: Session, account: Account, model_id: str) -> Model:
 
 
 def list_models(session: Session, account: Account) -> Sequence[Model]:
-    """The account's models, oldest first."""
-    return session.scalars(select(Model).where(Model.account_id == account.id).order_by(Model.inserted_at)).all()
+    """The account's models, oldest first, with their pickles: one query, however many there are."""
+    query = select(Model).where(Model.account_id == account.id).order_by(Model.inserted_at)
+    pickle = joinedload(Model.pickle)
+    return session.scalars(
+        query.options(pickle.joinedload(Pickle.runtime), pickle.joinedload(Pickle.data_version))
+    ).all()
 
 
 def page_of_models(

@@ -11,7 +11,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Account, WebSession
-from predictd.domain.errors import InvalidInputError
+from predictd.domain.errors import InvalidInputError, PredictdError
 
 SHORTEST = 10
 LONGEST = 200
@@ -19,6 +19,12 @@ _COST, _BLOCK, _PARALLEL = 2**15, 8, 1
 _SALT_BYTES = 16
 # One hash takes 32 MiB: without a bound, a flood of attempts would take the server's memory.
 _AT_ONCE = threading.BoundedSemaphore(4)
+
+
+class SuspendedError(PredictdError):
+    """The account is suspended; ask the organiser of this server why."""
+
+    code = "suspended"
 
 
 def check_password(password: str) -> None:
@@ -64,15 +70,23 @@ def account_with_password(session: Session, name: str, password: str) -> Account
     """The account of that name or e-mail address, if that is its password.
 
     It takes a tenth of a second, also where there is no such account or where it has no password.
+
+    Raises:
+        SuspendedError: it is, but the account is suspended.
     """
     key = name.strip().lower()
     named = select(Account).where(or_(Account.username_key == key, Account.email == name.strip()))
-    # Nothing says that an address is of one account only; a name is.
+    # Nothing says that an address is of one account only; a name is. Whoever has confirmed it comes first.
     found = session.scalars(named).all()
-    account = next((one for one in found if one.username_key == key), found[0] if len(found) == 1 else None)
+    by_address = [one for one in found if one.email_confirmed_at is not None] or found
+    account = next((one for one in found if one.username_key == key), by_address[0] if len(by_address) == 1 else None)
     kept = account.password_hash if account is not None else None
     is_right = len(password) <= LONGEST and matches(password, kept or _NOBODY)
-    return account if kept is not None and is_right else None
+    if account is None or kept is None or not is_right:
+        return None
+    if account.suspended_at is not None:
+        raise SuspendedError
+    return account
 
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, parallel: int) -> bytes:

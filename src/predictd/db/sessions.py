@@ -26,9 +26,11 @@ def begin_session(session: Session, account: Account, now: datetime, *, hours: f
 
 
 def find_session(session: Session, secret: str, now: datetime) -> WebSession | None:
-    """The session of that secret, unless it has ended."""
+    """The session of that secret, unless it has ended or its account is suspended."""
     found = session.get(WebSession, _hash(secret))
-    return found if found is not None and found.expires_at > now else None
+    if found is None or found.expires_at <= now or found.account.suspended_at is not None:
+        return None
+    return found
 
 
 def end_session(session: Session, secret: str) -> None:

@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from predictd.db.columns import UtcDateTime, new_id
@@ -28,7 +40,11 @@ def _id() -> Mapped[str]:
 
 
 class Account(Base):
-    """Somebody who owns models. `username_key` is the name in lower case, which is unique."""
+    """Somebody who owns models. `username_key` is the name in lower case, which is unique.
+
+    Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to the account.
+    One that is suspended can't sign in or use its tokens, and its pickles don't run.
+    """
 
     __tablename__ = "accounts"
 
@@ -36,11 +52,15 @@ class Account(Base):
     username: Mapped[str] = mapped_column(String(64))
     username_key: Mapped[str] = mapped_column(String(64), unique=True)
     email: Mapped[str | None] = mapped_column(String(320))
+    email_confirmed_at: Mapped[datetime | None]
+    link_secret: Mapped[str | None] = mapped_column(String(64), deferred=True)
     display_name: Mapped[str | None] = mapped_column(String(128))
     bio: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(16), default="VERIFIED")
     email_preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
     password_hash: Mapped[str | None] = mapped_column(String(200), deferred=True)
+    is_organiser: Mapped[bool] = mapped_column(default=False, server_default=false())
+    suspended_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -54,6 +74,19 @@ class WebSession(Base):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     inserted_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    account: Mapped[Account] = relationship()
+
+
+class PasswordLink(Base):
+    """A link by which the owner of an account chooses a password, once; of its secret only a hash is kept."""
+
+    __tablename__ = "password_links"
+
+    secret_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    inserted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
     account: Mapped[Account] = relationship()
 
@@ -77,7 +110,8 @@ class Token(Base):
 class Model(Base):
     """A slot of an account in a tournament, to which one pickle may be assigned.
 
-    `meta_model_weight` is how much its submissions count in the meta model of a round, 0 or more.
+    `meta_model_weight` is how much its submissions count in the meta model of a round, 0 or more. `fallback` says that
+    its last good pickle may run for a round in place of an assigned one that failed.
     """
 
     __tablename__ = "models"
@@ -93,6 +127,7 @@ class Model(Base):
     link_text: Mapped[str | None] = mapped_column(Text)
     submission_webhook: Mapped[str | None] = mapped_column(Text)
     meta_model_weight: Mapped[float] = mapped_column(default=1.0, server_default="1")
+    fallback: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"), index=True)
     inserted_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
@@ -102,7 +137,7 @@ class Model(Base):
 
 
 class Upload(Base):
-    """A filename given out for an upload; `registered_at` says that something was made of it."""
+    """A filename given out for an upload of at most `max_bytes`; `registered_at` says that something was made of it."""
 
     __tablename__ = "uploads"
 
@@ -111,6 +146,7 @@ class Upload(Base):
     kind: Mapped[str] = mapped_column(String(16))
     filename: Mapped[str] = mapped_column(String(300), unique=True)
     model_id: Mapped[str | None] = mapped_column(String(36))
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
     inserted_at: Mapped[datetime]
     registered_at: Mapped[datetime | None]
 
@@ -150,7 +186,9 @@ class Pickle(Base):
     `takes_slot` says that it shall be assigned to that model once it is validated. `triggers` are its runs for rounds
     and validations, those for its diagnostics belong to these. `tables_key` is where the compiled
     tables of its trees lie, empty if it has none and null before it ran; `imports` are the modules that its warm parent
-    has ready, with spaces between them. The last two are kept from its runs and only make further ones faster.
+    has ready, with spaces between them. These two are kept from its runs and only make further ones faster.
+    `forecast_seconds` is how long its next run is expected to take, null before it ran. Of an old one the file may be
+    gone, since `removed_at`.
     """
 
     __tablename__ = "pickles"
@@ -169,6 +207,8 @@ class Pickle(Base):
     takes_slot: Mapped[bool] = mapped_column(default=False)
     tables_key: Mapped[str | None] = mapped_column(String(400))
     imports: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    forecast_seconds: Mapped[float | None]
+    removed_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -212,26 +252,39 @@ class Round(Base):
 class Trigger(Base):
     """One run of a pickle, or the scoring of an uploaded file, and the job of the queue that it is.
 
-    Of the due ones those of the lowest `priority` are taken first. `attempt` is the fencing token: it grows with each
-    claim, and what a worker reports counts only under the attempt that it claimed. `failures` counts the attempts that
-    the platform lost; `log_cut_bytes` is what was printed but not kept. `used_seconds` and `peak_memory_bytes` are what
-    the newest run took of its limits, null where that is not known.
+    Of the due ones those of the lowest `priority` are taken first, of these those of the lowest `rank` (the how-manieth
+    run of its account it is), then those that came first; `place` is their order among those that came together, the
+    longest `forecast_seconds` first. `start_by` is when it must start to end before its round closes, if the forecast
+    is right. `fallback_for` is the model that the run alone submits for, because the assigned pickle has failed.
+
+    `attempt` is the fencing token: it grows with each claim, and what a worker reports counts only under the attempt
+    that it claimed. `failures` counts the attempts that the platform lost; `log_cut_bytes` is what was printed but not
+    kept. `used_seconds` and `peak_memory_bytes` are what the newest run took of its limits, null where that is not
+    known.
     """
 
     __tablename__ = "triggers"
     __table_args__ = (
-        Index("ix_triggers_state_priority_not_before", "state", "priority", "not_before"),
+        Index("ix_triggers_queue", "state", "priority", "rank", "inserted_at", "place"),
         Index("ix_triggers_pickle_id_inserted_at", "pickle_id", "inserted_at"),
+        Index("ix_triggers_round_id_account_id", "round_id", "account_id"),
+        Index("ix_triggers_account_id_state", "account_id", "state"),
     )
 
     id: Mapped[str] = _id()
     pickle_id: Mapped[str | None] = mapped_column(ForeignKey("pickles.id"))
     diagnostics_id: Mapped[str | None] = mapped_column(String(36), unique=True)
-    round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"), index=True)
+    round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"))
+    account_id: Mapped[str | None] = mapped_column(String(36))
     submission_id: Mapped[str | None] = mapped_column(String(36))
+    fallback_for: Mapped[str | None] = mapped_column(String(36))
     type: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(24))
     priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    rank: Mapped[int] = mapped_column(default=0, server_default="0")
+    place: Mapped[int] = mapped_column(default=0, server_default="0")
+    forecast_seconds: Mapped[float | None]
+    start_by: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     failure_code: Mapped[str | None] = mapped_column(String(32))
@@ -274,6 +327,47 @@ class TriggerLog(Base):
     attempt: Mapped[int]
     timestamp: Mapped[int] = mapped_column(BigInteger)
     message: Mapped[str] = mapped_column(Text)
+
+
+class Recorded(Base):
+    """What went into an attempt of a trigger that ended and what came out: the facts of `domain.records.RunRecord`."""
+
+    __tablename__ = "run_records"
+
+    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    outcome: Mapped[str] = mapped_column(String(32))
+    facts: Mapped[dict[str, Any]]
+    inserted_at: Mapped[datetime]
+
+
+class ObjectHash(Base):
+    """The SHA-256, in hex, of an object in storage, as it was when it was first used."""
+
+    __tablename__ = "object_hashes"
+
+    key: Mapped[str] = mapped_column(String(500), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    inserted_at: Mapped[datetime]
+
+
+class NodeRun(Base):
+    """A run that a node of the cluster carries out: there from its order to its end.
+
+    Of the token that the node reports with only a hash is kept. `beats` counts its signs of life; `batch` is the number
+    of the last piece of log that was taken. No foreign key: the row is of no use without its run, and holds up nothing.
+    """
+
+    __tablename__ = "node_runs"
+
+    trigger_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token_hash: Mapped[str] = mapped_column(String(64))
+    node: Mapped[str] = mapped_column(String(100), default="")
+    beats: Mapped[int] = mapped_column(default=0)
+    batch: Mapped[int] = mapped_column(default=0)
+    inserted_at: Mapped[datetime]
 
 
 class Submission(Base):

@@ -58,10 +58,40 @@ class TooLargeError(PredictdError):
     code = "too_large"
 
 
+class LimitReachedError(PredictdError):
+    """The account has as much as it may have."""
+
+    code = "limit_reached"
+
+
+class BusyError(PredictdError):
+    """The server has no room for more now."""
+
+    code = "busy"
+
+
 class PlatformError(PredictdError):
     """The platform failed, not the user's model; the work is retried."""
 
     code = "platform"
+
+
+class OutageError(PlatformError):
+    """Something that the platform stands on is away for now: what was asked for can be asked for again soon."""
+
+    code = "unavailable"
+
+
+class StorageDownError(OutageError):
+    """The storage does not answer at the moment; try again in a minute."""
+
+    code = "storage_down"
+
+
+class RuntimeMissingError(PlatformError):
+    """The runtime is not on this machine and could not be built here; another machine may have it."""
+
+    code = "runtime_missing"
 
 
 class CancelledError(PlatformError):

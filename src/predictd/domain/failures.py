@@ -120,6 +120,10 @@ FAILURES: dict[str, Failure] = {
         sentence="{count} of {total} {kind} ids have no prediction, first {example}.",
         remedy="Return one row for each row of live_features; do not drop rows.",
     ),
+    "cancelled": Failure(
+        sentence="Cancelled by {by}.",
+        remedy="It is not run again by itself; run it again when it is wanted.",
+    ),
 }
 
 

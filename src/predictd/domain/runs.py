@@ -40,6 +40,27 @@ class RuntimePaths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What of a machine may change a model's numbers in their last digits.
+
+    Attributes:
+        processor: its name.
+        flags: sets of instructions that numerical libraries choose by.
+        architecture: for example 'x86_64'.
+        kernel: release of the kernel.
+        libc: name and version of the C library, which has exp and log.
+        threads: how many threads libraries were told to use.
+    """
+
+    processor: str
+    flags: tuple[str, ...]
+    architecture: str
+    kernel: str
+    libc: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What one run needs; the files are read-only to it.
 
@@ -56,6 +77,8 @@ class RunRequest:
         trees: whether compiled tables answer for the tree libraries where that gives the same.
         tables: the tables that an earlier run of this pickle handed out, if any.
         keep_tables: whether this run hands out its tables.
+        seed: what the model's random numbers start from, 0 to 2**32 - 1; its hashes of strings are the same each time
+            then. None makes both new for each run.
     """
 
     pickle: Path
@@ -69,6 +92,7 @@ class RunRequest:
     trees: bool = True
     tables: Path | None = None
     keep_tables: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +114,8 @@ class RunReport:
         peak_memory_bytes: the most memory that the run held at once, 0 where it can't be told.
         tables: compiled tables of the model's trees, if asked for and if it has some; for runs of this pickle alone.
         imports: modules that the model imported, of those that a warm parent may have ready.
+        forked: whether it was forked from a warm parent.
+        machine: where it ran.
     """
 
     predictions: Predictions | None = None
@@ -98,6 +124,8 @@ class RunReport:
     peak_memory_bytes: int = 0
     tables: bytes | None = None
     imports: tuple[str, ...] = ()
+    forked: bool = False
+    machine: Machine | None = None
 
     def outcome(self) -> "Predictions | ModelFailure":
         """What the run ended with; a report of neither is that of a model that answered nothing."""

@@ -2,17 +2,30 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RuntimePaths, SandboxKind
+from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
+from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
+from predictd.engine.missing import MissingRuntimes
 from predictd.engine.queue import Claim
 from predictd.sandbox import WarmParents
 from predictd.storage import Storage
+
+if TYPE_CHECKING:
+    from predictd.engine.running import PickleRun
+
+
+class RunPlace(Protocol):
+    """Where claimed runs are executed, if not on this machine."""
+
+    def run(self, job: "Job", wanted: "PickleRun", limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
+        """Run it and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +42,10 @@ class WorkerConfig:
         trees: whether compiled tables answer for the tree libraries.
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
-        find_runtime: where the runtime in a folder lies on this machine; raises PlatformError.
+        find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
+        missing: the runtimes that this machine lacks.
+        account_runs: runs of one account at once, 0 for any number.
+        place: where else runs are executed; None means on this machine.
     """
 
     limits: Limits
@@ -42,6 +58,9 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    account_runs: int = 0
+    place: "RunPlace | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +81,8 @@ class Job:
     slot: int
     writer: LogWriter
     cancel: threading.Event
+
+    @property
+    def is_usable(self) -> IsUsable:
+        """Tells the pickles that can be run here."""
+        return usable_with(self.storage, self.config.find_runtime)

@@ -94,4 +94,5 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
 def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, description: str, now: datetime) -> None:
     session.add(diagnostics)
     session.flush()
-    enqueue(session, pickle, TriggerType.DIAGNOSTICS, None, now, description, diagnostics_id=diagnostics.id)
+    owner, key = diagnostics.account_id, diagnostics.id
+    enqueue(session, pickle, TriggerType.DIAGNOSTICS, None, now, description, account_id=owner, diagnostics_id=key)

@@ -2,33 +2,43 @@
 
 import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from predictd.data.layout import version_key
-from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
+from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
+from predictd.db.outages import insist
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.notices import Event
+from predictd.domain.records import RunRecord, StoredObject
 from predictd.domain.runs import Predictions
 from predictd.domain.states import TriggerState
 from predictd.engine.config import Job
-from predictd.engine.predicting import record_failure
+from predictd.engine.hashes import sha256_of
+from predictd.engine.predicting import finish_log, record_failure
 from predictd.engine.queue import Claim, advance, tell
+from predictd.engine.recording import keep_record, record_of
 from predictd.engine.running import PickleRun, run_pickle
+from predictd.notify.outbox import tell_of_run
 from predictd.scoring.apart import Task, diagnose_apart
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.validation import Progress
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 _TELL_SECONDS = 3.0
 
@@ -56,36 +66,47 @@ def diagnose(job: Job) -> None:
     if wanted is None:
         return
     used, key = "", wanted.upload_key
+    record: RunRecord | None = None
     with ExitStack() as files:
         if wanted.run is not None:
             limits = job.config.diagnostics_limits
             report, _ = run_pickle(job, wanted.run, limits, files)
             outcome = report.outcome()
+            record = record_of(job, wanted.run, report, limits)
             if isinstance(outcome, ModelFailure):
-                record_failure(job, outcome, report)
+                record_failure(job, outcome, report, record)
                 return
             used = report.describe_use(limits) + " "
-            job.writer.close()
+            finish_log(job)
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
-            _store(storage, key, outcome)
+            record = replace(record, output=_store(storage, key, outcome))
+            log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
         told = f"{used}Its predictions are being scored."
-        with database.write() as session:
-            if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-                return
+        if not insist(
+            database,
+            lambda session: advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)),
+            cancel=job.cancel,
+        ):
+            return
         progress = _Progress(database, claimed, told)
         try:
             found, number = _figures(job, wanted, key, files, progress.tell)
         except InvalidInputError as error:
-            _refuse(database, claimed, error)
+            _refuse(job, error)
             return
     if isinstance(found, ModelFailure):
-        record_failure(job, found)
+        record_failure(job, found, record=record)
         return
     seconds, version = time.monotonic() - began, wanted.versions[number]
-    with database.write() as session:
-        _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds)
+    log.info("validated", version=version, eras=found.eras_accepted_count, seconds=round(seconds, 2))
+
+    def end(session: Session) -> None:
+        if _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds) and record is not None:
+            keep_record(session, claimed, record, datetime.now(UTC))
+
+    insist(database, end, cancel=job.cancel)
 
 
 class _Progress:
@@ -101,7 +122,7 @@ class _Progress:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _TELL_SECONDS
-        with self._database.write() as session:
+        with suppress(SQLAlchemyError), self._database.write() as session:
             tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
 
 
@@ -109,7 +130,8 @@ def _figures(
     job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
 ) -> tuple[Figures | ModelFailure, int]:
     storage, config = job.storage, job.config
-    folders = [files.enter_context(storage.local_folder(version_key(name))) for name in wanted.versions]
+    keys = [version_key(name) for name in wanted.versions]
+    folders = [files.enter_context(storage.local_folder(key, VALIDATION_FILES)) for key in keys]
     task = Task(
         predictions=str(files.enter_context(storage.local_path(key))),
         folders=tuple(map(str, folders)),
@@ -157,24 +179,29 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
         )
 
 
-def _store(storage: Storage, key: str, predictions: Predictions) -> None:
+def predictions_table(predictions: Predictions) -> pa.Table:
+    """The predictions as they are stored: columns id and prediction."""
+    return pa.table({"id": pa.array(predictions.ids, pa.string()), "prediction": predictions.values})
+
+
+def _store(storage: Storage, key: str, predictions: Predictions) -> StoredObject:
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.parquet"
-        ids = pa.array(predictions.ids, pa.string())
-        pq.write_table(pa.table({"id": ids, "prediction": predictions.values}), path)
+        pq.write_table(predictions_table(predictions), path)
         storage.put_file(key, path)
+        return StoredObject(key=key, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
 def _conclude(
     session: Session, claimed: Claim, wanted: _Wanted, found: Figures, *, key: str, version: str, seconds: float
-) -> None:
-    """End the trigger with the figures, unless the claim is no longer valid."""
+) -> bool:
+    """End the trigger with the figures; False, and nothing is changed, when the claim is no longer valid."""
     now = datetime.now(UTC)
     told = f"The diagnostics are done: {found.eras_accepted_count} eras"
     if found.validation_corr_mean is not None:
         told += f", mean CORR {found.validation_corr_mean:.5f}"
     if not advance(session, claimed, TriggerState.SUCCEEDED, f"{told}.", now):
-        return
+        return False
     diagnostics = session.get_one(Diagnostics, wanted.diagnostics_id)
     diagnostics.figures = found.wire()
     diagnostics.message = found.suspicion
@@ -182,8 +209,15 @@ def _conclude(
     diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
     diagnostics.process_seconds = seconds
     diagnostics.updated_at = now
+    tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
+    return True
 
 
-def _refuse(database: Database, claimed: Claim, error: InvalidInputError) -> None:
-    with database.write() as session:
-        advance(session, claimed, TriggerState.FAILED, error.message, datetime.now(UTC), code="invalid_file")
+def _refuse(job: Job, error: InvalidInputError) -> None:
+    claimed, now = job.claimed, datetime.now(UTC)
+
+    def end(session: Session) -> None:
+        if advance(session, claimed, TriggerState.FAILED, error.message, now, code="invalid_file"):
+            tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
+
+    insist(job.database, end, cancel=job.cancel)

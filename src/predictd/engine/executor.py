@@ -1,20 +1,29 @@
 """The workers of this machine: threads that claim triggers, and one that keeps their leases and logs."""
 
+import itertools
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
+from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
 
 from predictd.db import Database
+from predictd.db.outages import insist, is_outage
 from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerType
 from predictd.engine.config import Job, WorkerConfig
+from predictd.engine.fallback import usable_with
 from predictd.engine.logs import LogWriter
-from predictd.engine.queue import Claim, claim, give_back, is_waited_for, renew
-from predictd.engine.recovery import recover_expired, recover_owned
+from predictd.engine.order import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
+from predictd.engine.queue import Claim, claim, give_back, is_waited_for, lost, renew
+from predictd.engine.recovery import LeaseWatch, bring_forward, recover_owned
 from predictd.engine.worker import work
 from predictd.storage import Storage
 
@@ -22,6 +31,8 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
+LATE_SECONDS = 5.0
+GIVE_BACK_SECONDS = 5.0
 STOPPING = "The server is being stopped."
 STARTING = "Waiting for the server to start again."
 MAKING_ROOM = "The only worker is needed for a run that comes first."
@@ -34,10 +45,16 @@ class _Run:
     cancel: threading.Event
 
 
+def _named(run: _Run) -> AbstractContextManager[object]:
+    """What is logged meanwhile has the run's id."""
+    return bound_contextvars(trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+
+
 class Executor:
-    """Runs the queue on this machine, `workers` triggers at a time.
+    """Runs the queue, `workers` triggers at a time.
 
     Args:
+        capacity: of those, how many there is room for at the moment, where that changes: so many are claimed at most.
         server_id: name of this server that outlives a restart; no other running server has it.
     """
 
@@ -50,13 +67,17 @@ class Executor:
         server_id: str,
         workers: int,
         lease_seconds: float,
+        capacity: Callable[[], int] | None = None,
     ) -> None:
+        self._capacity = capacity
         self._database = database
         self._storage = storage
         self._config = config
+        self._is_usable = usable_with(storage, config.find_runtime)
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}
+        self._watch = LeaseWatch(lease_seconds)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -70,7 +91,11 @@ class Executor:
         """Take up what an earlier process of this server left, and start the workers."""
         with self._database.write() as session:
             found = recover_owned(
-                session, f"{self._server_id}/", datetime.now(UTC), max_attempts=self._config.max_attempts
+                session,
+                f"{self._server_id}/",
+                datetime.now(UTC),
+                max_attempts=self._config.max_attempts,
+                is_usable=self._is_usable,
             )
         if found:
             log.info("runs_taken_up", count=found)
@@ -101,15 +126,30 @@ class Executor:
 
     def _loop(self, slot: int) -> None:
         owner = f"{self._server_id}/{os.getpid()}/{slot}"
-        # A validation of full size takes minutes: one worker is always there for rounds.
-        diagnostics = slot > 0 or len(self._threads) == 1
+        turns = itertools.count(slot)
         while not self._stopping.is_set():
+            places = self._places()
+            if slot >= places:
+                self._stopping.wait(POLL_SECONDS)
+                continue
+            # A validation of full size takes minutes: one worker is always there for rounds.
+            diagnostics = slot > 0 or places == 1
+            first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
+            claimed = None
             try:
                 with self._database.write() as session:
-                    claimed = claim(session, owner, datetime.now(UTC), self._lease_seconds, diagnostics=diagnostics)
-            except Exception:
-                log.exception("claim_failed")
-                claimed = None
+                    claimed = claim(
+                        session,
+                        owner,
+                        datetime.now(UTC),
+                        self._lease_seconds,
+                        diagnostics=diagnostics,
+                        first=first,
+                        account_runs=self._config.account_runs,
+                        missing_runtimes=self._config.missing.folders(),
+                    )
+            except Exception as error:  # noqa: BLE001 (a worker never ends)
+                _tell("claim_failed", error)
             if claimed is None:
                 self._due.acquire(timeout=POLL_SECONDS)
                 continue
@@ -129,41 +169,64 @@ class Executor:
                         cancel=run.cancel,
                     )
                 )
+            except Exception:
+                log.exception("work_failed", trigger=claimed.trigger_id)
             finally:
                 with self._lock:
                     del self._runs[slot]
 
     def _keep(self) -> None:
-        renewed_at = recovered_at = time.monotonic()
+        renewed_at = ordered_at = time.monotonic()
         while not self._stopped.wait(KEEP_SECONDS):
-            now = time.monotonic()
+            # Whatever becomes of the logs, the leases are kept.
+            for do in (self._flush_logs, self._end_lost_runs, self._make_room):
+                self._try(do)
+            if time.monotonic() - ordered_at >= LATE_SECONDS:
+                self._try(self._put_late_ones_back)
+                ordered_at = time.monotonic()
+            if time.monotonic() - renewed_at < self._lease_seconds / 4:
+                continue
             try:
-                self._flush_logs()
-                self._make_room()
-                if now - renewed_at >= self._lease_seconds / 4:
-                    self._renew()
-                    renewed_at = now
-                if now - recovered_at >= self._lease_seconds / 2 and not self._stopping.is_set():
+                # In this order, so that after a time without the database nobody recovers what still runs here.
+                self._renew()
+                renewed_at = time.monotonic()
+                if not self._stopping.is_set():
                     self._recover()
-                    recovered_at = now
-            except Exception:
-                log.exception("keeping_failed")
+            except Exception as error:  # noqa: BLE001 (the keeper never ends)
+                _tell("keeping_failed", error)
+
+    def _try(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 (the keeper never ends)
+            _tell("keeping_failed", error)
 
     def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
         for run in runs:
-            with self._database.write() as session:
-                give_back(session, run.claimed, reason, description, datetime.now(UTC))
+            try:
+                with _named(run):
+                    insist(
+                        self._database,
+                        partial(_put_back, run.claimed, reason, description),
+                        cancel=run.cancel,
+                        seconds=GIVE_BACK_SECONDS,
+                    )
+            except Exception as error:  # noqa: BLE001 (its lease runs out, or the next start finds it)
+                _tell("give_back_failed", error)
             run.cancel.set()
 
     def _make_room(self) -> None:
         """Where there is but one worker, diagnostics make room for what a round waits for, and begin anew after it."""
         running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
-        if len(self._threads) > 1 or not running:
+        if self._places() > 1 or not running:
             return
         with self._database.read() as session:
             if not is_waited_for(session, datetime.now(UTC)):
                 return
         self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
+
+    def _places(self) -> int:
+        return len(self._threads) if self._capacity is None else min(self._capacity(), len(self._threads))
 
     def _active(self) -> list[_Run]:
         with self._lock:
@@ -171,15 +234,37 @@ class Executor:
 
     def _flush_logs(self) -> None:
         for run in self._active():
-            run.writer.flush()
+            with _named(run):
+                run.writer.flush()
+
+    def _end_lost_runs(self) -> None:
+        """End the sandboxes of runs that were cancelled or withdrawn."""
+        runs = self._active()
+        if not runs:
+            return
+        with self._database.read() as session:
+            gone = lost(session, [run.claimed for run in runs])
+        for run in runs:
+            if run.claimed.trigger_id in gone and not run.cancel.is_set():
+                log.info("run_taken_away", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+                run.cancel.set()
+
+    def _put_late_ones_back(self) -> None:
+        now = datetime.now(UTC)
+        with self._database.read() as session:
+            if not are_late_ones(session, now):
+                return
+        with self._database.write() as session:
+            log.info("runs_will_be_late", count=put_late_ones_back(session, now))
 
     def _renew(self) -> None:
         for run in self._active():
-            with self._database.write() as session:
-                held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
-            if not held and not self._has_ended(run.claimed):
-                log.warning("lease_lost", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
-                run.cancel.set()
+            with _named(run):
+                with self._database.write() as session:
+                    held = renew(session, run.claimed, datetime.now(UTC), self._lease_seconds)
+                if not held and not self._has_ended(run.claimed):
+                    log.warning("lease_lost")
+                    run.cancel.set()
 
     def _has_ended(self, claimed: Claim) -> bool:
         with self._database.read() as session:
@@ -187,8 +272,25 @@ class Executor:
             return trigger is not None and trigger.attempt == claimed.attempt and trigger.lease_owner is None
 
     def _recover(self) -> None:
+        now = datetime.now(UTC)
         with self._database.write() as session:
-            count = recover_expired(session, datetime.now(UTC), max_attempts=self._config.max_attempts)
+            count = self._watch.recover(session, now, max_attempts=self._config.max_attempts, is_usable=self._is_usable)
+            brought = bring_forward(session, now)
         if count:
             log.warning("leases_expired", count=count)
+        if brought:
+            log.warning("clock_was_set_back", runs=brought)
+        if count or brought:
             self.wake()
+
+
+def _put_back(claimed: Claim, reason: str, description: str, session: Session) -> bool:
+    return give_back(session, claimed, reason, description, datetime.now(UTC))
+
+
+def _tell(event: str, error: Exception) -> None:
+    """Log it: an outage in a line, anything else with all that is known."""
+    if is_outage(error):
+        log.warning(event, error=str(error).splitlines()[0][:300])
+    else:
+        log.error(event, exc_info=error)

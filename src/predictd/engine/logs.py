@@ -32,6 +32,8 @@ class LogWriter:
         self._stored: deque[tuple[int, int]] = deque()
         self._stored_bytes = 0
         self._cut_bytes = 0
+        self._newest = 0
+        self._in_doubt = False
 
     def write(self, chunk: bytes) -> None:
         """Take bytes of the model's output."""
@@ -44,21 +46,39 @@ class LogWriter:
                 self._partial = self._partial[LINE_BYTES:]
 
     def flush(self) -> None:
-        """Store the lines that are complete."""
+        """Store the lines that are complete; where that fails, the next call stores them."""
         with self._flushing:
             with self._lock:
-                pending, self._pending, self._pending_bytes = list(self._pending), deque(), 0
-            if pending:
-                self._store(pending)
+                pending, self._pending, self._pending_bytes = self._pending, deque(), 0
+            if not pending:
+                return
+            before = self._state()
+            try:
+                if self._in_doubt:
+                    self._find_stored(pending)
+                    before = self._state()
+                self._store(list(pending))
+                self._in_doubt = False
+            except Exception:
+                self._stored, self._stored_bytes, self._cut_bytes, self._newest = before
+                self._in_doubt = True
+                with self._lock:
+                    self._pending.extendleft(reversed(pending))
+                    self._pending_bytes += sum(len(text) for _, text in pending)
+                raise
 
-    def close(self, last_line: str | None = None) -> None:
-        """Store everything, and one line of the platform's own after it."""
+    def end(self, last_line: str | None = None) -> None:
+        """Take one line of the platform's own after everything; the next `flush` stores all."""
         with self._lock:
             if self._partial:
                 self._add(_quoted(self._partial))
                 self._partial = b""
             if last_line is not None:
                 self._add(last_line.encode())
+
+    def close(self) -> None:
+        """Store everything."""
+        self.end()
         self.flush()
 
     def _add(self, line: bytes) -> None:
@@ -73,7 +93,35 @@ class LogWriter:
             self._pending_bytes -= size
             self._cut_bytes += size
 
+    def _state(self) -> tuple[deque[tuple[int, int]], int, int, int]:
+        """What is known of the lines that are stored."""
+        return deque(self._stored), self._stored_bytes, self._cut_bytes, self._newest
+
+    def _find_stored(self, pending: deque[tuple[int, str]]) -> None:
+        """Take out what an earlier call stored although it failed: the commit was done, but its answer got lost."""
+        with self._database.read() as session:
+            found = session.execute(
+                sa.select(TriggerLog.sequence, TriggerLog.message)
+                .where(
+                    TriggerLog.trigger_id == self._claimed.trigger_id,
+                    TriggerLog.attempt == self._claimed.attempt,
+                    TriggerLog.sequence > self._newest,
+                )
+                .order_by(TriggerLog.sequence)
+            ).all()
+        for row in found:
+            if pending and pending[0][1] == row.message:
+                pending.popleft()
+            self._remember(row.sequence, row.message)
+
+    def _remember(self, sequence: int, message: str) -> None:
+        self._newest = sequence
+        self._stored.append((sequence, len(message)))
+        self._stored_bytes += len(message)
+
     def _store(self, pending: list[tuple[int, str]]) -> None:
+        if not pending:
+            return
         rows = [
             {
                 "trigger_id": self._claimed.trigger_id,
@@ -86,9 +134,8 @@ class LogWriter:
         with self._database.write() as session:
             insert = sa.insert(TriggerLog).returning(TriggerLog.sequence, sort_by_parameter_order=True)
             sequences = session.scalars(insert, rows).all()
-            for sequence, row in zip(sequences, rows, strict=True):
-                self._stored.append((sequence, len(str(row["message"]))))
-            self._stored_bytes += sum(size for _, size in list(self._stored)[-len(rows) :])
+            for sequence, (_, message) in zip(sequences, pending, strict=True):
+                self._remember(sequence, message)
             self._cut(session)
 
     def _cut(self, session: sa.orm.Session) -> None:
@@ -111,6 +158,43 @@ class LogWriter:
                 .where(Trigger.id == self._claimed.trigger_id, Trigger.attempt == self._claimed.attempt)
                 .values(log_cut_bytes=self._cut_bytes)
             )
+
+
+def keep_lines(
+    session: sa.orm.Session, trigger_id: str, attempt: int, body: bytes, kept_bytes: int, cut_bytes: int = 0
+) -> None:
+    """Store lines of a model's output, as a `LogWriter` would; whoever stored those before them.
+
+    Args:
+        cut_bytes: what was cut before it came here.
+    """
+    now = int(time.time() * 1000)
+    texts = [
+        _text(line[start : start + LINE_BYTES])
+        for line in map(_quoted, body.removesuffix(b"\n").split(b"\n") if body else [])
+        for start in range(0, max(len(line), 1), LINE_BYTES)
+    ]
+    of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
+    if texts:
+        shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
+        session.execute(sa.insert(TriggerLog), [shared | {"message": text} for text in texts])
+    size = sa.func.length(TriggerLog.message)
+    excess = (session.scalar(sa.select(sa.func.sum(size)).where(*of_run)) or 0) - kept_bytes
+    if texts and excess > 0:
+        last = 0
+        for sequence, length in session.execute(
+            sa.select(TriggerLog.sequence, size).where(*of_run).order_by(TriggerLog.sequence)
+        ):
+            if excess <= 0:
+                break
+            last, excess, cut_bytes = sequence, excess - length, cut_bytes + length
+        session.execute(sa.delete(TriggerLog).where(*of_run, TriggerLog.sequence <= last))
+    if cut_bytes:
+        session.execute(
+            sa.update(Trigger)
+            .where(Trigger.id == trigger_id, Trigger.attempt == attempt)
+            .values(log_cut_bytes=Trigger.log_cut_bytes + cut_bytes)
+        )
 
 
 def _quoted(line: bytes) -> bytes:

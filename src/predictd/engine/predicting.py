@@ -1,28 +1,41 @@
 """A run on live data: for a round, or to validate a pickle."""
 
 import secrets
+import signal
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
+from sqlalchemy.orm import Session
 
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
+from predictd.db.outages import insist, outlast
 from predictd.db.rounds import current_round
 from predictd.db.tables import Pickle, Round, Trigger
+from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
-from predictd.domain.runs import Predictions, RunReport
+from predictd.domain.records import RunRecord
+from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.config import Job
 from predictd.engine.outcome import conclude, fail
 from predictd.engine.queue import Claim, advance, record_use
+from predictd.engine.recording import keep_record, record_of, stored
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.engine.speed import ids_of
 from predictd.engine.submissions import StoredPredictions
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
+
+log = structlog.get_logger()
+
+KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
 
 
 def predict(job: Job) -> None:
@@ -32,32 +45,45 @@ def predict(job: Job) -> None:
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
-    database, claimed, limits = job.database, job.claimed, job.config.limits
-    wanted = _prepare(database, claimed)
+    claimed, limits = job.claimed, job.config.limits
+    wanted = _prepare(job.database, claimed)
     if wanted is None:
         return
     with ExitStack() as files:
         report, live = run_pickle(job, wanted, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
+    record = record_of(job, wanted, report, limits)
     if isinstance(outcome, ModelFailure):
-        record_failure(job, outcome, report)
+        record_failure(job, outcome, report, record)
         return
     used = report.describe_use(limits)
     # The log of a success is what the model printed, and nothing else.
-    job.writer.close()
-    with database.write() as session:
+    finish_log(job)
+
+    def begin_check(session: Session) -> bool:
         told = f"{used} Its predictions are being checked."
-        if not advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)):
-            return
-        record_use(session, claimed, report)
+        is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
+        return is_ours and record_use(session, claimed, report)
+
+    # A run that took minutes is not thrown away because the database is away when it ends.
+    if not insist(job.database, begin_check, cancel=job.cancel):
+        return
     wrong = check_submission(outcome, live_ids)
     if wrong is not None:
-        record_failure(job, wrong)
+        record_failure(job, wrong, record=record)
         return
-    stored = _store(job.storage, claimed, outcome)
-    with database.write() as session:
-        conclude(session, claimed, stored, used, datetime.now(UTC))
+    content = predictions_csv(outcome)
+    predictions = _store(job.storage, claimed, content, row_count=len(outcome.ids))
+    record = replace(record, output=stored(predictions.key, content))
+    log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
+
+    def end(session: Session) -> None:
+        now = datetime.now(UTC)
+        if conclude(session, claimed, predictions, used, now):
+            keep_record(session, claimed, record, now)
+
+    insist(job.database, end, cancel=job.cancel)
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
@@ -65,19 +91,54 @@ def predictions_key(trigger_id: str, attempt: int) -> str:
     return f"predictions/{trigger_id}-{attempt}.csv"
 
 
-def record_failure(job: Job, failure: ModelFailure, report: RunReport | None = None) -> None:
-    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet."""
-    job.writer.close(f"[predictd] {failure.code}: {failure.describe()}")
-    with job.database.write() as session:
+def record_failure(
+    job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
+) -> None:
+    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+
+    `record` is that of the run, if one was made.
+
+    Raises:
+        PlatformError: it may be the platform's failure, which a second run tells.
+    """
+    if _is_doubtful(job, failure):
+        raise PlatformError(KILLED)
+    now = datetime.now(UTC)
+    finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
+
+    def end(session: Session) -> None:
         if report is not None:
             record_use(session, job.claimed, report)
-        fail(session, job.claimed, failure, datetime.now(UTC))
+        if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
+            keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
+
+    insist(job.database, end, cancel=job.cancel)
+
+
+def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
+    """Whether somebody else may have killed the model: it died of SIGKILL, for the first time, within its memory."""
+    if failure.code != "killed" or not failure.facts.get("detail", "").startswith(f"{signal.SIGKILL:d} "):
+        return False
+
+    def is_first(session: Session) -> bool:
+        trigger = session.get_one(Trigger, job.claimed.trigger_id)
+        told = any(KILLED in (status.description or "") for status in trigger.statuses)
+        return not told and trigger.failures + 1 < job.config.max_attempts
+
+    return insist(job.database, is_first, cancel=job.cancel)
+
+
+def finish_log(job: Job, last_line: str | None = None) -> None:
+    """Store all that the model printed, and one line of the platform's own after it."""
+    job.writer.end(last_line)
+    outlast(job.writer.flush, cancel=job.cancel)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
     """Read what the trigger is about; a validation joins the round that is open now."""
     now = datetime.now(UTC)
-    with database.write() as session:
+    # Only what is written keeps other writers waiting.
+    with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
         trigger = session.get_one(Trigger, claimed.trigger_id)
         if trigger.attempt != claimed.attempt:
             return None
@@ -94,14 +155,14 @@ def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
         return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
 
 
-def _store(storage: Storage, claimed: Claim, predictions: Predictions) -> StoredPredictions:
+def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:
     key = predictions_key(claimed.trigger_id, claimed.attempt)
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
-        path.write_bytes(predictions_csv(predictions))
+        path.write_bytes(content)
         storage.put_file(key, path)
     return StoredPredictions(
         key=key,
         filename=f"live_predictions-{secrets.token_hex(6)}.csv",
-        row_count=len(predictions.ids),
+        row_count=row_count,
     )

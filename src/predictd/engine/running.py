@@ -1,5 +1,6 @@
 """The sandbox run of a pickle, for whatever purpose."""
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Pickle, Runtime
+from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
-from predictd.domain.runs import RunReport, RunRequest
-from predictd.engine.config import Job
+from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
+from predictd.engine.config import Job, WorkerConfig
 from predictd.engine.live import local_data
-from predictd.engine.speed import NO_TREES, found_tables, keep, likely_imports
+from predictd.engine.queue import Claim
+from predictd.engine.speed import NO_TREES, found_tables, keep
 from predictd.sandbox import run
+from predictd.sandbox.imports import likely_imports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,16 @@ class PickleRun:
         )
 
 
+def seed_of(claimed: Claim) -> int:
+    """What the random numbers of that attempt start from: others each time, and the same when it is run again."""
+    return int.from_bytes(hashlib.sha256(f"{claimed.trigger_id}/{claimed.attempt}".encode()).digest()[:4])
+
+
+def lock_key(folder: str) -> str:
+    """Where the lock of a runtime lies for the nodes of a cluster."""
+    return f"locks/{folder}.txt"
+
+
 def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
     """Run it, keep what makes its next run faster, and answer the report with the features' file.
 
@@ -57,8 +71,22 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
+    features, benchmarks = local_data(job.storage, wanted.features_key, wanted.benchmarks_key, files)
+    place = job.config.place
+    if place is not None:
+        report, keeps_tables = place.run(job, wanted, limits, has_benchmarks=benchmarks is not None)
+    else:
+        report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
+    if report.predictions is not None:
+        keep(job.database, job.storage, wanted.pickle_id, report, wanted=keeps_tables)
+    return report, features
+
+
+def _run_here(
+    job: Job, wanted: PickleRun, limits: Limits, features: Path, benchmarks: Path | None, files: ExitStack
+) -> tuple[RunReport, bool]:
+    """The run on this machine, and whether it was asked for tables."""
     storage, config = job.storage, job.config
-    features, benchmarks = local_data(storage, wanted.features_key, wanted.benchmarks_key, files)
     mapped = files.enter_context(config.mapped.held(features, without_targets=wanted.is_validation))
     if benchmarks is not None:
         benchmarks = files.enter_context(config.mapped.held(benchmarks))
@@ -68,7 +96,7 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         pickle=pickle,
         live=mapped,
         benchmarks=benchmarks,
-        runtime=config.find_runtime(wanted.runtime_folder),
+        runtime=_runtime(config, wanted.runtime_folder),
         limits=limits,
         slot=job.slot,
         imports=likely_imports(pickle) if wanted.tables_key is None else wanted.imports,
@@ -76,8 +104,15 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         trees=config.trees,
         tables=tables,
         keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+        seed=seed_of(job.claimed),
     )
     report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, parents=config.parents)
-    if report.predictions is not None:
-        keep(job.database, storage, wanted.pickle_id, report, wanted=request.keep_tables)
-    return report, features
+    return report, request.keep_tables
+
+
+def _runtime(config: WorkerConfig, folder: str) -> RuntimePaths:
+    try:
+        return config.find_runtime(folder)
+    except RuntimeMissingError:
+        config.missing.add(folder)
+        raise

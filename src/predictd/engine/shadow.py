@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, undefer
 
 from predictd.data.layout import version_key
 from predictd.data.mapped_cache import MappedCache
+from predictd.data.schema import VALIDATION_FILES
 from predictd.db.models import find_by_name
 from predictd.db.rounds import latest_round
 from predictd.db.tables import Diagnostics, Model, Pickle, Runtime
@@ -182,7 +183,7 @@ def _side(session: Session, pickle: Pickle, case: Case, name: str) -> Side:
 def _correlations(storage: Storage, sides: tuple[Side, Side], mapped: MappedCache) -> Floats | None:
     """How alike the predictions of both are in each era of the validation data."""
     with ExitStack() as files:
-        folder = files.enter_context(storage.local_folder(version_key(sides[0].version)))
+        folder = files.enter_context(storage.local_folder(version_key(sides[0].version), VALIDATION_FILES))
         validation = files.enter_context(open_validation(folder, mapped, features=False))
         found = [_placed(storage, side, validation, files) for side in sides]
     first, second = found

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.rounds import current_round
-from predictd.db.tables import Account, Model, Pickle, Trigger
+from predictd.db.tables import Account, Model, Pickle, Round, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
-from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue
+from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue, enqueue_round
+from predictd.engine.retention import refuse_removed
 
 WEBHOOK_IS_SET = (
     "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
@@ -64,11 +65,14 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
     While a round is open the pickle is run for it, unless such a run is on its way.
 
     Raises:
-        ConflictError: the pickle is not validated, or the model has a webhook.
+        ConflictError: the pickle is not validated, its file was removed, or the model has a webhook.
     """
     if model.pickle_id == pickle.id:
         return
     refuse_webhook(model)
+    # Held until the end of this transaction, so that the file does not go in the meantime.
+    session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+    refuse_removed(pickle)
     if pickle.validation_status != ValidationStatus.VALIDATED:
         raise ConflictError(
             f"Pickle {pickle.filename} can't be assigned: it is {pickle.validation_status}, not validated. "
@@ -114,7 +118,12 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     """Run the pickle now: for the open round, or for validation again.
 
     Without an open round a live trigger ends at once and says so.
+
+    Raises:
+        ConflictError: the pickle's file was removed.
     """
+    session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+    refuse_removed(pickle)
     if validation:
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now
@@ -129,21 +138,18 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     return trigger
 
 
-def trigger_assigned(session: Session, tournament: int, round_id: str, now: datetime) -> int:
-    """Trigger every pickle that is assigned to a model in use, once each. Returns how many."""
-    pickles = session.scalars(
-        sa.select(Pickle)
-        .where(
-            Pickle.id.in_(
-                sa.select(Model.pickle_id).where(
-                    Model.tournament == tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
-                )
-            )
-        )
-        .order_by(Pickle.inserted_at)
-    ).all()
-    for pickle in pickles:
-        enqueue(session, pickle, TriggerType.LIVE, round_id, now, "The round has opened; waiting for a machine.")
+def trigger_assigned(session: Session, round_: Round, now: datetime) -> int:
+    """Trigger every pickle that is assigned to a model in use, once each. Returns how many.
+
+    Those of suspended accounts are left out.
+    """
+    in_use = sa.select(Model.pickle_id).where(
+        Model.tournament == round_.tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
+    )
+    suspended = sa.select(Account.id).where(Account.suspended_at.is_not(None))
+    wanted = sa.select(Pickle).where(Pickle.id.in_(in_use), Pickle.account_id.not_in(suspended))
+    pickles = session.scalars(wanted).all()
+    enqueue_round(session, pickles, round_, now, "The round has opened; waiting for a machine.")
     return len(pickles)
 
 
@@ -176,6 +182,7 @@ def _is_on_its_way(session: Session, pickle: Pickle, round_id: str) -> bool:
             .where(
                 Trigger.pickle_id == pickle.id,
                 Trigger.round_id == round_id,
+                Trigger.fallback_for.is_(None),
                 Trigger.state.in_([TriggerState.PENDING, TriggerState.RUNNING]),
             )
             .limit(1)

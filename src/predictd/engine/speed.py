@@ -2,21 +2,19 @@
 
 import functools
 import hashlib
-import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.data import read_ids
 from predictd.db import Database
 from predictd.db.tables import Pickle, Trigger
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport
-from predictd.runner.channel import USUAL_MODULES
 from predictd.storage import Storage
 from predictd.trees.tables import VERSION
 
@@ -29,8 +27,8 @@ _CHECKED = 256
 @contextmanager
 def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
     """The tables of that key as a file; None, so that a run makes them anew, where they are missing or damaged."""
-    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
-    if not key or version != str(VERSION):
+    sha256 = tables_hash(key)
+    if not key or not sha256:
         yield None
         return
     with ExitStack() as stack:
@@ -45,6 +43,12 @@ def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
         yield path
 
 
+def tables_hash(key: str | None) -> str:
+    """The SHA-256 of the tables of that key, in hex; empty where there are none that this version can read."""
+    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
+    return sha256 if version == str(VERSION) else ""
+
+
 def forget_tables(database: Database, trigger_id: str) -> None:
     """Let the next run of the trigger's pickle make its tables anew, if it has some."""
     with database.write() as session:
@@ -54,7 +58,17 @@ def forget_tables(database: Database, trigger_id: str) -> None:
 
 
 def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
-    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables."""
+    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables.
+
+    Where that fails the next run is slower, and nothing else.
+    """
+    try:
+        _keep(database, storage, pickle_id, report, wanted=wanted)
+    except (SQLAlchemyError, OSError, PlatformError) as error:
+        log.warning("nothing_kept", pickle=pickle_id, error=str(error).splitlines()[0][:300])
+
+
+def _keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
     key = NO_TREES
     if report.tables:
         key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(report.tables).hexdigest()}"
@@ -72,18 +86,6 @@ def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport
         pickle.imports = imports
         if wanted:
             pickle.tables_key = key
-
-
-def likely_imports(pickle: Path) -> tuple[str, ...]:
-    """Which of the usual modules a pickle that never ran will import, by their names among its bytes.
-
-    A wrong guess costs a model nothing but time: what it imports itself is imported all the same.
-    """
-    with pickle.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return ()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return tuple(name for name in USUAL_MODULES if content.find(name.encode()) >= 0)
 
 
 def ids_of(live: Path) -> list[str]:

@@ -33,8 +33,9 @@ def accept(
     trigger_id: str | None = None,
     source: str | None = None,
     data_datestamp: int | None = None,
+    notes: str | None = None,
 ) -> Submission:
-    """Make checked predictions the model's submission for the round.
+    """Make checked predictions the model's submission for the round; `notes` are for its owner.
 
     In time they replace what was selected before; after the close they are kept as late and queued for the next round,
     in place of what was queued before.
@@ -42,6 +43,7 @@ def accept(
     # The model's row is the lock: two submissions of one model replace each other one after the other.
     session.execute(sa.select(Model.id).where(Model.id == model.id).with_for_update())
     is_on_time = status_of(round_, now) is RoundStatus.OPEN
+    late = None if is_on_time else f"Arrived after round {round_.number} closed: kept as late, queued for the next."
     flag = Submission.selected if is_on_time else Submission.is_queued
     session.execute(
         sa.update(Submission)
@@ -61,7 +63,7 @@ def accept(
         row_count=predictions.row_count,
         data_datestamp=data_datestamp,
         source=source,
-        notes=None if is_on_time else f"Arrived after round {round_.number} closed: kept as late, queued for the next.",
+        notes=" ".join(filter(None, (notes, late))) or None,
         inserted_at=now,
     )
     session.add(submission)

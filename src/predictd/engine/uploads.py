@@ -12,10 +12,14 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.tables import Account, Upload
-from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from predictd.domain.names import unique_filename
 from predictd.storage import Storage
+
+INCOMING = "incoming"
 
 
 class UploadKind(StrEnum):
@@ -73,7 +77,11 @@ def authorise_upload(
         InvalidInputError: the filename has the wrong ending or is too long.
     """
     unique = unique_filename(filename, ENDINGS[kind], DEFAULT_NAMES[kind])
-    session.add(Upload(account_id=account.id, kind=kind, filename=unique, model_id=model_id, inserted_at=now))
+    session.add(
+        Upload(
+            account_id=account.id, kind=kind, filename=unique, model_id=model_id, max_bytes=max_bytes, inserted_at=now
+        )
+    )
     session.flush()
     url = storage.presign(
         "PUT", _incoming_key(kind, unique), expires_at=now + timedelta(seconds=url_seconds), max_bytes=max_bytes
@@ -90,6 +98,7 @@ def take_upload(
         NotFoundError: the filename was not given out to this account for this kind of upload.
         ConflictError: it is registered already.
         InvalidInputError: no bytes arrived.
+        TooLargeError: more bytes arrived than were allowed; they are deleted.
     """
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.kind != kind:
@@ -108,10 +117,21 @@ def take_upload(
                 f"No bytes arrived for {filename!r}: PUT the file to the presigned URL within minutes, check that "
                 "the answer is 200, then register it."
             )
+        _refuse_too_large(storage, incoming, upload, size)
         storage.move(incoming, final)
+        # The URL may still be good: what counts is what was moved.
+        size = storage.stat(final) or 0
+        _refuse_too_large(storage, final, upload, size)
     upload.registered_at = now
     session.flush()
+    arrived = size
+    after_commit(session, lambda: _count(kind, arrived))
     return TakenUpload(upload=upload, key=final, size_bytes=size)
+
+
+def _count(kind: UploadKind, size_bytes: int) -> None:
+    counters.UPLOADS.labels(kind).inc()
+    counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
 
 
 def receive_file(session: Session, storage: Storage, account: Account, filename: str, path: Path) -> None:
@@ -144,10 +164,23 @@ def _open_upload(session: Session, account: Account, filename: str) -> Upload:
 
 
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
-    """Where the bytes of an upload lie now; None as long as none have arrived."""
-    keys = (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename))
-    return next((key for key in keys if storage.stat(key)), None)
+    """Where the bytes of an upload lie now; None as long as none have arrived, or if they are too many."""
+    for key in (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename)):
+        size = storage.stat(key)
+        if size:
+            return None if upload.max_bytes is not None and size > upload.max_bytes else key
+    return None
+
+
+def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> None:
+    """A presigned PUT of S3 takes any size."""
+    if upload.max_bytes is not None and size > upload.max_bytes:
+        storage.delete(key)
+        raise TooLargeError(
+            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} can be taken; it was deleted. "
+            "Ask for a new upload URL and send a smaller file."
+        )
 
 
 def _incoming_key(kind: UploadKind, filename: str) -> str:
-    return f"incoming/{kind}/{filename}"
+    return f"{INCOMING}/{kind}/{filename}"

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from predictd.domain.errors import PredictdError
 from predictd.domain.names import CLASSIC
-from predictd.mcp import documents
+from predictd.mcp import documents, extensions
 from predictd.mcp.desk import ApiToken, Desk, needed, refuse
 from predictd.mcp.files import LocalFiles
 
@@ -24,6 +24,7 @@ Operation = Literal[
     "list",
     "assign",
     "trigger",
+    "cancel",
     "get_logs",
     "list_data_versions",
     "list_docker_images",
@@ -42,6 +43,7 @@ DESCRIPTION = """Upload a pickled model and follow it. A whole upload is, in thi
 6. get_logs(triggerId): what the model printed; also while it runs. With pickleId alone: what its diagnostics printed.
 Also: assign(modelId, pickleId) puts a validated pickle into a slot (pickleId "" empties the slot);
 trigger(pickleId or modelId, triggerValidation) runs it now, for the open round or for validation again;
+cancel(triggerId) ends a run that waits or runs, for good;
 list(unassigned=true) shows pickles in no slot; list_data_versions."""
 
 PUT_HERE = "put_file(localPath, presignedUrl): sends a .pkl file of the machine that this MCP server runs on."
@@ -69,7 +71,9 @@ def add_upload_tool(server: MCPServer[Any], desk: Desk, files: LocalFiles | None
         ] = None,
         localPath: Annotated[str | None, Field(description="put_file: whole path of the .pkl file.")] = None,
         pickleId: Annotated[str | None, Field(description="Id of a pickle.")] = None,
-        triggerId: Annotated[str | None, Field(description="get_logs: id of a run, from triggers of a pickle.")] = None,
+        triggerId: Annotated[
+            str | None, Field(description="get_logs, cancel: id of a run, from triggers of a pickle.")
+        ] = None,
         triggerValidation: Annotated[
             bool, Field(description="trigger: validate again, in place of running for the open round.")
         ] = False,
@@ -176,6 +180,10 @@ class _Asked:
         }
         return self.ask(documents.TRIGGER, wanted)
 
+    def cancel(self) -> dict[str, Any]:
+        trigger = needed(self.trigger_id, "triggerId", "cancel", "list has it, in triggers of the pickle")
+        return self.ask(extensions.CANCEL, {"triggerId": trigger})
+
     def get_logs(self) -> dict[str, Any]:
         if not self.trigger_id and self.pickle_id:
             return self.ask(documents.DIAGNOSTICS_LOGS, {"pickleId": self.pickle_id})
@@ -196,6 +204,7 @@ _OPERATIONS: dict[Operation, Callable[[_Asked], dict[str, Any]]] = {
     "list": _Asked.list_pickles,
     "assign": _Asked.assign,
     "trigger": _Asked.trigger,
+    "cancel": _Asked.cancel,
     "get_logs": _Asked.get_logs,
     "list_data_versions": _Asked.list_data_versions,
     "list_docker_images": _Asked.list_docker_images,

@@ -10,17 +10,20 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data import publish_live, read_ids
 from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
+from predictd.data.synthetic import PRIVATE_FILE
 from predictd.db import Database
-from predictd.db.catalogue import list_data_versions
+from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
 from predictd.db.tables import Model, Round, Submission
-from predictd.domain.errors import ConflictError, PlatformError
+from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -99,7 +102,7 @@ def publish(storage: Storage, version: str, number: int) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="predictd-round-") as name:
         folder = Path(name)
-        with storage.local_folder(version_key(version)) as source:
+        with storage.local_folder(version_key(version), [*LIVE_FILES, PRIVATE_FILE]) as source:
             publish_live(source, number, folder / "live", folder / "targets.parquet")
         targets = folder / "targets.parquet"
         if targets.exists():
@@ -121,7 +124,7 @@ def _open(
     """
     with database.read() as session:
         number = next_number(session, CLASSIC)
-        versions = [version.name for version in list_data_versions(session)]
+        versions = [version.name for version in published_versions(session)]
     for version in versions:
         publish(storage, version, number)
     try:
@@ -140,11 +143,13 @@ def _open(
             )
             session.add(round_)
             session.flush()
-            triggered = trigger_assigned(session, CLASSIC, round_.id, now)
+            tell_of_round(session, round_, now)
+            triggered = trigger_assigned(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:
         return None
+    counters.ROUNDS_OPENED.inc()
     log.info("round_opened", number=number, triggered=triggered, closes=times.closes.isoformat())
     return Opened(round=round_, closed=closed, triggered=triggered)
 
@@ -164,8 +169,16 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
         if model.pickle_id is not None:
             submission.notes = f"Arrived late; round {round_.number} was run by the assigned pickle instead."
             continue
-        with storage.local_path(submission.storage_key) as path:
-            predictions = read_submission_file(path, max_rows=MAX_ROWS)
+        try:
+            with storage.local_path(submission.storage_key) as path:
+                predictions = read_submission_file(path, max_rows=MAX_ROWS)
+        except OutageError:
+            raise
+        except PredictdError as error:
+            # One file that is lost must not keep the round from everybody.
+            log.error("queued_submission_lost", submission=submission.id, error=error.message)
+            submission.notes = "Arrived late; its file can't be read any more, so it counts for no round."
+            continue
         failures = []
         for version in versions:
             with storage.local_path(round_key(version, round_.number, "live.parquet")) as live:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from predictd import counters
 from predictd.data.interim import interim_targets
 from predictd.data.layout import meta_model_key, round_key, targets_key, version_key
 from predictd.data.mapped_cache import MappedCache
@@ -130,6 +131,7 @@ class Scorer:
             record_reputations(session, round_.tournament, at)
         if final:
             shutil.rmtree(self._kept(round_), ignore_errors=True)
+        counters.SUBMISSIONS_SCORED.inc(len(rows))
         log.info("round_scored", number=round_.number, submissions=len(rows), final=final)
         return len(rows)
 
@@ -140,7 +142,7 @@ class Scorer:
             key = round_key(version, round_.number, LIVE_BENCHMARKS_FILE)
             known = self.storage.stat(key) is not None
             benchmarks = files.enter_context(self.storage.local_path(key)) if known else None
-            folder = files.enter_context(self.storage.local_folder(version_key(version)))
+            folder = files.enter_context(self.storage.local_folder(version_key(version), [FEATURES_FILE]))
             sets = folder / FEATURES_FILE
             data = files.enter_context(open_live(live, benchmarks, sets, targets, self.mapped, self._kept(round_)))
             placed = self._placed(data, submitted)

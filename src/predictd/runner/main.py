@@ -3,7 +3,7 @@
 Started by `predictd.sandbox` with one argument, JSON: `packages` (folder), `answer` (descriptor of the pipe), `pickle`,
 `live`, `benchmarks` and `tables` (each a descriptor or a path; the latter two may be null), `processes` (or null),
 `trees` (whether compiled tables answer for the tree libraries), `keep_tables` (null, or the most bytes of them to hand
-out), `proven` (whether an earlier run of this pickle in this runtime succeeded).
+out), `proven` (whether an earlier run of this pickle in this runtime succeeded), `seed` (of random numbers, or null).
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import pickle
+import random
 import resource
 import site
 import sys
@@ -45,6 +46,7 @@ def run_task(task: dict[str, Any]) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"], task["processes"]))
         prepare(task["packages"])
         _choose_trees(task)
+        _seed(task["seed"])
     except Exception as error:  # noqa: BLE001 (nothing of the user's has run yet)
         channel.platform(summary(error))
         os._exit(1)
@@ -94,6 +96,13 @@ def _choose_trees(task: dict[str, Any]) -> None:
     elif task["tables"] is not None:
         with open(task["tables"], "rb") as file:
             trees.install(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _seed(seed: int | None) -> None:
+    """Let the random numbers of Python and NumPy start from there; left alone they are new for each run."""
+    if seed is not None:
+        random.seed(seed)
+        sys.modules["numpy"].random.seed(seed)
 
 
 def _tell_what_to_keep(task: dict[str, Any], channel: Channel) -> None:

@@ -14,6 +14,7 @@ ISOLATED_PYTHON = "/opt/runtime/bin/python"
 RUNNER = Path(__file__).parent.parent / "runner"
 TREES = Path(__file__).parent.parent / "trees"
 INSIDE = "/opt/predictd"
+HASH_SEED = 0
 _RUNTIME = "/opt/runtime"
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = {
@@ -45,9 +46,9 @@ class Folders:
     trees: str
 
 
-def environment(limits: Limits, home: str) -> dict[str, str]:
-    """All of the environment that a model gets."""
-    threads = str(max(1, math.ceil(limits.cpus)))
+def environment(limits: Limits, home: str, *, seeded: bool) -> dict[str, str]:
+    """All of the environment that a model gets; a `seeded` one has the same hashes of strings each time."""
+    threads = str(threads_of(limits))
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": home,
@@ -62,7 +63,13 @@ def environment(limits: Limits, home: str) -> dict[str, str]:
         # Its other allocator reserves a GiB of addresses, which counts where memory is limited by rlimits.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         **dict.fromkeys(_THREAD_COUNTS, threads),
+        **({"PYTHONHASHSEED": str(HASH_SEED)} if seeded else {}),
     }
+
+
+def threads_of(limits: Limits) -> int:
+    """How many threads libraries are told to use."""
+    return max(1, math.ceil(limits.cpus))
 
 
 def bubblewrap(
@@ -126,7 +133,9 @@ def etc_files() -> dict[str, str]:
     return {f"/etc/{name}": text for name, text in _ETC.items()}
 
 
-def inside(runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits) -> list[str]:
+def inside(
+    runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits, *, seeded: bool
+) -> list[str]:
     """Binds and environment of one run, for after `bubblewrap`.
 
     Args:
@@ -134,6 +143,7 @@ def inside(runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], li
         folders: where bubblewrap finds the folders.
         files: path inside and path on this machine of the data files that are bound, if any.
         limits: for the environment.
+        seeded: likewise.
     """
     at = where_inside(runtime)
     binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, at.prefix]
@@ -142,7 +152,7 @@ def inside(runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], li
     binds += ["--symlink", executable_inside(runtime), ISOLATED_PYTHON]
     for target, source in files.items():
         binds += ["--ro-bind", source, target]
-    for name, value in environment_inside(runtime, limits).items():
+    for name, value in environment_inside(runtime, limits, seeded=seeded).items():
         binds += ["--setenv", name, value]
     return [*binds, "--remount-ro", "/"]
 
@@ -162,9 +172,9 @@ def executable_inside(runtime: RuntimePaths) -> str:
     return os.path.join(where_inside(runtime).prefix, os.path.relpath(runtime.python, runtime.prefix))
 
 
-def environment_inside(runtime: RuntimePaths, limits: Limits) -> dict[str, str]:
+def environment_inside(runtime: RuntimePaths, limits: Limits, *, seeded: bool) -> dict[str, str]:
     """All of the environment that a model gets in a sandbox."""
-    values = environment(limits, "/tmp")  # noqa: S108 (a tmpfs of the sandbox)
+    values = environment(limits, "/tmp", seeded=seeded)  # noqa: S108 (a tmpfs of the sandbox)
     if not _is_system(runtime.prefix) and any(runtime.prefix.glob("lib/libpython3*.so*")):
         values["LD_LIBRARY_PATH"] = f"{where_inside(runtime).prefix}/lib"
     return values
@@ -183,8 +193,10 @@ def environment_files(runtime: RuntimePaths) -> dict[str, str]:
 def interpreter(python: str, at: Folders, task: Mapping[str, object], module: str = "main") -> list[str]:
     """The command that runs the runner in that Python, with the folders as the run sees them."""
     package = f"{os.path.basename(at.runner)}.{module}"
-    start = f"import sys; sys.path.insert(0, {os.path.dirname(at.runner)!r}); from {package} import main; main()"
-    return [python, "-I", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
+    # Isolated but for the environment, which is all ours and may hold the seed of hashes: the first path is the
+    # working folder's.
+    start = f"import sys; sys.path[0] = {os.path.dirname(at.runner)!r}; from {package} import main; main()"
+    return [python, "-s", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
 
 
 def _is_system(prefix: Path) -> bool:

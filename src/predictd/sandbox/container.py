@@ -22,14 +22,13 @@ from predictd.sandbox.command import (
     ISOLATED_PYTHON,
     RUNNER,
     TREES,
-    environment_inside,
     interpreter,
     where_inside,
 )
 from predictd.sandbox.engines import Engine
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.images import image_of
-from predictd.sandbox.launch import data_files, task_of
+from predictd.sandbox.launch import data_files, environment_of, task_of
 from predictd.sandbox.launched import Launched, ProcessRun, has_ended, wait_for
 
 _OPEN_FILES = 1024
@@ -80,7 +79,7 @@ def contained(
             *_walls(engine, profile),
             *_bounds(request.limits, request.slot, group),
             *_mounts(request, folder),
-            *(f"--env={key}={value}" for key, value in environment_inside(request.runtime, request.limits).items()),
+            *(f"--env={key}={value}" for key, value in environment_of(request).items()),
             image_of(engine, request.runtime),
             *interpreter(ISOLATED_PYTHON, where_inside(request.runtime), _task(request, program), "contained"),
         ]

@@ -163,7 +163,7 @@ class FrameReader:
             if self._stage != len(STAGES) - 1:
                 raise BadFrame("a result out of turn")
             self._ended = True
-            return Result(predictions=_predictions(payload, self._most_bytes))
+            return Result(predictions=read_predictions(payload, self._most_bytes))
         if kind == b"T":
             if self._stage != len(STAGES) - 1:
                 raise BadFrame("tables out of turn")
@@ -238,7 +238,8 @@ def _is_short(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 100
 
 
-def _predictions(payload: bytes, most_bytes: int) -> Predictions:
+def read_predictions(payload: bytes, most_bytes: int) -> Predictions:
+    """The ids and values in the payload of a result. Raises BadFrame and TooLarge."""
     import numpy as np  # noqa: PLC0415 (the data scientist's side works without it up to here)
 
     if len(payload) < 4:

@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import tarfile
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,7 +49,8 @@ def image_of(engine: Engine, runtime: RuntimePaths) -> str:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One process of this user at a time: engines fail at importing the same image twice at once."""
-    path = os.path.join(tempfile.gettempdir(), f"predictd-images-{os.geteuid()}.lock")
+    # Not in the folder for temporary files of this server, because others have other ones.
+    path = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"predictd-images-{os.geteuid()}.lock")  # noqa: S108
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

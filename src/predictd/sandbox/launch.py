@@ -24,6 +24,7 @@ from predictd.sandbox.command import (
     bubblewrap,
     environment,
     environment_files,
+    environment_inside,
     etc_files,
     inside,
     interpreter,
@@ -232,7 +233,7 @@ def _bubblewrapped(
     if uid is not None:
         staging = {"at": _STAGING, "folders": folders, "files": files}
         folders = {name: f"{_STAGING}/{name}" for name in folders}
-    inner = inside(runtime, Folders(**folders), binds, request.limits)
+    inner = inside(runtime, Folders(**folders), binds, request.limits, seeded=request.seed is not None)
     # By a descriptor, because every process of the run can read the first one's command line.
     options = _keep(passed, "options", b"\0".join(os.fsencode(one) for one in [*command[1:], *inner]) + b"\0")
     return {"uid": uid, "staging": staging, "argv": [command[0], "--args", str(options), "--", *python]}
@@ -262,7 +263,7 @@ def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, obje
         runner=str(home / "code" / "predictd_runner"),
         trees=str(home / "code" / "predictd_trees"),
     )
-    env = environment(request.limits, str(home / "scratch"))
+    env = environment(request.limits, str(home / "scratch"), seeded=request.seed is not None)
     if any(runtime.prefix.glob("lib/libpython3*.so*")):
         env["LD_LIBRARY_PATH"] = str(runtime.prefix / "lib")
     own = runtime.packages.parents[2] / "bin" / "python"
@@ -276,9 +277,14 @@ def task_of(
 ) -> dict[str, object]:
     """What the runner is told; `names` are descriptors or paths."""
     keep = request.limits.output_bytes if request.keep_tables else None
-    told = {"processes": processes, "trees": request.trees, "keep_tables": keep}
-    told["proven"] = request.proven
+    told: dict[str, object] = {"processes": processes, "trees": request.trees, "keep_tables": keep}
+    told |= {"proven": request.proven, "seed": request.seed}
     return {"answer": answer, "benchmarks": None, "tables": None, **names, **told}
+
+
+def environment_of(request: RunRequest) -> dict[str, str]:
+    """The environment of the run's model in a sandbox."""
+    return environment_inside(request.runtime, request.limits, seeded=request.seed is not None)
 
 
 def data_files(request: RunRequest) -> dict[str, str]:

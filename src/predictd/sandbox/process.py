@@ -3,6 +3,7 @@
 import logging
 import os
 import selectors
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,11 @@ _TICK_SECONDS = 0.1
 _CHUNK = 64 * 1024
 _ANSWER_CHUNK = 256 * 1024
 _STARTUP_KEPT = 8 * 1024
+_DEATH_SECONDS = 2.0
+_KILLED = 128 + signal.SIGKILL
+
+
+_CUT = "it stopped in the middle of a frame"
 
 
 class RunCancelled(CancelledError):
@@ -62,6 +68,7 @@ class Follower:
         self._reader = FrameReader(limits.output_bytes)
         self._printed = 0
         self._startup = bytearray()
+        self._is_cut = False
         self._since = time.monotonic()
         self._deadline = self._since + _START_SECONDS
         self._next_look = self._since
@@ -97,6 +104,9 @@ class Follower:
                         ready.discard(descriptor)
                 if ready == {self._launched.ended}:
                     self.seen.exit_code = self._launched.exit_code()
+                    # Whoever is killed stops where it is, which says nothing of what it wrote.
+                    if self._is_cut and self.seen.exit_code != _KILLED:
+                        self.seen.bad_output = _CUT
                     return
 
     def _is_over(self) -> bool:
@@ -113,6 +123,9 @@ class Follower:
                 return True
         if now < self._deadline:
             return False
+        if self._is_cut:
+            self.seen.bad_output = _CUT
+            return True
         seen.timed_out = seen.model_started
         seen.start_timed_out = not seen.model_started
         return True
@@ -123,7 +136,9 @@ class Follower:
     def _read_answer(self) -> bool:
         data = _read(self._launched.answer, _ANSWER_CHUNK)
         if data == b"" and not self._reader.is_between_frames:
-            self.seen.bad_output = "it stopped in the middle of a frame"
+            # Its death, which says more, comes within a moment if it is why.
+            self._is_cut = True
+            self._deadline = min(self._deadline, time.monotonic() + _DEATH_SECONDS)
         try:
             for frame in self._reader.feed(data or b""):
                 self._take(frame)

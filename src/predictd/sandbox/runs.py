@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from predictd.data.mapping import is_mapped
 from predictd.domain.errors import PlatformError
@@ -16,7 +17,8 @@ from predictd.sandbox.evidence import judge
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import launched
 from predictd.sandbox.launched import Launched
-from predictd.sandbox.parents import CannotFork
+from predictd.sandbox.machine import this_machine
+from predictd.sandbox.parents import CannotFork, WarmRun
 from predictd.sandbox.process import Follower
 from predictd.sandbox.resources import resource_group
 from predictd.sandbox.warm import WarmParents
@@ -51,7 +53,9 @@ def run(
     with _started(request, kind, parents) as (started, group):
         follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
         seen = follower.follow()
-    return judge(seen, request.limits, request.runtime.version)
+    report = judge(seen, request.limits, request.runtime.version)
+    log.info("the model ended after %.2f s with at most %d MiB", report.limited_seconds, report.peak_memory_bytes >> 20)
+    return replace(report, forked=isinstance(started, WarmRun), machine=this_machine(request.limits))
 
 
 @contextmanager
@@ -66,10 +70,12 @@ def _started(
                 if parents.only:
                     raise PlatformError(f"A run could not be forked from its warm parent: {error}.") from error
             else:
+                log.info("the model runs, forked from a warm parent")
                 yield forked
                 return
         group = resource_group(request.limits, request.slot)
         stack.callback(group.close)
+        log.info("the model starts cold, isolated by %s", kind.value)
         yield stack.enter_context(launch(request, group, kind)), group
 
 

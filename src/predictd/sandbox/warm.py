@@ -10,10 +10,10 @@ from pathlib import Path
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunRequest, RuntimePaths
-from predictd.sandbox.command import environment_inside
 from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.launch import environment_of
 from predictd.sandbox.launched import Launched
-from predictd.sandbox.parents import CannotFork, WarmParent
+from predictd.sandbox.parents import CannotFork, WarmParent, WarmRun
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,10 @@ class WarmParents:
         most: of them at once; the one that was idle longest makes room.
         folders: where the files of runs lie. Without root, a run whose files lie elsewhere starts cold.
         only: no run starts cold: one that can't be forked is the platform's failure.
+
+    Attributes:
+        forked_count: runs that were forked.
+        refused_count: runs that could not be forked.
     """
 
     def __init__(self, most: int, folders: Sequence[Path] = (), *, only: bool = False) -> None:
@@ -48,6 +52,8 @@ class WarmParents:
         self._used: dict[_Key, float] = {}
         self._failed: dict[_Key, float] = {}
         self._lock = threading.Lock()
+        self.forked_count = 0
+        self.refused_count = 0
 
     def close(self) -> None:
         """End all of them, and the runs that were forked from them."""
@@ -66,6 +72,21 @@ class WarmParents:
         Raises:
             CannotFork: there is none; nothing was started.
         """
+        try:
+            parent, run = self._fork(request)
+        except CannotFork:
+            with self._lock:
+                self.refused_count += 1
+            raise
+        with self._lock:
+            self.forked_count += 1
+        try:
+            yield run, run.group
+        finally:
+            run.close()
+            parent.is_free.release()
+
+    def _fork(self, request: RunRequest) -> tuple[WarmParent, WarmRun]:
         key = _key(request)
         if request.imports and self._rests(key):
             # One of these modules does not bear to be forked.
@@ -73,22 +94,17 @@ class WarmParents:
             key = _key(request)
         parent = self._take(key, request)
         try:
-            run = parent.run(request)
+            return parent, parent.run(request)
         except CannotFork as error:
             # It may have been killed; a new one is as good as the first.
             log.warning("a warm parent is replaced: %s", error)
             self._forget(key, parent)
-            parent = self._take(key, request)
-            try:
-                run = parent.run(request)
-            except CannotFork:
-                self._forget(key, parent)
-                raise
+        parent = self._take(key, request)
         try:
-            yield run, run.group
-        finally:
-            run.close()
-            parent.is_free.release()
+            return parent, parent.run(request)
+        except CannotFork:
+            self._forget(key, parent)
+            raise
 
     def _take(self, key: _Key, request: RunRequest) -> WarmParent:
         """The parent of that key, taken for one run: whoever gets it releases its `is_free`."""
@@ -145,6 +161,6 @@ def _key(request: RunRequest) -> _Key:
         runtime=request.runtime,
         built=(found.st_ino, found.st_mtime_ns),
         slot=request.slot,
-        environment=tuple(environment_inside(request.runtime, request.limits).items()),
+        environment=tuple(environment_of(request).items()),
         imports=request.imports,
     )

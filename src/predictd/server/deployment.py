@@ -1,15 +1,22 @@
 """The parts of one deployment, opened from its settings; what the server and the organiser's commands share."""
 
+import json
 import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from predictd.db import Database
+from predictd.db.secrets import shared_secret
 from predictd.domain.errors import SetupError
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage, open_storage
+
+# Name of the key of URLs by which the server itself takes uploads for a bucket.
+STORAGE_KEY = "storage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,26 +25,47 @@ class Deployment:
 
     settings: Settings
     database: Database
-    storage: FolderStorage
+    storage: Storage
 
 
 def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     """Open the data dir and the database, making both where they are missing.
 
     Raises:
-        SetupError: the data dir can't be written to.
+        SetupError: the data dir or the storage's folder can't be written to, or the schema does not suit.
+        InvalidInputError: the storage's URL can't be taken.
     """
     home = settings.home
+    database = Database(settings.resolved_database_url)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        storage = FolderStorage.open(home / "storage", base_url=base_url)
+        storage = open_storage(
+            settings.storage_url,
+            home=home,
+            base_url=base_url,
+            cache_bytes=settings.storage_cache_gb * 10**9,
+            load_secret=cache(lambda: shared_secret(database, STORAGE_KEY, datetime.now(UTC))),
+        )
     except OSError as error:
+        folder = settings.storage_url or home
         raise SetupError(
-            f"The data dir {home} can't be used: {error.strerror}. Choose another with --data-dir."
+            f"The folder {folder} can't be used: {error.strerror}. Choose another with --data-dir or "
+            "PREDICTD_STORAGE_URL."
         ) from error
-    database = Database(settings.resolved_database_url)
-    database.upgrade()
+    if settings.auto_upgrade:
+        database.upgrade()
+    else:
+        database.check()
     return Deployment(settings=settings, database=database, storage=storage)
+
+
+def server_address(settings: Settings) -> str:
+    """Where people reach the server: as configured, else as the running server says, else where it would listen."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((settings.home / "server.json").read_text())["address"])
+    return f"http://{settings.host}:{settings.port}"
 
 
 def server_id(home: Path) -> str:

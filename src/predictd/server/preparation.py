@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from sqlalchemy import select
 
 from predictd.data import generate, import_version, plan_named
 from predictd.data.layout import version_key
+from predictd.data.schema import FEATURES_FILE
 from predictd.db.catalogue import (
     forget_runtime,
     known_runtime,
@@ -17,12 +19,15 @@ from predictd.db.catalogue import (
 )
 from predictd.db.rounds import current_round
 from predictd.db.tables import DataVersion, Runtime
-from predictd.domain.errors import ConflictError, PlatformError
+from predictd.domain.errors import ConflictError, RuntimeMissingError, SetupError
 from predictd.domain.names import CLASSIC, check_version_name
 from predictd.domain.runs import RuntimePaths
 from predictd.rounds.life import publish
 from predictd.runtimes import BuiltRuntime, RuntimeSpec, build, default_spec, load, remove
 from predictd.server.deployment import Deployment
+from predictd.server.runtime_specs import find_spec, keep_spec, spec_of
+
+log = structlog.get_logger()
 
 SYNTHETIC_VERSION = "v5.3"
 
@@ -31,17 +36,42 @@ Progress = Callable[[str, float], None]
 
 
 def ensure_runtime(deployment: Deployment, say: Say) -> None:
-    """Build the default runtime, unless the deployment has one that is built."""
+    """Build the default runtime, unless it is built here; locks that only this machine has are stored for others.
+
+    The first start of a deployment chooses the default one.
+    """
     with deployment.database.read() as session:
-        default = session.scalar(select(Runtime).where(Runtime.is_default))
-    if default is not None and _built(deployment, default.folder) is not None:
-        return
-    build_runtime(deployment, default_spec(), say, default=True)
+        known = {one.folder: one.is_default for one in session.scalars(select(Runtime))}
+    for built in load(deployment.settings.runtimes_home):
+        if built.folder.name in known and find_spec(deployment.storage, built.folder.name) is None:
+            keep_spec(deployment.storage, spec_of(built))
+    default = next((folder for folder, is_default in known.items() if is_default), None)
+    if default is None:
+        build_runtime(deployment, default_spec(), say, default=True)
+    elif _built(deployment, default) is None:
+        try:
+            find_runtime(deployment, default, say)
+        except RuntimeMissingError as error:
+            # An older release had another lock, or this machine lacks its Python.
+            say(f"The default runtime is not on this machine: {error.message}")
+            build_runtime(deployment, default_spec(), say, default=True)
+
+
+def build_missing_runtimes(deployment: Deployment, say: Say) -> list[BuiltRuntime]:
+    """Build every runtime that the deployment has and this machine lacks; answers these.
+
+    Raises:
+        RuntimeMissingError: one can't be built here.
+    """
+    with deployment.database.read() as session:
+        folders = [one.folder for one in session.scalars(select(Runtime).order_by(Runtime.inserted_at))]
+    return [_restored(deployment, folder, say) for folder in folders if _built(deployment, folder) is None]
 
 
 def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Say, *, default: bool = False) -> BuiltRuntime:
     """Build a runtime, unless it is built already, and make it known to uploads."""
     built = build(spec, deployment.settings.runtimes_home, say)
+    keep_spec(deployment.storage, spec)
     with deployment.database.write() as session:
         record_runtime(
             session,
@@ -72,19 +102,29 @@ def remove_runtime(deployment: Deployment, wanted: str) -> str:
     return f"{runtime.name} ({runtime.tag})"
 
 
-def find_runtime(deployment: Deployment, folder: str) -> RuntimePaths:
-    """Where the runtime that was built into that folder lies on this machine.
+def find_runtime(deployment: Deployment, folder: str, say: Say = log.info) -> RuntimePaths:
+    """Where the runtime of that folder lies on this machine; it is built from its lock if another machine built it.
 
     Raises:
-        PlatformError: it is not built here.
+        RuntimeMissingError: it is not here and can't be built.
     """
-    built = _built(deployment, folder)
-    if built is None:
-        raise PlatformError(
-            f"The runtime {folder} is not built on this machine; build it with `predictd runtime build`, or with "
-            "`predictd runtime add` and its lock if it is one of your own."
-        )
+    built = _built(deployment, folder) or _restored(deployment, folder, say)
     return built.paths
+
+
+def _restored(deployment: Deployment, folder: str, say: Say) -> BuiltRuntime:
+    spec = find_spec(deployment.storage, folder)
+    if spec is None:
+        raise RuntimeMissingError(
+            f"The runtime {folder} is not built on this machine, and its lock is not in storage; build it with "
+            "`predictd runtime build`, or with `predictd runtime add` and its lock if it is one of your own."
+        )
+    try:
+        return build(spec, deployment.settings.runtimes_home, say)
+    except SetupError as error:
+        raise RuntimeMissingError(
+            f"The runtime {spec.display_name} can't be built on this machine: {error.message}"
+        ) from error
 
 
 def ensure_data(deployment: Deployment, progress: Progress) -> None:
@@ -92,9 +132,10 @@ def ensure_data(deployment: Deployment, progress: Progress) -> None:
     with deployment.database.read() as session:
         if list_data_versions(session):
             return
-    folder = deployment.storage.folder(version_key(SYNTHETIC_VERSION))
-    if not (folder / "features.json").exists():
-        generate(folder, plan_named(deployment.settings.data_size), progress)
+    storage, key = deployment.storage, version_key(SYNTHETIC_VERSION)
+    if storage.stat(version_key(SYNTHETIC_VERSION, FEATURES_FILE)) is None:
+        with storage.new_folder(key, progress, last=FEATURES_FILE) as folder:
+            generate(folder, plan_named(deployment.settings.data_size), progress)
     with deployment.database.write() as session:
         record_data_version(session, SYNTHETIC_VERSION, datetime.now(UTC), default=True)
 
@@ -111,7 +152,8 @@ def import_data(deployment: Deployment, source: Path, name: str, progress: Progr
         if session.scalar(select(DataVersion.id).where(DataVersion.name == name)) is not None:
             raise ConflictError(f"There is a data version {name} already; choose another name.")
         open_now = current_round(session, CLASSIC, datetime.now(UTC))
-    import_version(source, deployment.storage.folder(version_key(name)), progress)
+    with deployment.storage.new_folder(version_key(name), progress, last=FEATURES_FILE) as folder:
+        import_version(source, folder, progress)
     if open_now is not None:
         publish(deployment.storage, name, open_now.number)
     with deployment.database.write() as session:

@@ -3,12 +3,18 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
+import shutil
 import signal
 import socket
+import sys
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,19 +24,27 @@ import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
+from predictd.archive import refuse_unfinished_import
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
-from predictd.rounds.calendar import parse_calendar
+from predictd.engine.orphans import sweep_orphans
+from predictd.engine.remote import RemoteRuns
+from predictd.engine.retention import remove
+from predictd.monitoring.vitals import Vitals
+from predictd.notify.courier import Courier
+from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
+from predictd.server.draining import Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
+from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
 from predictd.web import web_routes
 
 log = structlog.get_logger()
@@ -39,6 +53,9 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+# How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
+# would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
+SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -50,58 +67,111 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         ready: called with the server's address once it answers.
 
     Raises:
-        SetupError: the machine can't isolate models, the port is taken, or another server has the data dir.
+        SetupError: the machine can't isolate models, a setting can't be taken, the port is taken, or another server has
+            the data dir. With Ray: it is not installed, or nodes could not reach this server.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     calendar = parse_calendar(settings.calendar)
-    kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
+    mail_server_of(settings)
+    kept = {"logs": settings.keep_logs, "pickles": settings.keep_pickles}
+    ages = {kind: parse_length(age) for kind, age in kept.items() if age}
+    is_here = settings.executor == "local"
+    kind, missing = settings.sandbox, ""
+    if is_here:
+        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
     if missing:
         say(f"Models run without isolation, because --trust-users says so: {missing}")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_home(settings.home)
+    use_own_temporary_folder(settings.home)
     listener = _listen(settings.host, settings.port)
     address = settings.public_url or _address(settings.host, listener.getsockname()[1])
     deployment = open_deployment(settings, base_url=address)
-    ensure_runtime(deployment, say)
-    ensure_data(deployment, progress)
-    parents = None
-    if kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
-        folders = [deployment.storage.root, settings.mapped_home]
+    deployment.storage.check()
+    refuse_unfinished_import(deployment.storage)
+    with deployment.database.prepared_by_one():
+        ensure_runtime(deployment, say)
+        ensure_data(deployment, progress)
+    parents = placer = place = None
+    if not is_here:
+        placer, place = open_cluster(deployment, listener.getsockname()[1], say)
+    elif kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
+        folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+    server = server_id(settings.home)
     executor = Executor(
         deployment.database,
         deployment.storage,
-        WorkerConfig(
-            limits=settings.limits,
-            diagnostics_limits=settings.diagnostics_limits,
-            factors=settings.factors_home,
-            kind=kind,
-            parents=parents,
-            trees=settings.trees,
-            mapped=mapped_cache(deployment),
-            max_attempts=settings.max_attempts,
-            retry_seconds=settings.retry_seconds,
-            find_runtime=partial(find_runtime, deployment),
-        ),
-        server_id=server_id(settings.home),
-        workers=settings.worker_count,
+        _config_of(deployment, kind, parents, place),
+        server_id=server,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
+        capacity=None if place is None else partial(place.room, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
         if tick(deployment.database, deployment.storage, calendar, now) is not None:
             executor.wake()
 
-    tickers = [
+    scorer = scorer_of(deployment)
+    tickers: list[Ticker | Courier] = [
         Ticker("calendar", TICK_SECONDS, look_at_calendar),
-        Ticker("scoring", TICK_SECONDS, scorer_of(deployment).tick),
+        Ticker("scoring", TICK_SECONDS, scorer.tick),
+        courier_of(deployment, address),
     ]
-    _run(deployment, executor, tickers, listener, partial(_announce, settings.home, address, ready))
+    if ages:
+        tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
+    vitals = Vitals(
+        server_id=server,
+        workers=settings.worker_count if is_here else settings.remote_worker_count,
+        isolation=_isolation(kind, missing, is_here=is_here),
+        is_isolated=not missing,
+        tickers=[one for one in tickers if isinstance(one, Ticker)],
+        parents=parents,
+    )
+    services = Services(
+        database=deployment.database,
+        storage=deployment.storage,
+        settings=settings,
+        wake=executor.wake,
+        scorer=scorer,
+        vitals=vitals,
+    )
+    _run(deployment, services, executor, tickers, listener, partial(_announce, settings.home, address, ready))
     if parents is not None:
         parents.close()
+    if placer is not None:
+        placer.close()
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
+
+
+def _config_of(
+    deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
+) -> WorkerConfig:
+    settings = deployment.settings
+    return WorkerConfig(
+        limits=settings.limits,
+        diagnostics_limits=settings.diagnostics_limits,
+        factors=settings.factors_home,
+        kind=kind,
+        parents=parents,
+        trees=settings.trees,
+        mapped=mapped_cache(deployment),
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.retry_seconds,
+        find_runtime=partial(find_runtime, deployment),
+        account_runs=settings.account_runs,
+        place=place,
+    )
+
+
+def _isolation(kind: SandboxKind, missing: str, *, is_here: bool) -> str:
+    if not is_here:
+        return "Models run on the nodes of a cluster, which isolate them."
+    return f"Models run without isolation: {missing}" if missing else f"Models run isolated by {kind.value}."
 
 
 def lock_home(home: Path) -> TextIOWrapper:
@@ -123,8 +193,9 @@ def lock_home(home: Path) -> TextIOWrapper:
 
 def _run(
     deployment: Deployment,
+    services: Services,
     executor: Executor,
-    tickers: Sequence[Ticker],
+    tickers: Sequence[Ticker | Courier],
     listener: socket.socket,
     announce: Callable[[], None],
 ) -> None:
@@ -135,41 +206,77 @@ def _run(
         for ticker in tickers:
             ticker.start()
         announce()
-        sweeping = asyncio.create_task(_sweep(deployment.storage))
+        sweeping = asyncio.create_task(_sweep(deployment))
         try:
             yield
         finally:
-            log.info("stopping")
             sweeping.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
-            await anyio.to_thread.run_sync(executor.stop, deployment.settings.drain_seconds)
+            await draining.wait_for_runs()
 
-    services = Services(
-        database=deployment.database, storage=deployment.storage, settings=deployment.settings, wake=executor.wake
+    settings = deployment.settings
+    draining = Draining(
+        partial(executor.stop, settings.drain_seconds),
+        notice_seconds=settings.drain_notice_seconds,
+        transfer_seconds=settings.drain_notice_seconds + settings.drain_seconds,
+        is_answered_to=settings.executor == "ray",
     )
+    services = replace(services, is_stopping=lambda: draining.has_begun)
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     config = uvicorn.Config(
-        build_app(services, lifespan, web_routes(services)),
+        draining.counting(build_app(services, lifespan, web_routes(services))),
+        # Its lines go to the program's own log.
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(deployment.settings.trusted_proxies),
-        forwarded_allow_ips=deployment.settings.trusted_proxies or None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    # Such a failure is logged already, with the id of its request.
+    logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
+    DrainingServer(config, draining).run(sockets=[listener])
 
 
-async def _sweep(storage: FolderStorage) -> None:
-    """Remove what broken and unregistered uploads left, now and then."""
+async def _sweep(deployment: Deployment) -> None:
+    """Remove what broken uploads and lost runs left, now and then."""
+    abandoned = deployment.settings.abandoned_hours * 3600
+
+    def sweep() -> int:
+        now = time.time()
+        drafts = deployment.storage.sweep(now, abandoned)
+        return drafts + sweep_orphans(deployment.database, deployment.storage, now - abandoned)
+
     while True:
-        removed = await anyio.to_thread.run_sync(storage.sweep)
-        if removed:
-            log.info("uploads_swept", count=removed)
-        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            removed = await anyio.to_thread.run_sync(sweep)
+            if removed:
+                log.info("leftovers_swept", count=removed)
+        except Exception:
+            log.exception("sweep_failed")
+        await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, abandoned / 2)))
+
+
+def use_own_temporary_folder(home: Path) -> None:
+    """Let temporary files lie in the data dir, where those of a server that was killed are found and removed.
+
+    The data dir must be locked.
+    """
+    folder = home / "tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    tempfile.tempdir = str(folder)
+
+
+def _remove_old(deployment: Deployment, ages: dict[str, timedelta], now: datetime) -> None:
+    """Remove what is old; servers that do it at once do not mind each other."""
+    done = remove(deployment.database, deployment.storage, now, **ages, progress=lambda _step, _share: None)
+    if done.logs or done.pickles:
+        log.info("old_removed", logs=len(done.logs), pickles=len(done.pickles))
 
 
 def _announce(home: Path, address: str, ready: Callable[[str], None]) -> None:

@@ -1,9 +1,11 @@
-"""Objects by key behind presigned URLs: pickles, submissions, data files.
+"""Objects by key behind presigned URLs: pickles, submissions, data files. In a folder, or in a bucket of S3.
 
 Nothing here knows what an object means, and nothing reads one but its owner's run or download.
 """
 
-from predictd.storage.folder import Draft, FolderStorage
-from predictd.storage.protocol import Storage
+from predictd.storage.drafts import Draft, Receiver
+from predictd.storage.folder import FolderStorage
+from predictd.storage.opening import open_storage
+from predictd.storage.protocol import Storage, StoredObject
 
-__all__ = ["Draft", "FolderStorage", "Storage"]
+__all__ = ["Draft", "FolderStorage", "Receiver", "Storage", "StoredObject", "open_storage"]

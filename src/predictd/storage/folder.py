@@ -4,64 +4,21 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
-from urllib.parse import quote, urlencode
 
-from predictd.domain.errors import NotFoundError, PlatformError
+from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError
+from predictd.domain.outages import is_full
+from predictd.storage.drafts import Draft
 from predictd.storage.keys import check_key
-from predictd.storage.signing import Grant, load_secret
+from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
+from predictd.storage.signing import grant, load_secret, signed_url
 
 DRAFTS = ".drafts"
 INCOMING = "incoming"
-ABANDONED_SECONDS = 24 * 3600
-
-
-class Draft:
-    """An object that is being written: `commit` makes it appear under its key, without that it leaves nothing."""
-
-    def __init__(self, path: Path, target: Path) -> None:
-        self._path = path
-        self._target = target
-        self._file: BinaryIO = path.open("xb")
-
-    def write(self, content: bytes) -> None:
-        """Add bytes at the end."""
-        self._file.write(content)
-
-    def commit(self) -> None:
-        """Make the object appear, whole and on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(self._target)
-        # What is answered for must outlive a power cut, and so must its name.
-        folder = os.open(self._target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def discard(self) -> None:
-        """Leave nothing of what was not committed."""
-        # Closing writes what is still buffered, which fails once more where the disk is full.
-        with suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> "Draft":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +35,28 @@ class FolderStorage:
         (root / DRAFTS).mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(root=root, secret=load_secret(root / ".secret"), base_url=base_url.rstrip("/"))
 
+    @property
+    def local_folders(self) -> Sequence[Path]:
+        """The folder itself."""
+        return (self.root,)
+
     def at(self, base_url: str) -> "FolderStorage":
         """The same storage with URLs as a client that reached the server at `base_url` needs them."""
         return replace(self, base_url=base_url.rstrip("/"))
 
+    def check(self) -> None:
+        """Raise SetupError unless objects can be written."""
+        try:
+            with self.draft("check") as draft:
+                draft.write(b"predictd")
+        except OSError as error:
+            raise SetupError(
+                f"The storage {self.root} can't be written to: {error.strerror}. Give its folder to the user that "
+                "predictd runs as, or make room on its disk."
+            ) from error
+
     def folder(self, key: str) -> Path:
-        """The folder or file of the key itself, for writing whole data versions in place."""
+        """The folder or file of the key itself."""
         return self.root / check_key(key)
 
     def stat(self, key: str) -> int | None:
@@ -93,14 +66,45 @@ class FolderStorage:
 
     def draft(self, key: str) -> Draft:
         """Begin to write the object of that key."""
-        return Draft(self.root / DRAFTS / secrets.token_hex(16), self.folder(key))
+        target = self.folder(key)
+        return Draft(self.root / DRAFTS / secrets.token_hex(16), lambda path: _place(path, target))
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects below the prefix, sorted by key; nothing that is being written."""
+        below = self.folder(prefix) if prefix else self.root
+        for path in sorted(below.rglob("*")):
+            parts = path.relative_to(self.root).parts
+            if parts[0].startswith(".") or any(part.endswith(".partial") for part in parts):
+                continue
+            # Somebody may remove it between two of these lines.
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    found = path.stat()
+                    yield StoredObject(key="/".join(parts), size=found.st_size, modified_at=found.st_mtime)
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a copy of the file under the key, in place of what was there."""
-        with self.draft(key) as draft, path.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                draft.write(chunk)
-            draft.commit()
+        try:
+            with self.draft(key) as draft, path.open("rb") as source:
+                while chunk := source.read(1 << 20):
+                    draft.write(chunk)
+                draft.commit()
+        except OSError as error:
+            if is_full(error):
+                raise OutageError("The storage is full.") from error
+            raise
+
+    @contextmanager
+    def new_folder(self, key: str, progress: Progress, *, last: str) -> Iterator[Path]:
+        """The folder of the key itself: who fills it lets it appear whole.
+
+        Raises:
+            ConflictError: it is there already.
+        """
+        folder = self.folder(key)
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConflictError(f"{folder} exists already; remove it first or choose another name.")
+        yield folder
 
     def move(self, source: str, target: str) -> None:
         """Give the object another key.
@@ -136,8 +140,8 @@ class FolderStorage:
         yield path
 
     @contextmanager
-    def local_folder(self, key: str) -> Iterator[Path]:
-        """The objects below the key as a folder, to be read only.
+    def local_folder(self, key: str, names: Collection[str] | None = None) -> Iterator[Path]:
+        """The objects below the key as a folder, all of them, to be read only.
 
         Raises:
             PlatformError: there are none.
@@ -157,20 +161,17 @@ class FolderStorage:
         filename: str | None = None,
     ) -> str:
         """A URL that allows the method (`PUT`, or `GET` with `HEAD`) on this one object until it expires."""
-        grant = _grant(method, key, expires_at, max_bytes, filename)
-        query = {"expires": grant.expires, "max": grant.max_bytes, "name": grant.filename}
-        fields = {name: str(value) for name, value in query.items() if value}
-        return f"{self.base_url}/files/{quote(key)}?{urlencode(fields | {'signature': grant.sign(self.secret)})}"
+        return signed_url(self.base_url, self.secret, grant(method, key, expires_at, max_bytes, filename))
 
     def presign_post(self, key: str, *, max_bytes: int, expires_at: datetime) -> tuple[str, dict[str, str]]:
         """URL and form fields that allow one object to be POSTed as the form's last field, `file`."""
-        grant = _grant("POST", key, expires_at, max_bytes, None)
-        fields = {"key": key, "expires": str(grant.expires), "max": str(max_bytes)}
-        return f"{self.base_url}/files", fields | {"signature": grant.sign(self.secret)}
+        allowed = grant("POST", key, expires_at, max_bytes, None)
+        fields = {"key": key, "expires": str(allowed.expires), "max": str(max_bytes)}
+        return f"{self.base_url}/files", fields | {"signature": allowed.sign(self.secret)}
 
-    def sweep(self, now: float | None = None) -> int:
-        """Remove drafts and unregistered uploads that were left for more than a day. Returns how many."""
-        limit = (time.time() if now is None else now) - ABANDONED_SECONDS
+    def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
+        """Remove drafts and unregistered uploads that were left for so long. Returns how many."""
+        limit = (time.time() if now is None else now) - abandoned_seconds
         removed = 0
         for folder in (self.root / DRAFTS, self.root / INCOMING):
             for path in folder.rglob("*"):
@@ -182,11 +183,12 @@ class FolderStorage:
         return removed
 
 
-def _grant(method: str, key: str, expires_at: datetime, max_bytes: int | None, filename: str | None) -> Grant:
-    return Grant(
-        method=method,
-        key=check_key(key),
-        expires=int(expires_at.timestamp()),
-        max_bytes=max_bytes or 0,
-        filename=filename or "",
-    )
+def _place(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+    # What is answered for must outlive a power cut, and so must its name.
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -8,8 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from predictd.domain.errors import ForbiddenTransferError
+from predictd.storage.keys import check_key
 
 SECRET_BYTES = 32
 
@@ -37,6 +39,24 @@ class Grant:
             raise ForbiddenTransferError("The URL's signature was not made for this object and method.")
         if (now or datetime.now(UTC)).timestamp() >= self.expires:
             raise ForbiddenTransferError("The URL has expired; ask for a new one.")
+
+
+def grant(method: str, key: str, expires_at: datetime, max_bytes: int | None, filename: str | None) -> Grant:
+    """What a URL of these allows; InvalidInputError for what is no key."""
+    return Grant(
+        method=method,
+        key=check_key(key),
+        expires=int(expires_at.timestamp()),
+        max_bytes=max_bytes or 0,
+        filename=filename or "",
+    )
+
+
+def signed_url(base_url: str, secret: bytes, allowed: Grant) -> str:
+    """A URL of this server's own that allows that."""
+    query = {"expires": allowed.expires, "max": allowed.max_bytes, "name": allowed.filename}
+    fields = {name: str(value) for name, value in query.items() if value}
+    return f"{base_url}/files/{quote(allowed.key)}?{urlencode(fields | {'signature': allowed.sign(secret)})}"
 
 
 def load_secret(path: Path) -> bytes:

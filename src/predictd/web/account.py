@@ -7,11 +7,11 @@ from starlette.routing import Route
 
 from predictd.api.app import Services, base_url
 from predictd.db.accounts import NewToken, create_token, list_tokens, revoke_token
-from predictd.db.passwords import account_with_password, set_password
+from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session
 from predictd.db.tables import Account
-from predictd.domain.errors import InvalidInputError
 from predictd.domain.scopes import SCOPES
+from predictd.web.signing_in import proven
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 # What an agent needs, without the scope that is of no use here.
@@ -63,11 +63,7 @@ def revoke(visit: Visit) -> Response:
 
 def change_password(visit: Visit) -> Response:
     """Another password, for whoever knows the one of now; the sessions of before end, this one goes on as a new one."""
-    name, attempts = visit.account.username, visit.services.attempts
-    attempts.begin(name, visit.address)
-    if account_with_password(visit.session, name, visit.form.get("password", "")) is None:
-        raise InvalidInputError("The password of now is wrong; nothing was changed.")
-    attempts.succeed(name, visit.address)
+    proven(visit, visit.account.username, "The password of now is wrong; nothing was changed.")
     hours = visit.services.settings.session_hours
     with visit.write() as session:
         account = session.get_one(Account, visit.account.id)
@@ -87,8 +83,30 @@ def _configurations(address: str, new: NewToken | None) -> dict[str, str]:
         "Cursor, and others with mcp.json": json.dumps(
             {"mcpServers": {"predictd": {"url": url, "headers": {"Authorization": header}}}}, indent=2
         ),
+        "Codex (~/.codex/config.toml)": "\n".join(
+            (
+                "[mcp_servers.predictd]",
+                f"url = {json.dumps(url)}",
+                f"http_headers = {{ Authorization = {json.dumps(header)} }}",
+            )
+        ),
+        "Gemini CLI (~/.gemini/settings.json)": json.dumps(
+            {"mcpServers": {"predictd": {"httpUrl": url, "headers": {"Authorization": header}}}}, indent=2
+        ),
         "VS Code": json.dumps(
             {"servers": {"predictd": {"type": "http", "url": url, "headers": {"Authorization": header}}}}, indent=2
+        ),
+        "Claude Desktop, and others that start a program (pip install predictd)": json.dumps(
+            {
+                "mcpServers": {
+                    "predictd": {
+                        "command": "predictd",
+                        "args": ["mcp", "--server", address],
+                        "env": {"PREDICTD_TOKEN": token},
+                    }
+                }
+            },
+            indent=2,
         ),
     }
 

@@ -13,6 +13,7 @@ from predictd.db.tables import Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import ValidationStatus
+from predictd.engine.quotas import check_queue
 from predictd.engine.slots import assign, get_pickle, set_webhook, trigger_now, unassign
 from predictd.web.live import cursor_of
 from predictd.web.overview import overviews, runs_of
@@ -42,6 +43,7 @@ def model_routes(services: Services) -> list[Route]:
                 "archive": archive,
                 "unarchive": unarchive,
                 "webhook": keep_webhook,
+                "fallback": keep_fallback,
             }.items()
         ),
     ]
@@ -107,6 +109,7 @@ def trigger(visit: Visit) -> Response:
         if model.pickle_id is None:
             raise ConflictError(f"Model {model.name} has no pickle assigned; upload or assign one first.")
         pickle = get_pickle(session, visit.account, model.pickle_id)
+        check_queue(session, visit.account, visit.services.settings.quotas)
         run = trigger_now(session, pickle, visit.now, validation=False, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{run.id}")
@@ -159,6 +162,13 @@ def keep_webhook(visit: Visit) -> Response:
         model = get_model(session, visit.account, visit.part("id"))
         set_webhook(model, visit.form.get("url", "").strip() or None)
     return visit.go(f"/models/{model.id}", "webhook")
+
+
+def keep_fallback(visit: Visit) -> Response:
+    """Whether the last good pickle runs for a round when the assigned one has failed."""
+    with visit.write() as session:
+        get_model(session, visit.account, visit.part("id")).fallback = visit.form.get("fallback") == "on"
+    return visit.go(f"/models/{visit.part('id')}", "fallback")
 
 
 def _pickles(visit: Visit, model: Model) -> Sequence[Pickle]:

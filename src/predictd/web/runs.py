@@ -9,20 +9,24 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.db.tables import Account, Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
+from predictd.db.tables import Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
 from predictd.domain.failures import FAILURES, told_apart
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.cancelling import CANCELLED, cancel_run
+from predictd.engine.fallback import MEANWHILE
 from predictd.engine.predicting import predictions_key
 from predictd.engine.queue import NO_OPEN_ROUND
+from predictd.engine.quotas import check_queue
 from predictd.engine.slots import trigger_now
 from predictd.reports.histogram import histogram
 from predictd.scoring.reading import read_submission_file
 from predictd.web.downloads import download
 from predictd.web.headers import secured
 from predictd.web.live import cursor_of
+from predictd.web.records import record_facts
 from predictd.web.rendering import harmless
 from predictd.web.visits import Visit, download_route, form_route, page_route
 
@@ -47,13 +51,19 @@ def run_routes(services: Services) -> list[Route]:
         download_route(services, "/runs/{id}/log", download_log),
         download_route(services, "/runs/{id}/predictions", download_predictions),
         form_route(services, "/runs/{id}/rerun", rerun, show_run),
+        form_route(services, "/runs/{id}/cancel", cancel, show_run),
     ]
 
 
 def find_run(visit: Visit) -> Trigger:
     """The account's run of the path; another account's answers as an unknown one."""
-    run = visit.session.get(Trigger, visit.part("id"), options=[joinedload(Trigger.round), joinedload(Trigger.pickle)])
-    if run is None or not _is_of(visit, visit.account, run):
+    # One query, so that the time does not tell whether another account has it.
+    mine = sa.or_(Pickle.account_id == visit.account.id, Diagnostics.account_id == visit.account.id)
+    found = sa.select(Trigger).where(Trigger.id == visit.part("id"), mine)
+    found = found.outerjoin(Pickle, Pickle.id == Trigger.pickle_id)
+    found = found.outerjoin(Diagnostics, Diagnostics.id == Trigger.diagnostics_id)
+    run = visit.session.scalar(found.options(joinedload(Trigger.round), joinedload(Trigger.pickle)))
+    if run is None:
         raise NotFoundError("There is no such run.")
     return run
 
@@ -64,15 +74,23 @@ def show_run(visit: Visit) -> Response:
     cursor = cursor_of(visit.session, run.id)
     last = run.statuses[-1].description or "" if run.statuses else ""
     failure, remedy = told_apart(run.failure_code or "", last)
+    # Where there is a fallback the history says so after the remedy; the page has it as a link.
+    remedy = remedy.partition(f" {MEANWHILE}")[0]
+    is_cancelled = run.failure_code == CANCELLED
     lines, count = _lines(visit, run)
     diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
     return visit.page(
         "run.html",
         run=run,
         diagnostics=diagnostics,
+        fallback_for=visit.session.get(Model, run.fallback_for) if run.fallback_for else None,
         models=_models(visit, run),
         failure=failure if run.state == TriggerState.FAILED else "",
         remedy=remedy if run.state == TriggerState.FAILED else "",
+        is_cancelled=is_cancelled,
+        fallbacks=_fallbacks(visit, run) if run.state == TriggerState.FAILED else (),
+        # To cancel it raised the attempt once more.
+        attempts=run.attempt - is_cancelled,
         is_known=run.failure_code in FAILURES,
         last=last,
         # What it took of the limits is shown beside it.
@@ -84,6 +102,7 @@ def show_run(visit: Visit) -> Response:
         wanted=visit.asked("q"),
         predictions=_histogram(visit, run),
         submissions=_submissions(visit, run),
+        record=record_facts(visit.session, run.id),
         cursor=cursor,
         is_final=TriggerState(run.state).is_final,
     )
@@ -117,24 +136,42 @@ def rerun(visit: Visit) -> Response:
     with visit.write() as session:
         pickle = session.get_one(Pickle, run.pickle_id)
         is_validation = run.type == TriggerType.VALIDATION
+        check_queue(session, visit.account, visit.services.settings.quotas)
         again = trigger_now(session, pickle, visit.now, validation=is_validation, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{again.id}")
 
 
-def _is_of(visit: Visit, account: Account, run: Trigger) -> bool:
-    if run.pickle is not None:
-        return run.pickle.account_id == account.id
-    diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
-    return diagnostics is not None and diagnostics.account_id == account.id
+def cancel(visit: Visit) -> Response:
+    """End it; its page then says by whom."""
+    run = find_run(visit)
+    with visit.write() as session:
+        cancel_run(session, run.id, visit.now, visit.account)
+    return visit.go(f"/runs/{run.id}", "cancelled")
 
 
 def _models(visit: Visit, run: Trigger) -> Sequence[Model]:
-    """Those that the pickle is assigned to, else the one that it was uploaded for."""
+    """Those that the pickle is assigned to, else the one that it was uploaded for; of a fallback the one it is for."""
     if run.pickle is None:
         return ()
+    if run.fallback_for is not None:
+        return visit.session.scalars(sa.select(Model).where(Model.id == run.fallback_for)).all()
     uploaded_for = visit.session.get(Model, run.pickle.model_id) if run.pickle.model_id else None
     return run.pickle.assigned_models or ([uploaded_for] if uploaded_for is not None else [])
+
+
+def _fallbacks(visit: Visit, run: Trigger) -> Sequence[tuple[Trigger, Model]]:
+    """What runs in its round for its models, because it failed."""
+    if run.round_id is None or run.fallback_for is not None:
+        return ()
+    found = visit.session.execute(
+        sa.select(Trigger, Model)
+        .join(Model, Model.id == Trigger.fallback_for)
+        .where(Trigger.round_id == run.round_id, Model.id.in_([model.id for model in _models(visit, run)]))
+        .order_by(Model.name_key)
+        .options(joinedload(Trigger.pickle))
+    )
+    return [(row[0], row[1]) for row in found]
 
 
 def _submissions(visit: Visit, run: Trigger) -> Sequence[tuple[Submission, Model]]:

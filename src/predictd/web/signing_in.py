@@ -4,11 +4,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
+from predictd.api.proving import prove
 from predictd.db.accounts import create_account
-from predictd.db.passwords import account_with_password, set_password
+from predictd.db.password_links import find_link, use_link
+from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account
-from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.errors import NotFoundError
+from predictd.notify.addresses import ask_to_confirm
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 WRONG = "The name or the password is wrong, or the account has no password."
@@ -22,6 +25,8 @@ def signing_in_routes(services: Services) -> list[Route]:
         page_route(services, "/signup", show_sign_up),
         form_route(services, "/signup", sign_up, show_sign_up),
         form_route(services, "/signout", sign_out, show_sign_in),
+        page_route(services, "/password/{secret}", show_password_link),
+        form_route(services, "/password/{secret}", choose_password, show_password_link),
     ]
 
 
@@ -34,13 +39,15 @@ def show_sign_in(visit: Visit) -> Response:
 
 def sign_in(visit: Visit) -> Response:
     """Begin a session."""
-    name, attempts = visit.form.get("name", ""), visit.services.attempts
-    attempts.begin(name, visit.address)
-    account = account_with_password(visit.session, name, visit.form.get("password", ""))
-    if account is None:
-        raise InvalidInputError(WRONG)
-    attempts.succeed(name, visit.address)
+    account = proven(visit, visit.form.get("name", ""), WRONG)
     return _signed_in(visit, account, _next(visit))
+
+
+def proven(visit: Visit, name: str, refusal: str) -> Account:
+    """The account of that name whose password stands in the form; see `prove`."""
+    services = visit.services
+    password, address = visit.form.get("password", ""), visit.address
+    return prove(services.database, visit.session, services.attempts, name, password, address=address, refusal=refusal)
 
 
 def show_sign_up(visit: Visit) -> Response:
@@ -59,7 +66,22 @@ def sign_up(visit: Visit) -> Response:
     with visit.write() as session:
         account = create_account(session, name, visit.now, visit.form.get("email") or None)
         set_password(session, account, visit.form.get("password", ""), visit.now)
+        if account.email and visit.services.settings.smtp_url:
+            ask_to_confirm(session, account, visit.now)
     return _signed_in(visit, account, "/models")
+
+
+def show_password_link(visit: Visit) -> Response:
+    """The form of a link that the organiser gave out."""
+    link = find_link(visit.session, visit.part("secret"), visit.now)
+    return visit.page("password_link.html", name=link.account.username)
+
+
+def choose_password(visit: Visit) -> Response:
+    """The password is chosen; on to signing in with it."""
+    with visit.write() as session:
+        use_link(session, visit.part("secret"), visit.form.get("password", ""), visit.now)
+    return visit.go("/signin", "password-chosen")
 
 
 def sign_out(visit: Visit) -> Response:

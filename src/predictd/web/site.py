@@ -11,6 +11,8 @@ from predictd.web.diagnoses import diagnostics_routes
 from predictd.web.headers import secured
 from predictd.web.live import live_route
 from predictd.web.models import model_routes
+from predictd.web.notifications import notification_routes
+from predictd.web.organising import organising_routes
 from predictd.web.rendering import ASSETS, asset, asset_version
 from predictd.web.rounds import round_routes
 from predictd.web.runs import run_routes
@@ -32,6 +34,8 @@ def web_routes(services: Services) -> list[BaseRoute]:
         *board_routes(services),
         *round_routes(services),
         *account_routes(services),
+        *notification_routes(services),
+        *organising_routes(services),
         live_route(services),
         Route("/assets/{name}", serve_asset, methods=["GET"]),
     ]

@@ -12,6 +12,8 @@ from predictd.db.tables import Model
 from predictd.domain.findings import Level, verdict
 from predictd.domain.names import CLASSIC
 from predictd.engine.checking import check_upload
+from predictd.engine.hashes import hash_pickle
+from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import refuse_webhook
 from predictd.engine.uploads import UploadAuth, UploadKind, authorise_upload, discard_upload, receive_file
@@ -92,7 +94,9 @@ def show_check(visit: Visit) -> Response:
 
 def run(visit: Visit) -> Response:
     """Register what arrived and start its validation; on to the run."""
+    quotas = visit.services.settings.quotas
     with visit.write() as session:
+        check_queue(session, visit.account, quotas)
         pickle = register_pickle(
             session,
             visit.services.storage,
@@ -104,11 +108,13 @@ def run(visit: Visit) -> Response:
             data_version=visit.form.get("version") or None,
             source=SOURCE,
             now=visit.now,
+            quotas=quotas,
         )
         pickle.label = visit.form.get("label", "").strip()[:200] or None
         session.flush()
         run_id = pickle.triggers[0].id
     visit.services.wake()
+    hash_pickle(visit.services.database, visit.services.storage, pickle)
     return visit.go(f"/runs/{run_id}")
 
 
@@ -129,6 +135,15 @@ def _authorised(visit: Visit, filename: str) -> UploadAuth:
     with visit.write() as session:
         model = get_model(session, visit.account, visit.part("id"))
         refuse_webhook(model)
+        room = room_for_upload(
+            session,
+            visit.storage,
+            visit.account,
+            UploadKind.PICKLE,
+            settings.quotas,
+            visit.now,
+            max_bytes=settings.max_pickle_bytes,
+        )
         return authorise_upload(
             session,
             visit.storage,
@@ -137,6 +152,6 @@ def _authorised(visit: Visit, filename: str) -> UploadAuth:
             filename,
             model.id,
             now=visit.now,
-            max_bytes=settings.max_pickle_bytes,
+            max_bytes=room,
             url_seconds=settings.url_seconds,
         )

@@ -22,10 +22,20 @@ from starlette.routing import Route
 from predictd.api.app import Services, address_of, base_url
 from predictd.api.attempts import TooManyAttemptsError
 from predictd.api.receiving import Body, Form, Sink
+from predictd.db.audit import Actor, acting
 from predictd.db.sessions import find_session
 from predictd.db.tables import Account
-from predictd.domain.errors import ConflictError, NotAuthenticatedError, NotFoundError, PredictdError, TooLargeError
-from predictd.storage import FolderStorage
+from predictd.domain.errors import (
+    BusyError,
+    ConflictError,
+    LimitReachedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PredictdError,
+    StorageDownError,
+    TooLargeError,
+)
+from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
 
@@ -41,18 +51,41 @@ DONE = {
     "renamed": "The model is renamed.",
     "archived": "The model is archived: rounds no longer run its pickle.",
     "unarchived": "The model is in use again.",
+    "fallback": "The choice of what runs when a pickle fails is kept.",
+    "cancelled": "The run is cancelled.",
     "webhook": "The webhook is kept.",
     "password": "The password is changed; other sessions have ended.",
     "revoked": "The token is revoked.",
+    "address": "The address is kept; it is used once you have followed the link that is sent to it.",
+    "no-address": "No e-mail is sent any more.",
+    "events": "What you want to be told of is kept.",
+    "test": "A test is on its way; reload the page to see what came of it.",
+    "no-webhook": "The webhook is deleted.",
     "deleted": "The diagnostics are deleted.",
     "discarded": "The upload is discarded; nothing of it was kept.",
     "signed-out": "You are signed out.",
+    "password-chosen": "The password is chosen; sign in with it.",
+    "suspended": "The account is suspended; its runs are stopped.",
+    "reactivated": "The account is in use again.",
+    "organiser": "The account is an organiser's now.",
+    "no-organiser": "The account is no organiser's any more.",
+    "round-opened": "The round is open; every assigned pickle runs.",
+    "round-closed": "The round is closed.",
+    "round-scored": "The round has its scores of the day.",
+    "round-resolved": "The round is resolved.",
+    "default": "It is the default of new uploads now.",
+    "deprecated": "New uploads are offered it no more.",
+    "restored": "New uploads are offered it again.",
+    "put-back": "The run is in the queue again.",
 }
 _STATUSES: dict[type[PredictdError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
     TooLargeError: 413,
     TooManyAttemptsError: 429,
+    LimitReachedError: 429,
+    BusyError: 503,
+    StorageDownError: 503,
 }
 
 
@@ -105,7 +138,7 @@ class Visit:
         return address_of(self.request)
 
     @property
-    def storage(self) -> FolderStorage:
+    def storage(self) -> Storage:
         """The storage, with URLs as this browser needs them: of the same origin as the page."""
         return self.services.storage.at("")
 
@@ -164,6 +197,7 @@ class Visit:
 
 Handler = Callable[[Visit], Response]
 FileHandler = Callable[[Visit, Path, str], Response]
+Admit = Callable[[Visit], None]
 
 
 def page_route(services: Services, path: str, show: Handler, limiter: CapacityLimiter | None = None) -> Route:
@@ -185,9 +219,18 @@ def download_route(services: Services, path: str, send: Handler) -> Route:
 
 
 def form_route(
-    services: Services, path: str, take: Handler, back: Handler | None = None, limiter: CapacityLimiter | None = None
+    services: Services,
+    path: str,
+    take: Handler,
+    back: Handler | None = None,
+    limiter: CapacityLimiter | None = None,
+    *,
+    proven_by_link: bool = False,
 ) -> Route:
-    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none."""
+    """What a form is sent to; an error of its input is shown on the page `back`, or as JSON where there is none.
+
+    It must carry what its page gave it, unless a signature in the path proves it.
+    """
 
     async def answer(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -195,23 +238,33 @@ def form_route(
             return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
         async with request.form(max_files=0, max_fields=100) as form:
             given = {name: value for name, value in form.items() if isinstance(value, str)}
-        return await to_thread.run_sync(_answer, services, request, given, _checked(take), back, limiter=limiter)
+        handle = take if proven_by_link else _checked(take)
+        return await to_thread.run_sync(_answer, services, request, given, handle, back, limiter=limiter)
 
     return Route(path, answer, methods=["POST"])
 
 
-def file_route(services: Services, path: str, take: FileHandler, back: Handler, most_bytes: int) -> Route:
-    """What a form with one file is sent to by whoever is signed in.
+def file_route(
+    services: Services, path: str, take: FileHandler, back: Handler, most_bytes: int, admit: Admit | None = None
+) -> Route:
+    """What a form with one file, its last field, is sent to by whoever is signed in and let in by `admit`.
 
     The file is written to the disk as it arrives; `take` gets it there, with the name that it was sent under.
     """
+
+    def check(request: Request) -> None:
+        with services.database.read() as session:
+            visit = Visit(request=request, services=services, session=session, form={})
+            _ = visit.account
+            if admit is not None:
+                admit(visit)
 
     async def answer(request: Request) -> Response:
         body = Body(request)
         with tempfile.TemporaryDirectory(prefix="receiving-", dir=services.settings.home) as folder:
             file = Path(folder) / "file"
             try:
-                await to_thread.run_sync(_check_signed_in, services, request)
+                await to_thread.run_sync(check, request)
                 form = await _received(request, body, file, most_bytes)
             except PredictdError as error:
                 await body.drain()
@@ -242,12 +295,6 @@ def _raise(error: PredictdError, _visit: Visit) -> Response:
     raise error
 
 
-def _check_signed_in(services: Services, request: Request) -> None:
-    """Raise NotAuthenticatedError unless somebody is signed in."""
-    with services.database.read() as session:
-        _ = Visit(request=request, services=services, session=session, form={}).account
-
-
 def _checked(take: Handler) -> Handler:
     def checked(visit: Visit) -> Response:
         visit.check_form()
@@ -257,14 +304,20 @@ def _checked(take: Handler) -> Handler:
 
 
 def _answer(
-    services: Services, request: Request, form: Mapping[str, str], handle: Handler, back: Handler | None = None
+    services: Services,
+    request: Request,
+    form: Mapping[str, str],
+    handle: Handler,
+    back: Handler | None = None,
 ) -> Response:
     with services.database.read() as session:
         visit = Visit(request=request, services=services, session=session, form=form)
-        try:
-            return handle(visit)
-        except PredictdError as error:
-            return _refusal(visit, error, back)
+        actor = Actor(way="web", at=visit.now, account=lambda: visit.visitor, address=visit.address)
+        with acting(actor):
+            try:
+                return handle(visit)
+            except PredictdError as error:
+                return _refusal(visit, error, back)
 
 
 def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:

@@ -13,7 +13,9 @@ from graphql.validation import validate
 from predictd.api.graphql.leniency import relax, squash
 from predictd.api.graphql.limits import check_limits
 from predictd.api.graphql.rules import RULES
-from predictd.domain.errors import PredictdError
+from predictd.db.outages import is_outage
+from predictd.domain.errors import OutageError, PredictdError
+from predictd.domain.outages import is_full
 
 log = structlog.get_logger()
 
@@ -22,6 +24,7 @@ CACHED_DOCUMENTS = 512
 # Longer ones are not what a client sends again and again, and would let anybody fill the memory.
 CACHED_CHARACTERS = 16_000
 INTERNAL_ERROR = "Internal server error."
+UNAVAILABLE = "The server's database or storage does not answer at the moment; try again soon."
 # Fields of Numerai's own interface that have no meaning here, by words of their names.
 _MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
 
@@ -65,6 +68,11 @@ class Endpoint:
             while len(self._documents) > CACHED_DOCUMENTS:
                 self._documents.popitem(last=False)
         return prepared
+
+
+def is_unavailable(answer: dict[str, Any]) -> bool:
+    """Whether something that the server stands on was away, so that the same request may do in a moment."""
+    return any(error.get("extensions", {}).get("code") == OutageError.code for error in answer.get("errors", []))
 
 
 def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLError]:
@@ -111,11 +119,18 @@ def _about_money(error: GraphQLError) -> GraphQLError | None:
     return None
 
 
+def _is_away(cause: BaseException) -> bool:
+    return isinstance(cause, OutageError) or is_outage(cause) or is_full(cause)
+
+
 def _shown(error: GraphQLError) -> dict[str, Any]:
     """An error of ours is logged in full and shown without its details."""
     formatted = dict(error.formatted)
     cause = error.original_error
-    if isinstance(cause, PredictdError):
+    if cause is not None and _is_away(cause):
+        log.warning("unavailable", path=error.path, error=str(cause).splitlines()[0][:300])
+        formatted |= {"message": UNAVAILABLE, "extensions": {"code": OutageError.code}}
+    elif isinstance(cause, PredictdError):
         formatted["extensions"] = {"code": cause.code}
     elif cause is not None and not isinstance(cause, GraphQLError):
         log.error("resolver_failed", path=error.path, exc_info=cause)

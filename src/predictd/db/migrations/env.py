@@ -2,10 +2,9 @@
 
 from alembic import context
 
-from predictd.db.score_tables import Score
+from predictd.db.schema import all_tables
 
 connection = context.config.attributes["connection"]
-# The module that depends on all others, so that the tables of each are known.
-context.configure(connection=connection, target_metadata=Score.metadata, render_as_batch=True, compare_type=True)
+context.configure(connection=connection, target_metadata=all_tables(), render_as_batch=True, compare_type=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -6,7 +6,9 @@ from predictd.api.graphql.resolvers import (
     diagnostics,
     leaderboards,
     models,
+    notifications,
     pickles,
+    records,
     rounds,
     scores,
     submissions,
@@ -14,6 +16,18 @@ from predictd.api.graphql.resolvers import (
 
 BINDABLES = [
     bindable
-    for module in (accounts, data, diagnostics, leaderboards, models, pickles, rounds, scores, submissions)
+    for module in (
+        accounts,
+        data,
+        diagnostics,
+        leaderboards,
+        models,
+        notifications,
+        pickles,
+        records,
+        rounds,
+        scores,
+        submissions,
+    )
     for bindable in (module.query, module.mutation)
 ]

@@ -7,14 +7,17 @@ from ariadne import MutationType, QueryType
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.models import model_object, profile_object
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.api.proving import prove
 from predictd.db.accounts import create_account, create_token, find_account, list_tokens, revoke_token
 from predictd.db.models import list_models
-from predictd.db.passwords import account_with_password, set_password
+from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
+from predictd.notify.addresses import ask_to_confirm
+from predictd.notify.preferences import set_wire_preferences, wire_preferences
 
 query = QueryType()
 mutation = MutationType()
@@ -23,14 +26,6 @@ BY_THE_ORGANISER = "Accounts are made by this server's organiser: predictd accou
 NOT_PROVEN = (
     "The name or the password is wrong, or the account has no password: the organiser sets one with "
     "predictd account password NAME."
-)
-EMAIL_PREFERENCES = (
-    "modelUploadReceipt",
-    "pickleRoundOpen",
-    "pickleRoundStatus",
-    "diagnostics",
-    "submission",
-    "roundOpen",
 )
 
 
@@ -49,7 +44,7 @@ def account_object(context: Context, account: Account) -> Object:
         "maxModelSlots": context.settings.max_model_slots,
         "apiTokens": lambda info: [token_object(token) for token in list_tokens(context.session, account)],
         "models": lambda info: [model_object(context, model) for model in list_models(context.session, account)],
-        "emailPreferences": {name: account.email_preferences.get(name, True) for name in EMAIL_PREFERENCES},
+        "emailPreferences": wire_preferences(account),
     }
 
 
@@ -116,6 +111,8 @@ def resolve_create_user(_: Any, info: Info, email: str, password: str, username:
     with context.write() as session:
         account = create_account(session, username, context.now, email or None)
         set_password(session, account, password, context.now)
+        if account.email and context.settings.smtp_url:
+            ask_to_confirm(session, account, context.now)
     return account_object(context, context.load(Account, account.id))
 
 
@@ -157,14 +154,18 @@ def _proven(context: Context, name: str, password: str) -> Account:
 
     Raises:
         InvalidInputError: it is not, or no account of this server has a password.
+        SuspendedError: it is, but the account is suspended.
         TooManyAttemptsError: too many were wrong of late.
     """
-    context.attempts.begin(name, context.address)
-    account = account_with_password(context.session, name, password)
-    if account is None:
-        raise InvalidInputError(NOT_PROVEN)
-    context.attempts.succeed(name, context.address)
-    return account
+    return prove(
+        context.database,
+        context.session,
+        context.attempts,
+        name,
+        password,
+        address=context.address,
+        refusal=NOT_PROVEN,
+    )
 
 
 @mutation.field("revokeApiToken")
@@ -184,6 +185,5 @@ def resolve_update_email_preferences(_: Any, info: Info, **preferences: bool | N
     with context.write() as session:
         stored = session.get_one(Account, account.id)
         chosen = {name: value for name, value in preferences.items() if value is not None}
-        stored.email_preferences = {**stored.email_preferences, **chosen}
-        stored.updated_at = context.now
+        set_wire_preferences(stored, chosen, context.now)
     return True

@@ -7,8 +7,8 @@ from ariadne import MutationType, QueryType
 
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, context_of
-from predictd.data import list_files
 from predictd.data.layout import round_key, version_key
+from predictd.data.listing import list_version
 from predictd.data.schema import LIVE_FILES
 from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import find_round, latest_round
@@ -62,8 +62,7 @@ def _versions(context: Context) -> list[str]:
 
 
 def _files(context: Context, version: str) -> list[str]:
-    with context.storage.local_folder(version_key(version)) as folder:
-        return list_files(folder)
+    return list_version(context.storage, version)
 
 
 def _round_number(context: Context, number: int | None) -> int | None:

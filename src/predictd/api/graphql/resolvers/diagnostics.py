@@ -13,6 +13,7 @@ from predictd.db.tables import Diagnostics
 from predictd.domain.names import CLASSIC, check_tournament
 from predictd.domain.states import DiagnosticsStatus
 from predictd.engine.diagnoses import delete_diagnostics, description_of, diagnose_file, status_of
+from predictd.engine.quotas import check_queue
 from predictd.engine.uploads import UploadKind
 
 query = QueryType()
@@ -79,6 +80,7 @@ def resolve_create_diagnostics(
     with context.write() as session:
         if modelId:
             get_model(session, account, modelId)
+        check_queue(session, account, context.settings.quotas, diagnostics=True)
         diagnostics_id = diagnose_file(session, context.storage, account, filename, modelId, context.now).id
     context.wake()
     return diagnostics_object(context.load(Diagnostics, diagnostics_id))

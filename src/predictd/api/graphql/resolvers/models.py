@@ -46,6 +46,7 @@ def model_object(context: Context, model: Model) -> Object:
         "archived": model.archived_at is not None,
         "archivedAt": model.archived_at,
         "hidden": False,
+        "fallback": model.fallback,
         "computeEnabled": model.submission_webhook is not None,
         "computeLiteEnabled": model.pickle_id is not None,
         "isComputeWeekdayEnabled": model.pickle_id is not None,
@@ -179,6 +180,16 @@ def _set_archived(context: Context, model_id: str, *, archived: bool) -> Object:
     with context.write() as session:
         get_model(session, account, model_id).archived_at = context.now if archived else None
     return model_object(context, context.load(Model, model_id))
+
+
+@mutation.field("setModelFallback")
+def resolve_set_fallback(_: Any, info: Info, modelId: str, fallback: bool) -> Object:
+    """Whether its last good pickle may run for a round when the assigned one has failed."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        get_model(session, account, modelId).fallback = fallback
+    return model_object(context, context.load(Model, modelId))
 
 
 @mutation.field("setUserBio")

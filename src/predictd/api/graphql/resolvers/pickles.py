@@ -14,9 +14,13 @@ from predictd.db.models import get_model
 from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.engine.cancelling import cancel_run
 from predictd.engine.diagnoses import description_of, status_of
+from predictd.engine.hashes import hash_pickle
 from predictd.engine.matching import inspect_upload
+from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
+from predictd.engine.retention import refuse_removed
 from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
 
@@ -45,7 +49,7 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "dataVersionId": version.id,
         "dataVersion": version.name,
         "validationStatus": pickle.validation_status,
-        "triggerStatus": lambda info: pickle.triggers[0].state if pickle.triggers else None,
+        "triggerStatus": lambda info: context.newest_state(pickle),
         "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
         "diagnosticsId": lambda info: _newest(pickle, lambda one: one.id),
         "diagnosticsStatus": lambda info: _newest(pickle, status_of),
@@ -69,6 +73,8 @@ def trigger_object(trigger: Trigger) -> Object:
         "submissionId": trigger.submission_id,
         "type": trigger.type,
         "status": trigger.state,
+        "failureCode": trigger.failure_code,
+        "fallbackFor": trigger.fallback_for,
         "statuses": lambda info: [_status_object(status) for status in trigger.statuses],
         "insertedAt": trigger.inserted_at,
         "updatedAt": trigger.updated_at,
@@ -151,6 +157,9 @@ def upload_auth(
 ) -> Object:
     """The type FileUploadAuth for an upload of any kind."""
     with context.write() as session:
+        room = room_for_upload(
+            session, context.storage, account, kind, context.settings.quotas, context.now, max_bytes=max_bytes
+        )
         auth = authorise_upload(
             session,
             context.storage,
@@ -159,7 +168,7 @@ def upload_auth(
             filename,
             model_id or None,
             now=context.now,
-            max_bytes=max_bytes,
+            max_bytes=room,
             url_seconds=context.settings.url_seconds,
         )
     return {"filename": auth.filename, "url": auth.url, "accelerated": False}
@@ -181,6 +190,7 @@ def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None
     if not pickleId and model.pickle_id is None:
         raise NotFoundError(f"Model {model.name} has no pickle assigned; name a pickleId.")
     pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
+    refuse_removed(pickle)
     return download_auth(context, pickle.storage_key, pickle.filename)
 
 
@@ -212,11 +222,25 @@ def resolve_pickles(
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
     """What the model has printed so far, in order."""
     context = context_of(info)
-    account = context.account(*READ)
-    trigger = context.session.get(Trigger, triggerId)
-    if trigger is None or trigger.pickle is None or trigger.pickle.account_id != account.id:
-        raise NotFoundError(f"Trigger {triggerId[:64]!r} not found.")
-    return _logs(context, trigger)
+    return _logs(context, own_trigger(context, context.account(*READ), triggerId))
+
+
+def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
+    """The run of that id of one of the account's pickles; another account's answers as an unknown one.
+
+    Raises:
+        NotFoundError: there is no such run of this account.
+    """
+    trigger = find_own_trigger(context, account, trigger_id)
+    if trigger is None:
+        raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
+    return trigger
+
+
+def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger | None:
+    """The same; None where there is none. One query, so that the time does not tell whether another account has it."""
+    mine = select(Trigger).join(Pickle, Pickle.id == Trigger.pickle_id).where(Pickle.account_id == account.id)
+    return context.session.scalar(mine.where(Trigger.id == trigger_id))
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
@@ -256,6 +280,7 @@ def resolve_create_pickle(
     # Before the transaction that writes: a large pickle takes seconds.
     inspection = inspect_upload(context.session, context.storage, account, filename)
     with context.write() as session:
+        check_queue(session, account, context.settings.quotas)
         pickle_id = register_pickle(
             session,
             context.storage,
@@ -269,9 +294,12 @@ def resolve_create_pickle(
             now=context.now,
             inspection=inspection,
             runtimes_home=context.settings.runtimes_home,
+            quotas=context.settings.quotas,
         ).id
     context.wake()
-    return pickle_object(context, context.load(Pickle, pickle_id))
+    pickle = context.load(Pickle, pickle_id)
+    hash_pickle(context.database, context.storage, pickle)
+    return pickle_object(context, pickle)
 
 
 @mutation.field("assignPickleToModel")
@@ -312,9 +340,20 @@ def resolve_trigger(
                 raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
             wanted = model.pickle_id
         pickle = get_pickle(session, account, wanted)
+        check_queue(session, account, context.settings.quotas)
         trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
     context.wake()
     return pickle_object(context, context.load(Pickle, wanted))
+
+
+@mutation.field("cancelComputePickleTrigger")
+def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
+    """End a run that waits or runs; it is never run again, and its log is kept."""
+    context = context_of(info)
+    account = context.account(WRITE)
+    with context.write() as session:
+        cancel_run(session, triggerId, context.now, account)
+    return trigger_object(context.load(Trigger, triggerId))
 
 
 @mutation.field("updatePickleLabel")

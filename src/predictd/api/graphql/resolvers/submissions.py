@@ -9,10 +9,10 @@ from sqlalchemy import select
 from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model, own_rows
-from predictd.api.graphql.resolvers.pickles import download_auth, upload_auth
+from predictd.api.graphql.resolvers.pickles import download_auth, find_own_trigger, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
 from predictd.db.models import get_model
-from predictd.db.tables import Model, Submission, Trigger
+from predictd.db.tables import Model, Submission
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import check_tournament
 from predictd.engine.intake import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
@@ -112,9 +112,7 @@ def resolve_create_submission(
     account = context.account(WRITE)
     check_tournament(tournament)
     model = own_model(context, account, modelId)
-    trigger = context.session.get(Trigger, triggerId) if triggerId else None
-    pickle = trigger.pickle if trigger is not None else None
-    is_own = pickle is not None and pickle.account_id == account.id
+    is_own = bool(triggerId) and find_own_trigger(context, account, triggerId or "") is not None
     submission_id = submit_file(
         context.database,
         context.storage,

@@ -1,0 +1,148 @@
+"""Notifications: which an account wants, its webhooks, what was sent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ariadne import MutationType, QueryType
+from sqlalchemy.orm import Session
+
+from predictd.api.context import Context
+from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.notice_tables import Delivery, WebhookEndpoint
+from predictd.db.tables import Account
+from predictd.domain.notices import DeliveryState, Event, chosen_events
+from predictd.notify.addresses import ask_to_confirm, set_address
+from predictd.notify.endpoints import (
+    add_endpoint,
+    delete_endpoint,
+    get_endpoint,
+    list_deliveries,
+    list_endpoints,
+    send_test,
+    set_endpoint_events,
+)
+from predictd.notify.letters import title_of
+from predictd.notify.preferences import email_events, set_email_events
+
+query = QueryType()
+mutation = MutationType()
+
+MOST_DELIVERIES = 500
+
+
+@query.field("notificationSettings")
+def resolve_notification_settings(_: Any, info: Info) -> Object:
+    """What the account is told of, and where."""
+    context = context_of(info)
+    return _settings(context, context.account("read_user_info"))
+
+
+@query.field("notificationDeliveries")
+def resolve_notification_deliveries(_: Any, info: Info, limit: int | None = 50) -> list[Object]:
+    """What was sent to the account of late."""
+    context = context_of(info)
+    account = context.account("read_user_info")
+    most = min(max(limit if limit is not None else 50, 0), MOST_DELIVERIES)
+    return [_delivery(one) for one in list_deliveries(context.session, account, most)]
+
+
+@mutation.field("setNotificationEmail")
+def resolve_set_notification_email(_: Any, info: Info, email: str | None = None) -> Object:
+    """Keep another address; the link that confirms it is sent to it."""
+    context = context_of(info)
+    with _changing(context) as (session, account):
+        if set_address(session, account, email, context.now) and context.settings.smtp_url:
+            ask_to_confirm(session, account, context.now)
+    return _settings(context, context.load(Account, account.id))
+
+
+@mutation.field("setEmailEvents")
+def resolve_set_email_events(_: Any, info: Info, events: list[str]) -> Object:
+    """Keep of which events e-mails are wanted."""
+    context = context_of(info)
+    with _changing(context) as (_session, account):
+        set_email_events(account, chosen_events(events), context.now)
+    return _settings(context, context.load(Account, account.id))
+
+
+@mutation.field("addWebhookEndpoint")
+def resolve_add_webhook_endpoint(_: Any, info: Info, url: str, events: list[str]) -> Object:
+    """A new webhook, with the secret that its calls are signed with."""
+    context = context_of(info)
+    with _changing(context) as (session, account):
+        endpoint = add_endpoint(session, account, url, chosen_events(events), context.now)
+    return _endpoint(endpoint) | {"secret": endpoint.secret}
+
+
+@mutation.field("setWebhookEvents")
+def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -> Object:
+    """Keep for which events a webhook is called."""
+    context = context_of(info)
+    with _changing(context) as (session, account):
+        endpoint = get_endpoint(session, account, id)
+        set_endpoint_events(endpoint, chosen_events(events))
+    return _endpoint(endpoint)
+
+
+@mutation.field("deleteWebhookEndpoint")
+def resolve_delete_webhook_endpoint(_: Any, info: Info, id: str) -> bool:
+    """Take a webhook away."""
+    context = context_of(info)
+    with _changing(context) as (session, account):
+        delete_endpoint(session, get_endpoint(session, account, id), context.now)
+    return True
+
+
+@mutation.field("testNotification")
+def resolve_test_notification(_: Any, info: Info, webhookId: str | None = None) -> bool:
+    """Send a test, whose end is among the deliveries."""
+    context = context_of(info)
+    with _changing(context) as (session, account):
+        endpoint = get_endpoint(session, account, webhookId) if webhookId is not None else None
+        send_test(session, account, endpoint, context.now)
+    return True
+
+
+@contextmanager
+def _changing(context: Context) -> Iterator[tuple[Session, Account]]:
+    """A writing transaction and the account that asks, in it."""
+    account = context.account("upload_submission")
+    with context.write() as session:
+        yield session, session.get_one(Account, account.id)
+
+
+def _settings(context: Context, account: Account) -> Object:
+    return {
+        "email": account.email,
+        "emailConfirmed": account.email_confirmed_at is not None,
+        "sendsEmail": bool(context.settings.smtp_url),
+        "emailEvents": [event.value for event in email_events(account)],
+        "webhooks": lambda info: [_endpoint(one) for one in list_endpoints(context.session, account)],
+    }
+
+
+def _endpoint(endpoint: WebhookEndpoint) -> Object:
+    return {
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "failures": endpoint.failures,
+        "insertedAt": endpoint.inserted_at,
+    }
+
+
+def _delivery(delivery: Delivery) -> Object:
+    happened = delivery.notification
+    return {
+        "id": delivery.id,
+        "event": happened.event,
+        "title": title_of(Event(happened.event), happened.facts or {}),
+        "channel": delivery.channel,
+        "target": delivery.target,
+        "status": delivery.state,
+        "attempts": delivery.attempt,
+        "answer": delivery.answer,
+        "insertedAt": delivery.inserted_at,
+        "nextAttemptAt": delivery.not_before if delivery.state == DeliveryState.PENDING else None,
+    }

@@ -1,0 +1,59 @@
+"""What nodes of the cluster report of the runs that they carry out."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from predictd.cluster.reporting import AUTHORIZATION, BATCH, CUT, MOST_BYTES, NODE
+from predictd.db import Database
+from predictd.domain.errors import ForbiddenTransferError
+from predictd.engine.node_runs import take_report
+
+_MOST_NUMBER = 1 << 40
+
+
+def node_routes(database: Database, kept_bytes: int) -> list[Route]:
+    """The route that orders name; `kept_bytes` of a run's log are kept."""
+
+    async def report(request: Request) -> Response:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                return PlainTextResponse("The report is larger than any that a node sends.\n", 413)
+        return await run_in_threadpool(take, request, bytes(body))
+
+    def take(request: Request, body: bytes) -> Response:
+        token = request.headers.get(AUTHORIZATION, "").removeprefix("Bearer ")
+        try:
+            attempt = int(request.path_params["attempt"])
+            batch, cut = (_number(request.headers.get(name, "")) for name in (BATCH, CUT))
+        except ValueError:
+            return PlainTextResponse("This is no report of a node.\n", 400)
+        try:
+            with database.write() as session:
+                is_taken = take_report(
+                    session,
+                    str(request.path_params["trigger"]),
+                    attempt,
+                    token,
+                    node=request.headers.get(NODE, ""),
+                    batch=batch,
+                    body=body,
+                    cut_bytes=cut,
+                    kept_bytes=kept_bytes,
+                )
+        except ForbiddenTransferError as error:
+            return PlainTextResponse(f"{error.message}\n", 403)
+        if not is_taken:
+            return PlainTextResponse("This run is nobody's any more.\n", 410)
+        return Response(status_code=204)
+
+    return [Route("/nodes/runs/{trigger}/{attempt:int}", report, methods=["POST"])]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text[:20]) < _MOST_NUMBER:
+        raise ValueError(text)
+    return int(text)

@@ -1,0 +1,35 @@
+"""The table of who did what."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from predictd.db.tables import Base
+
+
+class AuditEntry(Base):
+    """One act: who (an account, or a user of the machine), what, to which object, from where.
+
+    `way` is how they came in: web, api, mcp or command line. `detail` holds no secret. Entries are never changed.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_action_id", "action", "id"),
+        Index("ix_audit_log_account_id_id", "account_id", "id"),
+        Index("ix_audit_log_object_id_id", "object_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    way: Mapped[str] = mapped_column(String(16))
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
+    who: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(40))
+    object_kind: Mapped[str] = mapped_column(String(24))
+    object_id: Mapped[str] = mapped_column(String(64))
+    object_name: Mapped[str] = mapped_column(String(300))
+    detail: Mapped[dict[str, Any]]
+    address: Mapped[str] = mapped_column(String(64))

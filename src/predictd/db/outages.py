@@ -1,0 +1,68 @@
+"""Telling a database that is away for a moment from a mistake of ours, and outlasting it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
+from sqlalchemy.orm import Session
+
+from predictd.db.database import Database
+from predictd.domain.errors import CancelledError
+
+log = structlog.get_logger()
+
+PATIENCE_SECONDS = 600.0
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 2.0
+
+Answer = TypeVar("Answer")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database could not be reached, was stopped, or has no room: the same may work in a moment."""
+    if isinstance(error, OperationalError | InterfaceError | NoConnectionInTime):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def insist(
+    database: Database,
+    do: Callable[[Session], Answer],
+    *,
+    cancel: threading.Event,
+    seconds: float = PATIENCE_SECONDS,
+) -> Answer:
+    """Commit what `do` does in one transaction, again and again while the database is away.
+
+    A database that died at the commit may have done it and not said so: `do` is called again then, and has to find out.
+
+    Raises:
+        CancelledError: `cancel` was set meanwhile.
+        SQLAlchemyError: the database was away for all of the time, or is not at fault.
+    """
+
+    def commit() -> Answer:
+        with database.write() as session:
+            return do(session)
+
+    return outlast(commit, cancel=cancel, seconds=seconds)
+
+
+def outlast(do: Callable[[], Answer], *, cancel: threading.Event, seconds: float = PATIENCE_SECONDS) -> Answer:
+    """Do what makes transactions of its own, in the same way."""
+    deadline = time.monotonic() + seconds
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return do()
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() >= deadline:
+                raise
+            log.warning("database_away", error=str(error).splitlines()[0][:300])
+        if cancel.wait(wait):
+            raise CancelledError
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

@@ -1,0 +1,72 @@
+"""What accounts may be told of, and by which channel."""
+
+import re
+from enum import StrEnum
+
+from predictd.domain.errors import InvalidInputError
+
+ADDRESS_LENGTH = 254
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+
+
+class Event(StrEnum):
+    """What happened. The first four can be chosen; of the others whoever asked for them is told."""
+
+    ROUND_OPEN = "round_open"
+    RUN_FAILED = "run_failed"
+    RUN_SUCCEEDED = "run_succeeded"
+    DIAGNOSTICS_READY = "diagnostics_ready"
+    CONFIRMATION = "confirmation"
+    TEST = "test"
+
+    @property
+    def type(self) -> str:
+        """Its name in the body of a webhook, such as run.failed."""
+        return self.value.replace("_", ".")
+
+
+CHOICES: dict[Event, str] = {
+    Event.ROUND_OPEN: "A round has opened",
+    Event.RUN_FAILED: "A run has failed: for a round, in validation or in diagnostics",
+    Event.RUN_SUCCEEDED: "A run has succeeded: for a round or in validation",
+    Event.DIAGNOSTICS_READY: "Diagnostics are ready",
+}
+
+
+class Channel(StrEnum):
+    """How somebody is told."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+
+
+class DeliveryState(StrEnum):
+    """How far one message is."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+def check_address(address: str) -> str:
+    """The e-mail address without the space around it.
+
+    Raises:
+        InvalidInputError: it can't be one.
+    """
+    found = address.strip()
+    if len(found) > ADDRESS_LENGTH or not _ADDRESS.fullmatch(found):
+        raise InvalidInputError(f"{found[:60]!r} can't be taken as an e-mail address; write one such as me@mail.org.")
+    return found
+
+
+def chosen_events(names: list[str]) -> list[Event]:
+    """The events of these names, in the order of `CHOICES`.
+
+    Raises:
+        InvalidInputError: there is no such event to choose.
+    """
+    unknown = [name for name in names if name not in CHOICES]
+    if unknown:
+        raise InvalidInputError(f"There is no event {unknown[0][:40]!r}; choose among {', '.join(CHOICES)}.")
+    return [event for event in CHOICES if event in names]

@@ -1,0 +1,63 @@
+"""What is counted and logged of runs, once it is committed; every line has the trigger's id."""
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from predictd import counters
+from predictd.db.committed import after_commit
+from predictd.db.tables import Trigger
+from predictd.domain.runs import RunReport
+from predictd.domain.states import TriggerState, TriggerType
+
+log = structlog.get_logger()
+
+
+def queued(session: Session, trigger: Trigger, account_id: str | None) -> None:
+    """It waits for a worker."""
+    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id}
+    after_commit(session, lambda: log.info("run_queued", **names, account=account_id, attempt=0))
+
+
+def claimed(
+    session: Session, trigger_id: str, attempt: int, kind: TriggerType, *, owner: str, due: datetime, now: datetime
+) -> None:
+    """A worker has taken it, so long after it was due."""
+    waited = max(0.0, (now - due).total_seconds())
+    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "owner": owner}
+
+    def tell() -> None:
+        counters.QUEUE_SECONDS.labels(kind).observe(waited)
+        log.info("run_claimed", **names, waited_seconds=round(waited, 3))
+
+    after_commit(session, tell)
+
+
+def ended(
+    session: Session, trigger_id: str, attempt: int, kind: TriggerType, state: TriggerState, code: str | None
+) -> None:
+    """It came to that end; an Error may be retried."""
+
+    def tell() -> None:
+        counters.RUNS_ENDED.labels(kind, state, code or "").inc()
+        log.info("run_ended", trigger=trigger_id, attempt=attempt, type=str(kind), state=str(state), code=code or "")
+
+    after_commit(session, tell)
+
+
+def retried(session: Session, trigger_id: str, attempt: int) -> None:
+    """It was put back after a failure of the platform."""
+
+    def tell() -> None:
+        counters.RETRIES.inc()
+        log.info("run_retried", trigger=trigger_id, attempt=attempt)
+
+    after_commit(session, tell)
+
+
+def used(session: Session, kind: TriggerType, report: RunReport) -> None:
+    """What the run took of its limits is known."""
+    if report.stages:
+        seconds = report.limited_seconds
+        after_commit(session, lambda: counters.RUN_SECONDS_USED.labels(kind).observe(seconds))

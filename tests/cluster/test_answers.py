@@ -1,0 +1,119 @@
+"""What a node brings back is read as the word of a stranger."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictd.cluster.answers import MAGIC, most_bytes, read_answer, write_answer
+from predictd.cluster.orders import Order, runtime_of
+from predictd.domain.errors import PlatformError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import Limits
+from predictd.domain.runs import Predictions, RunReport
+
+LIMITS = Limits(output_bytes=100_000)
+STAGES = {"import": 0.5, "unpickle": 0.1, "read": 0.2, "predict": 1.5, "write": 0.0}
+ANSWERED = RunReport(
+    predictions=Predictions(ids=["a", "bé", ""], values=np.array([0.25, np.nan, -np.inf])),
+    stages=STAGES,
+    peak_memory_bytes=123_456_789,
+    tables=b"\x00tables",
+    imports=("lightgbm",),
+)
+FAILED = RunReport(
+    failure=ModelFailure(code="exception", facts={"detail": "KeyError: 'x'"}), stages={"import": 0.5, "unpickle": 0.1}
+)
+
+
+def facts_of(**changed: object) -> dict[str, object]:
+    return {"failure": None, "stages": STAGES, "peak_memory_bytes": 1, "imports": []} | changed
+
+
+def framed(facts: object, predictions: bytes = b"\x00\x00\x00\x00", tables: bytes = b"") -> bytes:
+    text = json.dumps(facts).encode()
+    return MAGIC + struct.pack(">IQQ", len(text), len(predictions), len(tables)) + text + predictions + tables
+
+
+def test_an_answer_is_what_it_was() -> None:
+    read = read_answer(write_answer(ANSWERED), LIMITS)
+    assert read.predictions is not None
+    assert ANSWERED.predictions is not None
+    assert read.predictions.ids == ANSWERED.predictions.ids
+    np.testing.assert_array_equal(read.predictions.values, ANSWERED.predictions.values)
+    assert (read.stages, read.peak_memory_bytes, read.tables, read.imports) == (
+        STAGES,
+        123_456_789,
+        b"\x00tables",
+        ("lightgbm",),
+    )
+    assert read_answer(write_answer(FAILED), LIMITS) == FAILED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x05K\x01.",
+        write_answer(ANSWERED)[:-1],
+        write_answer(ANSWERED) + b"x",
+        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x"}})),
+        framed(facts_of(), predictions=b""),
+        framed(facts_of(failure={"code": "no such", "facts": {}}), b""),
+        framed(facts_of(failure={"code": "missing_ids", "facts": {}}), b""),
+        framed(facts_of(failure={"code": "exception", "facts": {}}), b""),
+        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x" * 3000}}), b""),
+        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x"}}), b"", b"tables"),
+        framed(facts_of(stages={"import": "long"})),
+        framed(facts_of(stages={"import": -1})),
+        framed(facts_of(stages={"import": float("nan")})),
+        framed(facts_of(stages={"another": 1})),
+        framed(facts_of(peak_memory_bytes=-1)),
+        framed(facts_of(peak_memory_bytes=1 << 60)),
+        framed(facts_of(peak_memory_bytes=True)),
+        framed(facts_of(imports=["os"])),
+        framed(facts_of(more=1)),
+        framed([]),
+        framed(facts_of(), struct.pack(">I", 1 << 31)),
+        framed(facts_of(), b"\x00" * 200_000),
+        MAGIC + struct.pack(">IQQ", 1 << 30, 0, 0),
+    ],
+)
+def test_what_is_no_answer_is_refused(content: bytes) -> None:
+    with pytest.raises(PlatformError, match="answer can't be read"):
+        read_answer(content, LIMITS)
+
+
+@given(st.data())
+def test_whatever_a_node_changes_is_refused_or_read_as_an_answer(data: st.DataObject) -> None:
+    content = bytearray(write_answer(ANSWERED))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        report = read_answer(bytes(content), LIMITS)
+    except PlatformError:
+        return
+    assert report.predictions is not None
+    assert len(report.predictions.ids) == len(report.predictions.values)
+
+
+def test_an_answer_has_room_for_what_a_run_may_bring() -> None:
+    tables = RunReport(predictions=ANSWERED.predictions, stages=STAGES, tables=b"x" * LIMITS.output_bytes)
+    assert len(write_answer(tables)) <= most_bytes(LIMITS)
+    assert read_answer(write_answer(tables), LIMITS).tables == tables.tables
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"trigger_id": "../x"}', "\x80"])
+def test_what_is_no_order_is_told_as_another_version(text: str) -> None:
+    with pytest.raises(PlatformError, match="run the same version of predictd"):
+        Order.read(text)
+
+
+def test_a_runtime_is_known_by_its_folder() -> None:
+    assert runtime_of("numerai_predict_py_3_12-0123456789ab") == ("3.12", "core", "0123456789ab")
+    assert runtime_of("numerai_predict_py_3_10_my_own-0123456789ab") == ("3.10", "my_own", "0123456789ab")
+    with pytest.raises(PlatformError):
+        runtime_of("../numerai_predict_py_3_12-0123456789ab")

@@ -1,0 +1,124 @@
+"""What nodes report of their runs goes to the database, whichever server takes it."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from predictd.cluster.placing import Placer
+from predictd.cluster.raylet import parse_address
+from predictd.db import Database
+from predictd.db.accounts import create_account
+from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.tables import NodeRun, Pickle, Trigger, TriggerLog
+from predictd.domain.errors import ForbiddenTransferError, SetupError
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine import node_runs
+from predictd.engine.queue import Claim, advance, claim, enqueue
+
+NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(database_url: Callable[[], str]) -> Iterator[Database]:
+    database = Database(database_url())
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def claimed(database: Database) -> Claim:
+    """A run of a pickle that a node has, with the token 'token'."""
+    with database.write() as session:
+        account = create_account(session, "alice", NOW)
+        runtime = record_runtime(
+            session, name="Python", image="image", tag="tag", python="3.12", folder="folder", now=NOW
+        )
+        version = record_data_version(session, "v5.3", NOW)
+        pickle = Pickle(
+            account_id=account.id,
+            runtime_id=runtime.id,
+            data_version_id=version.id,
+            filename="model.pkl",
+            storage_key="pickle/x",
+            size_bytes=1,
+            validation_status="pending",
+            inserted_at=NOW,
+            updated_at=NOW,
+        )
+        session.add(pickle)
+        session.flush()
+        enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, "Waiting.")
+    with database.write() as session:
+        found = claim(session, "server", NOW, lease_seconds=30)
+        assert found is not None
+        node_runs.begin(session, found, "token", NOW)
+        return found
+
+
+def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int = 1, token: str = "token") -> bool:
+    with database.write() as session:
+        return node_runs.take_report(
+            session,
+            claimed.trigger_id,
+            claimed.attempt,
+            token,
+            node="node-1",
+            batch=batch,
+            body=body,
+            cut_bytes=0,
+            kept_bytes=100,
+        )
+
+
+def log(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(sa.select(TriggerLog.message).order_by(TriggerLog.sequence)))
+
+
+def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Claim) -> None:
+    assert report(database, claimed, b"one\ntwo\n", batch=1)
+    assert report(database, claimed, b"one\ntwo\n", batch=1)
+    assert report(database, claimed, b"three\n", batch=2)
+    assert log(database) == ["one", "two", "three"]
+    with database.read() as session:
+        assert node_runs.beats(session) == {(claimed.trigger_id, claimed.attempt): (3, "node-1")}
+
+
+def test_a_line_that_could_be_ours_is_set_apart(database: Database, claimed: Claim) -> None:
+    assert report(database, claimed, b"[predictd] exception: \x00\xff\n\nlast\n")
+    assert log(database) == ["> [predictd] exception: \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}", "", "last"]
+
+
+def test_of_a_flood_the_newest_lines_stay(database: Database, claimed: Claim) -> None:
+    for batch in range(1, 11):
+        assert report(database, claimed, b"".join(b"%05d\n" % (batch * 10 + line) for line in range(10)), batch=batch)
+    lines = log(database)
+    assert sum(map(len, lines)) <= 100
+    assert lines[-1] == "00109"
+    with database.read() as session:
+        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 500 - sum(map(len, lines))
+
+
+def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, claimed: Claim) -> None:
+    with pytest.raises(ForbiddenTransferError):
+        report(database, claimed, b"from another\n", token="guessed")
+    with database.write() as session:
+        assert advance(session, claimed, TriggerState.ERROR, "It was lost.", NOW)
+    assert not report(database, claimed, b"from the dead\n")
+    with database.write() as session:
+        node_runs.forget_ended(session)
+    with database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(NodeRun)) == 0
+    assert not report(database, claimed, b"from the dead\n")
+    assert log(database) == []
+
+
+@pytest.mark.parametrize("address", ["", "head", "head:", ":6379", "http://head"])
+def test_an_address_that_is_none_is_told(address: str, tmp_path: object) -> None:
+    with pytest.raises(SetupError, match="give HOST:PORT"):
+        parse_address(address)
+    with pytest.raises(SetupError):
+        Placer(address, tmp_path / "ray.log")  # type: ignore[operator]

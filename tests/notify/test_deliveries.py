@@ -1,0 +1,306 @@
+"""The queue of messages: which go as one e-mail, who may send them, when they are tried again and given up."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from predictd.db import Database
+from predictd.db.accounts import create_account
+from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.notice_tables import Delivery, Notification
+from predictd.db.tables import Account, Pickle, Round, Trigger
+from predictd.domain.errors import SetupError
+from predictd.domain.notices import Channel, DeliveryState, Event
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.engine.queue import claim as claim_run
+from predictd.engine.queue import enqueue, retry
+from predictd.notify.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
+from predictd.notify.endpoints import add_endpoint
+from predictd.notify.letters import news, write
+from predictd.notify.mailing import Encryption, parse_mail_server
+from predictd.notify.mails import Mail, claim_mail
+from predictd.notify.outbox import tell_of_round, tell_of_run
+from predictd.notify.signatures import sign
+from predictd.notify.spreading import spread
+
+NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+PACE = Pace(gather_seconds=120, mails_per_hour=3, retry_seconds=10, give_up_seconds=24 * 3600)
+HERE = "https://predictd.test"
+
+
+def later(**time: float) -> datetime:
+    return NOW + timedelta(**time)
+
+
+@pytest.fixture
+def database(database_url: Callable[[], str]) -> Iterator[Database]:
+    database = Database(database_url())
+    database.upgrade()
+    yield database
+    database.close()
+
+
+class Scene:
+    """An account whose address is confirmed, with runs for an open round."""
+
+    def __init__(self, database: Database, runs: int) -> None:
+        self.database = database
+        with database.write() as session:
+            account = create_account(session, "alice", NOW, "alice@mail.test")
+            account.email_confirmed_at = NOW
+            self.account = account
+            runtime = record_runtime(session, name="P", image="i", tag="t", python="3.12", folder="f", now=NOW)
+            version = record_data_version(session, "v5.3", NOW)
+            times = dict.fromkeys(("open_time", "close_time", "score_time", "resolve_time"), NOW)
+            self.round = Round(tournament=8, number=7, scheduled_at=None, **times)
+            session.add(self.round)
+            session.flush()
+            self.runs = [self._run(session, runtime.id, version.id, number) for number in range(runs)]
+
+    def _run(self, session: object, runtime_id: str, version_id: str, number: int) -> Trigger:
+        pickle = Pickle(
+            account_id=self.account.id,
+            runtime_id=runtime_id,
+            data_version_id=version_id,
+            filename=f"model-{number}.pkl",
+            storage_key=f"pickle/{number}",
+            size_bytes=1,
+            validation_status="validated",
+            inserted_at=NOW,
+            updated_at=NOW,
+        )
+        session.add(pickle)  # type: ignore[attr-defined]
+        session.flush()  # type: ignore[attr-defined]
+        return enqueue(session, pickle, TriggerType.LIVE, self.round.id, NOW, "Waiting.")  # type: ignore[arg-type]
+
+    def end(self, runs: list[Trigger], event: Event, now: datetime) -> None:
+        """End runs, and make the messages about it."""
+        state = TriggerState.FAILED if event is Event.RUN_FAILED else TriggerState.SUCCEEDED
+        with self.database.write() as session:
+            for run in runs:
+                ended = session.get_one(Trigger, run.id)
+                ended.state = state
+                tell_of_run(session, ended, event, now)
+        self.spread(now)
+
+    def spread(self, now: datetime) -> int:
+        with self.database.write() as session:
+            return spread(session, now, address=HERE, sends_mail=True, gather_seconds=PACE.gather_seconds)
+
+    def claim_mail(self, now: datetime, claimed_by: str = "server/one") -> Mail | None:
+        with self.database.write() as session:
+            return claim_mail(session, claimed_by, now, 300, pace=PACE, address=HERE)
+
+    def send(self, now: datetime) -> Mail | None:
+        """What the courier does with a mail server that takes everything."""
+        mail = self.claim_mail(now)
+        if mail is not None:
+            with self.database.write() as session:
+                assert deliver(session, "server/one", "Taken", now)
+        return mail
+
+    def states(self) -> list[str]:
+        with self.database.read() as session:
+            return list(session.scalars(select(Delivery.state).order_by(Delivery.inserted_at, Delivery.id)))
+
+
+def test_fifty_models_of_an_account_are_one_mail_a_round(database: Database) -> None:
+    scene = Scene(database, 50)
+    for number, run in enumerate(scene.runs[:48]):
+        scene.end([run], Event.RUN_SUCCEEDED, later(minutes=number / 2))
+    # Two of its runs are on their way still, so the others wait; a failure does not.
+    assert scene.send(later(minutes=25)) is None
+    scene.end(scene.runs[48:49], Event.RUN_FAILED, later(minutes=25))
+    failed = scene.send(later(minutes=27, seconds=1))
+    assert failed is not None
+    assert (failed.to, failed.letter.subject) == ("alice@mail.test", "model-48.pkl failed in round 7")
+    scene.end(scene.runs[49:], Event.RUN_SUCCEEDED, later(minutes=30))
+    mail = scene.send(later(minutes=33))
+    assert mail is not None
+    assert mail.letter.subject == "Round 7: 49 runs succeeded"
+    assert len(mail.letter.items) == 49
+    assert scene.send(later(minutes=40)) is None
+    assert set(scene.states()) == {"delivered"}
+
+
+def test_that_the_platform_gave_up_is_told_too_and_as_no_fault_of_the_model(database: Database) -> None:
+    scene = Scene(database, 1)
+    with database.write() as session:
+        claimed = claim_run(session, "worker", NOW, 30)
+        assert claimed is not None
+        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+    assert scene.spread(NOW) == 0
+    with database.write() as session:
+        claimed = claim_run(session, "worker", NOW, 30)
+        assert claimed is not None
+        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+    assert scene.spread(NOW) == 1
+    mail = scene.send(later(minutes=3))
+    assert mail is not None
+    assert mail.letter.subject == "model-0.pkl failed in round 7, by no fault of its own"
+    assert mail.letter.items[0].lines == ("The platform failed: no disk.",)
+
+
+def test_a_run_that_never_ends_keeps_the_others_back_for_an_hour_at_most(database: Database) -> None:
+    scene = Scene(database, 2)
+    scene.end(scene.runs[:1], Event.RUN_SUCCEEDED, NOW)
+    assert scene.send(later(minutes=58)) is None
+    assert scene.send(later(minutes=61)) is not None
+
+
+def test_an_account_gets_so_many_mails_an_hour_and_the_rest_as_one(database: Database) -> None:
+    scene = Scene(database, 8)
+    sent = []
+    for number, run in enumerate(scene.runs):
+        scene.end([run], Event.RUN_FAILED, later(minutes=5 * number))
+        sent.append(scene.send(later(minutes=5 * number + 3)))
+    assert [mail is not None for mail in sent] == [True] * 3 + [False] * 5
+    assert scene.send(later(minutes=62)) is None
+    rest = scene.send(later(minutes=64))
+    assert rest is not None
+    assert rest.letter.subject == "Round 7: 5 runs failed"
+
+
+def test_a_mail_is_tried_again_as_it_was_and_given_up_after_a_day(database: Database) -> None:
+    scene = Scene(database, 2)
+    scene.end(scene.runs[:1], Event.RUN_FAILED, NOW)
+    first = scene.claim_mail(later(minutes=3))
+    assert first is not None
+    scene.end(scene.runs[1:], Event.RUN_FAILED, later(minutes=3))
+    with database.write() as session:
+        try_again(session, "server/one", "down", later(minutes=4), wait_seconds=60, give_up_seconds=24 * 3600)
+        put_off(session, Delivery.channel == Channel.EMAIL, later(minutes=4.5))
+    assert scene.claim_mail(later(minutes=4.2)) is None
+    again = scene.claim_mail(later(minutes=5, seconds=1))
+    assert again is not None
+    # The second failure is due by now too, but the mail with this id has one thing to say.
+    assert (again.id, again.attempt, again.letter.subject) == (first.id, 2, first.letter.subject)
+    with database.write() as session:
+        try_again(session, "server/one", "down", later(hours=23.9), wait_seconds=3600, give_up_seconds=24 * 3600)
+    other = scene.send(later(hours=24))
+    assert other is not None
+    assert other.id != first.id
+    with database.read() as session:
+        [given_up] = session.scalars(select(Delivery).where(Delivery.state == DeliveryState.FAILED))
+        assert given_up.answer == "Given up after 24 hours. down"
+
+
+def test_what_was_turned_off_while_it_waited_is_not_sent(database: Database) -> None:
+    scene = Scene(database, 1)
+    scene.end(scene.runs, Event.RUN_FAILED, NOW)
+    with database.write() as session:
+        session.get_one(Account, scene.account.id).email = "other@mail.test"
+    assert scene.send(later(minutes=3)) is None
+    assert scene.states() == ["failed"]
+
+
+def test_a_round_is_told_to_whoever_wants_it_in_one_go_and_forgotten_where_nobody_does(database: Database) -> None:
+    scene = Scene(database, 1)
+    with database.write() as session:
+        for number in range(300):
+            account = create_account(session, f"user_{number}", NOW, f"user_{number}@mail.test")
+            account.email_confirmed_at = NOW if number % 2 else None
+            account.email_preferences = {"roundOpen": number % 3 != 0}
+            if number < 4:
+                add_endpoint(session, account, "https://me.test/hook", [Event.ROUND_OPEN], NOW)
+        tell_of_round(session, scene.round, NOW)
+    assert scene.spread(NOW) == 1
+    with database.read() as session:
+        channels = session.scalars(select(Delivery.channel)).all()
+    assert channels.count("webhook") == 4
+    assert channels.count("email") == 100 + 1
+    with database.write() as session:
+        forget_old(session, later(days=31))
+        session.get_one(Account, scene.account.id).email_confirmed_at = None
+        tell_of_run(session, session.get_one(Trigger, scene.runs[0].id), Event.RUN_FAILED, NOW)
+    scene.spread(NOW)
+    with database.read() as session:
+        assert [one.event for one in session.scalars(select(Notification))] == ["round_open"]
+
+
+def test_of_many_senders_each_message_is_had_by_one_until_its_lease_is_over(database: Database) -> None:
+    scene = Scene(database, 40)
+    with database.write() as session:
+        add_endpoint(session, session.get_one(Account, scene.account.id), "https://me.test", [Event.RUN_FAILED], NOW)
+    scene.end(scene.runs, Event.RUN_FAILED, NOW)
+    had: list[str] = []
+
+    def work(name: str) -> None:
+        while True:
+            with database.write() as session:
+                message = oldest(session, Channel.WEBHOOK, NOW, lock=True)
+                if message is None:
+                    return
+                claim(session, [message], f"{name}/{message.id}", NOW, 60)
+                had.append(message.id)
+
+    threads = [threading.Thread(target=work, args=(f"server-{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # On PostgreSQL one may find all that is due locked by others, and end before it is.
+    work("last")
+    assert len(had) == len(set(had)) == 40
+    with database.write() as session:
+        message = oldest(session, Channel.WEBHOOK, later(seconds=61), lock=True)
+        assert message is not None
+        lost = message.claimed_by or ""
+        claim(session, [message], "other/claim", later(seconds=61), 60)
+    with database.write() as session:
+        assert not deliver(session, lost, "HTTP 200", later(seconds=62))
+        assert deliver(session, "other/claim", "HTTP 200", later(seconds=62))
+        left = sum(one.startswith("server-1/") for one in claims(session))
+        assert release(session, "server-1", NOW) == left
+
+
+def claims(session: object) -> list[str]:
+    found = select(Delivery.claimed_by).where(Delivery.claimed_by.is_not(None))
+    return list(session.scalars(found))  # type: ignore[attr-defined]
+
+
+def test_waits_grow_differ_and_end() -> None:
+    assert [PACE.wait(failures, 0.5) for failures in (1, 2, 3, 4)] == [10, 30, 90, 270]
+    assert (PACE.wait(1, 0), round(PACE.wait(1, 1), 6)) == (8, 12)
+    assert PACE.wait(1000, 0.5) == 4 * 3600
+
+
+def test_a_signature_is_that_of_standard_webhooks() -> None:
+    body = b'{"event_type":"ping","data":{"success":true}}'
+    signed = sign("whsec_plJ3nmyCDGBKInavdOK15jsl", "msg_loFOjxBNrRLzqYUf", "1731705121", body)
+    assert signed == "rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
+
+
+def test_what_a_stranger_wrote_makes_no_header_and_no_markup() -> None:
+    name = "evil\r\nBcc: all@mail.test\x1b[31m<script>"
+    facts = {
+        "run": {"type": "live", "status": "model_failed", "reason": f"{name}\n.\n", "remedy": None, "url": HERE},
+        "models": [{"id": "1", "name": name}],
+        "round": {"number": 7},
+    }
+    letter = news([(Event.RUN_FAILED, facts)], HERE, f"{HERE}/unsubscribe/x")
+    mail = write(letter, sender="predictd@host.test", to="alice@mail.test", message_id="1@host.test", now=NOW)
+    assert mail["Bcc"] is None
+    assert "\n" not in mail["Subject"]
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert "<script>" not in html.get_content()
+    assert "\x1b" not in mail.as_string()
+
+
+def test_the_mail_server_is_read_from_its_url() -> None:
+    assert parse_mail_server("", "") is None
+    found = parse_mail_server("smtp://me%40host.org:p%3Aw@mail.host.org?starttls", "predictd <noreply@host.org>")
+    assert found is not None
+    assert (found.host, found.port, found.encryption) == ("mail.host.org", 587, Encryption.STARTTLS)
+    assert (found.user, found.password, found.domain) == ("me@host.org", "p:w", "host.org")
+    assert "p:w" not in repr(found)
+    for url in ("mail.host.org", "http://mail.host.org", "smtp://u:secret@h:99999", "smtp://u:secret@h?tls=maybe"):
+        with pytest.raises(SetupError) as refused:
+            parse_mail_server(url, "noreply@host.org")
+        assert "secret" not in refused.value.message
+    with pytest.raises(SetupError, match="PREDICTD_MAIL_FROM"):
+        parse_mail_server("smtp://localhost", "")
