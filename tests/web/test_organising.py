@@ -246,6 +246,10 @@ def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(
     assert found[3]["detail"] == {"host": "hooks.example.org"}
     assert found[1]["detail"]["account"] == "bob"
     assert all(one["address"] == ("" if one["way"] == "command line" else "127.0.0.1") for one in found[:9])
+    page = "/account/notifications"
+    browser.send(f"{page}/webhooks", page, url=webhook, **{"event-run_failed": "yes"})
+    kept = entries(site, "--action", "webhook.create")[0]
+    assert (kept["object_name"], kept["detail"]) == ("hooks.example.org", {"events": ["run_failed"]})
     everything = site.predictd("audit", "--json", "--limit", "1000").stdout + site.predictd("audit").stdout
     for secret in (PASSWORD, "SECRET-PATH", token["secret_key"], bob.secret_key, "typed as a name"):
         assert secret not in everything
