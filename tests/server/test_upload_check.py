@@ -120,11 +120,11 @@ def test_what_is_no_pickle_is_told_and_what_is_not_there_has_a_remedy(
     assert flaw.code == "not_a_pickle"
     discard_upload(session, storage, session.query(Account).one(), filename)
     assert not list((storage.root / "incoming").rglob("*.pkl"))
-    with pytest.raises(NotFoundError, match="upload the pickle again"):
-        check(filename)
-    empty = upload(b"")
     with pytest.raises(InvalidInputError, match="upload it again"):
-        check(empty)
-    session.query(Upload).filter(Upload.filename == empty).one().registered_at = NOW
+        check(filename)
+    assert session.query(Upload).count() == 1  # it counts among the uploads of the hour
+    with pytest.raises(NotFoundError, match="upload the pickle again"):
+        check("model-000000000000.pkl")
+    session.query(Upload).one().registered_at = NOW
     with pytest.raises(ConflictError, match="has been run already"):
-        check(empty)
+        check(filename)

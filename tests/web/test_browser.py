@@ -161,7 +161,7 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
     alice.get_by_text("nothing of it was kept").wait_for()
     alice.get_by_text("No pickle yet").wait_for()
     alice.goto(check)
-    alice.get_by_text("There is no such upload").wait_for()
+    alice.get_by_text("arrived; upload it again").wait_for()
 
     alice.goto(check.rpartition("/")[0])
     drop(alice, "model.pkl", other_python_pickle or pickles["good"])
