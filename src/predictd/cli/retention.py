@@ -30,9 +30,8 @@ def retention(
 ) -> None:
     """Tell which logs and pickles are older than so much, and with --delete remove them.
 
-    A log is removed once its run has ended. A pickle's file is removed if no model has it, it is not among the two
-    newest validated ones of its model, it did not make a model's newest submission, and it was not run since. The
-    history of runs, submissions and scores stays, and so do all predictions.
+    A log is removed once its run has ended. A pickle's file is removed if no model has it or would fall back to it, and
+    it was not run since. The history of runs, submissions and scores stays, and so do all predictions.
 
     Example: predictd retention --logs 90d --pickles 365d --dry-run
     """
