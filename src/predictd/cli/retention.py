@@ -45,7 +45,7 @@ def retention(
                 found = find_removable(session, datetime.now(UTC), **ages)
         else:
             with Progress(console=console) as bars:
-                show = Steps(bars).show
+                show = Steps(bars, "Removing").show
                 found = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)
     if as_json:
         print_json(_facts(found, dry_run=dry_run))
