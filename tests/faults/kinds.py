@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
+import sqlalchemy as sa
 
 from database import PostgresMissingError, find_postgresql
 from faults.system import System
+from predictd.db import Database
+from predictd.db.tables import Trigger, TriggerStatus
+from predictd.domain.states import TriggerState
+from predictd.engine.predicting import KILLED
 from s3 import RCLONE
 
 _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
@@ -23,6 +28,7 @@ _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
     "a launcher",
 )
 _WORKERS = (_RUNNER, _FIRST, _SCORER, _PARENT)
+FINAL = [state for state in TriggerState if state.is_final]
 # Most live but for a moment.
 _HUNT_SECONDS = 4.0
 
@@ -53,9 +59,11 @@ def _kill_server(system: System, random_: random.Random) -> str | None:
 def _kill_worker(system: System, random_: random.Random) -> str | None:
     """One of the processes that a run consists of, or that scores, or that runs are forked from."""
     wanted = random_.choice(_WORKERS)
+    # Whoever dies of SIGKILL twice is taken for a model that kills itself, which nobody can tell apart.
+    spared = {_RUNNER} if _was_a_runner_killed(system) else set()
     until = time.monotonic() + _HUNT_SECONDS
     while True:
-        found = _workers(system)
+        found = {kind: processes for kind, processes in _workers(system).items() if kind not in spared}
         kind = wanted if wanted in found or time.monotonic() < until else next(iter(found), None)
         if kind in found:
             victim = random_.choice(found[kind])
@@ -65,6 +73,17 @@ def _kill_worker(system: System, random_: random.Random) -> str | None:
         elif kind is None:
             return None
         time.sleep(0.01)
+
+
+def _was_a_runner_killed(system: System) -> bool:
+    """Whether a run that has not ended was killed once."""
+    database = Database(system.database_url)
+    try:
+        with database.read() as session:
+            found = sa.select(Trigger.id).join(TriggerStatus).where(TriggerStatus.description.contains(KILLED))
+            return session.scalar(found.where(Trigger.state.not_in(FINAL)).limit(1)) is not None
+    finally:
+        database.close()
 
 
 def _workers(system: System) -> dict[str, list[psutil.Process]]:

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import uvicorn
@@ -175,7 +175,7 @@ class Transfers(RuleBasedStateMachine):
             self.model[key] = body
 
     @rule(
-        key=keys, body=st.binary(max_size=300), cut=st.integers(1, 300), header=odd_texts, noise=st.binary(max_size=40)
+        key=keys, body=st.binary(max_size=300), cut=st.integers(3, 300), header=odd_texts, noise=st.binary(max_size=40)
     )
     def post_that_is_no_form(self, key: str, body: bytes, cut: int, header: str, noise: bytes) -> None:
         _, fields = self.storage.presign_post(key, max_bytes=MOST, expires_at=datetime.now(UTC) + timedelta(minutes=1))
@@ -203,6 +203,8 @@ class Transfers(RuleBasedStateMachine):
     @rule(key=keys, method=st.sampled_from(["PUT", "GET"]), odd_key=odd_keys, name=parameters)
     def mangled_keys_and_fields(self, key: str, method: str, odd_key: str, name: str) -> None:
         url = urlsplit(self.presigned(method, key))
+        if unquote(odd_key) == key:
+            return
         status, _ = self.send(method, f"/files/{odd_key}?{url.query}", b"stolen" if method == "PUT" else None)
         assert status in (403, 404, 405)
         changed = "&".join(one for one in url.query.split("&") if not one.startswith(name))
@@ -212,7 +214,7 @@ class Transfers(RuleBasedStateMachine):
         key=keys,
         method=st.sampled_from(["PUT", "GET", "HEAD"]),
         odd=odd_texts,
-        name=st.sampled_from(["signature", "max"]),
+        name=parameters,
     )
     def mangled_values(self, key: str, method: str, odd: str, name: str) -> None:
         url = urlsplit(self.presigned("GET" if method == "HEAD" else method, key))

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import update
@@ -11,6 +14,11 @@ from sqlalchemy import update
 from conftest import Server
 from predictd.db import Database
 from predictd.db.tables import Trigger
+from predictd.doctor import State, run_checks
+from predictd.doctor.checks import ok
+from predictd.doctor.deployment import looks
+from predictd.doctor.machine import clock
+from predictd.settings import Settings
 
 
 def found(server: Server, **changes: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -28,15 +36,14 @@ def test_a_running_server_is_sound(server: Server) -> None:
     assert {name: checks[name]["state"] for name in good} == dict.fromkeys(good, "ok")
     assert "by presigned URLs" in checks["transfers"]["told"]
     assert not list((server.home / "storage").rglob("doctor/*")), "the probe is gone"
-    assert "ok    server: http" in server.predictd("doctor").stdout
 
 
 def test_what_is_broken_is_told_and_keeps_nothing_else_from_being_told(
-    new_server: Callable[..., Server], pickles: dict[str, bytes]
+    new_server: Callable[..., Server],
 ) -> None:
     server = new_server()
     user = server.user("alice")
-    user.wait(user.upload(pickles["one_argument"], user.add_model("one")))
+    user.wait(user.upload(b"no pickle at all", user.add_model("one")))
     server.stop()
     database = Database(server.environment["PREDICTD_DATABASE_URL"])
     with database.write() as session:
@@ -54,13 +61,23 @@ def test_what_is_broken_is_told_and_keeps_nothing_else_from_being_told(
         "warn",
     )
 
-    code, checks = found(server, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
-    assert code == 1
+    unreachable = Settings(data_dir=server.home, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    checks = {one.name: asdict(one) for one in run_checks({**looks(unreachable), "clock": clock})}
     assert checks["database"]["state"] == checks["queue"]["state"] == "fail"
     assert checks["storage"]["state"] == checks["clock"]["state"] == "ok"
 
 
-def test_looking_makes_nothing(server: Server) -> None:
-    nothing = server.home.parent / "nothing"
-    code, checks = found(server, data_dir=str(nothing), database_url="")
-    assert (code, checks["database"]["state"], nothing.exists()) == (0, "warn", False)
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    checks = run_checks(looks(Settings(data_dir=tmp_path / "nothing", database_url="")))
+    assert {one.state for one in checks} == {State.WARN}
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_what_hangs_is_told_and_not_waited_for() -> None:
+    hanging = threading.Event()
+    checks = run_checks(
+        {"slow": lambda: [ok("slow", str(hanging.wait(30)))], "quick": lambda: [ok("quick", "yes")]}, 0.2
+    )
+    hanging.set()
+    assert [(one.name, one.state) for one in checks] == [("slow", State.FAIL), ("quick", State.OK)]
+    assert checks[0].told == "no answer within 0.2 s"

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -32,6 +32,7 @@ from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.db.audit import Actor, acting
+from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
 from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
@@ -163,13 +164,15 @@ def build_app(
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
-    away = dict.fromkeys((OperationalError, InterfaceError, NoConnectionInTime, OutageError), _away)
+    away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
     observed = Middleware(Observed, routes=routes)
     return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
 
 
 def _away(_request: Request, error: Exception) -> Response:
     """Something that the server stands on does not answer."""
+    if not is_outage(error) and not isinstance(error, OutageError):
+        raise error
     log.warning("unavailable", error=str(error).splitlines()[0][:300])
     return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 

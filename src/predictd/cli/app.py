@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from predictd import __version__
 from predictd.cli.output import fail
-from predictd.domain.errors import PredictdError, SetupError
+from predictd.domain.errors import OutageError, PredictdError, SetupError
+from predictd.domain.outages import is_full
 
 GROUPS = {
     "account": "account",
@@ -138,6 +139,26 @@ def run() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        outage = _outage(error)
+        if outage is None:
+            raise
+        fail(outage)
+        sys.exit(1)
+
+
+def _outage(error: Exception) -> OutageError | None:
+    """What is away that the command needs, if that is why it failed."""
+    if is_full(error):
+        return OutageError("The disk is full; make room on it and try again.")
+    try:
+        from predictd.db.outages import is_outage  # noqa: PLC0415 (without the server's part there is no database)
+    except ModuleNotFoundError:
+        return None
+    if not is_outage(error):
+        return None
+    told = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return OutageError(f"The database does not answer ({told}); see that it runs, or correct PREDICTD_DATABASE_URL.")
 
 
 def _configure_logs(wanted: str | None) -> None:

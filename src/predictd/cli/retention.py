@@ -9,6 +9,7 @@ from rich.progress import Progress
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
+from predictd.db.audit import record
 from predictd.domain.errors import InvalidInputError
 from predictd.engine.retention import Removable, find_removable, remove
 from predictd.rounds.calendar import parse_length
@@ -44,6 +45,8 @@ def retention(
             with deployment.database.read() as session:
                 found = find_removable(session, datetime.now(UTC), **ages)
         else:
+            with deployment.database.write() as session:
+                record(session, "deployment.retention", "deployment", "", "old logs and pickles", **chosen)
             with Progress(console=console) as bars:
                 show = Steps(bars, "Removing").show
                 found = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)

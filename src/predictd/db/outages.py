@@ -1,5 +1,6 @@
 """Telling a database that is away for a moment from a mistake of ours, and outlasting it."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -19,14 +20,29 @@ PATIENCE_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 2.0
 
+_SQLITE_OUTAGES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
 Answer = TypeVar("Answer")
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database could not be reached, was stopped, or has no room: the same may work in a moment."""
-    if isinstance(error, OperationalError | InterfaceError | NoConnectionInTime):
+    if isinstance(error, NoConnectionInTime):
         return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if not isinstance(error, DBAPIError):
+        return False
+    # SQLite calls a wrong statement an operational error too.
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_OUTAGES
+    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
 def insist(

@@ -158,7 +158,7 @@ def queue(settings: Settings) -> Iterator[Check]:
         errors = sa.select(sa.func.count()).select_from(TriggerStatus).join(Trigger)
         is_error = (TriggerStatus.status == TriggerState.ERROR, TriggerStatus.inserted_at > since)
         lost = session.scalar(errors.where(*is_error, Trigger.failures > 0)) or 0
-    told = f"{waiting} wait, {running} run on {owners} workers"
+    told = f"{waiting} wait, {running} run" + (f" on {owners} workers" if running else "")
     age = now - oldest if oldest is not None else timedelta()
     if age > _WAITING:
         remedy = "See that a server runs; more workers (PREDICTD_WORKERS) or machines make it shorter."

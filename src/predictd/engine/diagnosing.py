@@ -18,7 +18,7 @@ from predictd.data.layout import version_key
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
-from predictd.db.outages import insist
+from predictd.db.outages import insist, outlast
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
@@ -62,7 +62,7 @@ def diagnose(job: Job) -> None:
     """
     database, storage, claimed = job.database, job.storage, job.claimed
     began = time.monotonic()
-    wanted = _prepare(database, storage, claimed)
+    wanted = outlast(lambda: _prepare(database, storage, claimed), cancel=job.cancel)
     if wanted is None:
         return
     used, key = "", wanted.upload_key

@@ -46,7 +46,7 @@ def predict(job: Job) -> None:
         CancelledError: the job was cancelled.
     """
     claimed, limits = job.claimed, job.config.limits
-    wanted = _prepare(job.database, claimed)
+    wanted = outlast(lambda: _prepare(job.database, claimed), cancel=job.cancel)
     if wanted is None:
         return
     with ExitStack() as files:
@@ -139,20 +139,24 @@ def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
     now = datetime.now(UTC)
     # Only what is written keeps other writers waiting.
     with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
-        trigger = session.get_one(Trigger, claimed.trigger_id)
-        if trigger.attempt != claimed.attempt:
-            return None
-        pickle = session.get_one(Pickle, trigger.pickle_id)
-        if trigger.type == TriggerType.VALIDATION:
-            open_now = current_round(session, CLASSIC, now)
-            trigger.round_id = open_now.id if open_now is not None else None
-        round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
-        version = pickle.data_version.name
+        return _read(session, claimed, now)
 
-        def live(filename: str) -> str:
-            return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
 
-        return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
+def _read(session: Session, claimed: Claim, now: datetime) -> PickleRun | None:
+    trigger = session.get_one(Trigger, claimed.trigger_id)
+    if trigger.attempt != claimed.attempt:
+        return None
+    pickle = session.get_one(Pickle, trigger.pickle_id)
+    if trigger.type == TriggerType.VALIDATION:
+        open_now = current_round(session, CLASSIC, now)
+        trigger.round_id = open_now.id if open_now is not None else None
+    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    version = pickle.data_version.name
+
+    def live(filename: str) -> str:
+        return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
+
+    return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
 
 
 def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:

@@ -14,7 +14,8 @@ packet a request:
 The latter makes a run that waits for its task, and is answered by two packets: `process` with a descriptor of its first
 process, and `scratch` with those of its /tmp and /dev/shm once they are there. What goes wrong is told in words, with
 no descriptor. The start brings the task (JSON, `files` names those of its values that the packet's descriptors stand
-for). When the run has ended, its exit code (128 and the number for a signal) is written to the end as text.
+for). When the run has ended, its exit code (128 and the number for a signal) is written to the end as text; nothing is,
+where its first process was killed.
 """
 
 import contextlib
@@ -117,8 +118,10 @@ class _Parent:
         os.close(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         end = self._ends.pop(pid)
-        with contextlib.suppress(OSError):  # nobody waits for it any more
-            os.write(end, str(code if code >= 0 else 128 - code).encode())
+        # Nothing in a run can kill its first process: who did is outside, and there is nothing to tell of the model.
+        if code >= 0:
+            with contextlib.suppress(OSError):  # nobody waits for it any more
+                os.write(end, str(code).encode())
         os.close(end)
 
     def _become_first(self, request: dict[str, Any], descriptors: list[int]) -> NoReturn:

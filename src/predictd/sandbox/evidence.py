@@ -36,7 +36,8 @@ class Evidence:
         timed_out: the deadline came first.
         start_timed_out: nothing of the user's was loaded before the deadline of the start.
         out_of_memory: the resource group proves it.
-        exit_code: of the first process; 128 and the number for a signal, None when it was stopped.
+        exit_code: of the runner; 128 and the number for a signal, None when it was stopped.
+        lost: what held the run was killed, and how.
         peak_bytes: of memory.
         tables: what it handed out of its compiled trees.
         imports: modules that a warm parent may have ready.
@@ -54,6 +55,7 @@ class Evidence:
     start_timed_out: bool = False
     out_of_memory: bool = False
     exit_code: int | None = None
+    lost: str | None = None
     peak_bytes: int = 0
     tables: bytes | None = None
     imports: tuple[str, ...] = ()
@@ -68,10 +70,12 @@ def judge(seen: Evidence, limits: Limits, runtime_version: str) -> RunReport:
     """Tell how the run ended.
 
     Raises:
-        PlatformError: it ended before anything of the user's was loaded.
+        PlatformError: it ended before anything of the user's was loaded, or was ended from outside.
     """
     if not seen.model_started:
         raise PlatformError(_trouble(seen, runtime_version))
+    if seen.lost is not None and not seen.out_of_memory:
+        raise PlatformError(seen.lost)
     if seen.predictions is not None and seen.bad_output is None:
         return RunReport(
             predictions=seen.predictions,

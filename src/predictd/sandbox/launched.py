@@ -11,12 +11,17 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from predictd.domain.errors import PlatformError
 from predictd.sandbox.watcher import descendants
 
 log = logging.getLogger(__name__)
 
 _DEATH_SECONDS = 10.0
 _STATUS_BYTES = 64 * 1024
+
+
+class RunLost(PlatformError):
+    """What held the run was killed from outside of it."""
 
 
 class Launched(Protocol):
@@ -33,7 +38,11 @@ class Launched(Protocol):
     ended: int
 
     def exit_code(self) -> int:
-        """How a run that has ended did: its exit code, or 128 and the number of its signal."""
+        """How a run that has ended did: its exit code, or 128 and the number of its signal.
+
+        Raises:
+            RunLost: something was killed that the run itself can't reach.
+        """
 
     def started(self) -> None:
         """Called once when the runner has said its first word, before anything of the user's is loaded."""
@@ -91,6 +100,14 @@ class BubblewrapRun(ProcessRun):
         self._processes = processes
         self._told = b""
         self._pid_inside: int | None = None
+
+    def exit_code(self) -> int:
+        """See Launched; bubblewrap, which no run can reach, tells how the runner ended."""
+        status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        assert status is not None
+        if status.si_code != os.CLD_EXITED:
+            raise RunLost("The sandbox of the run was killed from outside.")
+        return status.si_status
 
     def started(self) -> None:
         """See Launched; limits the first process inside like the runner, because a model could take it over."""

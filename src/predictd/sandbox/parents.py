@@ -33,7 +33,7 @@ from predictd.sandbox.launch import (
     task_of,
     user_of,
 )
-from predictd.sandbox.launched import is_readable, wait_for
+from predictd.sandbox.launched import RunLost, is_readable, wait_for
 from predictd.sandbox.opened import opened_read_only
 from predictd.sandbox.resources import hierarchy, resource_group
 
@@ -243,14 +243,10 @@ class WarmRun:
         self._waiting = waiting
 
     def exit_code(self) -> int:
-        """See Launched.
-
-        Raises:
-            PlatformError: the parent has ended and did not tell.
-        """
+        """See Launched."""
         told = os.read(self.ended, 16)
         if not told:
-            raise PlatformError("The warm parent of the run ended before it.")
+            raise RunLost("The run, or the warm parent that it was forked from, was killed from outside.")
         return int(told)
 
     def started(self) -> None:

@@ -25,7 +25,7 @@ from predictd.sandbox.frames import (
     TooLarge,
 )
 from predictd.sandbox.groups import ResourceGroup
-from predictd.sandbox.launched import Launched
+from predictd.sandbox.launched import Launched, RunLost
 
 log = logging.getLogger(__name__)
 
@@ -103,11 +103,17 @@ class Follower:
                         selector.unregister(descriptor)
                         ready.discard(descriptor)
                 if ready == {self._launched.ended}:
-                    self.seen.exit_code = self._launched.exit_code()
-                    # Whoever is killed stops where it is, which says nothing of what it wrote.
-                    if self._is_cut and self.seen.exit_code != _KILLED:
-                        self.seen.bad_output = _CUT
+                    self._take_end()
                     return
+
+    def _take_end(self) -> None:
+        try:
+            self.seen.exit_code = self._launched.exit_code()
+        except RunLost as error:
+            self.seen.lost = error.message
+        # Whoever is killed stops where it is, which says nothing of what it wrote.
+        if self._is_cut and self.seen.lost is None and self.seen.exit_code != _KILLED:
+            self.seen.bad_output = _CUT
 
     def _is_over(self) -> bool:
         """Whether enough was seen to end the run, after a look at the clock, the memory and the cancellation."""

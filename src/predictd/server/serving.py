@@ -129,6 +129,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         is_isolated=not missing,
         tickers=[one for one in tickers if isinstance(one, Ticker)],
         parents=parents,
+        nodes=None if placer is None else placer.nodes,
     )
     services = Services(
         database=deployment.database,

@@ -9,7 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import structlog
 
-from predictd.domain.errors import InvalidInputError, NotFoundError, PlatformError, SetupError, StorageDownError
+from predictd.domain.errors import (
+    InvalidInputError,
+    NotFoundError,
+    OutageError,
+    PlatformError,
+    SetupError,
+    StorageDownError,
+)
 from predictd.storage.keys import check_key
 
 if TYPE_CHECKING:
@@ -93,7 +100,8 @@ class Bucket:
         Raises:
             NotFoundError: there is no such object.
             StorageDownError: it does not answer, or asks to come again.
-            PlatformError: it refuses.
+            OutageError: it refuses for what an administrator can mend.
+            PlatformError: it refuses for another reason.
         """
         from boto3.exceptions import Boto3Error  # noqa: PLC0415 (takes time to import, and only S3 needs it)
         from botocore.exceptions import (  # noqa: PLC0415
@@ -114,8 +122,10 @@ class Bucket:
             log.error("storage_failed", bucket=self.address, operation=error.operation_name, error=str(error))
             if status >= 500 or code in _TRANSIENT:
                 raise StorageDownError from error
-            remedy = _REMEDIES.get(code, f"it answered {code or status}")
-            raise PlatformError(f"The storage refused a request: {remedy}.") from error
+            if code in _REMEDIES:
+                # Of the deployment, and mended there: whatever waits for it goes on then.
+                raise OutageError(f"The storage refused a request: {_REMEDIES[code]}.") from error
+            raise PlatformError(f"The storage refused a request: it answered {code or status}.") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise PlatformError(
                 "There are no credentials for the storage: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
