@@ -4,6 +4,7 @@ The account has 500 models, and each was run in each of 400 rounds: 200,000 runs
 The page shows the first 50 of the models.
 """
 
+import logging
 import re
 import socket
 import statistics
@@ -19,6 +20,7 @@ from typing import Any
 
 import requests
 import sqlalchemy as sa
+import structlog
 import uvicorn
 
 from predictd.api.app import Services, build_app
@@ -216,6 +218,7 @@ def served(services: Services) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     app = build_app(services, pages=web_routes(services))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,11 @@ import numerapi
 import numerapi.base_api
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from predictd.db import Database
+from predictd.db.accounts import get_account
+from predictd.domain.notices import Event
+from predictd.notify.addresses import set_address
+from predictd.notify.links import confirmation_token, secret_of, unsubscribe_token
 from predictd.settings import Settings
 from predictd.web.site import page_paths
 
@@ -34,7 +40,8 @@ ACCOUNTS = {
     "anna": ("larkspur", "basalt", "ember"),
     "benjamin": ("tundra", "saffron", "osprey"),
 }
-SIGNED_OUT = ("/signin", "/signup")
+# Who looks at pages whose path begins so: nobody who is signed in, the demo's account, the organiser.
+WHO = {"/sign": "", "/password": "", "/unsubscribe": "", "": "demo", "/organise": "olga"}
 # Besides all pages in light: address, name of the file, colours, width of the screen.
 MORE = (
     ("/models", "models-dark", "dark", WIDTH),
@@ -55,7 +62,7 @@ def main() -> None:
         with sync_playwright() as playwright:
             path = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-            take_all(browser, address, only)
+            take_all(browser, home, address, only)
             browser.close()
     finally:
         demo.stop(server)
@@ -73,6 +80,8 @@ def prepare(home: Path, address: str) -> None:
     numerapi.base_api.API_TOURNAMENT_URL = address
     demo.step("Train a few models")
     clients = {name: sign_up(home, name) for name in ACCOUNTS}
+    sign_up(home, "olga")
+    demo.predictd(home, "account", "organiser", "olga")
     data, pickles = home / "data", home / "pickles"
     pickles.mkdir()
     for name in ("features.json", "train.parquet"):
@@ -127,20 +136,28 @@ def until_diagnosed(client: numerapi.NumerAPI, seconds: float = 180) -> None:
     raise demo.DemoError(f"the diagnostics are not done after {seconds:.0f} s")
 
 
-def take_all(browser: Browser, address: str, only: str) -> None:
+def take_all(browser: Browser, home: Path, address: str, only: str) -> None:
     """All pages in light and some in other ways; exits where a page is not found or has no example."""
     FOLDER.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="Europe/Berlin")
     page = context.new_page()
     paths = page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
-    for path in (one for one in SIGNED_OUT if only in one):
-        take(page, f"{address}{path}", slug(path))
-    sign_in(page, address)
-    examples = find_examples(page, address)
-    for path in (one for one in paths if one not in SIGNED_OUT and only in one):
+    links = mailed_links(home)
+    sign_in(page, address, "demo")
+    examples = links | find_examples(page, address)
+    page.context.clear_cookies()
+    # Pages for nobody first, those of the organiser last: whoever is signed in stands on top of each.
+    signed_in = ""
+    for path in sorted((one for one in paths if only in one), key=lambda one: list(WHO).index(who_sees(one))):
         if "{" in path and path not in examples:
             sys.exit(f"The page {path} has no example in scripts/screenshots.py; give it one.")
+        if who_sees(path) != signed_in:
+            signed_in = who_sees(path)
+            page.context.clear_cookies()
+            sign_in(page, address, WHO[signed_in])
         take(page, f"{address}{examples.get(path, path)}", slug(path))
+    page.context.clear_cookies()
+    sign_in(page, address, "demo")
     for path, name, colours, width in (one for one in MORE if only in one[0]):
         page.set_viewport_size({"width": width, "height": HEIGHT})
         page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
@@ -152,9 +169,16 @@ def take_all(browser: Browser, address: str, only: str) -> None:
                 old.unlink()
 
 
-def sign_in(page: Page, address: str) -> None:
+def who_sees(path: str) -> str:
+    """For whom a page is, by the beginning of its path."""
+    return next((one for one in WHO if one and path.startswith(one)), "")
+
+
+def sign_in(page: Page, address: str, name: str) -> None:
+    if not name:
+        return
     page.goto(f"{address}/signin")
-    page.get_by_label("Account name or e-mail address").fill("demo")
+    page.get_by_label("Account name or e-mail address").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
@@ -187,7 +211,26 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
         "/m/{name}": "/m/quartz",
         "/u/{name}": "/u/demo",
         "/rounds/{number:int}": "/rounds/2",
+        "/organise/rounds/{number:int}": "/organise/rounds/2",
     }
+
+
+def mailed_links(home: Path) -> dict[str, str]:
+    """Where links of mails lead, and the page of an account as its organiser sees it."""
+    database = Database(Settings(data_dir=home).resolved_database_url)
+    now = datetime.now(UTC)
+    with database.write() as session:
+        account = get_account(session, "anna")
+        set_address(session, account, "anna@example.org", now)
+        secret_of(account)
+        found = {
+            "/account/confirm/{token}": f"/account/confirm/{confirmation_token(account, now)}",
+            "/unsubscribe/{token}": f"/unsubscribe/{unsubscribe_token(account, [Event.RUN_FAILED])}",
+            "/organise/accounts/{id}": f"/organise/accounts/{account.id}",
+        }
+    database.close()
+    link = json.loads(demo.predictd(home, "account", "password-link", "anna", "--json"))["link"]
+    return {**found, "/password/{secret}": link[link.index("/password/") :]}
 
 
 def pickle_of_a_missing_module() -> bytes:

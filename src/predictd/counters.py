@@ -5,6 +5,7 @@ Each process has its own counters: of several servers, add them up. What the dat
 
 from prometheus_client import Counter, Histogram
 
+from predictd.domain.notices import Channel
 from predictd.domain.states import TriggerState, TriggerType
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -38,6 +39,11 @@ QUEUE_SECONDS = Histogram(
 )
 RETRIES = Counter("predictd_run_retries", "Runs put back after a failure of the platform.")
 LEASES_EXPIRED = Counter("predictd_leases_expired", "Leases found expired: their worker was lost.")
+MESSAGES = Counter(
+    "predictd_messages",
+    "Attempts to send e-mails and webhooks, by what came of them: delivered, failed for good, or put off.",
+    ["channel", "outcome"],
+)
 ROUNDS_OPENED = Counter("predictd_rounds_opened", "Rounds that this server opened.")
 SUBMISSIONS_SCORED = Counter("predictd_submissions_scored", "Submissions given scores, one for each day of scores.")
 
@@ -45,3 +51,5 @@ SUBMISSIONS_SCORED = Counter("predictd_submissions_scored", "Submissions given s
 for _type in TriggerType:
     RUNS_ENDED.labels(_type, TriggerState.SUCCEEDED, "")
     RUNS_ENDED.labels(_type, TriggerState.ERROR, "platform")
+for _channel in Channel:
+    MESSAGES.labels(_channel, "failed")

@@ -42,6 +42,7 @@ UPLOAD_OPERATIONS = [
     *("get_upload_auth", "put_file", "create", "list", "assign", "trigger", "get_logs"),
     *("list_data_versions", "list_docker_images"),
 ]
+BEYOND_THE_CONTRACT = ["cancel"]
 
 
 class Refused(Exception):
@@ -175,7 +176,10 @@ def test_the_tools_are_those_of_the_contract(transport: str, alice: User, tmp_pa
                 assert parameters | {"apiToken"} <= set(known)
                 assert tools[name].description
                 assert all("description" in one for one in known.values()), name
-            assert tools["upload_model"].input_schema["properties"]["operation"]["enum"] == UPLOAD_OPERATIONS
+            assert tools["upload_model"].input_schema["properties"]["operation"]["enum"] == [
+                *UPLOAD_OPERATIONS,
+                *BEYOND_THE_CONTRACT,
+            ]
             hints = {name: tool.annotations for name, tool in tools.items()}
             reading = {name for name, one in hints.items() if one and one.read_only_hint}
             assert reading == set(TOOLS) - {"create_model", "upload_model", "graphql_query", "run_diagnostics"}
@@ -216,6 +220,8 @@ def test_a_refusal_says_what_to_do(open_server: Server, alice: User, tmp_path: P
                 ("create_model", {"name": "no spaces"}, "letters, digits"),
                 ("upload_model", {"operation": "create", "filename": "unknown.pkl"}, "get_upload_auth answers it"),
                 ("upload_model", {"operation": "get_logs"}, "list has it"),
+                ("upload_model", {"operation": "cancel"}, "list has it"),
+                ("upload_model", {"operation": "cancel", "triggerId": "unknown"}, "not found"),
                 ("upload_model", {"operation": "assign", "modelId": "x", "pickleId": "y"}, "graphql_query"),
                 ("upload_model", {"operation": "put_file", "localPath": "/etc/passwd", "presignedUrl": "x"}, "curl"),
                 ("upload_model", {"operation": "no such thing"}, "get_upload_auth"),

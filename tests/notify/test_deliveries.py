@@ -1,5 +1,11 @@
 """The queue of messages: which go as one e-mail, who may send them, when they are tried again and given up."""
 
+import json
+import re
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from conftest import ROOT
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
@@ -17,14 +24,16 @@ from predictd.domain.notices import Channel, DeliveryState, Event
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine.queue import claim as claim_run
 from predictd.engine.queue import enqueue, retry
+from predictd.notify.calling import post
 from predictd.notify.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
 from predictd.notify.endpoints import add_endpoint
 from predictd.notify.letters import news, write
 from predictd.notify.mailing import Encryption, parse_mail_server
 from predictd.notify.mails import Mail, claim_mail
 from predictd.notify.outbox import tell_of_round, tell_of_run
-from predictd.notify.signatures import sign
+from predictd.notify.signatures import body_of, sign, signed_headers
 from predictd.notify.spreading import spread
+from receiving import wait_until
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 PACE = Pace(gather_seconds=120, mails_per_hour=3, retry_seconds=10, give_up_seconds=24 * 3600)
@@ -272,6 +281,30 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
     body = b'{"event_type":"ping","data":{"success":true}}'
     signed = sign("whsec_plJ3nmyCDGBKInavdOK15jsl", "msg_loFOjxBNrRLzqYUf", "1731705121", body)
     assert signed == "rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
+
+
+def test_the_receiver_of_the_documentation_takes_what_is_signed_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "notifications.md").read_text()
+    [source] = re.findall(r"(    import base64.*?serve_forever\(\)\n)", page, re.DOTALL)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = textwrap.dedent(source).replace("9000", str(port))
+    [secret] = re.findall(r'b64decode\("(\S+?)"', program)
+    running = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, text=True)
+    url, body = f"http://127.0.0.1:{port}/", body_of(Event.TEST, {"account": "alice"}, NOW)
+    good = signed_headers(f"whsec_{secret}", "msg_1", body, datetime.now(UTC))
+    try:
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        assert post(url, body, good, allow_private=True) == 204
+        assert running.stdout is not None
+        assert json.loads(running.stdout.readline())["type"] == "test"
+        assert post(url, body + b" ", good, allow_private=True) == 401
+        old = signed_headers(secret, "msg_1", body, datetime.now(UTC) - timedelta(hours=1))
+        assert post(url, body, old, allow_private=True) == 401
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_what_a_stranger_wrote_makes_no_header_and_no_markup() -> None:

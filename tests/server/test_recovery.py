@@ -207,6 +207,7 @@ def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_atte
         mapped=MappedCache(folder=tmp_path / "mapped"),
         factors=tmp_path,
         find_runtime=find_runtime,
+        has_runtime=lambda _folder: False,
         missing=missing,
     )
     with database.write() as session:

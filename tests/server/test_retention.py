@@ -33,21 +33,24 @@ def test_what_is_old_and_unused_is_told_and_then_removed(
     server = old_server
     user = server.user("alice")
     model_id = user.add_model("kept")
-    names = {user.upload(pickles["one_argument"], model_id): f"uploaded {number}" for number in (1, 2, 3)}
+    uploaded = []
+    for _ in range(3):
+        uploaded.append(user.upload(pickles["one_argument"], model_id))
+        user.wait(uploaded[-1])
     assigned = user.upload(pickles["good"], model_id)
     broken = user.upload(b"no pickle", model_id)
     free = user.upload(pickles["one_argument"])
-    for pickle_id in (*names, assigned, broken, free):
+    for pickle_id in (*uploaded, assigned, broken, free):
         user.wait(pickle_id)
     wait_for_all(database)
     running = user.upload(pickles["slow"])
     make_older(database, LONG_AGO)
-    oldest, *rest = names
+    oldest, older, _ = uploaded
     before = set((server.home / "storage" / "pickle").iterdir())
 
     told = json.loads(server.predictd("retention", *AGES, "--dry-run").stdout)
     assert told["removed"] is False
-    assert {one["id"] for one in told["pickles"]["files"]} == {oldest, rest[0], broken, free}
+    assert {one["id"] for one in told["pickles"]["files"]} == {oldest, older, broken, free}
     assert told["pickles"]["bytes"] > 0
     assert told["logs"]["lines"] > 0
     assert set((server.home / "storage" / "pickle").iterdir()) == before
@@ -56,7 +59,7 @@ def test_what_is_old_and_unused_is_told_and_then_removed(
     assert removed == told | {"removed": True}
     gone = {path.name for path in before - set((server.home / "storage" / "pickle").iterdir())}
     with database.read() as session:
-        keys = {session.get_one(Pickle, one).storage_key for one in (oldest, rest[0], broken, free)}
+        keys = {session.get_one(Pickle, one).storage_key for one in (oldest, older, broken, free)}
     assert {f"pickle/{name}" for name in gone} == keys
 
     [line] = user.logs(user.pickle(broken)["triggers"][0]["id"])

@@ -1,10 +1,12 @@
 """The pages in a browser: from signing in to the diagnostics of a model, and what a failure tells."""
 
 import base64
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,13 @@ import pytest
 
 from browsing import PASSWORD, Visitor, make_account, page_paths
 from conftest import RUNTIMES, Server
+from predictd.db import Database
+from predictd.db.accounts import create_account, get_account
+from predictd.db.models import add_model
+from predictd.db.tables import Diagnostics
+from predictd.domain.notices import Event
+from predictd.notify.addresses import set_address
+from predictd.notify.links import confirmation_token, secret_of, unsubscribe_token
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -152,7 +161,7 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
     alice.get_by_text("nothing of it was kept").wait_for()
     alice.get_by_text("No pickle yet").wait_for()
     alice.goto(check)
-    alice.get_by_text("There is no such upload").wait_for()
+    alice.get_by_text("arrived; upload it again").wait_for()
 
     alice.goto(check.rpartition("/")[0])
     drop(alice, "model.pkl", other_python_pickle or pickles["good"])
@@ -205,6 +214,33 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     assert alice.get_by_role("button", name="Revoke laptop").count() == 0
 
 
+def diagnose_others(site: Server, like: str) -> None:
+    """Write diagnostics of five models of somebody else, so that ratings are shown, with the figures of those."""
+    database = Database(site.environment["PREDICTD_DATABASE_URL"])
+    with database.write() as session:
+        known = session.get_one(Diagnostics, like)
+        kept = {"data_version_id": known.data_version_id, "figures": known.figures, "filename": "model.pkl"}
+        times = {"inserted_at": known.inserted_at, "updated_at": known.updated_at}
+        carol = create_account(session, "carol", known.inserted_at)
+        for number in range(5):
+            model = add_model(session, carol, f"carols_{number}", 8, known.inserted_at, 50)
+            session.add(Diagnostics(account_id=carol.id, model_id=model.id, **kept, **times))
+    database.close()
+
+
+def links_of_mails(site: Server, name: str) -> tuple[str, str]:
+    """Where the links of the mails to an account lead that confirm its address and end mails about failed runs."""
+    database = Database(site.environment["PREDICTD_DATABASE_URL"])
+    now = datetime.now(UTC)
+    with database.write() as session:
+        account = get_account(session, name)
+        set_address(session, account, f"{name}@example.org", now)
+        secret_of(account)
+        found = confirmation_token(account, now), unsubscribe_token(account, [Event.RUN_FAILED])
+    database.close()
+    return f"/account/confirm/{found[0]}", f"/unsubscribe/{found[1]}"
+
+
 @pytest.fixture(scope="module")
 def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> dict[str, str]:
     """Of each page, by its route's path, where alice finds one. A new page without parameters needs no entry."""
@@ -228,6 +264,10 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
     ):
         assert time.monotonic() < deadline, "the diagnostics are not done"
         time.sleep(0.5)
+    diagnose_others(site, done[0])
+    site.predictd("account", "organiser", "alice")
+    link = json.loads(site.predictd("account", "password-link", "bob", "--json").stdout)["link"]
+    confirm, unsubscribe = links_of_mails(site, "alice")
     known = {
         "/models/{id}": model,
         "/models/{id}/upload": f"{model}/upload",
@@ -238,6 +278,11 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
         "/m/{name}": "/m/seed",
         "/u/{name}": "/u/alice",
         "/rounds/{number:int}": "/rounds/1",
+        "/password/{secret}": link[link.index("/password/") :],
+        "/account/confirm/{token}": confirm,
+        "/unsubscribe/{token}": unsubscribe,
+        "/organise/accounts/{id}": first("/organise/accounts", r'href="(/organise/accounts/[^"?]+)"'),
+        "/organise/rounds/{number:int}": "/organise/rounds/1",
     }
     return {path: known.get(path, path) for path in page_paths()}
 
@@ -254,6 +299,8 @@ def test_every_page_is_accessible(
         answer = alice.goto(f"{site.address}{address}")
         assert answer is not None
         assert answer.status == 200, address
+        if path == "/diagnostics/{id}":
+            assert alice.locator(".tiles .sub").first.inner_text().endswith(" others")
         audit(alice)
     for address in ("/models?archived=yes", "/models?q=none", "/models/none"):
         alice.goto(f"{site.address}{address}")

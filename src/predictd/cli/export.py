@@ -11,6 +11,7 @@ from predictd.archive import export_everything
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
+from predictd.db.audit import record
 
 
 def export(
@@ -26,6 +27,8 @@ def export(
     Example: predictd export /backup/predictd.tar
     """
     with opened(data_dir) as deployment, Progress(console=console) as bars:
+        with deployment.database.write() as session:
+            record(session, "deployment.export", "deployment", "", str(path))
         done = export_everything(deployment.database, deployment.storage, path, Steps(bars).show)
     manifest = done.manifest
     if manifest.missing:

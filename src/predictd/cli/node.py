@@ -1,5 +1,7 @@
 """`predictd node`."""
 
+import logging
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -46,4 +48,9 @@ def node(
         sandbox=sandbox,
         trust_users=trust_users,
     )
+    with suppress(ModuleNotFoundError):
+        # A node may go without the server's part, and then logs what goes wrong, without more.
+        from predictd.cli.logs import configure_logs  # noqa: PLC0415
+
+        configure_logs(logging.INFO, settings.log_format)
     run_node(settings, is_head=head, name=name, say=say)

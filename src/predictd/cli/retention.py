@@ -9,6 +9,7 @@ from rich.progress import Progress
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
+from predictd.db.audit import record
 from predictd.domain.errors import InvalidInputError
 from predictd.engine.retention import Removable, find_removable, remove
 from predictd.rounds.calendar import parse_length
@@ -29,9 +30,8 @@ def retention(
 ) -> None:
     """Tell which logs and pickles are older than so much, and with --delete remove them.
 
-    A log is removed once its run has ended. A pickle's file is removed if no model has it, it is not among the two
-    newest validated ones of its model, it did not make a model's newest submission, and it was not run since. The
-    history of runs, submissions and scores stays, and so do all predictions.
+    A log is removed once its run has ended. A pickle's file is removed if no model has it or would fall back to it, and
+    it was not run since. The history of runs, submissions and scores stays, and so do all predictions.
 
     Example: predictd retention --logs 90d --pickles 365d --dry-run
     """
@@ -45,6 +45,8 @@ def retention(
             with deployment.database.read() as session:
                 found = find_removable(session, datetime.now(UTC), **ages)
         else:
+            with deployment.database.write() as session:
+                record(session, "deployment.retention", "deployment", "", "old logs and pickles", **chosen)
             with Progress(console=console) as bars:
                 show = Steps(bars).show
                 found = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)

@@ -19,6 +19,7 @@ from queue import Empty, LifoQueue
 from predictd.cluster.answers import write_answer
 from predictd.cluster.fetching import ObjectCache, put
 from predictd.cluster.kept import KeptRuntimes
+from predictd.cluster.named import named
 from predictd.cluster.orders import MOST_BYTES, Order
 from predictd.cluster.reporting import Reporter
 from predictd.data.mapped_cache import MappedCache
@@ -125,7 +126,8 @@ class Daemon:
                 connection.settimeout(_HELLO_SECONDS)
                 order = Order.read(_received(connection))
                 connection.settimeout(None)
-                answer: dict[str, object] = self._carried_out(order, connection, cancel)
+                with named(order.trigger_id, order.attempt):
+                    answer: dict[str, object] = self._carried_out(order, connection, cancel)
             except PlatformError as error:
                 answer = {"error": error.message[:_MOST_TOLD]}
             except Exception:

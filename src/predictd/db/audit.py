@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, UOWTransaction
 
 from predictd.db.audit_table import AuditEntry
+from predictd.db.notice_tables import WebhookEndpoint
 from predictd.db.tables import (
     Account,
     Base,
@@ -102,6 +103,7 @@ WATCHED: dict[type[Base], Watched] = {
         made="account.create",
         changed={
             "password_hash": "account.password",
+            "email": "account.email",
             "is_organiser": _either("account.organiser", "account.no_organiser"),
             "suspended_at": _either("account.suspend", "account.reactivate"),
         },
@@ -121,8 +123,17 @@ WATCHED: dict[type[Base], Watched] = {
             "pickle_id": _either("model.assign", "model.unassign"),
             "submission_webhook": _either("model.webhook", "model.no_webhook"),
             "meta_model_weight": "model.weight",
+            "fallback": "model.fallback",
         },
-        values=("name", "pickle_id", "meta_model_weight"),
+        values=("name", "pickle_id", "meta_model_weight", "fallback"),
+    ),
+    WebhookEndpoint: Watched(
+        kind="webhook",
+        made="webhook.create",
+        changed={"deleted_at": _either("webhook.delete", ""), "events": "webhook.events"},
+        # What follows the host may be a secret.
+        name=lambda row: urlsplit(row.url).hostname or "",
+        told=("events",),
     ),
     Upload: Watched(
         kind="upload",
@@ -176,7 +187,7 @@ WATCHED: dict[type[Base], Watched] = {
 
 def _actions() -> list[str]:
     """Every action, for a list to choose from; what depends on the values is asked with some."""
-    found = {"sign_in.failed"}
+    found = {"sign_in.failed", "deployment.export", "deployment.retention"}
     for watched in WATCHED.values():
         found |= {watched.made, watched.deleted}
         for named in watched.changed.values():

@@ -72,7 +72,7 @@ class Delivery(Base):
     state: Mapped[str] = mapped_column(String(12))
     attempt: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
-    claimed_by: Mapped[str | None] = mapped_column(String(150))
+    claimed_by: Mapped[str | None] = mapped_column(String(150), index=True)
     answer: Mapped[str | None] = mapped_column(Text)
     inserted_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

@@ -42,7 +42,9 @@ class WorkerConfig:
         trees: whether compiled tables answer for the tree libraries.
         mapped: where data files are kept in the form that runs map.
         factors: folder of what neutralising to the features takes, kept per data version.
-        find_runtime: where the runtime in a folder lies on this machine; raises RuntimeMissingError.
+        find_runtime: where the runtime in a folder lies on this machine, built if it must be; raises
+            RuntimeMissingError.
+        has_runtime: whether it is built on this machine, or could be.
         missing: the runtimes that this machine lacks.
         account_runs: runs of one account at once, 0 for any number.
         place: where else runs are executed; None means on this machine.
@@ -58,6 +60,7 @@ class WorkerConfig:
     mapped: MappedCache
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
+    has_runtime: Callable[[str], bool]
     missing: MissingRuntimes = field(default_factory=MissingRuntimes)
     account_runs: int = 0
     place: "RunPlace | None" = None
@@ -85,4 +88,4 @@ class Job:
     @property
     def is_usable(self) -> IsUsable:
         """Tells the pickles that can be run here."""
-        return usable_with(self.storage, self.config.find_runtime)
+        return usable_with(self.storage, self.config.has_runtime)

@@ -73,7 +73,7 @@ class Executor:
         self._database = database
         self._storage = storage
         self._config = config
-        self._is_usable = usable_with(storage, config.find_runtime)
+        self._is_usable = usable_with(storage, config.has_runtime)
         self._server_id = server_id
         self._lease_seconds = lease_seconds
         self._runs: dict[int, _Run] = {}

@@ -11,8 +11,6 @@ from sqlalchemy.orm import Session
 
 from predictd.db.rounds import status_of
 from predictd.db.tables import Model, Pickle, Round, Runtime, Submission, Trigger, TriggerStatus
-from predictd.domain.errors import PlatformError
-from predictd.domain.runs import RuntimePaths
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
 from predictd.engine.queue import NO_OPEN_ROUND, add_to_history, enqueue
 from predictd.engine.slots import assigned_models
@@ -23,7 +21,7 @@ MEANWHILE = "Meanwhile the last good pickle"
 _MOST_LOOKED_AT = 20
 
 IsUsable = Callable[[Session, Pickle], bool]
-"""Whether a pickle can be run: its file is there and its runtime is built."""
+"""Whether a pickle can be run: its file is there and its runtime is built, or can be."""
 
 
 def nothing_is(_session: Session, _pickle: Pickle) -> bool:
@@ -31,13 +29,11 @@ def nothing_is(_session: Session, _pickle: Pickle) -> bool:
     return False
 
 
-def usable_with(storage: Storage, find_runtime: Callable[[str], RuntimePaths]) -> IsUsable:
-    """Looks into this storage, and for runtimes as a worker finds them."""
+def usable_with(storage: Storage, has_runtime: Callable[[str], bool]) -> IsUsable:
+    """Looks into this storage, and whether there is the runtime of a folder, which takes no time to tell."""
 
     def is_usable(session: Session, pickle: Pickle) -> bool:
-        try:
-            find_runtime(session.get_one(Runtime, pickle.runtime_id).folder)
-        except PlatformError:
+        if not has_runtime(session.get_one(Runtime, pickle.runtime_id).folder):
             return False
         return storage.stat(pickle.storage_key) is not None
 
@@ -89,6 +85,28 @@ def has_submission(session: Session, model_id: str, round_id: str) -> bool:
     return session.scalar(found.limit(1)) is not None
 
 
+def good_pickles(model: Model) -> sa.Select[Pickle]:
+    """The validated pickles that have run well for the model or were uploaded for it, the one that ran last first."""
+    ran_for_it = (
+        sa.select(Trigger.pickle_id)
+        .join(Submission, Submission.trigger_id == Trigger.id)
+        .where(Submission.model_id == model.id)
+    )
+    return (
+        sa.select(Pickle)
+        .join(Trigger, Trigger.pickle_id == Pickle.id)
+        .where(
+            Pickle.account_id == model.account_id,
+            Pickle.validation_status == ValidationStatus.VALIDATED,
+            Pickle.removed_at.is_(None),
+            sa.or_(Pickle.model_id == model.id, Pickle.id.in_(ran_for_it)),
+            _ended_well(),
+        )
+        .group_by(Pickle.id)
+        .order_by(sa.func.max(Trigger.updated_at).desc())
+    )
+
+
 def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, is_usable: IsUsable) -> Pickle | None:
     """What is to run in place of the failed pickle; None where the round needs nothing, or there is nothing."""
     # The model's row is the lock: two failures at once queue one fallback.
@@ -96,11 +114,6 @@ def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, 
     had_one = sa.select(Trigger.id).where(Trigger.round_id == round_.id, Trigger.fallback_for == model.id).limit(1)
     if has_submission(session, model.id, round_.id) or session.scalar(had_one) is not None:
         return None
-    ran_for_it = (
-        sa.select(Trigger.pickle_id)
-        .join(Submission, Submission.trigger_id == Trigger.id)
-        .where(Submission.model_id == model.id)
-    )
     failed_in_it = sa.select(Trigger.pickle_id).where(
         Trigger.round_id == round_.id,
         Trigger.type == TriggerType.LIVE,
@@ -108,19 +121,7 @@ def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, 
         Trigger.state.in_([TriggerState.FAILED, TriggerState.ERROR]),
     )
     good = session.scalars(
-        sa.select(Pickle)
-        .join(Trigger, Trigger.pickle_id == Pickle.id)
-        .where(
-            Pickle.account_id == model.account_id,
-            Pickle.id != failed.id,
-            Pickle.validation_status == ValidationStatus.VALIDATED,
-            sa.or_(Pickle.model_id == model.id, Pickle.id.in_(ran_for_it)),
-            Pickle.id.not_in(failed_in_it),
-            _ended_well(),
-        )
-        .group_by(Pickle.id)
-        .order_by(sa.func.max(Trigger.updated_at).desc())
-        .limit(_MOST_LOOKED_AT)
+        good_pickles(model).where(Pickle.id != failed.id, Pickle.id.not_in(failed_in_it)).limit(_MOST_LOOKED_AT)
     )
     return next((pickle for pickle in good if is_usable(session, pickle)), None)
 

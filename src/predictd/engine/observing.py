@@ -14,18 +14,31 @@ from predictd.domain.states import TriggerState, TriggerType
 log = structlog.get_logger()
 
 
-def queued(session: Session, trigger: Trigger, account_id: str | None) -> None:
+def queued(session: Session, trigger: Trigger) -> None:
     """It waits for a worker."""
-    names = {"trigger": trigger.id, "type": str(trigger.type), "pickle": trigger.pickle_id}
-    after_commit(session, lambda: log.info("run_queued", **names, account=account_id, attempt=0))
+    names = {
+        "trigger": trigger.id,
+        "type": str(trigger.type),
+        "pickle": trigger.pickle_id,
+        "account": trigger.account_id,
+    }
+    after_commit(session, lambda: log.info("run_queued", **names, attempt=0))
 
 
 def claimed(
-    session: Session, trigger_id: str, attempt: int, kind: TriggerType, *, owner: str, due: datetime, now: datetime
+    session: Session,
+    trigger_id: str,
+    attempt: int,
+    kind: TriggerType,
+    *,
+    account_id: str | None,
+    owner: str,
+    due: datetime,
+    now: datetime,
 ) -> None:
     """A worker has taken it, so long after it was due."""
     waited = max(0.0, (now - due).total_seconds())
-    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "owner": owner}
+    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "account": account_id, "owner": owner}
 
     def tell() -> None:
         counters.QUEUE_SECONDS.labels(kind).observe(waited)

@@ -70,7 +70,7 @@ def enqueue(
     session.add(trigger)
     session.flush()
     _record(session, trigger.id, TriggerState.PENDING, description, now)
-    observing.queued(session, trigger, pickle.account_id if pickle is not None else None)
+    observing.queued(session, trigger)
     return trigger
 
 
@@ -139,13 +139,16 @@ def claim(
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
     _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
     due = row.not_before
-    observing.claimed(session, claimed.trigger_id, claimed.attempt, claimed.type, owner=owner, due=due, now=now)
+    whose = row.account_id
+    observing.claimed(
+        session, claimed.trigger_id, claimed.attempt, claimed.type, account_id=whose, owner=owner, due=due, now=now
+    )
     return claimed
 
 
 def _take_first(
     session: Session, wanted: list[sa.ColumnElement[bool]], owner: str, now: datetime, lease_seconds: float
-) -> sa.Row[str, int, str, datetime] | None:
+) -> sa.Row[str, int, str, datetime, str | None] | None:
     candidate = (
         sa.select(Trigger.id)
         .where(*wanted)
@@ -164,7 +167,7 @@ def _take_first(
             lease_expires_at=now + timedelta(seconds=lease_seconds),
             updated_at=now,
         )
-        .returning(Trigger.id, Trigger.attempt, Trigger.type, Trigger.not_before)
+        .returning(Trigger.id, Trigger.attempt, Trigger.type, Trigger.not_before, Trigger.account_id)
         .execution_options(synchronize_session=False)
     ).first()
 

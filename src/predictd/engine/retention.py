@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from predictd.db import Database
-from predictd.db.tables import Model, Pickle, Submission, Trigger, TriggerLog
-from predictd.domain.errors import ConflictError
+from predictd.db.tables import Model, Pickle, Trigger, TriggerLog
 from predictd.domain.states import TriggerState, ValidationStatus
+from predictd.engine.fallback import good_pickles
 from predictd.storage import Storage
 
 LOG_REMOVED = "[predictd] The log was removed"
@@ -38,11 +38,10 @@ def find_removable(
     """What is older than so much; None keeps all of that kind.
 
     A log is as old as the end of its run. A pickle is as old as its upload and its last run; it stays while it is
-    assigned, is the newest validated one of a model or the one before that, made a model's newest selected submission,
-    or has a run that has not ended.
+    assigned, is the one that a model would fall back to, or has a run that has not ended.
     """
     found = [] if logs is None else session.execute(_old_logs(now - logs)).all()
-    old = [] if pickles is None else session.scalars(_unused(now - pickles)).all()
+    old = [] if pickles is None else _unused(session, now - pickles)
     return Removable(
         logs=[row.trigger_id for row in found],
         log_lines=sum(row.lines for row in found),
@@ -76,7 +75,7 @@ def remove(
     for number, some in _batches([pickle.id for pickle in found.pickles]):
         assert pickles is not None
         with database.write() as session:
-            unused = session.scalars(_unused(now - pickles).where(Pickle.id.in_(some)).with_for_update(of=Pickle)).all()
+            unused = _unused(session, now - pickles, some)
             for pickle in unused:
                 pickle.removed_at = now
             removed += unused
@@ -89,15 +88,6 @@ def remove(
         pickles=removed,
         pickle_bytes=sum(pickle.size_bytes for pickle in removed),
     )
-
-
-def refuse_removed(pickle: Pickle) -> None:
-    """Raise ConflictError when the pickle's file is gone."""
-    if pickle.removed_at is not None:
-        raise ConflictError(
-            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody "
-            "had used it for long; upload it again."
-        )
 
 
 def _old_logs(before: datetime) -> sa.Select[tuple[str, int, int]]:
@@ -124,49 +114,27 @@ def _remove_logs(session: Session, trigger_ids: Sequence[str], now: datetime) ->
     session.add_all(TriggerLog(trigger_id=one, attempt=0, timestamp=milliseconds, message=told) for one in still)
 
 
-def _unused(before: datetime) -> sa.Select[Pickle]:
+def _unused(session: Session, before: datetime, among: Sequence[str] | None = None) -> Sequence[Pickle]:
     """The pickles that no model has, needs for falling back, or runs; not run or uploaded since."""
-    newer = aliased(Pickle)
-    newer_ones = (
-        sa.select(sa.func.count())
-        .where(
-            newer.model_id == Pickle.model_id,
-            newer.validation_status == ValidationStatus.VALIDATED,
-            newer.removed_at.is_(None),
-            newer.inserted_at > Pickle.inserted_at,
-        )
-        .correlate(Pickle)
-        .scalar_subquery()
+    query = sa.select(Pickle).where(
+        Pickle.removed_at.is_(None),
+        Pickle.inserted_at < before,
+        Pickle.updated_at < before,
+        Pickle.takes_slot.is_(False) | (Pickle.validation_status == ValidationStatus.INVALID),
+        ~sa.exists().where(Model.pickle_id == Pickle.id),
+        ~sa.exists().where(
+            Trigger.pickle_id == Pickle.id, Trigger.state.not_in(_FINAL) | (Trigger.updated_at >= before)
+        ),
     )
-    later = aliased(Submission)
-    newest_submission = (
-        sa.select(Submission.id)
-        .join(Trigger, Trigger.id == Submission.trigger_id)
-        .where(
-            Trigger.pickle_id == Pickle.id,
-            Submission.selected,
-            ~sa.exists().where(
-                later.model_id == Submission.model_id, later.selected, later.inserted_at > Submission.inserted_at
-            ),
-        )
-        .correlate(Pickle)
-    )
-    return (
-        sa.select(Pickle)
-        .where(
-            Pickle.removed_at.is_(None),
-            Pickle.inserted_at < before,
-            Pickle.updated_at < before,
-            ~sa.exists().where(Model.pickle_id == Pickle.id),
-            ~sa.exists().where(
-                Trigger.pickle_id == Pickle.id, Trigger.state.not_in(_FINAL) | (Trigger.updated_at >= before)
-            ),
-            # Of a model's validated ones the newest two stay, so that there is one to fall back to.
-            sa.or_(Pickle.model_id.is_(None), Pickle.validation_status != ValidationStatus.VALIDATED, newer_ones >= 2),
-            ~sa.exists(newest_submission),
-        )
-        .order_by(Pickle.inserted_at)
-    )
+    if among is not None:
+        query = query.where(Pickle.id.in_(among)).with_for_update(of=Pickle)
+    found = session.scalars(query.order_by(Pickle.inserted_at)).all()
+    accounts = {pickle.account_id for pickle in found}
+    needed: set[str] = set()
+    for model in session.scalars(sa.select(Model).where(Model.account_id.in_(accounts))):
+        last_good = good_pickles(model).where(Pickle.id != (model.pickle_id or "")).limit(1)
+        needed.update(pickle.id for pickle in session.scalars(last_good))
+    return [pickle for pickle in found if pickle.id not in needed]
 
 
 def _delete_files(database: Database, storage: Storage) -> None:

@@ -11,7 +11,6 @@ from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
 from predictd.engine.queue import NO_OPEN_ROUND, end_at_once, enqueue, enqueue_round
-from predictd.engine.retention import refuse_removed
 
 WEBHOOK_IS_SET = (
     "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
@@ -44,6 +43,15 @@ def refuse_pickle(model: Model, what: str) -> None:
     """Raise ConflictError when a pickle submits for the model; `what` says what that rules out."""
     if model.pickle_id is not None:
         raise ConflictError(PICKLE_IS_ASSIGNED.format(name=model.name, what=what))
+
+
+def refuse_removed(pickle: Pickle) -> None:
+    """Raise ConflictError when the pickle's file is gone."""
+    if pickle.removed_at is not None:
+        raise ConflictError(
+            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody "
+            "had used it for long; upload it again."
+        )
 
 
 def set_webhook(model: Model, url: str | None) -> None:

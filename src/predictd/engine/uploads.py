@@ -145,15 +145,13 @@ def receive_file(session: Session, storage: Storage, account: Account, filename:
 
 
 def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
-    """Forget an upload that was not registered, with what arrived of it.
+    """Delete what arrived of an upload that was not registered. It stays counted among the account's uploads.
 
     Raises:
         NotFoundError: the filename was not given out to this account, or is registered already.
     """
     upload = _open_upload(session, account, filename)
     storage.delete(_incoming_key(UploadKind(upload.kind), filename))
-    session.delete(upload)
-    session.flush()
 
 
 def _open_upload(session: Session, account: Account, filename: str) -> Upload:

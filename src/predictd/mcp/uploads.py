@@ -24,10 +24,10 @@ Operation = Literal[
     "list",
     "assign",
     "trigger",
-    "cancel",
     "get_logs",
     "list_data_versions",
     "list_docker_images",
+    "cancel",
 ]
 
 DESCRIPTION = """Upload a pickled model and follow it. A whole upload is, in this order:

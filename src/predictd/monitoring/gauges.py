@@ -19,10 +19,12 @@ from sqlalchemy.orm import Session
 
 from predictd import __version__
 from predictd.db import Database
+from predictd.db.notice_tables import Delivery
 from predictd.db.rounds import current_round, latest_round
 from predictd.db.tables import Round
 from predictd.db.workload import count_of_round, count_running, list_waiting
 from predictd.domain.names import CLASSIC
+from predictd.domain.notices import Channel, DeliveryState
 from predictd.domain.states import TriggerType
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.calendar import scoring_times
@@ -76,11 +78,15 @@ class Gauges(Collector):
         about.add_metric([self._vitals.server_id, __version__], 1)
         yield about
         yield _gauge("predictd_workers", "Models that this server runs at once.", self._vitals.workers)
-        ticks = GaugeMetricFamily("predictd_ticker_age_seconds", "Time since a ticker last looked.", labels=["ticker"])
+        nodes = len(self._vitals.nodes()) if self._vitals.nodes is not None else 1
+        yield _gauge("predictd_machines", "Machines that run this server's models: itself, or nodes.", nodes)
+        late = GaugeMetricFamily(
+            "predictd_ticker_late_seconds", "Time since a ticker should have looked again.", labels=["ticker"]
+        )
         now = datetime.now(UTC)
         for ticker in self._vitals.tickers:
-            ticks.add_metric([ticker.name], (now - (ticker.ended_at or self._vitals.started_at)).total_seconds())
-        yield ticks
+            late.add_metric([ticker.name], max(0.0, self._vitals.lateness(ticker, now)))
+        yield late
         if self._vitals.parents is not None:
             runs = CounterMetricFamily(
                 "predictd_run_starts", "Runs forked from a warm parent, or started cold.", labels=["how"]
@@ -94,7 +100,7 @@ class Gauges(Collector):
             now = datetime.now(UTC)
             with self._database.read() as session:
                 own = self._vitals.server_id if self._vitals is not None else None
-                found = [*_queue(session, now, own), *_rounds(session, now)]
+                found = [*_queue(session, now, own), *_rounds(session, now), *_messages(session, now)]
             return [_gauge("predictd_up", "1 as long as the database answers.", 1), *found]
         except sa.exc.SQLAlchemyError as error:
             log.error("gauges_failed", error=type(error).__name__)
@@ -144,6 +150,24 @@ def _rounds(session: Session, now: datetime) -> Iterator[Metric]:
         if round_.score_days < len(times) and times[round_.score_days] <= now:
             lag = max(lag, (now - times[round_.score_days]).total_seconds())
     yield _gauge("predictd_scoring_lag_seconds", "Time since the oldest scores that are missing were due.", lag)
+
+
+def _messages(session: Session, now: datetime) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("predictd_messages_pending", "E-mails and webhooks that wait.", labels=["channel"])
+    age = GaugeMetricFamily(
+        "predictd_messages_oldest_seconds", "Time since the oldest of these was made.", labels=["channel"]
+    )
+    rows = session.execute(
+        sa.select(Delivery.channel, sa.func.count(), sa.func.min(Delivery.inserted_at))
+        .where(Delivery.state == DeliveryState.PENDING)
+        .group_by(Delivery.channel)
+    )
+    found = {row[0]: (row[1], (now - row[2]).total_seconds()) for row in rows}
+    for channel in Channel:
+        count, seconds = found.get(channel, (0, 0.0))
+        waiting.add_metric([channel], count)
+        age.add_metric([channel], seconds)
+    yield from (waiting, age)
 
 
 def _gauge(name: str, told: str, value: float) -> GaugeMetricFamily:

@@ -49,6 +49,10 @@ def health(
     checks.append(_tried("Servers", lambda: _servers(database, vitals, now, lease_seconds)))
     if vitals is not None:
         checks.append(Check(name="Isolation", is_good=vitals.is_isolated, told=vitals.isolation))
+        if vitals.nodes is not None:
+            names = vitals.nodes()
+            told = ", ".join(names) or "No machine runs models; start some with: predictd node"
+            checks.append(Check(name="Nodes", is_good=bool(names), told=told))
         checks.extend(_tickers(vitals, now))
     return checks
 
@@ -138,8 +142,7 @@ def _tickers(vitals: Vitals, now: datetime) -> Iterator[Check]:
             told = f"It failed at {ticker.failed_at:%H:%M:%S} UTC and is tried again; the log says why."
             yield Check(name=name, is_good=False, told=told)
             continue
-        last = ticker.ended_at or vitals.started_at
-        seconds = (now - last).total_seconds()
-        is_good = seconds < MOST_TICK_SECONDS
-        told = f"It looked last {max(seconds, 0):.0f} s ago."
+        is_good = vitals.lateness(ticker, now) < MOST_TICK_SECONDS
+        seconds = max((now - (ticker.ended_at or vitals.started_at)).total_seconds(), 0)
+        told = f"It looked last {seconds:.0f} s ago." if ticker.ended_at is not None else "It has not looked yet."
         yield Check(name=name, is_good=is_good, told=told if is_good else f"{told} What it does takes long or hangs.")

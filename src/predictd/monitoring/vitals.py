@@ -1,7 +1,7 @@
 """What a running server knows of itself and no database does."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +19,7 @@ class Vitals:
         isolation: what isolates its runs, in words.
         is_isolated: whether something does.
         tickers: its threads that look at the clock.
+        nodes: the machines of a cluster that run its models; None where it runs them itself.
         parents: what its runs are forked from, if they are.
         started_at: when it started, by the clock on the wall.
         started: the same moment by a clock that nobody sets, in seconds.
@@ -30,8 +31,13 @@ class Vitals:
     is_isolated: bool
     tickers: Sequence[Ticker] = ()
     parents: WarmParents | None = None
+    nodes: Callable[[], Sequence[str]] | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
+
+    def lateness(self, ticker: Ticker, now: datetime) -> float:
+        """Seconds that a ticker should have ended another call ago; 0 or less where all is well."""
+        return (now - (ticker.ended_at or self.started_at)).total_seconds() - ticker.seconds
 
     def clock_step(self, now: datetime) -> float:
         """Seconds that the clock on the wall was set forward since the start; backward is negative."""

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from predictd import counters
+from predictd.db.committed import after_commit
 from predictd.db.notice_tables import Delivery, Notification, WebhookEndpoint
 from predictd.domain.notices import Channel, DeliveryState
 
@@ -151,7 +153,15 @@ def _report(
         sa.update(Delivery)
         .where(*wanted)
         .values(**values)
-        .returning(Delivery.id)
+        .returning(Delivery.channel)
         .execution_options(synchronize_session=False)
     )
-    return bool(found.all())
+    channels = found.scalars().all()
+    outcome = str(values.get("state", "put off"))
+    after_commit(session, lambda: _count(channels, outcome))
+    return bool(channels)
+
+
+def _count(channels: Sequence[str], outcome: str) -> None:
+    for channel in channels:
+        counters.MESSAGES.labels(channel, outcome).inc()

@@ -18,7 +18,8 @@ _PAUSE_IN_OUTAGE = 2
 class Ticker:
     """Calls `tick` with the time (aware, in UTC) again and again; a failure is logged and followed by a longer wait.
 
-    `ended_at` is when a call last ended well, `failed_at` when the last one failed, None if it did not.
+    `ended_at` is when a call last ended well, `failed_at` when the last one failed, None if it did not; `seconds` lie
+    between the end of a call and the next.
     """
 
     def __init__(self, name: str, seconds: float, tick: Callable[[datetime], object]) -> None:
@@ -26,7 +27,7 @@ class Ticker:
         self.name = name
         self.ended_at: datetime | None = None
         self.failed_at: datetime | None = None
-        self._seconds = seconds
+        self.seconds = seconds
         self._tick = tick
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name)
@@ -42,7 +43,7 @@ class Ticker:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            wait = self._seconds
+            wait = self.seconds
             try:
                 self._tick(datetime.now(UTC))
                 self.ended_at, self.failed_at = datetime.now(UTC), None

@@ -112,6 +112,11 @@ def find_runtime(deployment: Deployment, folder: str, say: Say = log.info) -> Ru
     return built.paths
 
 
+def has_runtime(deployment: Deployment, folder: str) -> bool:
+    """Whether the runtime of that folder is built on this machine, or its lock is known; takes milliseconds."""
+    return _built(deployment, folder) is not None or find_spec(deployment.storage, folder) is not None
+
+
 def _restored(deployment: Deployment, folder: str, say: Say) -> BuiltRuntime:
     spec = find_spec(deployment.storage, folder)
     if spec is None:

@@ -41,7 +41,7 @@ from predictd.sandbox import WarmParents, choose_sandbox
 from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.draining import Draining, DrainingServer
-from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime
+from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime, has_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
 from predictd.settings import Settings
@@ -129,6 +129,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         is_isolated=not missing,
         tickers=[one for one in tickers if isinstance(one, Ticker)],
         parents=parents,
+        nodes=None if placer is None else placer.nodes,
     )
     services = Services(
         database=deployment.database,
@@ -163,6 +164,7 @@ def _config_of(
         max_attempts=settings.max_attempts,
         retry_seconds=settings.retry_seconds,
         find_runtime=partial(find_runtime, deployment),
+        has_runtime=partial(has_runtime, deployment),
         account_runs=settings.account_runs,
         place=place,
     )

@@ -107,9 +107,10 @@ def change_address(visit: Visit) -> Response:
     with visit.write() as session:
         account = session.get_one(Account, visit.account.id)
         is_open = set_address(session, account, visit.form.get("address"), visit.now)
-        if is_open and visit.services.settings.smtp_url:
+        is_asked = is_open and bool(visit.services.settings.smtp_url)
+        if is_asked:
             ask_to_confirm(session, account, visit.now)
-    return visit.go(PAGE, "address" if account.email else "no-address")
+    return visit.go(PAGE, "address" if is_asked else "address-kept" if account.email else "no-address")
 
 
 def send_link(visit: Visit) -> Response:

@@ -57,6 +57,7 @@ DONE = {
     "password": "The password is changed; other sessions have ended.",
     "revoked": "The token is revoked.",
     "address": "The address is kept; it is used once you have followed the link that is sent to it.",
+    "address-kept": "The address is kept.",
     "no-address": "No e-mail is sent any more.",
     "events": "What you want to be told of is kept.",
     "test": "A test is on its way; reload the page to see what came of it.",

@@ -20,8 +20,7 @@ from predictd.engine.hashes import hash_pickle
 from predictd.engine.matching import inspect_upload
 from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
-from predictd.engine.retention import refuse_removed
-from predictd.engine.slots import assign, get_pickle, refuse_webhook, trigger_now, unassign
+from predictd.engine.slots import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
 from predictd.engine.uploads import UploadKind, authorise_upload
 
 query = QueryType()

@@ -67,6 +67,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index("ix_deliveries_account_id_inserted_at", ["account_id", "inserted_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_deliveries_claimed_by"), ["claimed_by"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_endpoint_id"), ["endpoint_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_mail_id"), ["mail_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_notification_id"), ["notification_id"], unique=False)
