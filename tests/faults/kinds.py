@@ -27,7 +27,7 @@ _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
     "a warm parent",
     "a launcher",
 )
-_WORKERS = (_RUNNER, _FIRST, _SCORER, _PARENT)
+_WORKERS = (_RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER)
 FINAL = [state for state in TriggerState if state.is_final]
 # Most live but for a moment.
 _HUNT_SECONDS = 4.0
@@ -63,7 +63,7 @@ def _kill_worker(system: System, random_: random.Random) -> str | None:
     spared = {_RUNNER} if _was_a_runner_killed(system) else set()
     until = time.monotonic() + _HUNT_SECONDS
     while True:
-        found = {kind: processes for kind, processes in _workers(system).items() if kind not in spared}
+        found = {kind: processes for kind, processes in _workers().items() if kind not in spared}
         kind = wanted if wanted in found or time.monotonic() < until else next(iter(found), None)
         if kind in found:
             victim = random_.choice(found[kind])
@@ -86,30 +86,30 @@ def _was_a_runner_killed(system: System) -> bool:
         database.close()
 
 
-def _workers(system: System) -> dict[str, list[psutil.Process]]:
-    server = system.server
+def _workers() -> dict[str, list[psutil.Process]]:
+    """All of them, also those whose own parent was killed: orphans belong to this process."""
     found: dict[str, list[psutil.Process]] = {}
-    if server is None:
-        return found
-    with contextlib.suppress(psutil.Error):
-        for process in server.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                found.setdefault(_kind(process), []).append(process)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            kind = _kind(process)
+            if kind is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.setdefault(kind, []).append(process)
     return found
 
 
-def _kind(process: psutil.Process) -> str:
-    """Told by what it is inside of its sandbox."""
+def _kind(process: psutil.Process) -> str | None:
+    """Told by what it is inside of its sandbox; None for what is no worker."""
     line = " ".join(process.cmdline())
     if "predictd.scoring.apart" in line:
         return _SCORER
     with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as status:
         numbers = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
-    if "predictd_runner.parent" in line or "predictd_runner/parent" in line or len(numbers) == 2:
-        return _PARENT
-    if len(numbers) >= 3 and numbers[-1] == "1":
-        return _FIRST
-    return _LAUNCHER if len(numbers) < 2 else _RUNNER
+    if len(numbers) < 2:
+        return _LAUNCHER if process.name() == "bwrap" else None
+    if len(numbers) == 2:
+        # A run that was not forked: what its first process ends with is all that is known of it.
+        return _PARENT if "predictd_runner.parent" in line else _RUNNER
+    return _FIRST if numbers[-1] == "1" else _RUNNER
 
 
 def _kill_postgresql(system: System, random_: random.Random) -> str | None:
