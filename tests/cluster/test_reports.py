@@ -11,10 +11,12 @@ from predictd.cluster.raylet import parse_address
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
-from predictd.db.tables import NodeRun, Pickle, Trigger, TriggerLog
+from predictd.db.run_tables import NodeRun
+from predictd.db.tables import Pickle, Trigger, TriggerLog
 from predictd.domain.errors import ForbiddenTransferError, SetupError
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine import node_runs
+from predictd.engine.logs import LINE_BYTES
 from predictd.engine.queue import Claim, advance, claim, enqueue
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -90,16 +92,19 @@ def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Cla
 def test_a_line_that_could_be_ours_is_set_apart(database: Database, claimed: Claim) -> None:
     assert report(database, claimed, b"[predictd] exception: \x00\xff\n\nlast\n")
     assert log(database) == ["> [predictd] exception: \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}", "", "last"]
+    assert report(database, claimed, b"x" * LINE_BYTES + b"[predictd] killed: in the middle of a line\n", batch=2)
+    assert log(database)[-1] == "> [predictd] killed: in the middle of a line"
 
 
 def test_of_a_flood_the_newest_lines_stay(database: Database, claimed: Claim) -> None:
     for batch in range(1, 11):
         assert report(database, claimed, b"".join(b"%05d\n" % (batch * 10 + line) for line in range(10)), batch=batch)
     lines = log(database)
-    assert sum(map(len, lines)) <= 100
+    kept = sum(len(line) + 1 for line in lines)
+    assert kept <= 100
     assert lines[-1] == "00109"
     with database.read() as session:
-        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 500 - sum(map(len, lines))
+        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 600 - kept
 
 
 def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, claimed: Claim) -> None:

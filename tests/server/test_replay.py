@@ -13,7 +13,8 @@ import pytest
 
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.db import Database
-from predictd.db.tables import Recorded, Trigger
+from predictd.db.run_tables import Recorded
+from predictd.db.tables import Trigger
 
 MODELS = """
 import pathlib, sys

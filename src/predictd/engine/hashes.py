@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 
 from predictd import __version__
 from predictd.db import Database
-from predictd.db.tables import ObjectHash, Pickle
+from predictd.db.run_tables import ObjectHash
+from predictd.db.tables import Pickle
 from predictd.domain.errors import PlatformError
 from predictd.domain.records import Code, StoredObject
 from predictd.storage import Storage

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
@@ -40,7 +41,7 @@ class LogWriter:
         with self._lock:
             *lines, self._partial = (self._partial + chunk).split(b"\n")
             for line in lines:
-                self._add(_quoted(line))
+                self._add(line)
             while len(self._partial) > LINE_BYTES:
                 self._add(self._partial[:LINE_BYTES])
                 self._partial = self._partial[LINE_BYTES:]
@@ -64,17 +65,17 @@ class LogWriter:
                 self._in_doubt = True
                 with self._lock:
                     self._pending.extendleft(reversed(pending))
-                    self._pending_bytes += sum(len(text) for _, text in pending)
+                    self._pending_bytes += sum(_size(text) for _, text in pending)
                 raise
 
     def end(self, last_line: str | None = None) -> None:
         """Take one line of the platform's own after everything; the next `flush` stores all."""
         with self._lock:
             if self._partial:
-                self._add(_quoted(self._partial))
+                self._add(self._partial)
                 self._partial = b""
             if last_line is not None:
-                self._add(last_line.encode())
+                self._append(_text(piece) for piece in _pieces(last_line.encode()))
 
     def close(self) -> None:
         """Store everything."""
@@ -82,14 +83,17 @@ class LogWriter:
         self.flush()
 
     def _add(self, line: bytes) -> None:
+        """Take a line of the model's."""
+        self._append(_text(_quoted(piece)) for piece in _pieces(line))
+
+    def _append(self, texts: Iterable[str]) -> None:
         now = int(time.time() * 1000)
-        for start in range(0, max(len(line), 1), LINE_BYTES):
-            text = _text(line[start : start + LINE_BYTES])
+        for text in texts:
             self._pending.append((now, text))
-            self._pending_bytes += len(text)
+            self._pending_bytes += _size(text)
         # Of a flood, only what can stay is stored at all.
         while self._pending_bytes > self._kept_bytes:
-            size = len(self._pending.popleft()[1])
+            size = _size(self._pending.popleft()[1])
             self._pending_bytes -= size
             self._cut_bytes += size
 
@@ -116,8 +120,8 @@ class LogWriter:
 
     def _remember(self, sequence: int, message: str) -> None:
         self._newest = sequence
-        self._stored.append((sequence, len(message)))
-        self._stored_bytes += len(message)
+        self._stored.append((sequence, _size(message)))
+        self._stored_bytes += _size(message)
 
     def _store(self, pending: list[tuple[int, str]]) -> None:
         if not pending:
@@ -170,15 +174,15 @@ def keep_lines(
     """
     now = int(time.time() * 1000)
     texts = [
-        _text(line[start : start + LINE_BYTES])
-        for line in map(_quoted, body.removesuffix(b"\n").split(b"\n") if body else [])
-        for start in range(0, max(len(line), 1), LINE_BYTES)
+        _text(_quoted(piece))
+        for line in (body.removesuffix(b"\n").split(b"\n") if body else [])
+        for piece in _pieces(line)
     ]
     of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
     if texts:
         shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
         session.execute(sa.insert(TriggerLog), [shared | {"message": text} for text in texts])
-    size = sa.func.length(TriggerLog.message)
+    size = sa.func.length(TriggerLog.message) + 1
     excess = (session.scalar(sa.select(sa.func.sum(size)).where(*of_run)) or 0) - kept_bytes
     if texts and excess > 0:
         last = 0
@@ -195,6 +199,16 @@ def keep_lines(
             .where(Trigger.id == trigger_id, Trigger.attempt == attempt)
             .values(log_cut_bytes=Trigger.log_cut_bytes + cut_bytes)
         )
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """A long line as several; an empty one as one."""
+    return [line[start : start + LINE_BYTES] for start in range(0, max(len(line), 1), LINE_BYTES)]
+
+
+def _size(text: str) -> int:
+    """What a line takes of what is kept; its end counts, so that empty ones are not free."""
+    return len(text) + 1
 
 
 def _quoted(line: bytes) -> bytes:

@@ -7,7 +7,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import NodeRun, Trigger
+from predictd.db.run_tables import NodeRun
+from predictd.db.tables import Trigger
 from predictd.domain.errors import ForbiddenTransferError
 from predictd.domain.states import TriggerState
 from predictd.engine.logs import keep_lines

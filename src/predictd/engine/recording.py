@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Recorded, Runtime
+from predictd.db.run_tables import Recorded
+from predictd.db.tables import Runtime
 from predictd.domain.limits import Limits
 from predictd.domain.records import SUCCESS, RunRecord, StoredObject, UsedRuntime
 from predictd.domain.runs import RunReport, RuntimePaths

@@ -6,7 +6,7 @@ from ariadne import MutationType, QueryType
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.pickles import READ, own_trigger
-from predictd.db.tables import Recorded
+from predictd.db.run_tables import Recorded
 from predictd.domain.records import RunRecord
 from predictd.engine.recording import records_of
 
