@@ -37,7 +37,7 @@ bench: setup ## Measure speed and memory against the public runner; ONLY=trivial
 	.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 load: setup ## A round of 1,000 models and 50 large uploads on a real server; ARGS goes to benchmarks/load.py
-	.venv/bin/python benchmarks/load.py $(ARGS)
+	PYTHONPATH=tests .venv/bin/python benchmarks/load.py $(ARGS)
 
 faults: setup ## Let faults strike a running server: each at 20 moments of 200 runs; ARGS="--fault server --seed 1234" for one
 	.venv/bin/python scripts/prepare_tests.py

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import requests
@@ -23,10 +24,12 @@ from load_stand import Stand, start
 
 from predictd.db.tables import Round, Submission, Trigger
 from predictd.domain.states import TriggerState
+from ray_cluster import ray_cluster
 
 LAST = Path(__file__).with_name("last_load.json")
 API_BOUND = 5.0
 IDLE_SECONDS = 10
+NODES = 2
 UPLOAD_AUTH = "query($f: String!) { computePickleUploadAuth(filename: $f) { filename url } }"
 # In a process of its own each, so that the sending does not slow the measuring down.
 SEND = """
@@ -49,7 +52,11 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=100, help="whose they are")
     parser.add_argument("--data", default="tiny", choices=["tiny", "demo", "full"], help="size of the synthetic data")
     parser.add_argument("--executor", default="local", choices=["local", "ray"], help="what runs the models")
-    parser.add_argument("--ray-address", default="", help="address of a running cluster, for --executor ray")
+    parser.add_argument(
+        "--ray-address",
+        default="",
+        help="a running cluster, for --executor ray; else two nodes are started here, in networks of their own (root)",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, as WORKERS=4")
     parser.add_argument("--uploads", type=int, default=50, help="uploads at once; 0 leaves them out")
     parser.add_argument("--upload-mb", type=int, default=100, help="size of each, in MB")
@@ -58,7 +65,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if os.getloadavg()[0] > 0.5:
         print(f"others keep this machine busy (load {os.getloadavg()[0]:.1f}): seconds will be too long", flush=True)
-    with tempfile.TemporaryDirectory(prefix="predictd-load-") as folder:
+    with tempfile.TemporaryDirectory(prefix="predictd-load-") as folder, ExitStack() as around:
+        if arguments.executor == "ray" and not arguments.ray_address:
+            cluster = around.enter_context(ray_cluster(Path(folder) / "cluster", nodes=NODES, places=1))
+            arguments.ray_address = cluster.address
+            # It takes nobody without its token.
+            os.environ.update(cluster.environment)
         stand = start(
             Path(folder) / "home",
             accounts=arguments.accounts,
@@ -66,10 +78,8 @@ def main() -> None:
             data=arguments.data,
             extra=_settings(arguments),
         )
-        try:
-            figures, whole = measure(stand, arguments)
-        finally:
-            stand.stop()
+        around.callback(stand.stop)
+        figures, whole = measure(stand, arguments)
     LAST.write_text(json.dumps(figures, indent=2) + "\n")
     beyond = [name for name in ("round_api_ratio",) if figures[name] > API_BOUND]
     print(f"all figures in {LAST.name}; beyond the bound: {', '.join(beyond) or 'none'}")
@@ -79,7 +89,7 @@ def main() -> None:
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
     extra = dict(one.split("=", 1) for one in arguments.set)
     if arguments.executor != "local":
-        extra |= {"EXECUTOR": arguments.executor, "RAY_ADDRESS": arguments.ray_address}
+        extra |= {"EXECUTOR": arguments.executor, "RAY_ADDRESS": arguments.ray_address, "HOST": "0.0.0.0"}
     return extra
 
 
