@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from conftest import PREDICTD, RUNTIMES
+from predictd.cluster.scratch import ScratchFolder
 
 START_SECONDS = 90
 PORT = 6379
@@ -171,6 +172,8 @@ def ray_cluster(folder: Path, *, nodes: int = 2, places: int = 2, **settings: ob
             for one in (*cluster.nodes, head):
                 if one.process is not None and one.process.poll() is None:
                     one.power_off()
+            # As the next node would, of what was left of those that were powered off.
+            ScratchFolder().close()
 
 
 @contextmanager

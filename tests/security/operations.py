@@ -25,6 +25,7 @@ REFERENCES = {
     "publicId": "token",
     "dockerImageId": "",
     "dataVersionId": "",
+    "webhookId": "webhook",
 }
 # What a filename of these names is one that was given out; elsewhere it is the client's wish.
 REGISTERING = ("createComputePickleUpload", "createDiagnostics", "createSubmission")
@@ -43,6 +44,9 @@ FILLED: dict[str, Any] = {
     "email": "none",
     "captcha": "none",
     "scopes": [],
+    "events": [],
+    "url": "https://example.org/hook",
+    "fallback": False,
     "newSubmissionWebhook": None,
     **dict.fromkeys(
         (

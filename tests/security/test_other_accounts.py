@@ -36,6 +36,7 @@ from predictd.storage import FolderStorage
 from predictd.web import web_routes
 
 SCHEMA = build_schema()
+ADD_WEBHOOK = 'mutation { addWebhookEndpoint(url: "https://example.org/hook", events: [run_failed]) { id } }'
 UNKNOWN = "7b1e6a52-0d52-4b3f-9c3e-6f0a52d4c1e9"
 EVERYTHING = """{ account { id email bio emailPreferences { submission } apiTokens { publicId }
     models { id name description archived submissionWebhook computePickleUpload { id } submissions { id selected } } }
@@ -75,6 +76,7 @@ def everything_of(user: User, pickles: dict[str, bytes], server: Server, name: s
         "diagnostics": told["diagnostics"][0]["id"],
         "token": user.public_id,
         "account": told["account"]["id"],
+        "webhook": user.ask(ADD_WEBHOOK)["addWebhookEndpoint"]["id"],
         "pickle_upload": user.put_pickle(pickles["one_argument"]),
         "submission_upload": arrived(user, "submissionUploadAuth"),
         "diagnostics_upload": arrived(user, "diagnosticsUploadAuth"),
@@ -181,7 +183,7 @@ class Counted:
                 authorization=self._user.headers["Authorization"],
                 wake=lambda: None,
                 address="",
-                attempts=Attempts(),
+                attempts=Attempts(self._database),
             )
             self._endpoint.execute({"query": document, "variables": variables}, context)
         return list(self._statements)
@@ -207,7 +209,7 @@ def test_an_object_of_another_account_takes_as_much_work_as_one_that_is_not(
 
 
 def test_pages_of_another_account_are_those_that_are_not(accounts: Accounts) -> None:
-    services: Any = SimpleNamespace(database=None, storage=None, settings=None, wake=None)
+    services: Any = SimpleNamespace(database=None, storage=None, settings=Settings(), wake=None)
     routes = [one for one in web_routes(services) if isinstance(one, Route)]
     mallory = Visitor(accounts.mallory.address)
     mallory.sign_in("mallory")
@@ -229,11 +231,16 @@ def test_pages_of_another_account_are_those_that_are_not(accounts: Accounts) -> 
         for kind, value in accounts.theirs.items():
             assert answer(method, path, value) == expected, (method, path, kind)
     own = accounts.own["model"]
-    for fields, path in (("pickle", f"/models/{own}/assign"), ("filename", f"/models/{own}/upload/finish")):
-        expected = answer("POST", path, UNKNOWN, **{fields: UNKNOWN})
+    expected = answer("POST", f"/models/{own}/assign", UNKNOWN, pickle=UNKNOWN)
+    for value in accounts.theirs.values():
+        assert answer("POST", f"/models/{own}/assign", value, pickle=value) == expected, value
+    of_uploads = [(method, path.replace("{id}", own)) for method, path in tried if "{filename}" in path]
+    assert len(of_uploads) == 4
+    for method, path in of_uploads:
+        expected = answer(method, path.replace("{filename}", UNKNOWN), UNKNOWN)
+        assert expected[0] == 404, (path, expected)
         for value in accounts.theirs.values():
-            found = answer("POST", path, value, **{fields: value})
-            assert (found[0], found[1].replace(value, "ID")) == expected, (path, value)
+            assert answer(method, path.replace("{filename}", value), value) == expected, (path, value)
     compared = {answer("GET", f"/diagnostics/compare?ids={one}", one) for one in (UNKNOWN, *accounts.theirs.values())}
     assert len(compared) == 1
 

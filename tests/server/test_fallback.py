@@ -5,13 +5,23 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select, update
+from test_order import NOW, Platform, platform
 
 from conftest import GraphQLErrors, Server, User
+from predictd.db.tables import Model, Pickle, Trigger
+from predictd.domain.states import TriggerState
+from predictd.engine.fallback import fall_back
+from predictd.engine.outcome import retry_or_give_up
+from predictd.engine.queue import advance
+
+__all__ = ["platform"]
 
 SLEEPS = """
 import sys, time, cloudpickle
@@ -130,6 +140,47 @@ def test_the_last_good_pickle_runs_where_the_newest_fails_unless_the_model_opted
     user.ask("mutation($p: ID) { triggerComputePickleUpload(pickleId: $p) { id } }", p=bad["falls_back"])
     user.wait(bad["falls_back"], runs=3)
     assert len(submissions(user, models["falls_back"])) == 2
+
+
+def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has_an_older_pickle(
+    platform: Platform,
+) -> None:
+    old, new = platform.add("alice", 1, 1)
+    with platform.database.write() as session:
+        with_older, without = session.scalars(select(Model).order_by(Model.name)).all()
+        session.get_one(Pickle, old).model_id = with_older.id
+        with_older.pickle_id = without.pickle_id = old
+    platform.open_round(NOW - timedelta(days=1))
+    good = platform.claim()
+    assert good is not None
+    with platform.database.write() as session:
+        assert advance(session, good, TriggerState.VALIDATING, "Checked.", NOW)
+        assert advance(session, good, TriggerState.SUCCEEDED, "Submitted.", NOW)
+        session.execute(update(Model).values(pickle_id=new))
+    platform.open_round(number=2)
+
+    def give_up() -> bool:
+        claimed = platform.claim()
+        assert platform.name(claimed) == "alice_1"
+        with platform.database.write() as session:
+            return retry_or_give_up(
+                session, claimed, "Lost.", NOW, wait_seconds=0, max_attempts=2, is_usable=lambda *_: True
+            )
+
+    def fallbacks() -> list[tuple[str | None, str | None]]:
+        with platform.database.read() as session:
+            found = session.scalars(select(Trigger).where(Trigger.fallback_for.is_not(None)))
+            return [(one.pickle_id, one.fallback_for) for one in found]
+
+    assert give_up()
+    assert fallbacks() == []
+    assert not give_up()
+    assert fallbacks() == [(old, with_older.id)]
+    with platform.database.write() as session:
+        failed = session.scalars(select(Trigger.id).where(Trigger.state == TriggerState.ERROR)).one()
+        fall_back(session, failed, "platform", lambda *_: True, NOW)
+    assert fallbacks() == [(old, with_older.id)]
+    assert platform.next_names() == ["alice_0"]
 
 
 def made(python: str, source: str, *arguments: str) -> bytes:

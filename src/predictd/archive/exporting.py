@@ -85,7 +85,6 @@ def _write_tables(
             raise SetupError(f"The database has tables that are not predictd's: {', '.join(sorted(unknown))}.")
         tables = metadata.sorted_tables
         for number, table in enumerate(tables):
-            progress(f"table {table.name}", number / len(tables))
             path = folder / table.name
             facts = write_table(connection, table, path)
             writer.add(facts.file.name, path)
@@ -97,7 +96,7 @@ def _write_tables(
                 if "removed_at" in table.columns:
                     query = query.where(table.columns["removed_at"].is_(None))
                 named |= set(connection.scalars(query))
-            progress(f"table {table.name}", (number + 1) / len(tables))
+            progress("tables", (number + 1) / len(tables))
     return found, named
 
 

@@ -29,7 +29,7 @@ def export(
     with opened(data_dir) as deployment, Progress(console=console) as bars:
         with deployment.database.write() as session:
             record(session, "deployment.export", "deployment", "", str(path))
-        done = export_everything(deployment.database, deployment.storage, path, Steps(bars).show)
+        done = export_everything(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
     manifest = done.manifest
     if manifest.missing:
         say(f"warning: {len(manifest.missing)} objects that rows name are not in storage, {manifest.missing[0]} first.")

@@ -48,7 +48,7 @@ def retention(
             with deployment.database.write() as session:
                 record(session, "deployment.retention", "deployment", "", "old logs and pickles", **chosen)
             with Progress(console=console) as bars:
-                show = Steps(bars).show
+                show = Steps(bars, "Removing").show
                 found = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)
     if as_json:
         print_json(_facts(found, dry_run=dry_run))

@@ -265,7 +265,6 @@ class Client:
         """End a run that waits or runs; it is never run again, and its log is kept. Again is harmless.
 
         Raises:
-            NotFoundError: there is no such run.
             ConflictError: it has ended.
         """
         self._connection.ask(extensions.CANCEL, {"triggerId": trigger_id}, repeats=True)

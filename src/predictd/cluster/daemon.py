@@ -34,6 +34,7 @@ DONE: dict[str, object] = {"done": True}
 GIVEN_BACK: dict[str, object] = {"given_back": True}
 _HELLO_SECONDS = 30.0
 _MOST_TOLD = 1000
+_REFUSED_SECONDS = 1.0
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -141,6 +142,8 @@ class Daemon:
 
     def _carried_out(self, order: Order, connection: socket.socket, cancel: threading.Event) -> dict[str, object]:
         if self._draining.is_set():
+            # Ray may not know yet, and would place it here again at once.
+            cancel.wait(_REFUSED_SECONDS)
             return GIVEN_BACK
         watcher = threading.Thread(target=_watch, args=(connection, cancel), name="order-watcher", daemon=True)
         watcher.start()

@@ -90,8 +90,11 @@ def run_node(settings: Settings, *, is_head: bool, name: str, say: Say) -> None:
         node.start(stopping)
         node.keep(stopping)
         say(f"Stopping: no more runs are taken; {daemon.running} on their way get {settings.drain_seconds:g} s.")
-        node.drain(settings.drain_seconds)
+        # Beside it, because Ray may take seconds for that, which are the runs'.
+        telling = threading.Thread(target=node.drain, args=(settings.drain_seconds,), name="draining")
+        telling.start()
         daemon.drain(settings.drain_seconds)
+        telling.join()
     finally:
         node.close()
         if parents is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from predictd.cluster.daemon import DONE, GIVEN_BACK
 from predictd.cluster.raylet import parse_address, require_ray
-from predictd.domain.errors import PlatformError
+from predictd.domain.errors import OutageError, PlatformError
 from predictd.domain.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -36,26 +36,29 @@ class Placed:
 
     number: int
     _ended: threading.Event = field(default_factory=threading.Event)
-    _answer: dict[str, Any] = field(default_factory=dict)
+    _answer: dict[str, Any] | None = None
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended within that time.
 
         Raises:
             GivenBackError: the node gave it back.
+            OutageError: the cluster is out of reach.
             PlatformError: it could not be carried out, or was lost.
         """
         if not self._ended.wait(seconds):
             return False
         if self._answer == GIVEN_BACK:
             raise GivenBackError
+        if self._answer is None:
+            raise OutageError("The connection to the Ray cluster was lost.")
         if self._answer != DONE:
             told = self._answer.get("error")
             raise PlatformError(told if isinstance(told, str) else "The node answered nothing that can be read.")
         return True
 
-    def end(self, answer: dict[str, Any]) -> None:
-        """Let whoever waits know."""
+    def end(self, answer: dict[str, Any] | None) -> None:
+        """Let whoever waits know; None says that the cluster is out of reach."""
         self._answer = answer
         self._ended.set()
 
@@ -114,7 +117,7 @@ class Placer:
         """Hand an order to the cluster.
 
         Raises:
-            PlatformError: the cluster can't be reached.
+            OutageError: the cluster can't be reached.
         """
         with self._lock:
             self._number += 1
@@ -123,7 +126,7 @@ class Placer:
         command = {"do": "place", "id": placed.number, "order": order}
         if not self._send(command | {"cpus": _cpus(limits), "memory": limits.memory_bytes}):
             self._forget(placed.number)
-            raise PlatformError("The Ray cluster can't be reached.")
+            raise OutageError("The Ray cluster can't be reached.")
         return placed
 
     def cancel(self, placed: Placed) -> None:
@@ -161,7 +164,7 @@ class Placer:
             with self._lock:
                 lost, self._placed = list(self._placed.values()), {}
             for placed in lost:
-                placed.end({"error": "The connection to the Ray cluster was lost."})
+                placed.end(None)
             self._closing.wait(_AGAIN_SECONDS)
 
     def _drive(self) -> None:

@@ -23,10 +23,12 @@ from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.database import newest_revision
 from predictd.db.tables import Trigger, TriggerStatus
 from predictd.doctor.checks import Check, Look, fail, ok, warn
+from predictd.domain.errors import PredictdError
 from predictd.domain.states import TriggerState
 from predictd.runtimes import load
+from predictd.server.deployment import storage_of
 from predictd.settings import Settings
-from predictd.storage import FolderStorage
+from predictd.storage import Storage
 
 _START = "Start it: predictd serve."
 _SKEW_WARN = 0.5
@@ -97,47 +99,55 @@ def _skew(connection: sa.Connection) -> Check:
 
 
 def storage(settings: Settings) -> Iterator[Check]:
-    """Write, read and remove an object, and send one through the running server, if there is one."""
-    folder = settings.home / "storage"
-    if not folder.is_dir():
+    """Write, read and remove an object, and send one by presigned URLs, if the server runs."""
+    if not settings.storage_url and not (settings.home / "storage").is_dir():
         yield warn("storage", f"there is none at {settings.home} yet", _START)
         return
-    opened = FolderStorage.open(folder, base_url=_address(settings) or "")
+    address = _address(settings)
+    with closing(Database(settings.resolved_database_url)) as opened:
+        try:
+            found = storage_of(settings, opened, address or "")
+            yield from _kept(found, address)
+        except PredictdError as error:
+            remedy = "See that PREDICTD_STORAGE_URL and its credentials are right and that the storage runs."
+            yield fail("storage", error.message, remedy)
+        except OSError as error:
+            remedy = "See that the server's user may write there, and that the disk is sound."
+            yield fail("storage", f"an object can't be written: {error.strerror}", remedy)
+
+
+def _kept(found: Storage, address: str | None) -> Iterator[Check]:
     key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(1000)
-    remedy = "See that the server's user may write there, and that the disk is sound."
     try:
         with tempfile.TemporaryDirectory(prefix="predictd-") as place:
             path = Path(place) / "probe"
             path.write_bytes(content)
-            opened.put_file(key, path)
-        with opened.local_path(key) as kept:
+            found.put_file(key, path)
+        with found.local_path(key) as kept:
             is_same = kept.read_bytes() == content
-        opened.delete(key)
-        if is_same and opened.stat(key) is None:
+        found.delete(key)
+        if is_same and found.stat(key) is None:
             yield ok("storage", "an object was written, read and removed")
         else:
+            remedy = "See that nothing else writes there, and that the disk is sound."
             yield fail("storage", "an object did not come back as it was written", remedy)
-        if opened.base_url:
-            yield _sent(opened, key, content)
-    except OSError as error:
-        yield fail("storage", f"an object can't be written: {error.strerror}", remedy)
+        if address is not None:
+            yield _sent(found, address, key, content)
     finally:
-        opened.delete(key)
+        found.delete(key)
 
 
-def _sent(opened: FolderStorage, key: str, content: bytes) -> Check:
+def _sent(found: Storage, address: str, key: str, content: bytes) -> Check:
     expires = datetime.now(UTC) + timedelta(minutes=1)
     remedy = "See that PREDICTD_PUBLIC_URL is where clients reach the server, and that a proxy lets bodies through."
     try:
-        put = requests.put(opened.presign("PUT", key, expires_at=expires, max_bytes=2000), data=content, timeout=10)
-        got = requests.get(opened.presign("GET", key, expires_at=expires), timeout=10)
+        put = requests.put(found.presign("PUT", key, expires_at=expires, max_bytes=2000), data=content, timeout=10)
+        got = requests.get(found.presign("GET", key, expires_at=expires), timeout=10)
     except requests.RequestException as error:
-        return fail("transfers", f"{opened.base_url} does not answer: {type(error).__name__}", remedy)
+        return fail("transfers", f"{address} does not answer: {type(error).__name__}", remedy)
     if put.status_code == 200 and got.content == content:
-        return ok("transfers", f"an object went to {opened.base_url} and back by presigned URLs")
-    return fail(
-        "transfers", f"{opened.base_url} answers PUT with {put.status_code}, GET with {got.status_code}", remedy
-    )
+        return ok("transfers", f"an object went by presigned URLs and back, beside {address}")
+    return fail("transfers", f"PUT is answered with {put.status_code}, GET with {got.status_code}", remedy)
 
 
 def queue(settings: Settings) -> Iterator[Check]:
@@ -202,13 +212,14 @@ def data(settings: Settings) -> Iterator[Check]:
     """Whether the data versions that uploads may choose have their files."""
     if not _exists(settings):
         return
-    folder = settings.home / "storage"
-    with closing(Database(settings.resolved_database_url)) as opened, opened.read() as session:
-        names = [one.name for one in list_data_versions(session)]
-    if not names:
-        yield warn("data", "there is no data version yet", "Import one: predictd data import.")
-        return
-    gone = [name for name in names if not (folder / version_key(name, LIVE_FILE)).is_file()]
+    with closing(Database(settings.resolved_database_url)) as opened:
+        with opened.read() as session:
+            names = [one.name for one in list_data_versions(session)]
+        if not names:
+            yield warn("data", "there is no data version yet", "Import one: predictd data import.")
+            return
+        found = storage_of(settings, opened)
+        gone = [name for name in names if found.stat(version_key(name, LIVE_FILE)) is None]
     if gone:
         yield fail("data", f"{LIVE_FILE} of {', '.join(gone)} is gone from storage", "Put it back from a backup.")
     else:

@@ -55,6 +55,7 @@ class Executor:
 
     Args:
         capacity: of those, how many there is room for at the moment, where that changes: so many are claimed at most.
+        has_one_place: whether only one run at a time can be made at all, so that diagnostics have to make room.
         server_id: name of this server that outlives a restart; no other running server has it.
     """
 
@@ -68,8 +69,10 @@ class Executor:
         workers: int,
         lease_seconds: float,
         capacity: Callable[[], int] | None = None,
+        has_one_place: Callable[[], bool] | None = None,
     ) -> None:
         self._capacity = capacity
+        self._has_one_place = has_one_place or (lambda: workers == 1)
         self._database = database
         self._storage = storage
         self._config = config
@@ -133,7 +136,7 @@ class Executor:
                 self._stopping.wait(POLL_SECONDS)
                 continue
             # A validation of full size takes minutes: one worker is always there for rounds.
-            diagnostics = slot > 0 or places == 1
+            diagnostics = slot > 0 or self._has_one_place()
             first = Priority.VALIDATION if next(turns) % VALIDATION_TURN == VALIDATION_TURN - 1 else None
             claimed = None
             try:
@@ -218,7 +221,7 @@ class Executor:
     def _make_room(self) -> None:
         """Where there is but one worker, diagnostics make room for what a round waits for, and begin anew after it."""
         running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
-        if self._places() > 1 or not running:
+        if not running or not self._has_one_place():
             return
         with self._database.read() as session:
             if not is_waited_for(session, datetime.now(UTC)):

@@ -16,7 +16,10 @@ from predictd.db.tables import Pickle, Round, Trigger
 from predictd.domain.limits import MIB
 from predictd.domain.states import TriggerState, TriggerType
 
-ON_ITS_WAY = (TriggerState.PENDING, TriggerState.RUNNING, TriggerState.VALIDATING)
+RUNNING = (TriggerState.RUNNING, TriggerState.VALIDATING)
+ON_ITS_WAY = (TriggerState.PENDING, *RUNNING)
+# Of PostgreSQL, held by whoever claims.
+_CLAIMS_LOCK = 738212
 # While runs of a round wait, at most one start in so many goes to a validation, and at least that one.
 VALIDATION_TURN = 5
 _NEWEST_COUNTS = 0.5
@@ -109,6 +112,31 @@ def put_late_ones_back(session: Session, now: datetime) -> int:
 def are_late_ones(session: Session, now: datetime) -> bool:
     """Whether there is a run that `put_late_ones_back` would move."""
     return session.scalar(sa.select(Trigger.id).where(*_cannot_be_in_time(now)).limit(1)) is not None
+
+
+def take_turns(session: Session) -> None:
+    """Two claims at once would both find room for one more; on SQLite writers take turns anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text(f"SELECT pg_advisory_xact_lock({_CLAIMS_LOCK})"))
+
+
+def has_room(most: int) -> sa.ColumnElement[bool]:
+    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart."""
+    running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
+
+    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
+        return (
+            sa.select(running.account_id)
+            .where(running.state.in_(RUNNING), running.account_id.is_not(None), are_diagnostics)
+            .group_by(running.account_id)
+            .having(sa.func.count() >= most)
+        )
+
+    return sa.or_(
+        Trigger.account_id.is_(None),
+        sa.and_(~is_diagnostics, Trigger.account_id.not_in(full(running.priority != Priority.DIAGNOSTICS))),
+        sa.and_(is_diagnostics, Trigger.account_id.not_in(full(running.priority == Priority.DIAGNOSTICS))),
+    )
 
 
 def _cannot_be_in_time(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -18,7 +18,7 @@ from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 from predictd.engine import observing
-from predictd.engine.order import Priority, learn, put_in_order, put_round_in_order
+from predictd.engine.order import RUNNING, Priority, has_room, learn, put_in_order, put_round_in_order, take_turns
 from predictd.notify.outbox import tell_of_run
 
 NO_OPEN_ROUND = "No currently open rounds!"
@@ -26,8 +26,6 @@ NO_OPEN_ROUND = "No currently open rounds!"
 LONGEST_WAIT_SECONDS = 60.0
 # With that wait, some days of an outage.
 _MOST_OUTAGES = 5000
-_RUNNING = (TriggerState.RUNNING, TriggerState.VALIDATING)
-_CLAIMS_LOCK = 738212
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +124,8 @@ def claim(
         in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
         wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
     if account_runs:
-        _take_turns(session)
-        wanted.append(_has_room(account_runs))
+        take_turns(session)
+        wanted.append(has_room(account_runs))
     row = None
     if first is not None:
         row = _take_first(session, [*wanted, Trigger.priority == first], owner, now, lease_seconds)
@@ -172,31 +170,6 @@ def _take_first(
     ).first()
 
 
-def _take_turns(session: Session) -> None:
-    """Two claims at once would both find room for one more; on SQLite writers take turns anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.text(f"SELECT pg_advisory_xact_lock({_CLAIMS_LOCK})"))
-
-
-def _has_room(most: int) -> sa.ColumnElement[bool]:
-    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart."""
-    running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
-
-    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
-        return (
-            sa.select(running.account_id)
-            .where(running.state.in_(_RUNNING), running.account_id.is_not(None), are_diagnostics)
-            .group_by(running.account_id)
-            .having(sa.func.count() >= most)
-        )
-
-    return sa.or_(
-        Trigger.account_id.is_(None),
-        sa.and_(~is_diagnostics, Trigger.account_id.not_in(full(running.priority != Priority.DIAGNOSTICS))),
-        sa.and_(is_diagnostics, Trigger.account_id.not_in(full(running.priority == Priority.DIAGNOSTICS))),
-    )
-
-
 def lost(session: Session, claims: Collection[Claim]) -> set[str]:
     """The triggers among the claimed that are not these claims' any more: cancelled, withdrawn or taken over.
 
@@ -228,7 +201,7 @@ def advance(
         .where(Trigger.id == claimed.trigger_id, Trigger.attempt == claimed.attempt)
         .with_for_update()
     )
-    if current is None or TriggerState(current) not in _RUNNING:
+    if current is None or TriggerState(current) not in RUNNING:
         return False
     if current == to:
         return True
@@ -403,8 +376,7 @@ def _take_away(
 
 def _say_in_log(session: Session, trigger_id: str, attempt: int, failure: ModelFailure, now: datetime) -> None:
     told = f"[predictd] {failure.code}: {failure.describe()}"
-    at = int(now.timestamp() * 1000)
-    session.add(TriggerLog(trigger_id=trigger_id, attempt=attempt, timestamp=at, message=told))
+    session.add(TriggerLog(trigger_id=trigger_id, attempt=attempt, timestamp=int(now.timestamp() * 1000), message=told))
     session.flush()
 
 
@@ -414,7 +386,7 @@ def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool
         .where(
             Trigger.id == claimed.trigger_id,
             Trigger.attempt == claimed.attempt,
-            Trigger.state.in_(_RUNNING),
+            Trigger.state.in_(RUNNING),
         )
         .values(**values)
         .returning(Trigger.id)

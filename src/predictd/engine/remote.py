@@ -104,6 +104,10 @@ class RemoteRuns:
         places = self._placer.capacity(limits)
         return max(0, places - len(self._beats.runs() - self._mine)) if places else 0
 
+    def has_one_place(self, limits: Limits) -> bool:
+        """Whether the whole cluster can make only one such run at a time."""
+        return self._placer.capacity(limits) == 1
+
     def _carried_out(self, job: Job, order: Order) -> bool:
         """Whether it was; False when it had to wait for a place until its URLs were no good any more."""
         with job.database.write() as session:

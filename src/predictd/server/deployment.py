@@ -39,13 +39,7 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     database = Database(settings.resolved_database_url)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        storage = open_storage(
-            settings.storage_url,
-            home=home,
-            base_url=base_url,
-            cache_bytes=settings.storage_cache_gb * 10**9,
-            load_secret=cache(lambda: shared_secret(database, STORAGE_KEY, datetime.now(UTC))),
-        )
+        storage = storage_of(settings, database, base_url)
     except OSError as error:
         folder = settings.storage_url or home
         raise SetupError(
@@ -57,6 +51,22 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     else:
         database.check()
     return Deployment(settings=settings, database=database, storage=storage)
+
+
+def storage_of(settings: Settings, database: Database, base_url: str = "") -> Storage:
+    """Open the storage; a folder is made where it is missing, a bucket is not asked yet.
+
+    Raises:
+        InvalidInputError: the storage's URL can't be taken.
+        OSError: the folder can't be used.
+    """
+    return open_storage(
+        settings.storage_url,
+        home=settings.home,
+        base_url=base_url,
+        cache_bytes=settings.storage_cache_gb * 10**9,
+        load_secret=cache(lambda: shared_secret(database, STORAGE_KEY, datetime.now(UTC))),
+    )
 
 
 def server_address(settings: Settings) -> str:

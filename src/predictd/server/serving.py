@@ -108,6 +108,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         workers=settings.worker_count if is_here else settings.remote_worker_count,
         lease_seconds=settings.lease_seconds,
         capacity=None if place is None else partial(place.room, settings.limits),
+        has_one_place=None if place is None else partial(place.has_one_place, settings.limits),
     )
 
     def look_at_calendar(now: datetime) -> None:
