@@ -57,7 +57,7 @@ class Plan:
 def draw(seed: int, *, runs: int, faults: Sequence[str], moments: int) -> Plan:
     """The campaign of that seed: at least so many runs, and so many moments of each fault."""
     random_ = random.Random(seed)
-    count = max(8, runs // 7)
+    count = max(6, runs // 7)
     bad = set(random_.sample(range(count), round(count * _SHARE_OF_BAD)))
     uploads = [_upload(random_, number, is_bad=number in bad) for number in range(count)]
     plan = Plan(seed=seed, uploads=tuple(uploads), rounds=1, moments=())

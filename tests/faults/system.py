@@ -34,6 +34,9 @@ _SETTINGS: dict[str, object] = {
     # A run may be struck again and again; here none may be given up.
     "max_attempts": 100,
     "drain_seconds": 20,
+    # The disk that can be full is a small one, and each account uploads all that it has at once.
+    "min_free_gb": 0,
+    "account_uploads_per_hour": 0,
 }
 _START_AGAIN_SECONDS = 0.2
 _READY_SECONDS = 120

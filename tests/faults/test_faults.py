@@ -14,7 +14,7 @@ from faults.kinds import FAULTS
 from faults.plan import draw
 
 SEED = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
-RUNS = 20
+RUNS = 14
 
 
 @pytest.mark.slow

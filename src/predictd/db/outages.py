@@ -12,7 +12,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from sqlalchemy.orm import Session
 
 from predictd.db.database import Database
-from predictd.domain.errors import CancelledError
+from predictd.domain.errors import CancelledError, OutageError
+from predictd.domain.outages import is_full
 
 log = structlog.get_logger()
 
@@ -58,7 +59,7 @@ def insist(
 
     Raises:
         CancelledError: `cancel` was set meanwhile.
-        SQLAlchemyError: the database was away for all of the time, or is not at fault.
+        SQLAlchemyError, OSError, OutageError: what is away was so for all of the time, or is not at fault.
     """
 
     def commit() -> Answer:
@@ -69,16 +70,17 @@ def insist(
 
 
 def outlast(do: Callable[[], Answer], *, cancel: threading.Event, seconds: float = PATIENCE_SECONDS) -> Answer:
-    """Do what makes transactions of its own, in the same way."""
+    """Do what makes transactions of its own or needs the storage, in the same way, while either is away."""
     deadline = time.monotonic() + seconds
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
             return do()
         except Exception as error:
-            if not is_outage(error) or time.monotonic() >= deadline:
+            is_away = is_outage(error) or is_full(error) or isinstance(error, OutageError)
+            if not is_away or time.monotonic() >= deadline:
                 raise
-            log.warning("database_away", error=str(error).splitlines()[0][:300])
+            log.warning("waiting_for_outage", error=str(error).splitlines()[0][:300])
         if cancel.wait(wait):
             raise CancelledError
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

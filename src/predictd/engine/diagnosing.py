@@ -22,9 +22,10 @@ from predictd.db.outages import insist, outlast
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import Limits
 from predictd.domain.notices import Event
 from predictd.domain.records import RunRecord, StoredObject
-from predictd.domain.runs import Predictions
+from predictd.domain.runs import Predictions, RunReport
 from predictd.domain.states import TriggerState
 from predictd.engine.config import Job
 from predictd.engine.hashes import sha256_of
@@ -72,14 +73,14 @@ def diagnose(job: Job) -> None:
             limits = job.config.diagnostics_limits
             report, _ = run_pickle(job, wanted.run, limits, files)
             outcome = report.outcome()
-            record = record_of(job, wanted.run, report, limits)
+            record = _record_of(job, wanted.run, report, limits)
             if isinstance(outcome, ModelFailure):
                 record_failure(job, outcome, report, record)
                 return
             used = report.describe_use(limits) + " "
             finish_log(job)
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
-            record = replace(record, output=_store(storage, key, outcome))
+            record = replace(record, output=_stored(job, key, outcome))
             log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
@@ -182,6 +183,14 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
 def predictions_table(predictions: Predictions) -> pa.Table:
     """The predictions as they are stored: columns id and prediction."""
     return pa.table({"id": pa.array(predictions.ids, pa.string()), "prediction": predictions.values})
+
+
+def _record_of(job: Job, run: PickleRun, report: RunReport, limits: Limits) -> RunRecord:
+    return outlast(lambda: record_of(job, run, report, limits), cancel=job.cancel)
+
+
+def _stored(job: Job, key: str, predictions: Predictions) -> StoredObject:
+    return outlast(lambda: _store(job.storage, key, predictions), cancel=job.cancel)
 
 
 def _store(storage: Storage, key: str, predictions: Predictions) -> StoredObject:

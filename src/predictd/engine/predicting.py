@@ -53,7 +53,8 @@ def predict(job: Job) -> None:
         report, live = run_pickle(job, wanted, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
-    record = record_of(job, wanted, report, limits)
+    # A run that took minutes is not thrown away because the database or the storage is away when it ends.
+    record = outlast(lambda: record_of(job, wanted, report, limits), cancel=job.cancel)
     if isinstance(outcome, ModelFailure):
         record_failure(job, outcome, report, record)
         return
@@ -66,7 +67,6 @@ def predict(job: Job) -> None:
         is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
         return is_ours and record_use(session, claimed, report)
 
-    # A run that took minutes is not thrown away because the database is away when it ends.
     if not insist(job.database, begin_check, cancel=job.cancel):
         return
     wrong = check_submission(outcome, live_ids)
@@ -74,7 +74,8 @@ def predict(job: Job) -> None:
         record_failure(job, wrong, record=record)
         return
     content = predictions_csv(outcome)
-    predictions = _store(job.storage, claimed, content, row_count=len(outcome.ids))
+    rows = len(outcome.ids)
+    predictions = outlast(lambda: _store(job.storage, claimed, content, row_count=rows), cancel=job.cancel)
     record = replace(record, output=stored(predictions.key, content))
     log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
 

@@ -16,6 +16,7 @@ from predictd.cluster.answers import most_bytes, read_answer
 from predictd.cluster.orders import Item, Order
 from predictd.cluster.placing import Placed, Placer
 from predictd.db import Database
+from predictd.db.outages import outlast
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport
@@ -85,7 +86,8 @@ class RemoteRuns:
             while True:
                 order = self._order(job, wanted, limits, key, has_benchmarks=has_benchmarks)
                 if self._carried_out(job, order):
-                    return self._answer(key, limits), order.keep_tables
+                    report = outlast(lambda: self._answer(key, limits), cancel=job.cancel)
+                    return report, order.keep_tables
                 log.info("ordered_anew", trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
         finally:
             self._mine.discard(claim)
