@@ -23,6 +23,10 @@ from predictd.engine.speed import forget_tables
 
 log = structlog.get_logger()
 
+_STOPPED = "The machine that ran the model is being stopped."
+# A machine that gives back all that it gets must not keep a run for ever.
+_MOST_GIVEN_BACK = 100
+
 
 def work(job: Job) -> None:
     """Run the claimed trigger and record how it ended; never raises. What is logged on the way has the trigger's id.
@@ -41,7 +45,10 @@ def _work(job: Job) -> None:
         log.info("run_cancelled")
     except GivenBackError:
         log.info("run_given_back")
-        _put_off(job, "The machine that ran the model is being stopped.", "Waiting for another machine.")
+        if job.claimed.attempt < _MOST_GIVEN_BACK:
+            _put_off(job, _STOPPED, "Waiting for another machine.")
+        else:
+            _retry(job, _STOPPED)
     except RuntimeMissingError as error:
         log.error("put_off", error=error.message)
         _put_off(job, error.message, "Waiting for a machine that can run it.")
