@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 # Two files at a time: the tests of one share a server.
 TWO := -n 2 --dist loadfile
+# These start PostgreSQL themselves, whatever the others run on.
+ONCE := --ignore tests/server/test_several_servers.py --ignore tests/server/test_export.py
 .PHONY: help setup demo test check locks bench load faults screenshots clean
 
 help: ## Show this list
@@ -20,7 +22,7 @@ test: check ## Check, then run the tests on SQLite and, where it is installed, o
 	$(if $(ARGS),.venv/bin/python -m pytest --ignore tests/hostile $(ARGS),.venv/bin/python -m pytest $(TWO) --ignore tests/hostile)
 	$(if $(ARGS),,.venv/bin/python -m pytest -n 2 tests/hostile)
 	@if .venv/bin/python tests/database.py; then \
-		.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),$(TWO)) --database postgresql tests/server; \
+		.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),$(TWO)) --database postgresql $(ONCE) tests/server; \
 	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
 check: setup ## Lint, formatting, types, that imports point down, and the Dockerfiles

@@ -262,23 +262,6 @@ def wait_for(is_true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_every_page_of_the_organiser_is_accessible(
-    look: str, page: "Page", site: Server, bob: User, audit: "Callable[[Page], None]"
-) -> None:
-    if look == "phone":
-        page.set_viewport_size({"width": 360, "height": 740})
-    page.emulate_media(color_scheme="dark" if look == "dark" else "light")
-    sign_in(page, site)
-    paths = [*PAGES]
-    for path in ("/organise/accounts", "/organise/rounds"):
-        page.goto(f"{site.address}{path}")
-        paths += [str(page.locator("table.list tbody th a").first.get_attribute("href"))]
-    for path in paths:
-        page.goto(f"{site.address}{path}")
-        audit(page)
-
-
 def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server, bob: User) -> None:
     sign_in(page, site)
     bob.add_model("seen_here")
