@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -283,4 +284,6 @@ def test_tools_tell_agents_nothing_of_another_account(accounts: Accounts) -> Non
                 continue  # scores and profiles are public
             assert await answer(accounts.theirs[kind]) == expected, (tool, arguments, reference, kind)
 
-    asyncio.run(try_all())
+    # In a thread, because a browser of other tests may keep a loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, try_all()).result()

@@ -52,6 +52,7 @@ def scrape(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float
 
 def test_the_figures_are_for_who_has_the_token_or_comes_from_a_network_that_is_named(
     watched: Server,
+    owner: tuple[User, str],
 ) -> None:
     for headers in ({}, {"Authorization": "Bearer another"}, {"X-Forwarded-For": "10.1.3.1"}):
         answer = requests.get(f"{watched.address}/metrics", headers=headers, timeout=10)
