@@ -18,6 +18,7 @@ from predictd.domain.states import TriggerState, TriggerType
 from predictd.engine import node_runs
 from predictd.engine.logs import LINE_BYTES
 from predictd.engine.queue import Claim, advance, claim, enqueue
+from predictd.engine.recovery import recover_owned
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 
@@ -119,6 +120,13 @@ def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, cla
         assert session.scalar(sa.select(sa.func.count()).select_from(NodeRun)) == 0
     assert not report(database, claimed, b"from the dead\n")
     assert log(database) == []
+
+
+def test_a_run_that_its_server_left_behind_takes_no_place(database: Database, claimed: Claim) -> None:
+    with database.write() as session:
+        assert len(node_runs.beats(session)) == 1
+        assert recover_owned(session, "server", NOW, max_attempts=3) == 1
+        assert node_runs.beats(session) == {}
 
 
 @pytest.mark.parametrize("address", ["", "head", "head:", ":6379", "http://head"])

@@ -22,7 +22,7 @@ from predictd.storage import Storage, StoredObject
 Progress = Callable[[str, float], None]
 
 # What proves that the storage can be used, and what an import leaves while it goes on.
-PASSING = ("checks/", "importing/")
+PASSING = ("checks/", "importing/", "incoming/answers/")
 _OBJECT_COLUMN = "storage_key"
 
 
@@ -121,6 +121,8 @@ def _write_object(storage: Storage, writer: Writer, one: StoredObject) -> FileFa
     try:
         with storage.local_path(one.key) as path:
             return writer.add(object_name(one.key), path)
+    except FileNotFoundError:
+        return None
     except StorageDownError:
         raise
     except PlatformError:

@@ -58,8 +58,11 @@ class Driver:
             ).remote(command["order"])
             self._tasks[number] = task
             task.future().add_done_callback(lambda future: self._ended(number, future))
-        elif number in self._tasks:
-            self._ray.cancel(self._tasks[number], force=True)
+            return
+        # It may end in this very moment.
+        task = self._tasks.get(number)
+        if task is not None:
+            self._ray.cancel(task, force=True)
 
     def watch_nodes(self) -> None:
         """Tell which nodes there are, whenever that changes."""

@@ -224,7 +224,8 @@ class Executor:
         if not running or not self._has_one_place():
             return
         with self._database.read() as session:
-            if not is_waited_for(session, datetime.now(UTC)):
+            runs, missing = self._config.account_runs, self._config.missing.folders()
+            if not is_waited_for(session, datetime.now(UTC), account_runs=runs, missing_runtimes=missing):
                 return
         self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
 

@@ -8,6 +8,7 @@ from predictd.db.tables import Account, Diagnostics, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.states import TriggerState
 from predictd.engine.queue import NO_OPEN_ROUND, put_back
+from predictd.engine.slots import refuse_removed
 
 
 def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
@@ -29,6 +30,9 @@ def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
     account = session.get(Account, trigger.account_id) if trigger.account_id else None
     if account is None or account.suspended_at is not None:
         raise ConflictError("The account of this run is suspended; reactivate it first.")
+    if trigger.pickle is not None:
+        session.refresh(trigger.pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+        refuse_removed(trigger.pickle)
     trigger.failures = 0
     put_back(session, trigger, "Put back by the organiser; waiting for a machine.", now)
     return trigger

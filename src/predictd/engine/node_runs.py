@@ -38,8 +38,13 @@ def forget_ended(session: Session) -> None:
 
 
 def beats(session: Session) -> dict[tuple[str, int], tuple[int, str]]:
-    """Signs of life so far, and the node, of each run by trigger and attempt."""
-    rows = session.execute(sa.select(NodeRun.trigger_id, NodeRun.attempt, NodeRun.beats, NodeRun.node))
+    """Signs of life so far, and the node, of each run by trigger and attempt; those that were left behind are none."""
+    held = sa.and_(Trigger.id == NodeRun.trigger_id, Trigger.attempt == NodeRun.attempt)
+    rows = session.execute(
+        sa.select(NodeRun.trigger_id, NodeRun.attempt, NodeRun.beats, NodeRun.node)
+        .join(Trigger, held)
+        .where(Trigger.state == TriggerState.RUNNING)
+    )
     return {(row.trigger_id, row.attempt): (row.beats, row.node) for row in rows}
 
 

@@ -104,10 +104,10 @@ def record_failure(
     """
     if _is_doubtful(job, failure):
         raise PlatformError(KILLED)
-    now = datetime.now(UTC)
     finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
 
     def end(session: Session) -> None:
+        now = datetime.now(UTC)
         if report is not None:
             record_use(session, job.claimed, report)
         if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:

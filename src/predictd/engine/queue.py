@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.columns import new_id
-from predictd.db.tables import Pickle, Round, Runtime, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Account, Pickle, Round, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
 from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
@@ -117,15 +117,11 @@ def claim(
         account_runs: runs of one account at once, 0 for any number; accounts that have so many are passed over.
         missing_runtimes: folders of runtimes whose runs are left to others.
     """
-    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
-    if not diagnostics:
-        wanted.append(Trigger.priority != Priority.DIAGNOSTICS)
-    if missing_runtimes:
-        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
-        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
     if account_runs:
         take_turns(session)
-        wanted.append(has_room(account_runs))
+    wanted = _claimable(now, account_runs, missing_runtimes)
+    if not diagnostics:
+        wanted.append(Trigger.priority != Priority.DIAGNOSTICS)
     row = None
     if first is not None:
         row = _take_first(session, [*wanted, Trigger.priority == first], owner, now, lease_seconds)
@@ -281,10 +277,25 @@ def give_back(
     return True
 
 
-def is_waited_for(session: Session, now: datetime) -> bool:
-    """Whether a trigger is due that a round may wait for."""
-    due = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now]
-    found = sa.select(Trigger.id).where(*due, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
+def _claimable(now: datetime, account_runs: int, missing_runtimes: Collection[str]) -> list[sa.ColumnElement[bool]]:
+    """What a trigger must be for somebody with these limits to claim it."""
+    # Suspending withdraws what it sees; what was queued in that moment waits.
+    is_suspended = sa.exists().where(Account.id == Trigger.account_id, Account.suspended_at.is_not(None))
+    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now, ~is_suspended]
+    if missing_runtimes:
+        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
+        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
+    if account_runs:
+        wanted.append(has_room(account_runs))
+    return wanted
+
+
+def is_waited_for(
+    session: Session, now: datetime, *, account_runs: int = 0, missing_runtimes: Collection[str] = ()
+) -> bool:
+    """Whether a trigger is due that a round may wait for, and that `claim` would take with the same limits."""
+    wanted = _claimable(now, account_runs, missing_runtimes)
+    found = sa.select(Trigger.id).where(*wanted, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
     return session.scalar(found) is not None
 
 

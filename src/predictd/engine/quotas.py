@@ -84,7 +84,7 @@ def _room_for_pickle(session: Session, account: Account, quotas: Quotas, most: i
         return most
     has = session.execute(
         sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(Pickle.size_bytes), 0)).where(
-            Pickle.account_id == account.id
+            Pickle.account_id == account.id, Pickle.removed_at.is_(None)
         )
     ).one()
     count, taken = int(has[0]), int(has[1])

@@ -23,7 +23,7 @@ from predictd.domain.runs import RunReport
 from predictd.engine import node_runs
 from predictd.engine.config import Job
 from predictd.engine.hashes import hashed
-from predictd.engine.queue import tell
+from predictd.engine.queue import Claim, tell
 from predictd.engine.running import PickleRun, lock_key, seed_of
 from predictd.engine.speed import NO_TREES, tables_hash
 from predictd.storage import Storage
@@ -93,11 +93,15 @@ class RemoteRuns:
             self._mine.discard(claim)
             with suppress(SQLAlchemyError), job.database.write() as session:
                 node_runs.end(session, job.claimed)
-            # Earlier attempts too: a node that was taken for lost may have answered after all.
-            for attempt in range(1, job.claimed.attempt + 1):
-                # What stays is swept, and must not take with it what the run has brought.
-                with suppress(PlatformError):
-                    self._storage.delete(answer_key(job.claimed.trigger_id, attempt))
+            self._beats.forget(claim)
+            self._delete_answers(job.claimed)
+
+    def _delete_answers(self, claimed: Claim) -> None:
+        # The one before too: a node that was taken for lost may have answered after all. What stays is swept, and must
+        # not take with it what the run has brought.
+        with suppress(PlatformError, OSError):
+            for attempt in range(max(1, claimed.attempt - 1), claimed.attempt + 1):
+                self._storage.delete(answer_key(claimed.trigger_id, attempt))
 
     def room(self, limits: Limits) -> int:
         """Runs of these limits that this server may have on the cluster, beside those of other servers."""
@@ -233,6 +237,11 @@ class _Beats:
         with self._lock:
             self._look()
             return set(self._found)
+
+    def forget(self, claim: tuple[str, int]) -> None:
+        """It has ended: it takes no place until the next look."""
+        with self._lock:
+            self._found.pop(claim, None)
 
     def _look(self) -> None:
         if time.monotonic() - self._read_at <= _BEATS_SECONDS:

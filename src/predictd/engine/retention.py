@@ -127,7 +127,9 @@ def _unused(session: Session, before: datetime, among: Sequence[str] | None = No
         ),
     )
     if among is not None:
-        query = query.where(Pickle.id.in_(among)).with_for_update(of=Pickle)
+        # Locked first and asked about in a further statement, which sees what others did while this one waited.
+        session.execute(sa.select(Pickle.id).where(Pickle.id.in_(among)).order_by(Pickle.id).with_for_update())
+        query = query.where(Pickle.id.in_(among))
     found = session.scalars(query.order_by(Pickle.inserted_at)).all()
     accounts = {pickle.account_id for pickle in found}
     needed: set[str] = set()

@@ -120,7 +120,7 @@ class Bucket:
             if code in _MISSING:
                 raise NotFoundError from error
             log.error("storage_failed", bucket=self.address, operation=error.operation_name, error=str(error))
-            if status >= 500 or code in _TRANSIENT:
+            if status >= 500 or status == 429 or code in _TRANSIENT:
                 raise StorageDownError from error
             if code in _REMEDIES:
                 # Of the deployment, and mended there: whatever waits for it goes on then.

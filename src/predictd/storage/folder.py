@@ -115,6 +115,8 @@ class FolderStorage:
         path = self.folder(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # As new as its key: what is old and that nothing refers to is swept.
+            os.utime(self.folder(source))
             self.folder(source).replace(path)
         except FileNotFoundError as error:
             raise NotFoundError(f"There is no object {source!r}.") from error
