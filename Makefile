@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 # Two files at a time: the tests of one share a server.
 TWO := -n 2 --dist loadfile
-# These start PostgreSQL themselves, whatever the others run on.
-ONCE := --ignore tests/server/test_several_servers.py --ignore tests/server/test_export.py
+# What starts PostgreSQL itself, and what is of runs and runtimes rather than of the database.
+ONCE := $(addprefix --ignore tests/server/test_,several_servers.py export.py bad_input.py custom_runtimes.py rehearsal.py \
+	same_as_local.py speed.py check_with_server.py upload_check.py monitoring.py sound.py)
 .PHONY: help setup demo test check locks bench load faults screenshots clean
 
 help: ## Show this list
