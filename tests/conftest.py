@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from database import Cluster, postgres_cluster
+from database import Cluster, PostgresMissingError, postgres_cluster
 
 pytest_plugins = ["browsing"]
 
@@ -180,6 +180,19 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster | None]:
         return
     with postgres_cluster() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def postgres(cluster: Cluster | None) -> Iterator[Cluster]:
+    """PostgreSQL, whatever the tests are run on."""
+    if cluster is not None:
+        yield cluster
+        return
+    try:
+        with postgres_cluster() as running:
+            yield running
+    except PostgresMissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -14,25 +14,13 @@ from typing import Any
 import pytest
 
 from conftest import PREDICTD, RUNTIMES, Server, User
-from database import Cluster, PostgresMissingError, postgres_cluster
+from database import Cluster
 from predictd.archive import import_everything
 from predictd.db.accounts import list_accounts
 from predictd.domain.errors import InvalidInputError
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
 from s3 import S3Server, s3_server
-
-
-@pytest.fixture(scope="module")
-def postgres(cluster: Cluster | None) -> Iterator[Cluster]:
-    if cluster is not None:
-        yield cluster
-        return
-    try:
-        with postgres_cluster() as running:
-            yield running
-    except PostgresMissingError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

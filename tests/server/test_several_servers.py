@@ -19,7 +19,7 @@ from test_numerapi import CLIENTS, walk
 from test_recovery import queue, wait_for_log
 
 from conftest import Server, User
-from database import Cluster, PostgresMissingError, postgres_cluster
+from database import Cluster
 from predictd.db import Database
 from predictd.db.secrets import shared_secret
 from predictd.db.tables import DataVersion, Round, Runtime, Trigger, TriggerStatus
@@ -38,18 +38,6 @@ from s3 import S3Server, s3_server
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 CLAIMS = 10_000
-
-
-@pytest.fixture(scope="module")
-def postgres(cluster: Cluster | None) -> Iterator[Cluster]:
-    if cluster is not None:
-        yield cluster
-        return
-    try:
-        with postgres_cluster() as running:
-            yield running
-    except PostgresMissingError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from predictd.db.rounds import status_of
 from predictd.db.tables import Model, Pickle, Round, Runtime, Submission, Trigger, TriggerStatus
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
-from predictd.engine.queue import NO_OPEN_ROUND, add_to_history, enqueue
+from predictd.engine.history import add_to_history
+from predictd.engine.queue import NO_OPEN_ROUND, enqueue
 from predictd.engine.slots import assigned_models
 from predictd.storage import Storage
 

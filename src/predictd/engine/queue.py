@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.columns import new_id
-from predictd.db.tables import Account, Pickle, Round, Runtime, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Account, Pickle, Round, Runtime, Trigger, TriggerStatus
 from predictd.domain.failures import ModelFailure
 from predictd.domain.notices import Event
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
 from predictd.engine import observing
+from predictd.engine.history import newest_step, record_step, say_in_log
 from predictd.engine.order import RUNNING, Priority, has_room, learn, put_in_order, put_round_in_order, take_turns
 from predictd.notify.outbox import tell_of_run
 
@@ -67,7 +68,7 @@ def enqueue(
     put_in_order(session, trigger, pickle)
     session.add(trigger)
     session.flush()
-    _record(session, trigger.id, TriggerState.PENDING, description, now)
+    record_step(session, trigger.id, TriggerState.PENDING, description, now)
     observing.queued(session, trigger)
     return trigger
 
@@ -131,13 +132,26 @@ def claim(
         return None
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
-    _record(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
+    record_step(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
     due = row.not_before
     whose = row.account_id
     observing.claimed(
         session, claimed.trigger_id, claimed.attempt, claimed.type, account_id=whose, owner=owner, due=due, now=now
     )
     return claimed
+
+
+def _claimable(now: datetime, account_runs: int, missing_runtimes: Collection[str]) -> list[sa.ColumnElement[bool]]:
+    """What a trigger must be for somebody with these limits to claim it."""
+    # Suspending withdraws what it sees; what was queued in that moment waits.
+    is_suspended = sa.exists().where(Account.id == Trigger.account_id, Account.suspended_at.is_not(None))
+    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now, ~is_suspended]
+    if missing_runtimes:
+        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
+        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
+    if account_runs:
+        wanted.append(has_room(account_runs))
+    return wanted
 
 
 def _take_first(
@@ -208,7 +222,7 @@ def advance(
         values |= {"lease_owner": None, "lease_expires_at": None}
     if not _update(session, claimed, values):
         return False
-    _record(session, claimed.trigger_id, to, description, now)
+    record_step(session, claimed.trigger_id, to, description, now)
     if to.is_final:
         observing.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, code)
     return True
@@ -277,19 +291,6 @@ def give_back(
     return True
 
 
-def _claimable(now: datetime, account_runs: int, missing_runtimes: Collection[str]) -> list[sa.ColumnElement[bool]]:
-    """What a trigger must be for somebody with these limits to claim it."""
-    # Suspending withdraws what it sees; what was queued in that moment waits.
-    is_suspended = sa.exists().where(Account.id == Trigger.account_id, Account.suspended_at.is_not(None))
-    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now, ~is_suspended]
-    if missing_runtimes:
-        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
-        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
-    if account_runs:
-        wanted.append(has_room(account_runs))
-    return wanted
-
-
 def is_waited_for(
     session: Session, now: datetime, *, account_runs: int = 0, missing_runtimes: Collection[str] = ()
 ) -> bool:
@@ -306,7 +307,7 @@ def put_back(session: Session, trigger: Trigger, description: str, now: datetime
     trigger.updated_at = now
     trigger.failure_code = None
     session.flush()
-    _record(session, trigger.id, TriggerState.PENDING, description, now)
+    record_step(session, trigger.id, TriggerState.PENDING, description, now)
 
 
 def end_at_once(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
@@ -316,7 +317,7 @@ def end_at_once(session: Session, trigger: Trigger, description: str, now: datet
     trigger.state = TriggerState.ERROR
     trigger.updated_at = now
     session.flush()
-    _record(session, trigger.id, TriggerState.ERROR, description, now)
+    record_step(session, trigger.id, TriggerState.ERROR, description, now)
     observing.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
@@ -325,8 +326,8 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
     if TriggerState(trigger.state) is not TriggerState.PENDING:
         raise ValueError(f"a trigger that is {trigger.state} can't fail at once")
     trigger.state, trigger.failure_code, trigger.updated_at = TriggerState.FAILED, failure.code, now
-    _say_in_log(session, trigger.id, trigger.attempt, failure, now)
-    _record(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
+    say_in_log(session, trigger.id, trigger.attempt, failure, now)
+    record_step(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
     tell_of_run(session, trigger, Event.RUN_FAILED, now)
     kind = TriggerType(trigger.type)
     observing.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
@@ -335,19 +336,8 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
 def tell(session: Session, claimed: Claim, description: str) -> None:
     """Put other words to the newest step of the claimed trigger's history, while it is on its way."""
     if _update(session, claimed, {"type": claimed.type}):
-        session.get_one(TriggerStatus, _newest_step(session, claimed.trigger_id)).description = description
+        newest_step(session, claimed.trigger_id).description = description
         session.flush()
-
-
-def add_to_history(session: Session, trigger_id: str, more: str) -> None:
-    """Say more in the newest step of a trigger's history."""
-    step = session.get_one(TriggerStatus, _newest_step(session, trigger_id))
-    step.description = f"{step.description or ''} {more}".strip()
-    session.flush()
-
-
-def _newest_step(session: Session, trigger_id: str) -> int | None:
-    return session.scalar(sa.select(sa.func.max(TriggerStatus.sequence)).where(TriggerStatus.trigger_id == trigger_id))
 
 
 def withdraw(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
@@ -364,7 +354,7 @@ def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datet
     attempt = trigger.attempt
     if not _take_away(session, trigger, TriggerState.FAILED, failure.describe(), now, failure.code):
         return False
-    _say_in_log(session, trigger.id, attempt, failure, now)
+    say_in_log(session, trigger.id, attempt, failure, now)
     return True
 
 
@@ -379,16 +369,10 @@ def _take_away(
     trigger.lease_owner = trigger.lease_expires_at = None
     trigger.updated_at = now
     session.flush()
-    _record(session, trigger.id, to, description, now)
+    record_step(session, trigger.id, to, description, now)
     kind = TriggerType(trigger.type)
     observing.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
     return True
-
-
-def _say_in_log(session: Session, trigger_id: str, attempt: int, failure: ModelFailure, now: datetime) -> None:
-    told = f"[predictd] {failure.code}: {failure.describe()}"
-    session.add(TriggerLog(trigger_id=trigger_id, attempt=attempt, timestamp=int(now.timestamp() * 1000), message=told))
-    session.flush()
 
 
 def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool:
@@ -404,8 +388,3 @@ def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool
         .execution_options(synchronize_session=False)
     )
     return result.first() is not None
-
-
-def _record(session: Session, trigger_id: str, status: TriggerState, description: str, now: datetime) -> None:
-    session.add(TriggerStatus(trigger_id=trigger_id, status=status, description=description, inserted_at=now))
-    session.flush()
