@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from predictd.runner.scan import opcode_tables
 
@@ -22,7 +22,9 @@ _TWO_AT_ONCE = {
 }
 _NAMED = {
     "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_NAME", "LOAD_METHOD", "IMPORT_NAME", "IMPORT_FROM", "STORE_NAME", "STORE_GLOBAL",
+    "STORE_ATTR",
 }  # fmt: skip
+_SETTING = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Code:
         arguments: names of the positional arguments, of which the first `positional_only` have no name to callers.
         keyword_only: names of the keyword-only arguments.
         takes_any: whether it has *args.
+        kind: 'function', 'generator', 'coroutine' or 'async generator'.
         exceptions: the exception table (3.11 on), empty before.
         shape: with how many arguments it was made: 16 or 18.
     """
@@ -41,6 +44,7 @@ class Code:
     arguments: tuple[str, ...]
     keyword_only: tuple[str, ...]
     takes_any: bool
+    kind: str
     bytecode: bytes
     constants: tuple[Any, ...]
     names: tuple[str, ...]
@@ -60,15 +64,32 @@ class Seen:
             that is a variable of the function or of an outer one.
         columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
         guarded: whether it catches what goes wrong in it.
+        changed: names of globals, variables of outer functions and attributes that it sets.
     """
 
     imports: tuple[tuple[str, bool], ...]
     chains: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     guarded: bool
+    changed: frozenset[str]
 
 
 Instruction = tuple[int, str, int]
+
+
+class Step(NamedTuple):
+    """One instruction.
+
+    Attributes:
+        offset: of its opcode, behind any EXTENDED_ARG.
+        name: empty for opcodes that do not matter here.
+        end: the offset behind its inline caches, from which relative jumps count.
+    """
+
+    offset: int
+    name: str
+    argument: int
+    end: int
 
 
 @functools.cache
@@ -77,25 +98,32 @@ def _names() -> dict[str, dict[int, str]]:
     return {version: {number: name for name, number in names.items()} for version, names in json.loads(text).items()}
 
 
-def instructions(code: Code, version: str) -> Iterator[Instruction]:
-    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+def steps(code: Code, version: str) -> Iterator[Step]:
+    """Yield the instructions as they stand in the bytecode, without caches and EXTENDED_ARG."""
     names, caches = _names()[version], opcode_tables()[version]["caches"]
     position = argument = 0
     while position + 1 < len(code.bytecode):
         number = code.bytecode[position]
         argument = (argument << 8 | code.bytecode[position + 1]) & 0xFFFFFFFF
         name = names.get(number, "")
-        if name == "EXTENDED_ARG":
-            position += 2
-            continue
+        end = position + 2
+        if name != "EXTENDED_ARG":
+            end += 2 * caches.get(str(number), 0)
+            if name != "CACHE":
+                yield Step(position, name, argument, end)
+            argument = 0
+        position = end
+
+
+def instructions(code: Code, version: str) -> Iterator[Instruction]:
+    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+    for position, name, argument, _ in steps(code, version):
         if name in _TWO_AT_ONCE:
             first, second = _TWO_AT_ONCE[name]
             yield position, first, argument >> 4
             yield position, second, argument & 15
-        elif name != "CACHE":
+        else:
             yield position, name, argument
-        position += 2 + 2 * caches.get(str(number), 0)
-        argument = 0
 
 
 class _Walk:
@@ -116,6 +144,7 @@ class _Walk:
         self._taken: dict[tuple[str, str], None] = {}
         self._changed: set[str] = set()
         self._set: set[str] = set()
+        self.stored: set[str] = set()
 
     @property
     def columns(self) -> list[tuple[str, str]]:
@@ -181,6 +210,8 @@ class _Walk:
 
     def _see_change(self, name: str, value: Any) -> None:
         """An argument that is replaced, or a column that is set, no longer says what the data must have."""
+        if name in _SETTING and isinstance(value, str):
+            self.stored.add(value)
         if name == "STORE_FAST" and isinstance(value, str):
             self._changed.add(value)
         elif name in ("LOAD_ATTR", "LOAD_METHOD") and value in ("insert", "update", "eval") and self._before:
@@ -194,7 +225,7 @@ def value_of(code: Code, version: str, name: str, argument: int) -> Any:
     newer = version in _WITH_CACHES
     if name == "LOAD_CONST":
         return _at(code.constants, argument)
-    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "STORE_FAST"):
+    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "STORE_FAST", "DELETE_FAST"):
         return _at(code.variables, argument)
     if name in ("LOAD_DEREF", "STORE_DEREF"):
         return _at(_deref_names(code) if newer else code.cells, argument)
@@ -207,12 +238,16 @@ def look(code: Code, version: str) -> Seen:
     walk = _Walk(code, version)
     walk.go()
     return Seen(
-        imports=tuple(walk.imports), chains=tuple(walk.chains), columns=tuple(walk.columns), guarded=walk.guarded
+        imports=tuple(walk.imports),
+        chains=tuple(walk.chains),
+        columns=tuple(walk.columns),
+        guarded=walk.guarded,
+        changed=frozenset(walk.stored),
     )
 
 
-def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
-    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+def handlers(code: Code) -> list[tuple[int, int, int]]:
+    """The byte offsets, start and end, of what an exception handler covers, and of the handler (3.11 on)."""
     numbers: list[int] = []
     value = 0
     for byte in code.exceptions:
@@ -220,7 +255,14 @@ def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
         if not byte & 64:
             numbers.append(value)
             value = 0
-    if not numbers:
+    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
+    return [(2 * start, 2 * (start + length), 2 * target) for start, length, target in entries]
+
+
+def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
+    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+    entries = handlers(code)
+    if not entries:
         return []
     names = [(offset, name) for offset, name, _ in instructions(code, version)]
     catching = {
@@ -228,8 +270,7 @@ def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
         for (offset, name), (_, following) in itertools.pairwise(names)
         if name == "PUSH_EXC_INFO" and following != "WITH_EXCEPT_START"
     }
-    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
-    return [(2 * start, 2 * (start + length)) for start, length, target in entries if 2 * target in catching]
+    return [(start, end) for start, end, target in entries if target in catching]
 
 
 def _deref_names(code: Code) -> tuple[str, ...]:

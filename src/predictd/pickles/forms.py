@@ -10,6 +10,7 @@ from predictd.runner.machine import Global, Items, Made, Pairs
 from predictd.runner.scan import code_of
 
 _TAKES_ANY = 0x04
+_KINDS = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
 _MOST_DEEP = 20
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -82,6 +83,7 @@ def as_code(value: Any) -> Code | None:
         arguments=variables[:positional],
         keyword_only=variables[positional : positional + keyword_only],
         takes_any=bool(flags & _TAKES_ANY),
+        kind=next((kind for flag, kind in _KINDS.items() if flags & flag), "function"),
         bytecode=arguments[6],
         constants=constants,
         names=names,

@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import requests
 
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.pickles.targets import Target
+from predictd.runtimes.specs import RUNNER_NEEDS
 
 _SECONDS = 30
 _MOST_BYTES = 16 << 20
@@ -27,8 +29,8 @@ class UnreachableServerError(PredictdError):
 def ask_offers(server: str, known: list[Target]) -> tuple[list[Target], list[str]]:
     """The runtimes, the default first, and the names of the data versions, the default first.
 
-    A runtime of a tag that is known here has the packages of that one; else those of the known one of that Python and
-    package set are taken for it, and nothing is sure to be missing.
+    A runtime whose tag is known here has the packages of that one. Of any other runtime the packages are unknown but
+    for those that every run needs, so that it may have any module.
 
     Raises:
         UnreachableServerError: it does not answer, or not as a server of this interface.
@@ -58,11 +60,14 @@ def _target(image: dict[str, Any], known: list[Target]) -> Target | None:
     if python is None:
         return None
     version = f"{python[1]}.{python[2]}"
-    same = [one for one in known if one.tag == tag] or [one for one in known if one.image == name.rpartition("/")[2]]
-    same = same or [one for one in known if one.python == version]
-    if not same:
-        return None
-    folder = same[0].folder if same[0].tag == tag else None
+    same = next((one for one in known if one.tag == tag), None)
+    if same is not None:
+        return replace(same, name=str(image["name"]), image=name)
     return Target(
-        name=str(image["name"]), image=name, tag=tag, python=version, packages=same[0].packages, folder=folder
+        name=str(image["name"]),
+        image=name,
+        tag=tag,
+        python=version,
+        packages=dict.fromkeys(RUNNER_NEEDS, ""),
+        complete=False,
     )
