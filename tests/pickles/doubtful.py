@@ -177,13 +177,14 @@ def make_variable_that_changes() -> Any:
     def predict(live_features):
         result = live_features.iloc[:, 5]
         result = result.rank(pct=True, method="first")
-        result = result.to_frame("prediction")
+        if len(result):
+            result = result.to_frame("prediction")
         return result
 
     return predict
 
 
-@_making()
+@_making(missing_columns="warn")
 def make_column_that_is_added() -> Any:
     def add(frame):
         frame["mine"] = frame.iloc[:, 5].rank(pct=True, method="first")

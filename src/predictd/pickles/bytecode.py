@@ -15,6 +15,7 @@ from predictd.runner.scan import opcode_tables
 
 _NEWER_ATTRIBUTES = ("3.12", "3.13")
 _WITH_CACHES = ("3.11", "3.12", "3.13")
+_WITH_SETUPS = ("3.8", "3.9", "3.10")
 _TWO_AT_ONCE = {
     "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
     "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
@@ -133,7 +134,6 @@ class _Walk:
         self._code = code
         self._version = version
         self._guards = guarded_ranges(code, version)
-        self._set_up = False
         self._chain: list[str] = []
         self._aliases: dict[str, str] = {}
         self._importing: str | None = None
@@ -152,7 +152,7 @@ class _Walk:
 
     @property
     def guarded(self) -> bool:
-        return self._set_up or bool(self._guards)
+        return bool(self._guards)
 
     def go(self) -> None:
         for offset, name, argument in instructions(self._code, self._version):
@@ -162,8 +162,6 @@ class _Walk:
             if name == "BINARY_SUBSCR":
                 self._see_column()
             self._see_change(name, value)
-            if name == "SETUP_FINALLY":
-                self._set_up = True
             self._before = [*self._before[-2:], (name, value)]
         self._end_chain()
 
@@ -171,7 +169,7 @@ class _Walk:
         if name == "IMPORT_NAME" and isinstance(value, str):
             level = self._before[-2][1] if len(self._before) > 1 else 0
             if level == 0 or not isinstance(level, int):
-                self.imports.append((value, self._set_up or any(start <= offset < end for start, end in self._guards)))
+                self.imports.append((value, any(start <= offset < end for start, end in self._guards)))
             self._importing = value
             self._from = bool(self._before) and self._before[-1][1] is not None
         elif name == "IMPORT_FROM" and self._importing is not None and isinstance(value, str) and self._from:
@@ -262,6 +260,13 @@ def handlers(code: Code) -> list[tuple[int, int, int]]:
 def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
     """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
     entries = handlers(code)
+    if version in _WITH_SETUPS:
+        unit = 2 if version == "3.10" else 1
+        names_at = {step.offset: step.name for step in steps(code, version)}
+        set_up = [step for step in steps(code, version) if step.name == "SETUP_FINALLY"]
+        ranges = [(step.offset, step.end + unit * step.argument) for step in set_up]
+        # An except begins with what looks at the exception or drops it, a finally with its own code.
+        return [(start, end) for start, end in ranges if names_at.get(end) in ("DUP_TOP", "POP_TOP")]
     if not entries:
         return []
     names = [(offset, name) for offset, name, _ in instructions(code, version)]

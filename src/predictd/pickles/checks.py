@@ -68,6 +68,7 @@ def check_inspected(
     """
     if inspection.flaw is not None:
         return [check_flaw(inspection)]
+    inspection = inspection if target is None else inspection.in_python(target.python)
     reachable = reachable_names(inspection)
     found = [_whole(inspection)]
     if target is not None:
@@ -203,6 +204,7 @@ def _columns(inspection: Inspection, columns: DataColumns) -> list[Finding]:
         if missing:
             make = fail if any((place, column) in certain for column in missing) else warn
             text = f"It takes {listed(missing)} of the {what}, which {columns.version} does not have there."
+            text += "" if make is fail else " It may run where predict adds them before."
             found.append(make("columns", "missing_columns", text, "Use columns that the live data has."))
         elif taken and known is not None:
             found.append(passed("columns", f"The {what} have the columns that it takes by name: {listed(taken)}."))

@@ -8,6 +8,7 @@ from predictd.pickles.data_flow import Call
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
 from predictd.pickles.functions import FunctionSeen
 from predictd.pickles.inspection import Inspection
+from predictd.pickles.values import UNKNOWN
 
 READING = re.compile(
     r"(io\.)?open|pandas\.read_\w+|polars\.(read|scan)_\w+|joblib\.load|(cloud)?pickle\.load|torch\.load|"
@@ -129,7 +130,8 @@ def _opening(call: Call, *, certain: bool) -> FileUse:
     if call.arguments is None or call.keywords is None:
         return FileUse(path=None, writes=None, certain=False)
     arguments = call.arguments
-    path = call.function.constant if of_path else (arguments[0].constant if arguments else ())
+    first = arguments[0] if arguments else call.keywords.get("file", UNKNOWN)
+    path = call.function.constant if of_path else first.constant
     modes = arguments[0 if of_path else 1 :][:1] or ([call.keywords["mode"]] if "mode" in call.keywords else [])
     mode = _text(modes[0].constant) if modes else "r"
     writes = None if mode is None else bool(set("wax") & set(mode))

@@ -20,7 +20,7 @@ from predictd.pickles.forms import (
 from predictd.pickles.values import UNKNOWN, Value, constant
 from predictd.runner.machine import Made
 
-_FLOWS = ("3.10", "3.11", "3.12", "3.13")
+FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 _MAX_LISTED = 1_000
 _MAX_DEPTH = 8
 
@@ -94,32 +94,29 @@ class Behavior:
     returns: tuple[Value, ...] | None
 
 
-def behavior_of(carried: list[tuple[Made, Function]], top: Any, pythons: list[str]) -> Behavior:
-    """Return what the functions of a pickle do.
+def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | None, *, exact: bool) -> Behavior:
+    """Return what the functions of a pickle do in a version of Python.
 
     Args:
         carried: the descriptions of the functions, and what they describe.
         top: the pickled object, None where it is not known.
-        pythons: the versions that can have made the functions.
+        version: by which the bytecode is read, None for no version.
+        exact: whether it is the version that runs the bytecode; else nothing is certain.
     """
-    if not pythons:
+    if version is None:
         seen = [_seen(function, "", Body(), [], frozenset(), entry=False) for _, function in carried]
         return Behavior(functions=tuple(one for one, _ in seen), imports=(), returns=None)
-    version = pythons[-1]
     bodies = _Bodies(carried, version)
-    entry = _called(top)
-    # With several possible versions, the numbers of the opcodes are a guess.
-    exact = len(pythons) == 1 and version in _FLOWS and entry is not None
-    certain = bodies.certain(entry) if exact and entry is not None else {}
+    entry = _called(top) if exact and version in FLOW_PYTHONS else None
+    certain = bodies.certain(entry) if entry is not None else {}
     functions, imports = [], []
     for made, function in carried:
         body, inner = bodies.of(made)
-        seen_function, seen_imports = _seen(
-            function, version, body, inner, certain.get(id(made), frozenset()), entry=made is entry
-        )
+        offsets = certain.get(id(made), frozenset())
+        seen_function, seen_imports = _seen(function, version, body, inner, offsets, entry=made is entry)
         functions.append(seen_function)
         imports += seen_imports
-    returns = bodies.returns(entry) if exact and entry is not None else None
+    returns = bodies.returns(entry) if entry is not None else None
     return Behavior(functions=tuple(functions), imports=tuple(imports), returns=returns)
 
 

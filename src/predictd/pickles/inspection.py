@@ -2,8 +2,7 @@
 
 import _compat_pickle
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from predictd.pickles.contents import (
     values_of,
 )
 from predictd.pickles.forms import Function, as_class, as_function, module_of, name_of, texts_in
-from predictd.pickles.functions import FunctionSeen, Import, behavior_of
+from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of
 from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
 from predictd.pickles.signature import Signature, signature_of
 from predictd.pickles.values import Value
@@ -61,6 +60,7 @@ class Inspection:
         open_files: whether a file that was open was pickled with it.
         signature: with what it can be called.
         returns: what a call can return; empty if none returns, None where that is not known.
+        behaviors: what `functions`, `imports` and `returns` are in each Python that can have made the functions.
         manifest: what `predictd.wrap` wrote into it.
         texts: texts that it keeps in variables, without the longest ones.
     """
@@ -87,6 +87,15 @@ class Inspection:
     returns: tuple[Value, ...] | None
     manifest: dict[str, Any] | None
     texts: tuple[str, ...] = field(repr=False)
+    behaviors: dict[str, Behavior] = field(repr=False)
+
+    def in_python(self, python: str) -> "Inspection":
+        """Return the same as that Python reads the functions; small ones may be bytecode of several versions."""
+        behavior = self.behaviors.get(python)
+        if behavior is None:
+            return self
+        imports = _all_imports([one for one in self.imports if one.at_load], behavior)
+        return replace(self, functions=behavior.functions, imports=imports, returns=behavior.returns)
 
 
 def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspection:
@@ -115,7 +124,10 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
     manifest = _manifest(values)
     flaw = reading.flaw
     whole = flaw is None and reading.complete
-    behavior = behavior_of(carried, reading.top if whole else None, pythons)
+    top = reading.top if whole else None
+    behaviors = {one: behavior_of(carried, top, one, exact=True) for one in pythons if one in FLOW_PYTHONS}
+    behavior = next(iter(behaviors.values())) if len(behaviors) == 1 else None
+    behavior = behavior or behavior_of(carried, top, pythons[-1] if pythons else None, exact=False)
     signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
     entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
@@ -132,7 +144,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         entry_pythons=tuple(possible_pythons([(entry.bytecode, len(entry.constants), entry.shape)])) if entry else (),
         dynamic=_is_dynamic(reading),
         functions=behavior.functions,
-        imports=_imports(reading, values, behavior.imports),
+        imports=_all_imports(_imports(reading, values), behavior),
         by_value=_by_value(functions, values, reading),
         versions={**_all_versions(reading), **_versions_of(manifest)},
         models=tuple(models_in(values)),
@@ -145,6 +157,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         returns=behavior.returns,
         manifest=manifest,
         texts=_kept_texts(functions),
+        behaviors=behaviors,
     )
 
 
@@ -168,8 +181,8 @@ def _functions(values: list[Any]) -> list[tuple[Made, Function]]:
     return [(made, function) for made, function in found if function is not None][:_MOST_FUNCTIONS]
 
 
-def _imports(reading: Reading, values: list[Any], called: Sequence[Import]) -> tuple[Import, ...]:
-    """Each module once: what unpickling imports, then what functions do."""
+def _imports(reading: Reading, values: list[Any]) -> list[Import]:
+    """What unpickling imports, each module once."""
     names: dict[str, dict[str, None]] = {}
     for looked_up in reading.globals:
         module, name = looked_up.module, looked_up.name
@@ -185,12 +198,17 @@ def _imports(reading: Reading, values: list[Any], called: Sequence[Import]) -> t
         module = module_of(one)
         if module is not None:
             names.setdefault(module, {})
-    found = [Import(module=name, names=tuple(inner), at_load=True, certain=True) for name, inner in names.items()]
+    return [Import(module=name, names=tuple(inner), at_load=True, certain=True) for name, inner in names.items()]
+
+
+def _all_imports(at_load: list[Import], behavior: Behavior) -> tuple[Import, ...]:
+    """Each module once: what unpickling imports, then what functions do."""
+    names = {one.module for one in at_load}
     later: dict[str, Import] = {}
-    for one in called:
+    for one in behavior.imports:
         if one.module not in names and (one.module not in later or _weight(one) > _weight(later[one.module])):
             later[one.module] = one
-    return (*found, *later.values())
+    return (*at_load, *later.values())
 
 
 def _weight(found: Import) -> tuple[bool, bool]:
