@@ -1,8 +1,10 @@
 """What `predictd check` calls a failure fails in a real run; what may run, or cannot be told, it never calls one."""
 
+import importlib.metadata
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,7 +22,7 @@ from predictd.local import run_on
 from predictd.pickles.checks import DataColumns, check_inspected
 from predictd.pickles.columns import read_columns
 from predictd.pickles.inspection import inspect_pickle
-from predictd.pickles.targets import known_targets, target_of_built
+from predictd.pickles.targets import Target, known_targets, target_of_built
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
 from predictd.sandbox import WarmParents
 from predictd.scoring import check_submission
@@ -100,6 +102,24 @@ def test_what_may_run_is_no_failure(bench: Bench, name: str) -> None:
     findings = bench.findings(path)
     assert {one.code: one.level.value for one in findings if one.level is not Level.PASS} == doubtful.LEVELS[name]
 
+
+def test_what_a_runtime_has_is_known_or_known_to_lack_or_unknown() -> None:
+    known = known_targets([])[0]
+    unknown = Target(name="Mine", image="mine", tag="mine", python=known.python, packages={}, complete=False)
+    assert [one.has("sklearn.linear_model") for one in (known, unknown)] == [True, None]
+    assert [one.has("a_module_of_mine") for one in (known, unknown)] == [False, None]
+    assert [one.has("json") for one in (known, unknown)] == [True, True]
+    # Which modules a package has, its lock does not say; an installed package of that version does.
+    assert known.has_submodule("sklearn.no_such_module") is None
+    own = replace(known, packages={"numpy": importlib.metadata.version("numpy")})
+    assert own.has_submodule("numpy.linalg") is True
+    assert own.has_submodule("numpy.linalg.no_such_module") is False
+    [unsure] = [one for one in check_inspected(inspect_pickle(SUBMODULE), known) if one.topic == "imports"]
+    assert (unsure.level, unsure.code) == (Level.WARN, "unknown_modules")
+    assert unsure.sentence.startswith(f"Cannot tell whether {known.name} has sklearn.no_such_module")
+
+
+SUBMODULE = b"\x80\x04\x8c\x16sklearn.no_such_module\x8c\x04name\x93."
 
 FUNCTIONS = """
 import sys; sys.path.insert(0, sys.argv[1])

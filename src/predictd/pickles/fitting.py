@@ -82,21 +82,29 @@ def check_imports(inspection: Inspection, target: Target, reachable: frozenset[s
         if not one.guarded:
             missing.setdefault(one.top, []).append(one)
     found += [_missing(inspection, top, uses, target, reachable) for top, uses in missing.items()]
-    unknown = sorted({one.top for one in _unknown_in(inspection, target) if not one.guarded})
+    inner = [one for one in used if "." in one.module and target.has(one.module) and one.top != "cloudpickle"]
+    unknown = sorted(
+        {one.top for one in used if target.has(one.module) is None}
+        | {one.module for one in inner if _is_of_unknown_version(one, target)}
+    )
     if unknown:
         sentence = f"Cannot tell whether {target.name} has {listed(unknown, 8)}: what it has is not known here."
         fix = "Ask whoever runs the server, or upload it: its validation shows it."
         found.append(warn("imports", "unknown_modules", sentence, fix))
-    found += [] if missing else _parts(inspection, used, target)
+    found += [] if missing else _parts(inspection, [one for one in inner if one.module not in unknown], target)
     tops = sorted({one.top for one in used} - {"cloudpickle"} - sys.stdlib_module_names)
     return found or [
         passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
     ]
 
 
-def _parts(inspection: Inspection, used: list[Import], target: Target) -> Iterator[Finding]:
+def _is_of_unknown_version(inner: Import, target: Target) -> bool:
+    version = target.version_of(distribution_of(inner.top))
+    return version is None and target.has_submodule(inner.module) is None
+
+
+def _parts(inspection: Inspection, inner: list[Import], target: Target) -> Iterator[Finding]:
     """Modules of packages that the runtime has in another version, or in one whose files are not known here."""
-    inner = [one for one in used if "." in one.module and target.has(one.module)]
     lacking = [one.module for one in inner if one.at_load and target.has_submodule(one.module) is False]
     unknown = [one for one in inner if target.has_submodule(one.module) is None]
     if lacking:

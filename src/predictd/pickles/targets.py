@@ -63,6 +63,7 @@ class Target:
         python: 'major.minor'.
         packages: package -> version, as far as they are known.
         folder: its site-packages, where it is built on this machine.
+        modules: the top names of all that can be imported beside the standard library, None where they are not listed.
         complete: whether `packages` are all that it has, and the modules of each are known by their names; else it
             may have any module.
     """
@@ -73,6 +74,7 @@ class Target:
     python: str
     packages: dict[str, str] = field(repr=False)
     folder: Path | None = None
+    modules: frozenset[str] | None = field(default=None, repr=False)
     complete: bool = True
 
     def has(self, module: str) -> bool | None:
@@ -80,9 +82,9 @@ class Target:
         top = module.partition(".")[0]
         if self._is_standard(top) or not {distribution_of(top), _normal(top)}.isdisjoint(self.packages):
             return True
-        if self.folder is None:
-            return False if self.complete and _could_not_hide(top) else None
-        return any(True for _ in self.folder.glob(f"{_safe(top)}.*")) or (self.folder / _safe(top)).is_dir()
+        if self.modules is not None:
+            return top in self.modules
+        return False if self.complete and _could_not_hide(top) else None
 
     def has_submodule(self, module: str) -> bool | None:
         """Whether a module below the top is there; None where that can't be told.
@@ -164,6 +166,11 @@ def target_of_built(built: BuiltRuntime) -> Target:
         python=built.paths.version,
         packages={_normal(one[1]): one[2] for one in found if one is not None},
         folder=built.paths.packages,
+        modules=frozenset(
+            one.name.partition(".")[0]
+            for one in built.paths.packages.iterdir()
+            if one.is_dir() or one.suffix in _MODULE_FILES
+        ),
     )
 
 
