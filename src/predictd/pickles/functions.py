@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from predictd.pickles.bytecode import Code, look
+from predictd.pickles.bytecode import Code, Seen, look
 from predictd.pickles.control_flow import flow_of
 from predictd.pickles.data_flow import Body, Call, follow
 from predictd.pickles.forms import (
@@ -104,7 +104,7 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
         exact: whether it is the version that runs the bytecode; else nothing is certain.
     """
     if version is None:
-        seen = [_seen(function, "", Body(), [], frozenset(), entry=False) for _, function in carried]
+        seen = [_seen(function, [], Body(), [], frozenset(), entry=False) for _, function in carried]
         return Behavior(functions=tuple(one for one, _ in seen), imports=(), returns=None)
     bodies = _Bodies(carried, version)
     entry = _called(top) if exact and version in FLOW_PYTHONS else None
@@ -113,7 +113,7 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
     for made, function in carried:
         body, inner = bodies.of(made)
         offsets = certain.get(id(made), frozenset())
-        seen_function, seen_imports = _seen(function, version, body, inner, offsets, entry=made is entry)
+        seen_function, seen_imports = _seen(function, bodies.seen(made), body, inner, offsets, entry=made is entry)
         functions.append(seen_function)
         imports += seen_imports
     returns = bodies.returns(entry) if entry is not None else None
@@ -127,8 +127,14 @@ class _Bodies:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
-        codes = [code for _, function in carried for code in with_inner(function.code)]
-        self._changed = {name for code in codes for name in look(code, version).changed}
+        # Comprehensions and functions in a function are constants of it; what they do, it does.
+        self._codes = {id(made): with_inner(function.code) for made, function in carried}
+        self._seen = {key: [look(code, version) for code in codes] for key, codes in self._codes.items()}
+        self._changed = {name for seen in self._seen.values() for one in seen for name in one.changed}
+
+    def seen(self, made: Made) -> list[Seen]:
+        """Return what the instructions of a function say, and of the functions that are defined in it."""
+        return self._seen[id(made)]
 
     def of(self, made: Made) -> tuple[Body, list[Body]]:
         """Return the body of a function, and those of the functions that are defined in it."""
@@ -141,7 +147,7 @@ class _Bodies:
                     return UNKNOWN
                 return known.get(name, UNKNOWN if outer else Value(name=name))
 
-            own, *inner = with_inner(function.code)
+            own, *inner = self._codes[id(made)]
             self._bodies[id(made)] = (
                 follow(own, self._version, variables),
                 [follow(code, self._version, variables) for code in inner],
@@ -192,19 +198,17 @@ class _Bodies:
 
 
 def _seen(
-    function: Function, version: str, body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
+    function: Function, looks: list[Seen], body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
 ) -> tuple[FunctionSeen, list[Import]]:
     code = function.code
     known = _real_names(function)
     chains: dict[str, None] = {}
     columns: dict[tuple[str, str], None] = {}
     imports: list[Import] = []
-    texts: dict[str, None] = {}
+    texts = [text for one in with_inner(code) for text in list(texts_in(one.constants))[:_MAX_LISTED]] if looks else []
     guarded = False
     sure = {module for offset, module in body.imports if offset in certain}
-    # Comprehensions and functions in it are constants of a function; what they do, it does.
-    for place, one in enumerate(with_inner(code)) if version else ():
-        found = look(one, version)
+    for place, found in enumerate(looks):
         for chain in found.chains:
             first, dot, rest = chain.partition(".")
             chains[known.get(first.strip("<>"), first) + dot + rest] = None
@@ -214,13 +218,12 @@ def _seen(
             Import(module=m, at_load=False, certain=place == 0 and m in sure, guarded=caught, function=code.name)
             for m, caught in found.imports
         ]
-        texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MAX_LISTED]))
     seen = FunctionSeen(
         name=code.name,
         module=function.module,
         chains=tuple(chains),
         columns=tuple(columns),
-        texts=tuple(texts),
+        texts=tuple(dict.fromkeys(texts)),
         guarded=guarded,
         calls=tuple(call for each in (body, *inner) for call in each.calls),
         certain_calls=tuple(call for call in body.calls if call.offset in certain),
