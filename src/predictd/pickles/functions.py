@@ -21,6 +21,7 @@ from predictd.pickles.values import UNKNOWN, Value, constant
 from predictd.runner.machine import Made
 
 FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+_MUTATING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}
 _MAX_LISTED = 1_000
 _MAX_DEPTH = 8
 
@@ -107,7 +108,9 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
         seen = [_seen(function, [], Body(), [], frozenset(), entry=False) for _, function in carried]
         return Behavior(functions=tuple(one for one, _ in seen), imports=(), returns=None)
     bodies = _Bodies(carried, version)
-    entry = _called(top) if exact and version in FLOW_PYTHONS else None
+    entry, skipped = _called(top) if exact and version in FLOW_PYTHONS else (None, None)
+    if entry is not None:
+        bodies.enter(entry, skipped)
     certain = bodies.certain(entry) if entry is not None else {}
     functions, imports = [], []
     for made, function in carried:
@@ -127,10 +130,16 @@ class _Bodies:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
+        self._frames: dict[int, tuple[str, ...]] = {}
         # Comprehensions and functions in a function are constants of it; what they do, it does.
         self._codes = {id(made): with_inner(function.code) for made, function in carried}
         self._seen = {key: [look(code, version) for code in codes] for key, codes in self._codes.items()}
-        self._changed = {name for seen in self._seen.values() for one in seen for name in one.changed}
+        every = [one for seen in self._seen.values() for one in seen]
+        self._changed = {name for one in every for name in one.changed}
+        for chain in (chain for one in every for chain in one.chains):
+            owner, _, method = chain.rpartition(".")
+            if method in _MUTATING:
+                self._changed.add(owner.strip("<>"))
 
     def seen(self, made: Made) -> list[Seen]:
         """Return what the instructions of a function say, and of the functions that are defined in it."""
@@ -149,10 +158,19 @@ class _Bodies:
 
             own, *inner = self._codes[id(made)]
             self._bodies[id(made)] = (
-                follow(own, self._version, variables),
+                follow(own, self._version, variables, self._frames.get(id(made), ())),
                 [follow(code, self._version, variables) for code in inner],
             )
         return self._bodies[id(made)]
+
+    def enter(self, entry: Made, skipped: int | None) -> None:
+        """Take the arguments of the function that is called for DataFrames, but for the first ones that are skipped."""
+        code = self._functions[id(entry)].code if id(entry) in self._functions else None
+        if code is None or skipped is None:
+            return
+        passed = code.arguments[skipped:]
+        # A second argument is passed where there are just two; what stands behind a default may be the default.
+        self._frames[id(entry)] = passed if len(passed) == 2 and not code.takes_any else passed[:1]
 
     def certain(self, entry: Made) -> dict[int, frozenset[int]]:
         """Return the functions that every successful run calls, with the offsets of what it executes in them."""
@@ -233,22 +251,27 @@ def _seen(
     return seen, imports
 
 
-def _called(value: Any, depth: int = 0) -> Made | None:
-    """Return the function that runs first when the object is called, None where the pickle does not show it."""
+def _called(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
+    """Return the function that runs first when the object is called, None where the pickle does not show it.
+
+    With it goes how many of its arguments stand before those of the call: the object of a method. None is not known.
+    """
     if not isinstance(value, Made) or depth > _MAX_DEPTH:
-        return None
+        return None, None
     if as_function(value) is not None:
-        return value
+        return value, 0
     arguments = value.arguments if isinstance(value.arguments, tuple) else ()
     name = name_of(value.function)
-    if name in ("types.MethodType", "functools.partial") and arguments:
-        return _called(arguments[0], depth + 1)
+    if name == "functools.partial" and arguments:
+        return _called(arguments[0], depth + 1)[0], None
+    if name == "types.MethodType" and arguments:
+        return _called(arguments[0], depth + 1)[0], 1
     owner, method = value, "__call__"
     if name == "builtins.getattr" and len(arguments) == 2 and isinstance(arguments[1], str):
         owner, method = arguments
     carried = as_class(class_of(owner))
     found, sure = attribute_of(carried, method) if carried is not None else (None, False)
-    return _called(found, depth + 1) if sure else None
+    return (found, 1) if sure and as_function(found) is not None else (None, None)
 
 
 def with_inner(code: Code) -> list[Code]:
