@@ -16,6 +16,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest
+from predictd.runner import kernel
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
     INSIDE,
@@ -193,7 +194,7 @@ def _mounts(request: RunRequest, folder: Path) -> list[str]:
 
 def _task(request: RunRequest, program: Sequence[str]) -> Mapping[str, object]:
     names = {name: f"{INSIDE}/data/{name}" for name in data_files(request)}
-    return {**task_of(request, 3, names, None), "program": list(program)}
+    return {**task_of(request, kernel.FIRST_DESCRIPTOR, names, None), "program": list(program)}
 
 
 def _at_once(engine: Engine) -> list[str]:

@@ -62,6 +62,8 @@ def rules(*, counts_all_memory: bool = True) -> list[Rule]:
     return [
         Rule(names=_REFUSED, error=errno.EPERM),
         Rule(names=unknown, error=errno.ENOSYS),
+        # Of another process: with a limit of its own the first one could be made to end, as if from outside.
+        Rule(names=("prlimit64",), error=errno.EPERM, argument=(0, ("ne", 0))),
         Rule(names=("socket", "socketpair"), error=errno.EAFNOSUPPORT, argument=(0, ("ne", _AF_UNIX))),
         *([] if counts_all_memory else _WITHOUT_GROUP),
         *(Rule(names=("clone",), error=errno.EPERM, argument=(0, ("masked_eq", f, f))) for f in _CLONE_NEW),

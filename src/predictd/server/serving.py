@@ -25,7 +25,8 @@ import uvicorn
 
 from predictd.api.app import Services, build_app
 from predictd.archive import refuse_unfinished_import
-from predictd.domain.errors import SetupError
+from predictd.db.catalogue import choose_runtime
+from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
@@ -37,7 +38,7 @@ from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
-from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.sandbox import WarmParents, choose_sandbox, probe_forked
 from predictd.server.cluster import open_cluster
 from predictd.server.deployment import Deployment, open_deployment, server_id
 from predictd.server.draining import Draining, DrainingServer
@@ -99,6 +100,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+        _check_forked(deployment, parents)
     server = server_id(settings.home)
     executor = Executor(
         deployment.database,
@@ -148,6 +150,26 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     deployment.database.close()
     (settings.home / "server.json").unlink(missing_ok=True)
     lock.close()
+
+
+def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
+    """Raise SetupError where runs that are forked from a warm parent are not isolated; leaves it to the first runs.
+
+    Where none can be forked, runs start cold.
+    """
+    settings = deployment.settings
+    with deployment.database.read() as session:
+        folder = choose_runtime(session, None).folder
+    try:
+        problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
+    except PlatformError as error:
+        log.warning("forked_runs_not_checked", error=error.message)
+        return
+    if problems and not settings.trust_users:
+        raise SetupError(
+            f"Runs forked from a warm parent are not isolated on this machine: {' '.join(problems)} "
+            "To start every run cold, say PREDICTD_WARM_PARENTS=0."
+        )
 
 
 def _config_of(
