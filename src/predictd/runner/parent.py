@@ -109,9 +109,12 @@ class _Parent:
         answer, log, start, end, *groups = descriptors
         pid, pidfd = kernel.clone_into_namespaces()
         if pid == 0:
-            self._server.detach()
-            kernel.keep_descriptors([answer, start, log, *groups])
-            _become_first(request, len(groups), self._filter)
+            try:
+                self._server.detach()
+                kernel.keep_descriptors([answer, start, log, *groups])
+                _become_first(request, len(groups), self._filter)
+            finally:
+                os._exit(1)  # whatever goes wrong, it never goes on as the parent
         self._pids[pidfd] = pid
         self._ends[pid] = end
         self._poll.register(pidfd, select.POLLIN)
