@@ -38,10 +38,9 @@ def call(name, *arguments):
     x86_64 += " clock_adjtime 305 kexec_load 246 add_key 248 request_key 249 keyctl 250 unshare 272 setns 308"
     x86_64 += " perf_event_open 298 process_vm_readv 310 process_vm_writev 311 kcmp 312 finit_module 313 bpf 321"
     x86_64 += " userfaultfd 323 name_to_handle_at 303 open_by_handle_at 304 fanotify_init 300 memfd_create 319"
-    x86_64 += (
-        " tgkill 234 quotactl 179 mknodat 259 capset 126 inotify_init1 294 inotify_add_watch 254 fanotify_mark 301"
-    )
-    x86_64 += " mincore 27 io_setup 206 sync 162 syncfs 306 madvise 28 prctl 157"
+    x86_64 += " tgkill 234 quotactl 179 mknodat 259 capset 126"
+    x86_64 += " inotify_init1 294 inotify_add_watch 254 fanotify_mark 301 mincore 27 io_setup 206"
+    x86_64 += " sync 162 syncfs 306 madvise 28 prctl 157"
     aarch64 = "shmget 194 clone 220 semget 190 msgget 186 msgsnd 189 ptrace 117 settimeofday 170 mount 40 umount2 39"
     aarch64 += " pivot_root 41 chroot 51 adjtimex 171 sethostname 161 setdomainname 162 init_module 105"
     aarch64 += " delete_module 106 swapon 224 reboot 142 acct 89 syslog 116 personality 92 clock_settime 112"

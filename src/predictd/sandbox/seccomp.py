@@ -10,9 +10,9 @@ _AF_UNIX = 1
 # Namespaces: user, pid, network, mount, ipc, uts, cgroup.
 _CLONE_NEW = (0x10000000, 0x20000000, 0x40000000, 0x00020000, 0x08000000, 0x04000000, 0x02000000)
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-# Libraries try these first and fall back when the kernel seems too old for them: rings and asynchronous files, whose work
-# the kernel does outside of the run's group; what reports which files of the host are opened, or are in its page cache;
-# advice on the memory of other processes.
+# Libraries try these first and fall back when the kernel seems too old for them: rings and asynchronous files, whose
+# work the kernel does outside of the run's group; what reports which files of the host are opened, or are in its page
+# cache; advice on the memory of other processes.
 _UNKNOWN = (
     *("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
     *("inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", "fanotify_init", "fanotify_mark"),
@@ -54,8 +54,8 @@ class Rule:
     argument: tuple[int, tuple[str, int] | tuple[str, int, int]] | None = None
 
 
-# Arguments with which a call reports what the host does (leases and notifications of the files that a run sees, reads that
-# only the page cache serves) or makes the kernel compare the memory of the run with that of other processes.
+# Arguments with which a call reports what the host does (leases and notifications of the files that a run sees, reads
+# that only the page cache serves) or makes the kernel compare the memory of the run with that of other processes.
 _SIDE_CHANNELS = [
     *(
         Rule(names=("fcntl", "fcntl64"), error=errno.EINVAL, argument=(1, ("masked_eq", _WHOLE_INT, command)))

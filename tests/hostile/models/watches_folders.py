@@ -1,4 +1,4 @@
-"""Asks the kernel for a signal when the host uses a file of a folder that the model sees (dnotify), or for a lease on it."""
+"""Asks for a signal when the host uses a file of a folder that the model sees (dnotify), or for a lease on it."""
 
 from inside import answer, refused
 
