@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from predictd.cli.output import output_console
+from predictd.cli.output import output_console, plain
 from predictd.domain.findings import Finding, Level
 
 _STYLES = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -18,10 +18,10 @@ def print_findings(findings: Sequence[Finding]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for one in findings:
-        words = Text(one.sentence)
+        words = Text(plain(one.sentence, kept=""))
         if one.level is Level.FAIL:
             words.append(f" ({one.code})", style="dim")
         if one.fix:
-            words.append(f"\n{one.fix}", style="dim" if one.level is Level.PASS else "cyan")
+            words.append(f"\n{plain(one.fix, kept='')}", style="dim" if one.level is Level.PASS else "cyan")
         table.add_row(Text(one.level.value, style=_STYLES[one.level]), Text(one.topic), words)
     output_console(120).print(table)

@@ -62,9 +62,9 @@ def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
     return typer.Exit(1)
 
 
-def plain(text: str) -> str:
-    """Return the text with a replacement character for each character that would steer a terminal."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+def plain(text: str, kept: str = "\n\t") -> str:
+    """Return the text with a replacement character for each that would steer a terminal, but for the `kept` ones."""
+    return "".join(char if char.isprintable() or char in kept else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def print_json(value: object, *, compact: bool = False) -> None:

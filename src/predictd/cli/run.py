@@ -171,7 +171,7 @@ class ModelLog:
     def _show(self, text: str) -> None:
         if text:
             # Progress bars write over their own line.
-            sys.stderr.write("\r".join(map(plain, text.split("\r"))))
+            sys.stderr.write(plain(text, kept="\n\t\r"))
             sys.stderr.flush()
             self._at_start = text.endswith("\n")
 
