@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ CONTAINER = {
     "readinessProbe": dict,
     "volumeMounts": list,
 }
+
+
+# Where an instruction or a command stands that somebody follows.
+FOLLOWED = ("README.md", "SECURITY.md", "Makefile", "docs", "deploy", "skills", "examples", "scripts", "src")
+INSTALL = re.compile(r"(?:\b(?:pip3?|pipx|uv tool) (?:-\S+ )*(?:install|run)|\buvx)\b")
+FROM_AN_INDEX = re.compile(r"predictd(\[[\w,]*\])?([=<>~!@].*)?")
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -125,3 +132,32 @@ def test_each_setting_is_one() -> None:
     known = {f"PREDICTD_{name.upper()}" for name in Settings.model_fields}
     for path in (*DEPLOY.glob("*.yaml"), DEPLOY / "docker" / "predictd" / "Dockerfile"):
         assert set(re.findall(r"\bPREDICTD_\w+", path.read_text())) <= known | {"PREDICTD_STORAGE_URL"}, path.name
+
+
+def test_no_file_installs_predictd_from_an_index() -> None:
+    """The name on the package index does not belong to the project: only a clone or a wheel is installed."""
+    wrong = []
+    for top in FOLLOWED:
+        path = ROOT / top
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.suffix not in (".md", ".py", ".yaml", ".ipynb", ".toml", ".html", "") or not file.is_file():
+                continue
+            for line in file.read_text().splitlines():
+                words = [word.strip("\"'`()[].,;:") for word in "".join(INSTALL.split(line.split(" #")[0])[1:]).split()]
+                wrong += [f"{file.relative_to(ROOT)}: {line}" for word in words if FROM_AN_INDEX.fullmatch(word)]
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_a_wheel_has_all_that_a_machine_without_the_clone_needs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "hatchling" in done.stderr:
+        pytest.skip("the package index is out of reach")
+    assert done.returncode == 0, done.stderr
+    [wheel] = tmp_path.glob("predictd-*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+    packaged = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "predictd").rglob("*.py")}
+    assert packaged - names == set()
+    assert {"predictd/trees/libpredictd_trees.so", "predictd/runtimes/locks/core-py312.txt"} <= names

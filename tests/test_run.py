@@ -359,7 +359,7 @@ def test_the_command_needs_nothing_of_the_server(tmp_path: Path) -> None:
     command = predictd("account", "list")
     assert command.returncode == 1
     assert "predictd account needs sqlalchemy" in command.stderr
-    assert "pip install 'predictd[server]'" in command.stderr
+    assert "pip install '.[server]'" in command.stderr
     shown = predictd("--help")
     assert shown.returncode == 0, shown.stderr
-    assert "pip install 'predictd[server]'" in shown.stdout
+    assert "pip install '.[server]'" in shown.stdout

@@ -24,7 +24,7 @@ from predictd.api.attempts import Attempts
 from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.resolvers import BINDABLES
-from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
 from predictd.api.metrics import metrics_route
 from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
@@ -86,6 +86,7 @@ def build_schema() -> GraphQLSchema:
     definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
     schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
+    check_texts(schema)
     return schema
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
 from predictd.cli.output import console, plain, print_json, refused, say
@@ -169,7 +170,8 @@ class ModelLog:
 
     def _show(self, text: str) -> None:
         if text:
-            sys.stderr.write(plain(text))
+            # Progress bars write over their own line.
+            sys.stderr.write(plain(text, kept="\n\t\r"))
             sys.stderr.flush()
             self._at_start = text.endswith("\n")
 
@@ -188,8 +190,8 @@ def _post(url: str | None, data: str | None) -> Post | None:
 
 def _explain(failure: ModelFailure, inputs: Inputs, arguments: list[str], *, debug: bool) -> None:
     """Say why the model failed and how to look closer."""
-    console.print(f"[bold red]failed[/] ({failure.code}): ", end="")
-    console.print(failure.describe(), markup=False, soft_wrap=True)
+    console.print(Text.assemble(("failed", "bold red"), f" ({failure.code}): "), end="")
+    console.print(failure.describe(), soft_wrap=True)
     python = failure.facts.get("pickle_python", "").partition(" ")[0]
     if python:
         say(f"Run it in the Python that made it: predictd {shlex.join(_with_runtime(arguments, python))}")

@@ -147,6 +147,8 @@ def _walls(engine: Engine, profile: Path) -> list[str]:
         "--ipc=private",
         "--hostname=predictd",
         "--workdir=/tmp",
+        # In the place of the terminals that an engine makes, whose work the kernel does outside of the run's group.
+        "--tmpfs=/dev/pts:ro,noexec,nosuid,nodev,mode=0555,size=4k",
     ]
     walls += ["--security-opt=no-new-privileges", f"--security-opt=seccomp={profile}", "--log-driver=none"]
     if engine.name == "podman":

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 
 _CALLS = {
-    "x86_64": {"ptrace": 101, "mount": 165, "keyctl": 250, "bpf": 321, "perf_event_open": 298},
-    "aarch64": {"ptrace": 117, "mount": 40, "keyctl": 219, "bpf": 280, "perf_event_open": 241},
+    "x86_64": {"ptrace": 101, "mount": 165, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "inotify_init1": 294},
+    "aarch64": {"ptrace": 117, "mount": 40, "keyctl": 219, "bpf": 280, "perf_event_open": 241, "inotify_init1": 26},
 }.get(platform.machine(), {})
 # The same on every architecture.
 _NEW_CALLS = {"io_uring_setup": 425, "clone3": 435}
+_F_NOTIFY, _DN_ACCESS = 1026, 1
 _NEW_USER = 0x10000000
 _NO_NEW_PRIVILEGES = "NoNewPrivs:\t1"
 
@@ -63,6 +64,14 @@ def _see_others() -> None:
             names.append(file.read().strip())
     if all(name.startswith(("bwrap", "python")) for name in names):
         raise OSError(names)
+
+
+def _notify(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.fcntl(folder, _F_NOTIFY, _DN_ACCESS)
+    finally:
+        os.close(folder)
 
 
 def _find_interface() -> None:
@@ -129,6 +138,9 @@ _ATTEMPTS: dict[str, Callable[[], object]] = {
     "a BPF program": lambda: _call("bpf", 0, 0, 0),
     "an io_uring": lambda: _call("io_uring_setup", 1, 0),
     "a performance counter": lambda: _call("perf_event_open", 0, 0, 0, 0, 0),
+    "watching files by inotify": lambda: _call("inotify_init1", 0),
+    "watching files by dnotify": lambda: _notify("/usr/bin"),
+    "a terminal": os.openpty,
 }
 NAMES = tuple(_ATTEMPTS)
 
