@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from predictd.domain.errors import PredictdError
+from predictd.domain.terminal import printable
 
 console = Console(stderr=True, highlight=False)
 
@@ -36,7 +37,7 @@ def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
 
 def plain(text: str) -> str:
     """What a stranger wrote, without the codes that would steer a terminal."""
-    return "".join(one if one.isprintable() or one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return printable(text, "\n\t")
 
 
 def print_json(value: object, *, compact: bool = False) -> None:

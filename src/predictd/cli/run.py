@@ -1,7 +1,7 @@
 """`predictd run`: one model on this machine, as the server would run it."""
 
-import codecs
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import asdict
@@ -18,6 +18,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
+from predictd.domain.terminal import TerminalLines
 from predictd.local import (
     DEFAULT_SERVER,
     Inputs,
@@ -150,28 +151,32 @@ class _Report:
             self.detail(f"  peak of memory: {result.report.peak_memory_bytes >> 20} MiB")
 
 
+_CLEAR_LINE = "\r\x1b[K"
+
+
 class ModelLog:
-    """Shows what a model prints on standard error, without the codes that would steer a terminal."""
+    """Shows what a model prints on standard error: line by line, on a terminal also the line that it is writing."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._at_start = True
+        self._lines = TerminalLines()
+        self._is_terminal = sys.stderr.isatty()
 
     def write(self, chunk: bytes) -> None:
         """Show the next bytes."""
-        self._show(self._decoder.decode(chunk))
+        self._show(self._lines.feed(chunk), self._lines.current)
 
     def close(self) -> None:
         """Show what is left and end the line."""
-        self._show(self._decoder.decode(b"", final=True))
-        if not self._at_start:
-            self._show("\n")
+        self._show(self._lines.close(), "")
 
-    def _show(self, text: str) -> None:
-        if text:
-            sys.stderr.write(plain(text))
-            sys.stderr.flush()
-            self._at_start = text.endswith("\n")
+    def _show(self, lines: list[str], current: str) -> None:
+        text = "".join(f"{plain(line)}\n" for line in lines)
+        if self._is_terminal:
+            # A wider line would be wrapped and could not be written over.
+            width = shutil.get_terminal_size().columns - 1
+            text = f"{_CLEAR_LINE}{text}{plain(current)[:width]}"
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _post(url: str | None, data: str | None) -> Post | None:
