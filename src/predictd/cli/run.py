@@ -91,19 +91,32 @@ def run(
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()
-        with Progress(TextColumn("Preparing the data"), BarColumn(), console=console, transient=True) as bars:
-            task = bars.add_task("Preparing", visible=False)
+        # Without the redirection of standard error, which would take apart what the log writes on a terminal.
+        bars = Progress(
+            TextColumn("Preparing the data"), BarColumn(), console=console, transient=True, redirect_stderr=False
+        )
+        task = bars.add_task("Preparing", visible=False)
+
+        def show_log(chunk: bytes) -> None:
+            bars.live.stop()
+            log.write(chunk)
+
+        if console.is_terminal:
+            bars.start()
+        try:
             result = run_model(
                 inputs,
                 built.paths,
                 settings.limits,
                 output_dir,
                 kind=kind,
-                on_log=log.write,
+                on_log=show_log,
                 mapped=MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9),
                 progress=lambda done, total: bars.update(task, completed=done, total=total, visible=done < total),
                 trees=settings.trees,
             )
+        finally:
+            bars.live.stop()
         log.close()
         report.end(result)
         if result.predictions is not None and post is not None:
