@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from predictd.domain.errors import PredictdError
+from predictd.domain.terminal import printable
 
 
 class SafeConsole(Console):
@@ -63,8 +64,8 @@ def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
 
 
 def plain(text: str, kept: str = "\n\t") -> str:
-    """Return the text with a replacement character for each that would steer a terminal, but for the `kept` ones."""
-    return "".join(char if char.isprintable() or char in kept else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Return the text without what would steer a terminal; control characters in `kept` stay."""
+    return printable(text, kept)
 
 
 def print_json(value: object, *, compact: bool = False) -> None:

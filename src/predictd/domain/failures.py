@@ -46,7 +46,8 @@ FAILURES: dict[str, Failure] = {
     ),
     "bad_signature": Failure(
         sentence="The model must take one or two arguments (live_features, live_benchmark_models) but takes {detail}.",
-        remedy="Change predict to take one or two arguments without defaults; bring everything else in as globals.",
+        remedy="Define predict(live_features) or predict(live_features, live_benchmark_models), without further "
+        "parameters; set those in a wrapper: lambda live_features: predict(live_features, 0.5).",
     ),
     "exception": Failure(
         sentence="The model raised {detail}.",

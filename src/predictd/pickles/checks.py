@@ -10,6 +10,7 @@ from predictd.pickles.fitting import (
     check_flaw,
     check_imports,
     check_python,
+    check_second_parameter,
     check_versions,
     choose_target,
 )
@@ -122,7 +123,7 @@ def _call(inspection: Inspection) -> list[Finding]:
         return [
             warn("signature", "bad_signature", sentence, "predictd.wrap(model, features=...) makes a predict of it.")
         ]
-    return [passed("signature", f"It is {signature.shown}.")]
+    return list(check_second_parameter(inspection)) or [passed("signature", f"It is {signature.shown}.")]
 
 
 def _size(inspection: Inspection, most: int) -> Iterator[Finding]:

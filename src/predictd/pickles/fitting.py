@@ -1,11 +1,13 @@
 """Whether a pickle fits a runtime: its Python, its modules, the versions of its packages."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from predictd.domain.failures import FAILURES
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
 from predictd.pickles.inspection import Import, Inspection
 from predictd.pickles.targets import Target, distribution_of, sets_with
+from predictd.runner.calling import describe_unexpected_default, unexpected_default
 from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
 BY_VALUE = "predictd.wrap carries your own modules by value, and so does cloudpickle.register_pickle_by_value(module)"
@@ -174,10 +176,20 @@ def check_call(inspection: Inspection) -> list[Finding]:
         fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
         return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
     if signature.problem is not None:
-        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.shown}."
-        fix = "Change it to predict(live_features) or predict(live_features, live_benchmark_models)."
-        return [fail("signature", "bad_signature", sentence, fix)]
+        sentence = f"The model must take one or two arguments, but {signature.what} takes {signature.problem}."
+        return [fail("signature", "bad_signature", sentence, FAILURES["bad_signature"].remedy)]
     return []
+
+
+def check_second_parameter(inspection: Inspection) -> Iterator[Finding]:
+    """Whether the live benchmark models may go to a parameter that is not meant for them."""
+    name = unexpected_default(inspection.signature.parameters or ())
+    if name is not None:
+        fix = (
+            "If it is meant for them, name it live_benchmark_models. If not, give the model one parameter: "
+            "lambda live_features: predict(live_features)."
+        )
+        yield warn("signature", "unexpected_default", describe_unexpected_default(shown_name(name)), fix)
 
 
 def _surely_another_python(inspection: Inspection, target: Target) -> bool:

@@ -1,9 +1,16 @@
 """How a model is called, and how its answer becomes ids and float64 values."""
 
-import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .calling import (
+    SignatureError,
+    count_arguments,
+    describe_unexpected_default,
+    parameters_of,
+    unexpected_default,
+)
 from .faults import ModelFault
 from .mapped import MappedTable
 
@@ -11,7 +18,7 @@ _PYTHON_NUMBERS = {"floating", "integer", "mixed-integer-float", "boolean", "dec
 
 
 def arguments_of(model: Any) -> int:
-    """With how many arguments to call the model: 1 or 2.
+    """With how many arguments to call the model: 1 or 2; prints a warning where the second may not be meant so.
 
     Raises:
         ModelFault: the object can't be called, or not with one or two arguments.
@@ -19,21 +26,14 @@ def arguments_of(model: Any) -> int:
     if not callable(model):
         raise ModelFault("not_callable", describe_type(model))
     try:
-        parameters = list(inspect.signature(model).parameters.values())
-    except (TypeError, ValueError):
-        raise ModelFault("bad_signature", "arguments that can't be told") from None
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p.name for p in positional if p.default is p.empty]
-    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if keywords:
-        raise ModelFault("bad_signature", f"the keyword-only argument {', '.join(keywords)}")
-    if len(required) > 2:
-        raise ModelFault("bad_signature", f"{len(required)} ({', '.join(required)})")
-    if len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 2
-    if not positional:
-        raise ModelFault("bad_signature", "none")
-    return 1
+        parameters = parameters_of(model)
+        count = count_arguments(parameters)
+    except SignatureError as error:
+        raise ModelFault("bad_signature", str(error)) from None
+    name = unexpected_default(parameters)
+    if name is not None:
+        print(f"Warning: {describe_unexpected_default(name)}", file=sys.stderr)  # noqa: T201 (it belongs to the log)
+    return count
 
 
 def by_era(inputs: list[Any]) -> Iterator[list[Any]]:
