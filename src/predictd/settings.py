@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     )
     account_pickles: int = Field(0, description="Pickles that one account may have; 0 means no limit.")
     account_storage_gb: float = Field(
-        0.0, description="Size of all pickles of one account, in GB (10^9 bytes); 0 means no limit."
+        0.0,
+        description="Size of all files of one account (pickles, compiled trees, uploads, diagnostics), in GB "
+        "(10^9 bytes); 0 means no limit.",
     )
     max_queue: int = Field(
         20_000,
@@ -96,7 +98,8 @@ class Settings(BaseSettings):
     )
     min_free_gb: float = Field(
         1.0,
-        description="Disk that uploads leave free, in GB (10^9 bytes); with less nothing is taken. 0 means no limit.",
+        description="Disk that stays free for rounds, in GB (10^9 bytes); with less, no upload is taken and no run that "
+        "somebody asks for. 0 means no limit.",
     )
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
