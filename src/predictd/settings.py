@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     )
     min_free_gb: float = Field(
         1.0,
-        description="Disk that stays free for rounds, in GB (10^9 bytes); with less, no upload is taken and no run that "
-        "somebody asks for. 0 means no limit.",
+        description="Disk that stays free for rounds, in GB (10^9 bytes); with less, no upload is taken and no run "
+        "that somebody asks for. 0 means no limit.",
     )
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
