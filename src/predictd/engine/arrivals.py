@@ -49,7 +49,7 @@ class Arrivals:
 class Arrival:
     """One object on its way, whose room is reserved ahead of its bytes. `end` must follow, whatever becomes of it.
 
-    An object of no account, such as a node's result, needs room on the disk only.
+    An object of no account, such as a node's result, needs room on the disk only: half of the reserve is for these.
     """
 
     def __init__(self, arrivals: Arrivals, key: str, account_id: str | None) -> None:
@@ -76,7 +76,7 @@ class Arrival:
 
     def check_disk(self, size_bytes: int) -> None:
         """Raise BusyError where so many bytes would not leave the disk's reserve free."""
-        free_bytes = self._arrivals.quotas.free_bytes
+        free_bytes = self._arrivals.quotas.free_bytes // (1 if self._account_id else 2)
         if free_bytes:
             check_free(self._arrivals.storage.local_folders[0], free_bytes, size_bytes)
 
