@@ -1,19 +1,27 @@
 """Uploads as their bytes arrive: checked against the account's quota and the disk, whenever their URL was given out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
+import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 
 from predictd.db import Database
+from predictd.db.outages import is_outage
 from predictd.db.stored_files import charge, new_reservation, release
 from predictd.db.tables import Upload
-from predictd.domain.errors import LimitReachedError
+from predictd.domain.errors import LimitReachedError, OutageError
 from predictd.domain.quotas import Quotas
 from predictd.engine.quotas import check_free
 from predictd.engine.uploads import UploadKind, incoming_key
 from predictd.storage import Storage
+
+log = structlog.get_logger()
 
 # Of a body of unknown length, so much is reserved at a time.
 STEP_BYTES = 16 << 20
@@ -36,14 +44,22 @@ class Arrivals:
         Raises:
             LimitReachedError: the account may not store so much.
             BusyError: the disk has no room for it.
+            OutageError: the database does not answer.
         """
-        with self.database.read() as session:
-            upload = session.scalar(select(Upload).where(Upload.filename == PurePosixPath(key).name))
-        is_upload = upload is not None and key == incoming_key(UploadKind(upload.kind), upload.filename)
-        arrival = Arrival(self, key, upload.account_id if upload is not None and is_upload else None)
+        arrival = Arrival(self, key, self._account_of(key))
         arrival.check_disk(declared_bytes)
         arrival.reserve(declared_bytes)
         return arrival
+
+    def _account_of(self, key: str) -> str | None:
+        """Return the account whose upload arrives under the key, None where it is of no upload."""
+        path = PurePosixPath(key)
+        kinds = {kind for kind in UploadKind if key == incoming_key(kind, path.name)}
+        if not kinds:
+            return None
+        with _database_needed(), self.database.read() as session:
+            upload = select(Upload.account_id).where(Upload.filename == path.name, Upload.kind.in_(kinds))
+            return session.scalar(upload)
 
 
 class Arrival:
@@ -85,7 +101,7 @@ class Arrival:
         quota = self._arrivals.quotas.storage_bytes
         if self._account_id is None or not quota or not total_bytes:
             return
-        with self._arrivals.database.write() as session:
+        with _database_needed(), self._arrivals.database.write() as session:
             charge(
                 session,
                 self._account_id,
@@ -98,11 +114,26 @@ class Arrival:
         self._reserved = total_bytes
 
     def end(self) -> None:
-        """Count what lies under the key now in place of the reservation."""
+        """Count what lies under the key now in place of the reservation, which a database that is away keeps."""
         if self._account_id is None:
             return
-        with self._arrivals.database.write() as session:
-            size = self._arrivals.storage.stat(self._key)
-            release(session, [self._reservation] if size else [self._reservation, self._key])
-            if size:
-                charge(session, self._account_id, self._key, size, datetime.now(UTC))
+        try:
+            with _database_needed(), self._arrivals.database.write() as session:
+                size = self._arrivals.storage.stat(self._key)
+                release(session, [self._reservation] if size else [self._reservation, self._key])
+                if size:
+                    charge(session, self._account_id, self._key, size, datetime.now(UTC))
+        except OutageError as error:
+            # What arrived has arrived: its registration counts it, or the sweep removes it.
+            log.warning("arrival_not_counted", key=self._key, error=error.message)
+
+
+@contextmanager
+def _database_needed() -> Iterator[None]:
+    """Raise OutageError in place of the error of a database that is away."""
+    try:
+        yield
+    except (DBAPIError, NoConnectionInTime) as error:
+        if not is_outage(error):
+            raise
+        raise OutageError("The database does not answer at the moment; try again in a minute.") from error

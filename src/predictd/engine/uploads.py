@@ -133,7 +133,8 @@ def take_upload(
         # The URL may still be good: what counts is what was moved.
         size = storage.stat(final) or 0
         _refuse_too_large(storage, final, upload, size)
-    is_charged = session.get(StoredFile, incoming) is not None or session.get(StoredFile, final) is not None
+    charged = session.scalars(select(StoredFile.size_bytes).where(StoredFile.key.in_([incoming, final]))).all()
+    is_charged = any(charged_bytes >= size for charged_bytes in charged)
     release(session, [incoming])
     try:
         charge(session, account.id, final, size, now, quota_bytes=0 if is_charged else quotas.storage_bytes)
