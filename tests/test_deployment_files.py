@@ -1,5 +1,6 @@
 """What lies in deploy/ is what its own tools take, and says only what predictd understands."""
 
+import ipaddress
 import json
 import re
 import shlex
@@ -62,6 +63,21 @@ def test_the_compose_file_names_only_what_it_has() -> None:
             assert name.startswith("/") or name in compose["volumes"]
     example = set(re.findall(r"^(\w+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?<!\$)\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())) == example
+    # Secrets are left to fill in, and compose starts with none of them empty.
+    text = (DEPLOY / "compose.yaml").read_text()
+    values = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
+    secret = {name for name in values if re.search(r"PASSWORD|KEY|SECRET|TOKEN", name)}
+    assert secret == {"POSTGRES_PASSWORD", "S3_KEY", "S3_SECRET", "RAY_TOKEN"}
+    assert {values[name] for name in secret} == {""}
+    assert secret == set(re.findall(r"(?<!\$)\$\{(\w+):\?", text))
+    # What it says of a client's address is believed of the proxy alone, which reaches the servers from that address.
+    proxy = services["proxy"]["networks"]["servers"]["ipv4_address"]
+    assert services["server"]["environment"]["PREDICTD_TRUSTED_PROXIES"] == proxy == "${PROXY_ADDRESS:-172.28.238.2}"
+    names = [service["networks"] for name, service in services.items() if name != "proxy"]
+    names = [one["servers"]["aliases"] for one in names if isinstance(one, dict) and one.get("servers")]
+    assert services["proxy"]["command"][-1].partition(":")[0] in names[0]
+    assert {"internal", "ipam"} == set(compose["networks"]["servers"])
+    assert ipaddress.ip_address(values["PROXY_ADDRESS"]) in ipaddress.ip_network(values["SERVERS_SUBNET"])
     # Whoever reaches Ray can run anything: only the proxy has a port outside, and Ray's network has no way out.
     assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
     assert compose["networks"]["cluster"] == {"internal": True}

@@ -34,6 +34,7 @@ from predictd.db import Database
 from predictd.db.audit import Actor, acting
 from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
+from predictd.engine.arrivals import Arrivals
 from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
@@ -153,6 +154,7 @@ def build_app(
             async with lifespan():
                 yield
 
+    arrivals = Arrivals(database=services.database, storage=services.storage, quotas=services.settings.quotas)
     routes = [
         Route("/", graphql, methods=["POST"]),
         Route("/graphql", graphql, methods=["POST"]),
@@ -161,7 +163,7 @@ def build_app(
         Route("/readyz", ready, methods=["GET"]),
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
-        *transfer_routes(services.storage),
+        *transfer_routes(services.storage, arrivals),
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]

@@ -188,6 +188,7 @@ def _config_of(
         retry_seconds=settings.retry_seconds,
         find_runtime=partial(find_runtime, deployment),
         has_runtime=partial(has_runtime, deployment),
+        quotas=settings.quotas,
         account_runs=settings.account_runs,
         place=place,
     )

@@ -136,7 +136,7 @@ def rerun(visit: Visit) -> Response:
     with visit.write() as session:
         pickle = session.get_one(Pickle, run.pickle_id)
         is_validation = run.type == TriggerType.VALIDATION
-        check_queue(session, visit.account, visit.services.settings.quotas)
+        check_queue(session, visit.services.storage, visit.account, visit.services.settings.quotas)
         again = trigger_now(session, pickle, visit.now, validation=is_validation, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{again.id}")

@@ -37,6 +37,7 @@ from predictd.domain.errors import (
     TooLargeError,
 )
 from predictd.domain.text import is_storable
+from predictd.engine.quotas import check_free
 from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
@@ -273,13 +274,18 @@ def file_route(
             if admit is not None:
                 admit(visit)
 
+    def admit_bytes(size_bytes: int, _total_bytes: int) -> None:
+        free_bytes = services.settings.quotas.free_bytes
+        if free_bytes:
+            check_free(services.settings.home, free_bytes, size_bytes)
+
     async def answer(request: Request) -> Response:
         body = Body(request)
         with tempfile.TemporaryDirectory(prefix="receiving-", dir=services.settings.home) as folder:
             file = Path(folder) / "file"
             try:
                 await to_thread.run_sync(check, request)
-                form = await _received(request, body, file, most_bytes)
+                form = await _received(request, body, file, most_bytes, admit_bytes)
             except PredictdError as error:
                 await body.drain()
                 return await to_thread.run_sync(_answer, services, request, {}, partial(_raise, error), back)
@@ -291,14 +297,16 @@ def file_route(
     return Route(path, answer, methods=["POST"])
 
 
-async def _received(request: Request, body: Body, file: Path, most_bytes: int) -> Form:
+async def _received(
+    request: Request, body: Body, file: Path, most_bytes: int, admit_bytes: Callable[[int, int], None]
+) -> Form:
     length = request.headers.get("content-length", "")
     # The fields around the file are few.
     if length.isdecimal() and int(length) > most_bytes + MOST_FORM_BYTES:
         raise TooLargeError(f"At most {most_bytes} bytes can be taken; send a smaller file.")
     form = Form(request.headers.get("content-type", ""))
     with file.open("xb") as opened:
-        sink = Sink(opened, most_bytes)
+        sink = Sink(opened, most_bytes, admit_bytes)
         async for content in form.file_of(body):
             await sink.write(content)
         await sink.flush()
