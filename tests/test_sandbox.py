@@ -188,7 +188,7 @@ def test_failing_model_gets_its_code(workbench: Workbench, model: str, code: str
     assert report.failure is not None
     assert (report.failure.code, workbench.log[-500:]) == (code, workbench.log[-500:])
     assert says in report.failure.describe()
-    assert FAILURES[code].remedy.split("{")[0] in report.failure.describe()
+    assert FAILURES[code].remedy_of(report.failure.cause).split("{")[0] in report.failure.describe()
 
 
 def test_endless_model_times_out_in_its_stage(workbench: Workbench) -> None:
