@@ -4,6 +4,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import catboost
 import cloudpickle
 import lightgbm
 import numpy as np
@@ -32,6 +33,7 @@ def _some_table(rows=40):
 FEATURES, TARGET = _some_table()
 LINEAR = LinearRegression().fit(FEATURES, TARGET)
 LIGHTGBM = lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(FEATURES, TARGET)
+CATBOOST = catboost.CatBoostRegressor(iterations=2, verbose=0, allow_writing_files=False).fit(FEATURES, TARGET)
 XGBOOST = xgboost.XGBRegressor(n_estimators=2).fit(FEATURES, TARGET)
 
 
@@ -64,6 +66,14 @@ async def coroutine(live):
 
 def polars_frame(live):
     return polars.DataFrame({"prediction": live["feature_a"].to_numpy() / 4})
+
+
+def id_second(live):
+    return pd.DataFrame({"prediction": live["feature_a"].to_numpy() / 4, "id": live.index})
+
+
+def id_second_twice(live):
+    return pd.concat([id_second(live[:20]), id_second(live[20:])])
 
 
 def id_first(live):
@@ -164,6 +174,10 @@ def boosted_by_xgboost(live):
     return XGBOOST.predict(live[["feature_a"]])
 
 
+def boosted_by_catboost(live):
+    return CATBOOST.predict(live[["feature_a"]])
+
+
 def missing_values(live):
     table = live[["feature_a"]].astype("float64").assign(feature_b=np.nan)
     return LINEAR.predict(table)
@@ -210,6 +224,10 @@ def xgboost_of_home(live):
     return booster
 
 
+def catboost_of_home(live):
+    return catboost.CatBoostRegressor().load_model("/home/me/model.cbm")
+
+
 def program(live):
     import subprocess
 
@@ -218,6 +236,12 @@ def program(live):
 
 def writes_beside(live):
     Path("/usr/cache.txt").write_text("")
+
+
+def writes_much(live):
+    with open("/tmp/cache", "wb") as file:
+        for _ in range(80):
+            file.write(bytes(1 << 20))
 
 
 def undefined(live):
@@ -245,10 +269,22 @@ def bar(live):
     return tqdm.tqdm(live)
 
 
-def network(live):
+def needs_torch(live):
     import torch
 
     return torch.tensor(live)
+
+
+def needs_keras(live):
+    import keras
+
+    return keras
+
+
+def needs_requests(live):
+    import requests
+
+    return requests
 
 
 def old_python(live):
@@ -263,6 +299,24 @@ def of_the_index(live):
     return numerapi
 
 
+def takes_benchmarks(live, benchmarks):
+    return live
+
+
+class Liar(AttributeError):
+    """An exception that raises in whatever is asked of it."""
+
+    @property
+    def name(self):
+        raise SystemExit(3)
+
+    obj = args = name
+
+
+def raises_what_lies(live):
+    raise Liar("module 'numpy' has no attribute 'float'")
+
+
 def own_module(live):
     import my_features
 
@@ -274,7 +328,7 @@ MODELS = {
     for name, thing in list(globals().items())
     if getattr(thing, "__module__", None) == "__main__"
     and callable(thing)
-    and name not in ("Recipe", "SavedOnCuda", "predict_main")
+    and name not in ("Liar", "Recipe", "SavedOnCuda", "predict_main")
     and name[0] != "_"
 }
 
@@ -298,7 +352,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for name, model in MODELS.items():
         (folder / f"{name}.pkl").write_bytes(cloudpickle.dumps(model))
-    (folder / "cuda.pkl").write_bytes(cloudpickle.dumps(SavedOnCuda()))
+    (folder / "saved_on_cuda.pkl").write_bytes(cloudpickle.dumps(SavedOnCuda()))
     # The mistake of `pickle.dump` in a script: its functions and classes are stored by their names.
     (folder / "plain_function.pkl").write_bytes(pickle.dumps(predict_main))
     (folder / "plain_object.pkl").write_bytes(pickle.dumps(Recipe()))

@@ -27,7 +27,7 @@ _FEATURES_DIFFER = re.compile(
     r"mismatch|is expecting|expecting \d|should match|not the same as|but not in pool|should be feature|did not have",
     re.IGNORECASE,
 )
-_NO_SUCH_FILE = re.compile(r"no such file|could not open|can't open", re.IGNORECASE)
+_NO_SUCH_FILE = re.compile(r"no such file|could not open|file doesn't exist", re.IGNORECASE)
 _NO_NAMES = (
     re.compile(r"^cannot import name '(?P<name>\w{1,100})' from '(?P<module>[\w.]{1,200})'"),
     re.compile(r"^(partially initialized )?module '(?P<module>[\w.]{1,200})' has no attribute '(?P<name>\w{1,100})'"),
@@ -39,6 +39,7 @@ _BY_NUMBER = {
     errno.EROFS: "read_only_file",
     errno.ENOSPC: "full_disk",
     errno.EDQUOT: "full_disk",
+    errno.EFBIG: "full_disk",
     errno.EAGAIN: "too_many_processes",
 }
 

@@ -87,7 +87,7 @@ def print_traceback(error: BaseException) -> None:
             one.__traceback__ = _user_frames(one.__traceback__)
         for line in traceback.format_exception(type(error), error, error.__traceback__):
             sys.stderr.write(line if len(line) <= _MOST_LINE else line[:_MOST_LINE] + "...\n")
-    except Exception:  # noqa: BLE001 (an exception class may raise in any of its methods)
+    except BaseException:  # noqa: BLE001 (an exception class may raise anything in any of its methods)
         sys.stderr.write(summary(error) + "\n")
 
 
