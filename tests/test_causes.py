@@ -400,7 +400,7 @@ def test_each_message_is_whole_and_can_be_taken_apart(code: str, cause: str | No
         ("ValueError: it ended...", "The model raised ValueError: it ended."),
         ("ValueError: did it end?", "The model raised ValueError: did it end?"),
         ("ValueError: it ended", "The model raised ValueError: it ended."),
-        ("ValueError: " + "x" * 400, "The model raised ValueError: " + "x" * 287 + "…"),
+        ("ValueError: " + "x" * 400, "The model raised ValueError: " + "x" * 287 + "…."),
     ],
 )
 def test_a_sentence_ends_once(detail: str, sentence: str) -> None:

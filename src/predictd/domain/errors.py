@@ -2,7 +2,7 @@
 
 import re
 
-_ENDS_TWICE = re.compile(r"([^.][.]|[!?…])[.]$")
+_ENDS_TWICE = re.compile(r"([^.][.]|[!?])[.]$")
 
 
 def end_once(sentence: str) -> str:

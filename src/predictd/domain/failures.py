@@ -129,6 +129,10 @@ FAILURES: dict[str, Failure] = {
                 "Write files to the folder that tempfile.gettempdir() returns: a run can write to no other."
             ),
             "full_disk": "Write less to the disk: a run has little space for temporary files.",
+            "open_files": (
+                "Close each file once you have read it, for example by a with statement: a run may have only so many "
+                "files open."
+            ),
             "too_many_processes": "Use fewer threads and processes, for example n_jobs=1: a run may have only so many.",
             "undefined_name": "Define or import {name} before you pickle predict, or import it inside of predict.",
             "duplicate_labels": (

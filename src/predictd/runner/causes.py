@@ -40,6 +40,7 @@ _BY_NUMBER = {
     errno.ENOSPC: "full_disk",
     errno.EDQUOT: "full_disk",
     errno.EFBIG: "full_disk",
+    errno.EMFILE: "open_files",
     errno.EAGAIN: "too_many_processes",
 }
 
