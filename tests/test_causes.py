@@ -15,6 +15,7 @@ from predictd.domain.errors import PredictdError
 from predictd.domain.failures import FAILURES, ModelFailure, fields_of, told_apart
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunReport, RunRequest
+from predictd.local.trial_findings import about_failure
 from predictd.pickles import check_pickle, target_of_built
 from predictd.runner.removed import MODULE_NAMES, PANDAS_METHODS
 from predictd.runtimes import BuiltRuntime, load
@@ -391,6 +392,15 @@ def test_each_message_is_whole_and_can_be_taken_apart(code: str, cause: str | No
     assert not set("{}") & set(message.replace('{"prediction"', "").replace("to_numpy()}", ""))
     assert told_apart(code, message) == (failure.sentence, failure.remedy)
     assert len(failure.remedy) < 250
+
+
+@pytest.mark.parametrize(("code", "cause"), CAUSES)
+def test_no_advice_about_live_data_where_the_data_is_that_of_validation(code: str, cause: str | None) -> None:
+    templates = FAILURES[code].sentence, FAILURES[code].remedy_of(cause)
+    facts = {name: name for template in templates for name in fields_of(template) - {"kind"}}
+    finding = about_failure("eras", ModelFailure(code=code, cause=cause, facts=facts), is_validation=True)
+    assert "live data" not in f"{finding.sentence} {finding.fix}"
+    assert "live ids" not in f"{finding.sentence} {finding.fix}"
 
 
 @pytest.mark.parametrize(
