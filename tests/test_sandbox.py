@@ -29,7 +29,7 @@ from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKin
 from predictd.pickles import inspect_pickle
 from predictd.runner.calling import count_arguments
 from predictd.runner.channel import Channel
-from predictd.runner.packages import Recorded
+from predictd.runner.packages import Recorded, is_same_release
 from predictd.runner.scan import scan
 from predictd.runtimes import find_interpreters, load
 from predictd.sandbox import RunCancelled, probe, run
@@ -198,7 +198,7 @@ def test_failing_model_gets_its_code(workbench: Workbench, model: str, code: str
     assert report.failure is not None
     assert (report.failure.code, workbench.log[-500:]) == (code, workbench.log[-500:])
     assert says in report.failure.describe()
-    assert FAILURES[code].remedy.split("{")[0] in report.failure.describe()
+    assert FAILURES[code].remedy_of(report.failure.cause).split("{")[0] in report.failure.describe()
 
 
 COUNTED = {
@@ -343,6 +343,44 @@ def test_models_of_boosted_trees_record_their_version(tmp_path: Path) -> None:
     for _, arg, _ in pickletools.genops((tmp_path / "models.pkl").read_bytes()):
         recorded.see(arg)
     assert [recorded.versions["xgboost"], recorded.versions["catboost"]] == versions
+
+
+_OLD_LIGHTGBM = """
+import sys, numpy, cloudpickle, lightgbm
+model = lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(numpy.arange(80.0).reshape(40, 2), numpy.arange(40.0))
+del model._n_classes  # as a model of a version that had another name for it
+def predict(live): return model.predict(live[["feature_a", "feature_a"]].to_numpy())
+content = cloudpickle.dumps(predict)
+assert content.count(b"tree\\nversion=v4\\n") == 1
+open(sys.argv[1], "wb").write(content.replace(b"tree\\nversion=v4\\n", b"tree\\nversion=v3\\n"))
+"""
+
+
+def test_model_of_another_lightgbm_names_both_versions(workbench: Workbench, tmp_path: Path) -> None:
+    built = next(one for one in load(RUNTIMES) if one.paths.version == workbench.runtime.version)
+    subprocess.run([built.executable, "-c", _OLD_LIGHTGBM, tmp_path / "old.pkl"], check=True)
+    report = replace(workbench, runtime=built.paths, pickles=tmp_path).run("old")
+    assert report.failure is not None
+    assert report.failure.code == "package_mismatch"
+    assert report.failure.facts["made_with"] == "lightgbm 3 or older"
+    assert "the runtime has lightgbm 4." in report.failure.describe()
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_tables_record_the_pandas_that_made_them(tmp_path: Path, protocol: int) -> None:
+    make = (
+        "import sys, pickle, pandas; table = pandas.DataFrame({'era': ['1', '2'], 'x': [1.0, 2.0]})\n"
+        "pickle.dump([table, table['x']], open(sys.argv[1], 'wb'), int(sys.argv[2])); print(pandas.__version__)"
+    )
+    for version in interpreters():
+        runtime = build_runtime(version)
+        env = {"PYTHONPATH": str(runtime.packages), "LD_LIBRARY_PATH": str(runtime.prefix / "lib")}
+        command = [runtime.python, "-c", make, tmp_path / "tables.pkl", str(protocol)]
+        pandas = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.strip()
+        recorded = Recorded()
+        for _, arg, _ in pickletools.genops((tmp_path / "tables.pkl").read_bytes()):
+            recorded.see(arg)
+        assert is_same_release(recorded.versions["pandas"], pandas)
 
 
 # What a model can't reach

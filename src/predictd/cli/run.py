@@ -235,6 +235,7 @@ def _summary(
     return {
         "ok": failure is None,
         "code": None if failure is None else failure.code,
+        "cause": None if failure is None else failure.cause,
         "message": report.describe_use(settings.limits) if failure is None else failure.describe(),
         "predictions": result.predictions,
         "sent": sent and failure is None,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from predictd.domain.failures import ModelFailure
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_size, warn
 from predictd.pickles.fitting import (
     check_call,
@@ -143,7 +144,8 @@ def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
 def _tensors(inspection: Inspection) -> Iterator[Finding]:
     if inspection.devices:
         text = f"It holds tensors of the device {listed(inspection.devices)}, and no run has one."
-        yield fail("tensors", "gpu_tensor", text, "Move the model before pickling it: model.cpu(), or export='numpy'.")
+        remedy = ModelFailure(code="unpickle_error", cause="gpu_tensor").remedy
+        yield fail("tensors", "gpu_tensor", text, remedy)
 
 
 def _tables(inspection: Inspection) -> Iterator[Finding]:
