@@ -13,8 +13,9 @@ from predictd.cli.reading import inspected
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.findings import listed, shown_name, shown_size
 from predictd.pickles.fitting import check_flaw
+from predictd.pickles.functions import FunctionSeen, Import
 from predictd.pickles.habits import suspicious_calls
-from predictd.pickles.inspection import FunctionSeen, Import, Inspection
+from predictd.pickles.inspection import Inspection
 
 _SMALL = 1000
 

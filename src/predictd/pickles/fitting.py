@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from predictd.domain.failures import ModelFailure
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
-from predictd.pickles.inspection import Import, Inspection
+from predictd.pickles.functions import Import
+from predictd.pickles.inspection import Inspection
 from predictd.pickles.targets import Target
 from predictd.runner.calling import describe_unexpected_default, unexpected_default
 from predictd.runner.packages import is_same_release
@@ -13,6 +14,7 @@ from predictd.runtimes.modules import cause_of_missing, distribution_of
 from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
 _OWN = {"__main__", "__mp_main__"}
+_MAKING_MODULES = ("sys.modules", "sys.path", "sys.meta_path", "importlib.", "types.ModuleType", "site.", "runpy.")
 _SHAPES = {"16": ("3.8", "3.9", "3.10"), "18": ("3.11", "3.12", "3.13")}
 
 
@@ -35,12 +37,17 @@ def choose_target(inspection: Inspection, targets: Sequence[Target]) -> Target |
         return None
     python = choose_python(inspection, [one.python for one in targets])
     fitting = [one for one in targets if one.python == (python or PREFERRED_PYTHON)] or list(targets)
-    return min(fitting, key=lambda one: len(missing_in(inspection, one)))
+    return min(fitting, key=lambda one: (len(missing_in(inspection, one)), len(_unknown_in(inspection, one))))
 
 
 def missing_in(inspection: Inspection, target: Target) -> list[Import]:
     """What the runtime lacks, or most probably lacks."""
     return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is False]
+
+
+def _unknown_in(inspection: Inspection, target: Target) -> list[Import]:
+    """The imports of which cannot be told whether the runtime has them."""
+    return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is None]
 
 
 def check_python(inspection: Inspection, target: Target) -> Finding:
@@ -52,44 +59,75 @@ def check_python(inspection: Inspection, target: Target) -> Finding:
         return passed("python", f"It was made by Python {made_by}, and {target.name} runs it.")
     there_is = [one for one in inspection.pythons if one in PYTHONS]
     fix = f"make the pickle with Python {target.python}."
-    return fail(
+    is_certain = _surely_another_python(inspection, target)
+    make = fail if is_certain else warn
+    doubt = "" if is_certain else " A function of it may not run there."
+    return make(
         "python",
         "python_mismatch",
-        f"It was made by Python {made_by}, but the runtime is Python {target.python}.",
+        f"It was made by Python {made_by}, but the runtime is Python {target.python}.{doubt}",
         f"Choose a runtime of Python {' or '.join(there_is)}, or {fix}" if there_is else fix.capitalize(),
     )
 
 
 def check_imports(inspection: Inspection, target: Target, reachable: frozenset[str]) -> list[Finding]:
-    """Every module that the runtime lacks; one line that says so if it has them all."""
+    """Modules that the runtime lacks, or of which cannot be told whether it has them; one line if it has them all."""
+    used = [one for one in inspection.imports if not one.guarded and one.top not in _OWN]
     found = [_own(inspection)] if any(one.top in _OWN and one.names for one in inspection.imports) else []
     missing: dict[str, list[Import]] = {}
     for one in missing_in(inspection, target):
-        if one.guarded:
-            continue
-        missing.setdefault(one.top, []).append(one)
-    found += [_missing(top, uses, target, reachable) for top, uses in missing.items()]
-    parts = [one.module for one in inspection.imports if one.at_load and target.has_submodule(one.module) is False]
-    if parts and not missing:
-        found.append(
-            warn(
-                "imports",
-                "package_mismatch",
-                f"{target.name} has no {listed(parts)}, though it has the package: its version differs from yours.",
-                f"Train and pickle with the runtime's versions: {_versions(parts, target)}.",
-            )
-        )
-    tops = sorted({one.top for one in inspection.imports if not one.guarded and one.top not in _OWN} - {"cloudpickle"})
-    tops = [name for name in tops if name not in sys.stdlib_module_names]
+        if not one.guarded:
+            missing.setdefault(one.top, []).append(one)
+    found += [_missing(inspection, top, uses, target, reachable) for top, uses in missing.items()]
+    inner = [one for one in used if "." in one.module and target.has(one.module) and one.top != "cloudpickle"]
+    unknown = sorted(
+        {one.top for one in used if target.has(one.module) is None}
+        | {one.module for one in inner if _is_of_unknown_version(one, target)}
+    )
+    if unknown:
+        sentence = f"Cannot tell whether {target.name} has {listed(unknown, 8)}: what it has is not known here."
+        fix = "Ask whoever runs the server, or upload it: its validation shows it."
+        found.append(warn("imports", "unknown_modules", sentence, fix))
+    found += [] if missing else _parts(inspection, [one for one in inner if one.module not in unknown], target)
+    tops = sorted({one.top for one in used} - {"cloudpickle"} - sys.stdlib_module_names)
     return found or [
         passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
     ]
 
 
+def _is_of_unknown_version(inner: Import, target: Target) -> bool:
+    version = target.version_of(distribution_of(inner.top))
+    return version is None and target.has_submodule(inner.module) is None
+
+
+def _parts(inspection: Inspection, inner: list[Import], target: Target) -> Iterator[Finding]:
+    """Modules of packages that the runtime has in another version, or in one whose files are not known here."""
+    lacking = [one.module for one in inner if one.at_load and target.has_submodule(one.module) is False]
+    unknown = [one for one in inner if target.has_submodule(one.module) is None]
+    if lacking:
+        sentence = f"{target.name} may lack {listed(lacking)}: it has the package, but no such file in it."
+        fix = f"Train and pickle with the runtime's versions: {_versions(lacking, target)}."
+        yield warn("imports", "package_mismatch", sentence, fix)
+    # The same version of a package has the modules that it had where the pickle was made.
+    doubtful = [one.module for one in unknown if not _made_with(inspection, one, target)]
+    if doubtful:
+        sentence = f"Cannot tell whether {target.name} has {listed(doubtful)}: it has the package ("
+        sentence += f"{_versions(doubtful, target)}), but its files are not on this machine."
+        fix = f"Pickle with these versions, or build the runtime here: predictd runtime build {target.python}."
+        yield warn("imports", "unknown_modules", sentence, fix)
+
+
+def _made_with(inspection: Inspection, module: Import, target: Target) -> bool:
+    package = distribution_of(module.top)
+    version = target.version_of(package)
+    return version is not None and inspection.versions.get(package) == version
+
+
 def _own(inspection: Inspection) -> Finding:
     names = listed([name for one in inspection.imports if one.top in _OWN for name in one.names])
     failure = ModelFailure(code="unpickle_error", cause="name_in_main", facts={"name": names})
-    return fail(
+    make = warn if inspection.dynamic else fail
+    return make(
         "imports",
         "local_module",
         f"It holds only the name of {names}, defined in your script or notebook, and not the thing itself.",
@@ -97,15 +135,28 @@ def _own(inspection: Inspection) -> Finding:
     )
 
 
-def _missing(top: str, uses: list[Import], target: Target, reachable: frozenset[str]) -> Finding:
-    one = next((use for use in uses if use.at_load), uses[0])
+def _missing(
+    inspection: Inspection, top: str, uses: list[Import], target: Target, reachable: frozenset[str]
+) -> Finding:
+    one = next((use for use in uses if use.at_load), next((use for use in uses if use.certain), uses[0]))
     where = "when it is unpickled" if one.at_load else f"in the function {shown_name(one.function or '')}"
     sentence = f"It imports {shown_name(one.module)} {where}, which {target.name} does not have."
-    make = fail if one.at_load or one.function in reachable else warn
+    if one.at_load:
+        make = warn if inspection.dynamic else fail
+    else:
+        make = fail if one.certain and not _makes_modules(inspection) else warn
+        called = one.certain or one.function in reachable
+        sentence += "" if make is fail or called else " It fails if predict calls that function."
     cause, facts = cause_of_missing(one.module, target.python)
     failure = ModelFailure(code="import_error", cause=cause, facts={"detail": shown_name(one.module), **facts})
     code = "local_module" if cause is None and one.at_load else "import_error"
     return make("imports", code, sentence, failure.remedy)
+
+
+def _makes_modules(inspection: Inspection) -> bool:
+    """Whether a function may make a module that can be imported then."""
+    chains = (chain for function in inspection.functions for chain in function.chains)
+    return inspection.dynamic or any(chain.startswith(_MAKING_MODULES) for chain in chains)
 
 
 def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
@@ -197,7 +248,7 @@ def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
     if target.folder is None:
         return []
     missing = {one.top: one for one in missing_in(inspection, target) if one.at_load}
-    return [_missing(top, [one], target, frozenset()) for top, one in missing.items()]
+    return [_missing(inspection, top, [one], target, frozenset()) for top, one in missing.items()]
 
 
 def _versions(modules: list[str], target: Target) -> str:

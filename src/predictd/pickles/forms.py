@@ -11,6 +11,7 @@ from predictd.runner.machine import Global, Items, Made, Pairs
 from predictd.runner.scan import code_of
 
 _TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
+_KINDS = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
 _MOST_DEEP = 20
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -84,6 +85,7 @@ def as_code(value: Any) -> Code | None:
         keyword_only=variables[positional : positional + keyword_only],
         takes_any=any_name,
         takes_keywords=stars[0] if flags & _TAKES_KEYWORDS and stars else None,
+        kind=next((kind for flag, kind in _KINDS.items() if flags & flag), "function"),
         bytecode=arguments[6],
         constants=constants,
         names=names,

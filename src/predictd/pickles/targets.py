@@ -1,5 +1,7 @@
 """A runtime as a pickle sees it: its Python, what can be imported in it, and the versions of its packages."""
 
+import functools
+import importlib.metadata
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +10,7 @@ from predictd.domain.errors import NotFoundError
 from predictd.runtimes import PACKAGE_SETS, BuiltRuntime, RuntimeSpec
 from predictd.runtimes.modules import distribution_of, is_standard, normal_name, packages_in
 
+_MODULE_FILES = {".py", ".so", ".pyd"}
 _INFO = re.compile(r"([A-Za-z0-9_.]+)-([^-]+)\.dist-info")
 
 
@@ -20,8 +23,11 @@ class Target:
         image: name on the wire.
         tag: of its packages.
         python: 'major.minor'.
-        packages: package -> version.
-        folder: its site-packages, where it is built on this machine; only then it is known to lack a module.
+        packages: package -> version, as far as they are known.
+        folder: its site-packages, where it is built on this machine.
+        modules: the top names of all that can be imported beside the standard library, None where they are not listed.
+        complete: whether `packages` are all that it has, and the modules of each are known by their names; else it
+            may have any module.
     """
 
     name: str
@@ -30,21 +36,29 @@ class Target:
     python: str
     packages: dict[str, str] = field(repr=False)
     folder: Path | None = None
+    modules: frozenset[str] | None = field(default=None, repr=False)
+    complete: bool = True
 
     def has(self, module: str) -> bool | None:
         """Whether the top of a module can be imported; None where that can't be told."""
         top = module.partition(".")[0]
         if is_standard(top, self.python) or not {distribution_of(top), normal_name(top)}.isdisjoint(self.packages):
             return True
-        if self.folder is None:
-            return False if _could_not_hide(top) else None
-        return any(True for _ in self.folder.glob(f"{_safe(top)}.*")) or (self.folder / _safe(top)).is_dir()
+        if self.modules is not None:
+            return top in self.modules
+        return False if self.complete and _could_not_hide(top) else None
 
     def has_submodule(self, module: str) -> bool | None:
-        """Whether a module below the top is there; None where that can't be told."""
+        """Whether a module below the top is there; None where that can't be told.
+
+        It is told by the runtime's folder, else by the files of the same version of the package, if that is installed
+        where this runs.
+        """
         top, _, rest = module.partition(".")
-        if self.folder is None or not rest or is_standard(top, self.python):
-            return None
+        if not rest or is_standard(top, self.python):
+            return True if is_standard(top, self.python) else None
+        if self.folder is None:
+            return self._has_file(module)
         place = self.folder / _safe(top)
         for part in rest.split("."):
             if not place.is_dir():
@@ -54,9 +68,31 @@ class Target:
             place = place / _safe(part)
         return True
 
+    def _has_file(self, module: str) -> bool | None:
+        package = distribution_of(module.partition(".")[0])
+        found = _modules_of(package)
+        if found is None or found[0] != self.version_of(package):
+            return None
+        return module in found[1]
+
     def version_of(self, package: str) -> str | None:
-        """The version that it has of a package, None if it has none."""
-        return self.packages.get(normal_name(package))
+        """The version that it has of a package, None if it has none or that is not known."""
+        return self.packages.get(normal_name(package)) or None
+
+
+@functools.lru_cache(maxsize=64)
+def _modules_of(package: str) -> tuple[str, frozenset[str]] | None:
+    """The version and the modules of a package that is installed here, None where they can't be told."""
+    try:
+        installed = importlib.metadata.distribution(package)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+    files = installed.files
+    if not files:
+        return None
+    modules = {(*file.parts[:-1], file.name.partition(".")[0]) for file in files if file.suffix in _MODULE_FILES}
+    names = {".".join(parts[:-1] if parts[-1] == "__init__" else parts) for parts in modules}
+    return installed.version, frozenset(names)
 
 
 def target_of_spec(spec: RuntimeSpec) -> Target:
@@ -80,6 +116,11 @@ def target_of_built(built: BuiltRuntime) -> Target:
         python=built.paths.version,
         packages={normal_name(one[1]): one[2] for one in found if one is not None},
         folder=built.paths.packages,
+        modules=frozenset(
+            one.name.partition(".")[0]
+            for one in built.paths.packages.iterdir()
+            if one.is_dir() or one.suffix in _MODULE_FILES
+        ),
     )
 
 
