@@ -130,6 +130,14 @@ def test_uploads_at_once_never_exceed_the_quota_together(small: Server) -> None:
     assert stored_bytes(small) - before == statuses.count(200) * PIECE <= QUOTA
 
 
+def test_one_url_that_is_used_several_times_at_once_counts_once(small: Server) -> None:
+    url = new_url(small.user("same_url"), "pickle")[1]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: requests.put(url, data=bytes(PIECE), timeout=60), range(16)))
+    assert {answer.status_code for answer in answers} <= {200, 413}
+    assert charged(small, "same_url") == {"incoming": PIECE}
+
+
 def test_an_upload_that_is_refused_or_discarded_or_swept_counts_no_more(small: Server) -> None:
     user = small.user("swept")
     url = new_url(user, "pickle")[1]

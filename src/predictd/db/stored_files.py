@@ -70,10 +70,10 @@ def charge(
     Raises:
         LimitReachedError: the account would exceed its quota; 0 means no limit.
     """
+    # The account's row is the lock: of two uploads at once the second counts the first. Rows that refer to the account
+    # are written meanwhile.
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))
     if quota_bytes:
-        # The account's row is the lock: of two uploads at once the second counts the first.
-        session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
-        session.flush()
         replaced = select(func.sum(StoredFile.size_bytes)).where(StoredFile.key.in_([key, replaces]))
         used = storage_used(session, account_id) - int(session.scalar(replaced) or 0)
         if used + size_bytes > quota_bytes:
