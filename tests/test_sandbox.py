@@ -688,6 +688,25 @@ def test_missing_module_stays_a_missing_module_whatever_the_python() -> None:
     assert failure.code == "import_error"
 
 
+def test_known_cause_is_not_blamed_on_the_version_of_a_package() -> None:
+    facts = {"old": "DataFrame.append", "new": "pd.concat", "package": "pandas", "version": "3.1.1"}
+    reported = ReportedFailure(
+        code="exception",
+        detail="AttributeError: 'DataFrame' object has no attribute 'append'",
+        packages={"pandas": "3.1.1"},
+        cause="removed_api",
+        facts=facts,
+    )
+    versions = PickleVersions(pythons=("3.12",), packages={"pandas": ("2 or older", "3.1.1")})
+    seen = Evidence(stage="predict", reported=reported, versions=versions)
+    failure = judge(seen, LIMITS, "3.12").failure
+    assert failure is not None
+    assert failure.remedy == "Use pd.concat in place of DataFrame.append, which pandas 3.1.1 does not have."
+    failure = judge(replace(seen, reported=replace(reported, cause=None, facts={})), LIMITS, "3.12").failure
+    assert failure is not None
+    assert failure.code == "package_mismatch"
+
+
 # Control groups of machines that are not this one
 
 

@@ -147,6 +147,8 @@ def _explained(failure: ModelFailure, seen: Evidence, runtime_version: str) -> M
             runtime_python=runtime_version,
             detail=_symptom(failure),
         )
+    if failure.code == "exception" and failure.cause is not None:
+        return failure
     package = _package_to_blame(failure, seen)
     if package is None:
         return failure
