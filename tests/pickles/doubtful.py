@@ -173,6 +173,42 @@ def make_generator_and_nothing_in_helpers() -> Any:
 
 
 @_making()
+def make_methods_named_as_those_of_pandas() -> Any:
+    class Model:
+        def mean(self, frame):
+            return _ranks(frame)
+
+        def __call__(self, live_features, live_benchmark_models):
+            return self.mean(live_features)
+
+    return Model()
+
+
+@_making()
+def make_argument_that_is_given_before() -> Any:
+    class Model:
+        def mean(self, frame):
+            return _ranks(frame)
+
+    def predict(model, live_features, live_benchmark_models):
+        return model.mean(live_features)
+
+    return functools.partial(predict, Model())
+
+
+@_making(unknown_features="warn")
+def make_features_that_are_removed() -> Any:
+    names = ["feature_that_is_gone"]
+
+    def predict(live_features):
+        names.clear()
+        names.extend(live_features.columns[5:7])
+        return live_features[names].mean(axis=1).rank(pct=True, method="first").to_frame("prediction")
+
+    return predict
+
+
+@_making()
 def make_variable_that_changes() -> Any:
     def predict(live_features):
         result = live_features.iloc[:, 5]

@@ -43,8 +43,9 @@ def check(
 ) -> None:
     """Check a pickle before the upload, without unpickling it: pass, warn or fail for each point, with the fix.
 
-    Nothing in the file is run. What only a run can show, such as the shape of the predictions, `predictd run` shows.
-    The exit code is 1 when a point fails.
+    A point fails only where every run would fail; a warning says what may fail and what cannot be told. Nothing in the
+    file is run. What only a run can show, such as the shape of the predictions, `predictd run` shows. The exit code is
+    1 when a point fails, and 0 with warnings.
 
     Example: predictd check model.pkl --runtime 3.12 --data v5.3
     """

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How a point of the list came out."""
+    """How a point of the list came out.
+
+    FAIL is what fails for certain in every run; WARN is what may fail, and what cannot be told.
+    """
 
     PASS = "pass"  # noqa: S105
     WARN = "warn"
@@ -50,10 +53,10 @@ def passed(topic: str, sentence: str) -> Finding:
 
 
 def warn(topic: str, code: str, sentence: str, fix: str) -> Finding:
-    """What may go wrong, or costs more than it must."""
+    """What may go wrong, cannot be told, or costs more than it must."""
     return Finding(topic=topic, code=code, level=Level.WARN, sentence=sentence, fix=fix)
 
 
 def fail(topic: str, code: str, sentence: str, fix: str) -> Finding:
-    """What goes wrong."""
+    """What goes wrong for certain."""
     return Finding(topic=topic, code=code, level=Level.FAIL, sentence=sentence, fix=fix)

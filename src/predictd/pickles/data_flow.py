@@ -68,23 +68,27 @@ class Body:
     returned: dict[int, Value] = field(default_factory=dict)
 
 
-def follow(code: Code, version: str, variables: Callable[[str, bool], Value]) -> Body:
+def follow(code: Code, version: str, variables: Callable[[str, bool], Value], frames: tuple[str, ...] = ()) -> Body:
     """Return what a function does.
 
     Args:
         code: of the function.
         version: the Python that made it, '3.10' to '3.13'.
+        frames: the arguments that are DataFrames, as a run passes them.
         variables: looks up a name: a global or builtin, or with True a variable of an outer function.
     """
-    return _Follower(code, version, variables).body
+    return _Follower(code, version, variables, frames).body
 
 
 class _Follower:
-    def __init__(self, code: Code, version: str, variables: Callable[[str, bool], Value]) -> None:
+    def __init__(
+        self, code: Code, version: str, variables: Callable[[str, bool], Value], frames: tuple[str, ...]
+    ) -> None:
         self.body = Body()
         self._code = code
         self._version = version
         self._variables = variables
+        self._frames = frames
         listed = list(instructions(code, version))
         self._stores = Counter(
             value_of(code, version, name, argument)
@@ -192,7 +196,7 @@ class _Follower:
         return [self._pop() for _ in range(min(count, len(self._stack)))][::-1]
 
     def _load_local(self, name: str, following: list[Instruction]) -> None:
-        if name in self._code.arguments and not self._stores[name]:
+        if name in self._frames and not self._stores[name]:
             # In `argument[key]` the key is loaded between the argument and the subscript.
             behind_key = next((one[1] for one in following if one[1] not in _KEY), "")
             reads = behind_key == "BINARY_SUBSCR"

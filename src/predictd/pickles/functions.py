@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from predictd.pickles.bytecode import Code, look
+from predictd.pickles.bytecode import Code, Seen, look
 from predictd.pickles.control_flow import flow_of
 from predictd.pickles.data_flow import Body, Call, follow
 from predictd.pickles.forms import (
@@ -21,6 +21,7 @@ from predictd.pickles.values import UNKNOWN, Value, constant
 from predictd.runner.machine import Made
 
 FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+_MUTATING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}
 _MAX_LISTED = 1_000
 _MAX_DEPTH = 8
 
@@ -104,16 +105,18 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
         exact: whether it is the version that runs the bytecode; else nothing is certain.
     """
     if version is None:
-        seen = [_seen(function, "", Body(), [], frozenset(), entry=False) for _, function in carried]
+        seen = [_seen(function, [], Body(), [], frozenset(), entry=False) for _, function in carried]
         return Behavior(functions=tuple(one for one, _ in seen), imports=(), returns=None)
     bodies = _Bodies(carried, version)
-    entry = _called(top) if exact and version in FLOW_PYTHONS else None
+    entry, skipped = _called(top) if exact and version in FLOW_PYTHONS else (None, None)
+    if entry is not None:
+        bodies.enter(entry, skipped)
     certain = bodies.certain(entry) if entry is not None else {}
     functions, imports = [], []
     for made, function in carried:
         body, inner = bodies.of(made)
         offsets = certain.get(id(made), frozenset())
-        seen_function, seen_imports = _seen(function, version, body, inner, offsets, entry=made is entry)
+        seen_function, seen_imports = _seen(function, bodies.seen(made), body, inner, offsets, entry=made is entry)
         functions.append(seen_function)
         imports += seen_imports
     returns = bodies.returns(entry) if entry is not None else None
@@ -127,8 +130,20 @@ class _Bodies:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
-        codes = [code for _, function in carried for code in with_inner(function.code)]
-        self._changed = {name for code in codes for name in look(code, version).changed}
+        self._frames: dict[int, tuple[str, ...]] = {}
+        # Comprehensions and functions in a function are constants of it; what they do, it does.
+        self._codes = {id(made): with_inner(function.code) for made, function in carried}
+        self._seen = {key: [look(code, version) for code in codes] for key, codes in self._codes.items()}
+        every = [one for seen in self._seen.values() for one in seen]
+        self._changed = {name for one in every for name in one.changed}
+        for chain in (chain for one in every for chain in one.chains):
+            owner, _, method = chain.rpartition(".")
+            if method in _MUTATING:
+                self._changed.add(owner.strip("<>"))
+
+    def seen(self, made: Made) -> list[Seen]:
+        """Return what the instructions of a function say, and of the functions that are defined in it."""
+        return self._seen[id(made)]
 
     def of(self, made: Made) -> tuple[Body, list[Body]]:
         """Return the body of a function, and those of the functions that are defined in it."""
@@ -141,12 +156,21 @@ class _Bodies:
                     return UNKNOWN
                 return known.get(name, UNKNOWN if outer else Value(name=name))
 
-            own, *inner = with_inner(function.code)
+            own, *inner = self._codes[id(made)]
             self._bodies[id(made)] = (
-                follow(own, self._version, variables),
+                follow(own, self._version, variables, self._frames.get(id(made), ())),
                 [follow(code, self._version, variables) for code in inner],
             )
         return self._bodies[id(made)]
+
+    def enter(self, entry: Made, skipped: int | None) -> None:
+        """Take the arguments of the function that is called for DataFrames, but for the first ones that are skipped."""
+        code = self._functions[id(entry)].code if id(entry) in self._functions else None
+        if code is None or skipped is None:
+            return
+        passed = code.arguments[skipped:]
+        # A second argument is passed where there are just two; what stands behind a default may be the default.
+        self._frames[id(entry)] = passed if len(passed) == 2 and not code.takes_any else passed[:1]
 
     def certain(self, entry: Made) -> dict[int, frozenset[int]]:
         """Return the functions that every successful run calls, with the offsets of what it executes in them."""
@@ -192,19 +216,17 @@ class _Bodies:
 
 
 def _seen(
-    function: Function, version: str, body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
+    function: Function, looks: list[Seen], body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
 ) -> tuple[FunctionSeen, list[Import]]:
     code = function.code
     known = _real_names(function)
     chains: dict[str, None] = {}
     columns: dict[tuple[str, str], None] = {}
     imports: list[Import] = []
-    texts: dict[str, None] = {}
+    texts = [text for one in with_inner(code) for text in list(texts_in(one.constants))[:_MAX_LISTED]] if looks else []
     guarded = False
     sure = {module for offset, module in body.imports if offset in certain}
-    # Comprehensions and functions in it are constants of a function; what they do, it does.
-    for place, one in enumerate(with_inner(code)) if version else ():
-        found = look(one, version)
+    for place, found in enumerate(looks):
         for chain in found.chains:
             first, dot, rest = chain.partition(".")
             chains[known.get(first.strip("<>"), first) + dot + rest] = None
@@ -214,13 +236,12 @@ def _seen(
             Import(module=m, at_load=False, certain=place == 0 and m in sure, guarded=caught, function=code.name)
             for m, caught in found.imports
         ]
-        texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MAX_LISTED]))
     seen = FunctionSeen(
         name=code.name,
         module=function.module,
         chains=tuple(chains),
         columns=tuple(columns),
-        texts=tuple(texts),
+        texts=tuple(dict.fromkeys(texts)),
         guarded=guarded,
         calls=tuple(call for each in (body, *inner) for call in each.calls),
         certain_calls=tuple(call for call in body.calls if call.offset in certain),
@@ -230,22 +251,27 @@ def _seen(
     return seen, imports
 
 
-def _called(value: Any, depth: int = 0) -> Made | None:
-    """Return the function that runs first when the object is called, None where the pickle does not show it."""
+def _called(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
+    """Return the function that runs first when the object is called, None where the pickle does not show it.
+
+    With it goes how many of its arguments stand before those of the call: the object of a method. None is not known.
+    """
     if not isinstance(value, Made) or depth > _MAX_DEPTH:
-        return None
+        return None, None
     if as_function(value) is not None:
-        return value
+        return value, 0
     arguments = value.arguments if isinstance(value.arguments, tuple) else ()
     name = name_of(value.function)
-    if name in ("types.MethodType", "functools.partial") and arguments:
-        return _called(arguments[0], depth + 1)
+    if name == "functools.partial" and arguments:
+        return _called(arguments[0], depth + 1)[0], None
+    if name == "types.MethodType" and arguments:
+        return _called(arguments[0], depth + 1)[0], 1
     owner, method = value, "__call__"
     if name == "builtins.getattr" and len(arguments) == 2 and isinstance(arguments[1], str):
         owner, method = arguments
     carried = as_class(class_of(owner))
     found, sure = attribute_of(carried, method) if carried is not None else (None, False)
-    return _called(found, depth + 1) if sure else None
+    return (found, 1) if sure and as_function(found) is not None else (None, None)
 
 
 def with_inner(code: Code) -> list[Code]:

@@ -1,7 +1,9 @@
 """What a pickle is and holds, told from its bytes alone. It is never unpickled, and nothing in it is called."""
 
 import _compat_pickle
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ class Inspection:
         open_files: whether a file that was open was pickled with it.
         signature: with what it can be called.
         returns: what a call can return; empty if none returns, None where that is not known.
-        behaviors: what `functions`, `imports` and `returns` are in each Python that can have made the functions.
+        read_in: what the functions do in one of `pythons`, which may be several for small ones.
         manifest: what `predictd.wrap` wrote into it.
         texts: texts that it keeps in variables, without the longest ones.
     """
@@ -87,13 +89,13 @@ class Inspection:
     returns: tuple[Value, ...] | None
     manifest: dict[str, Any] | None
     texts: tuple[str, ...] = field(repr=False)
-    behaviors: dict[str, Behavior] = field(repr=False)
+    read_in: Callable[[str], Behavior] = field(repr=False, compare=False)
 
     def in_python(self, python: str) -> "Inspection":
-        """Return the same as that Python reads the functions; small ones may be bytecode of several versions."""
-        behavior = self.behaviors.get(python)
-        if behavior is None:
+        """Return the same as that Python reads the functions."""
+        if python not in self.pythons or python not in FLOW_PYTHONS:
             return self
+        behavior = self.read_in(python)
         imports = _all_imports([one for one in self.imports if one.at_load], behavior)
         return replace(self, functions=behavior.functions, imports=imports, returns=behavior.returns)
 
@@ -125,9 +127,13 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
     flaw = reading.flaw
     whole = flaw is None and reading.complete
     top = reading.top if whole else None
-    behaviors = {one: behavior_of(carried, top, one, exact=True) for one in pythons if one in FLOW_PYTHONS}
-    behavior = next(iter(behaviors.values())) if len(behaviors) == 1 else None
-    behavior = behavior or behavior_of(carried, top, pythons[-1] if pythons else None, exact=False)
+    # A runtime of 3.10 is the only one that runs what 3.8 and 3.9 may have made, too.
+    runnable = [one for one in pythons if one in FLOW_PYTHONS]
+    read_in = functools.partial(behavior_of, carried, top, exact=True)
+    if len(runnable) == 1:
+        behavior = read_in(runnable[0])
+    else:
+        behavior = behavior_of(carried, top, pythons[-1] if pythons else None, exact=False)
     signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
     entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
@@ -157,7 +163,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         returns=behavior.returns,
         manifest=manifest,
         texts=_kept_texts(functions),
-        behaviors=behaviors,
+        read_in=read_in,
     )
 
 
