@@ -125,7 +125,8 @@ def build_app(
             with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
                 return endpoint.execute(body, context)
 
-    def health(request: Request) -> Response:
+    async def health(request: Request) -> Response:
+        # On the event loop: it responds even if every thread is busy.
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
