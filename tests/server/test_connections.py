@@ -1,14 +1,15 @@
 """Connections that clients hold: whatever anybody holds, /healthz and new clients are served, and slow transfers end well."""
 
+import contextlib
 import resource
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
@@ -79,3 +80,72 @@ def test_held_connections_keep_nobody_out(small_server: Server, sent: bytes, add
             held.enter_context(connect(small_server, f"127.0.{1 + number % addresses}.1", sent))
         assert_serves(small_server)
     assert_serves(small_server)
+
+
+def test_clients_without_progress_are_cut_and_slow_ones_are_not(server: Server) -> None:
+    user = server.user("patient")
+    model_id = user.add_model("patient")
+    upload = urlsplit(user.ask("{ computePickleUploadAuth { url } }")["computePickleUploadAuth"]["url"])
+    pickle_id = user.upload(b"x" * 30_000_000)
+    query = "query($m: ID!, $p: ID) { computePickleDownloadAuth(modelId: $m, pickleId: $p) { url } }"
+    download = urlsplit(user.ask(query, m=model_id, p=pickle_id)["computePickleDownloadAuth"]["url"])
+    get = f"GET {download.path}?{download.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    put = f"PUT {upload.path}?{upload.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode()
+    drips = {
+        "idle": (b"", b""),
+        "head": (b"GET / HTTP/1.1\r\nX-Slow: ", b"x"),
+        "body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{", b"x"),
+        "chunks": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        "reader": (get, b""),
+        # These are slow, and make progress.
+        "slow upload": (put, b"x" * 500),
+        "slow download": (get, b""),
+    }
+    with ExitStack() as held:
+        clients = {name: held.enter_context(connect(server, sent=sent)) for name, (sent, _) in drips.items()}
+        began, cut = time.monotonic(), {}
+        while len(cut) < 5 or time.monotonic() - began < 80:
+            assert time.monotonic() - began < 300, f"only these were cut: {cut}"
+            time.sleep(1)
+            ports = ports_of_clients(server)
+            for name, client in clients.items():
+                if name not in cut and client.getsockname()[1] not in ports:
+                    cut[name] = time.monotonic() - began
+                elif name not in cut:
+                    client.send(drips[name][1])
+            clients["slow download"].recv(16_384)
+        assert set(cut) == {"idle", "head", "body", "chunks", "reader"}, cut
+        assert cut["idle"] < 60
+        assert cut["head"] < 60
+        assert time.monotonic() - began > 61, "the slow ones went on for longer than a stall may last"
+
+
+def ports_of_clients(server: Server) -> set[int]:
+    assert server.process is not None
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    return {connection.raddr.port for connection in connections if connection.raddr}
+
+
+@pytest.mark.parametrize(
+    ("sent", "response"),
+    [
+        (b"GET / HTTP/1.1\r\nX-Long: ", b"400 Bad Request"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX-Trailer: ", b""),
+    ],
+    ids=["head", "trailers"],
+)
+def test_a_head_without_an_end_is_refused(server: Server, sent: bytes, response: bytes) -> None:
+    with connect(server, sent=sent) as connection:
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 65536)
+            pytest.fail("the server reads 64 MB of headers")
+        connection.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            assert response in connection.recv(65536)
+
+
+def test_few_requests_may_be_pipelined(server: Server) -> None:
+    with connect(server, sent=b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000) as connection:
+        assert is_cut(connection, 30)
+    assert_serves(server)

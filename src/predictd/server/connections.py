@@ -9,8 +9,11 @@ respond to the probes (`/healthz`, `/readyz`, `/metrics`) and refuse everything 
 """
 
 import asyncio
+import fcntl
 import ipaddress
 import resource
+import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Container
@@ -160,8 +163,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def unsent(self) -> int:
-        """How many bytes the client has not read yet, beyond those in the kernel's buffers."""
-        return self.transport.get_write_buffer_size()
+        """How many bytes the client's machine has not acknowledged yet, in our buffer and in the kernel's.
+
+        The kernel's buffer alone holds minutes of a slow download, so its size is part of what makes progress.
+        """
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        queued = b"" if descriptor < 0 else fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4)
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def abort(self) -> None:
         """Close it at once, with what is not sent yet."""
