@@ -93,7 +93,18 @@ def test_a_body_that_drips_ends_at_the_deadline(receiver: Callable[[Iterator[byt
         (lambda: iter([HEAD + b"X-Large: " + b"x" * (8 << 20)]), ""),
         (lambda: iter([b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000]), "larger"),
     ],
-    ids=["slow head", "slow line", "continues slowly", "no end", "cut", "half a line", "nothing", "ssh", "large", "continues"],
+    ids=[
+        "slow head",
+        "slow line",
+        "continues slowly",
+        "no end",
+        "cut",
+        "half a line",
+        "nothing",
+        "ssh",
+        "large",
+        "continues",
+    ],
 )
 def test_what_is_no_whole_head_in_time_is_no_response(
     receiver: Callable[[Iterator[bytes]], str], parts: Callable[[], Iterator[bytes]], why: str

@@ -83,6 +83,31 @@ def test_held_connections_keep_nobody_out(small_server: Server, sent: bytes, add
     assert_serves(small_server)
 
 
+@pytest.mark.parametrize("addresses", [1, 100])
+def test_held_sessions_keep_nobody_out(small_server: Server, addresses: int) -> None:
+    begin = b"GET /mcp/sse HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as held:
+        for number in range(1200):
+            held.enter_context(connect(small_server, f"127.0.{1 + number % addresses}.1", begin))
+        # It takes its time to begin so many sessions; what counts is that they are held.
+        assert requests.get(f"{small_server.address}/healthz", timeout=60).ok
+        assert_serves(small_server)
+        for source in ("127.0.1.1", "127.0.200.1"):
+            newest = held.enter_context(connect(small_server, source, begin))
+            content = b""
+            while b"session_id=" not in content:
+                received = newest.recv(65536)
+                assert received, content
+                content += received
+        assert len(ports_of_clients(small_server)) < 600
+    assert_serves(small_server)
+
+
+def test_no_stream_is_opened_that_would_say_nothing(server: Server) -> None:
+    headers = {"Accept": "text/event-stream"}
+    assert requests.get(f"{server.address}/mcp", headers=headers, timeout=30).status_code == 405
+
+
 def test_clients_without_progress_are_cut_and_slow_ones_are_not(server: Server) -> None:
     user = server.user("patient")
     model_id = user.add_model("patient")

@@ -39,9 +39,13 @@ def deliver(account_id: str, url: str, body: dict[str, Any], *, allow_private: b
 def _turn_of(account_id: str) -> Iterator[None]:
     with _lock:
         if account_id in _calling:
-            raise LimitReachedError("Another webhook of this account is being called. Wait until it responds, then retry.")
+            raise LimitReachedError(
+                "Another webhook of this account is being called. Wait until it responds, then retry."
+            )
         if len(_calling) >= MOST_AT_ONCE:
-            raise BusyError(f"The server is calling {MOST_AT_ONCE} webhooks, which is the limit. Retry in some seconds.")
+            raise BusyError(
+                f"The server is calling {MOST_AT_ONCE} webhooks, which is the limit. Retry in some seconds."
+            )
         _calling.add(account_id)
     try:
         yield

@@ -2,6 +2,7 @@
 
 import _compat_pickle
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from predictd.runner.scan import code_of, possible_pythons
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
+_MOST_IMPORTS = 1_000
 _NOT_OWN = {"__main__", "builtins", WRAPPED}
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
 
@@ -96,7 +98,7 @@ class Inspection:
         entry_pythons: the same, of the function that runs when the object is called.
         dynamic: whether unpickling runs code that could make modules, so that none is surely missing.
         functions: the functions that are carried by value.
-        imports: the modules that it needs.
+        imports: the modules that it needs, at most 1,000 of them.
         by_value: modules whose functions and classes are carried along; not __main__, and not what predictd.wrap adds.
         versions: package -> version, for the packages that leave theirs in a pickle.
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
@@ -139,23 +141,27 @@ def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspe
     Raises:
         InvalidInputError: the file can't be opened.
     """
-    reading = read_pickle(source, seconds)
+    deadline = time.monotonic() + seconds
+    # What is made of the objects takes about as long as reading them.
+    reading = read_pickle(source, seconds / 2)
     path = source if isinstance(source, Path) else None
     try:
-        return _inspection(reading, path)
+        return _inspection(reading, path, deadline)
     except RecursionError:
-        return _inspection(Reading(size=reading.size, flaw=("not_a_pickle", "it is nested without an end")), path)
+        flawed = Reading(size=reading.size, flaw=("not_a_pickle", "it is nested without an end"))
+        return _inspection(flawed, path, deadline)
 
 
-def _inspection(reading: Reading, path: Path | None) -> Inspection:
+def _inspection(reading: Reading, path: Path | None, deadline: float) -> Inspection:
     values = list(values_of(reading))
     codes = [code for one in values if isinstance(one, Made) and (code := code_of(one.arguments)) is not None]
     pythons = possible_pythons(codes) if codes else []
     functions = _functions(values)
-    seen = [_seen(function, pythons) for function in functions]
+    seen = [_seen(function, pythons) for function in functions if time.monotonic() < deadline]
     features = features_in(values)
     manifest = _manifest(values)
     flaw = reading.flaw
+    imports = _imports(reading, values, [found for _, inner in seen for found in inner])
     whole = flaw is None and reading.complete
     signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
     entry = signature.code
@@ -167,13 +173,13 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         path=path,
         size=reading.size,
         flaw=flaw,
-        complete=reading.complete,
+        complete=reading.complete and len(seen) == len(functions) and len(imports) <= _MOST_IMPORTS,
         protocol=reading.protocol,
         pythons=tuple(pythons),
         entry_pythons=tuple(possible_pythons([(entry.bytecode, len(entry.constants), entry.shape)])) if entry else (),
         dynamic=_is_dynamic(reading),
         functions=tuple(one for one, _ in seen),
-        imports=_imports(reading, values, [found for _, inner in seen for found in inner]),
+        imports=imports[:_MOST_IMPORTS],
         by_value=_by_value(functions, values, reading),
         versions={**_all_versions(reading), **_versions_of(manifest)},
         models=tuple(models_in(values)),

@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 
 from predictd.domain.errors import NotFoundError
@@ -76,7 +77,7 @@ class Target:
             return True
         if self.folder is None:
             return False if _could_not_hide(top) else None
-        return any(True for _ in self.folder.glob(f"{_safe(top)}.*")) or (self.folder / _safe(top)).is_dir()
+        return _safe(top) in _names_in(self.folder)
 
     def has_submodule(self, module: str) -> bool | None:
         """Whether a module below the top is there; None where that can't be told."""
@@ -87,7 +88,7 @@ class Target:
         for part in rest.split("."):
             if not place.is_dir():
                 return None
-            if not (place / _safe(part)).is_dir() and not any(True for _ in place.glob(f"{_safe(part)}.*")):
+            if _safe(part) not in _names_in(place):
                 return False
             place = place / _safe(part)
         return True
@@ -160,10 +161,22 @@ def find_target(text: str, targets: list[Target]) -> Target:
     raise NotFoundError(f"There is no runtime {text!r}. Choose one of: {', '.join(one.name for one in targets)}.")
 
 
+@lru_cache(maxsize=1024)
+def _names_in(folder: Path) -> frozenset[str]:
+    """The names of the folders and files in a folder of a built runtime, which never changes, without their endings."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return frozenset(path.name.partition(".")[0] for path in paths if path.is_dir() or path.suffix)
+
+
 def sets_with(package: str) -> list[str]:
     """The names of the package sets, of 'core' and 'full', whose newest runtime has a package."""
+    return [name for name, packages in _packages_of_sets().items() if _normal(package) in packages]
+
+
+@cache
+def _packages_of_sets() -> dict[str, frozenset[str]]:
     newest = {name: list(specs.values())[-1] for name, specs in PACKAGE_SETS.items()}
-    return [name for name, spec in newest.items() if _normal(package) in target_of_spec(spec).packages]
+    return {name: frozenset(target_of_spec(spec).packages) for name, spec in newest.items()}
 
 
 def _could_not_hide(top: str) -> bool:

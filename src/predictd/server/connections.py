@@ -10,7 +10,6 @@ respond to the probes (`/healthz`, `/readyz`, `/metrics`) and refuse everything 
 
 import asyncio
 import fcntl
-import ipaddress
 import resource
 import sys
 import termios
@@ -25,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from predictd import counters
+from predictd.domain.addresses import client_key
 
 log = structlog.get_logger()
 
@@ -55,17 +55,6 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
         return reachable
     return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
-
-
-def address_key(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 class Connections:
@@ -197,7 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count the connection."""
         super().connection_made(transport)
         self.host = self.client[0] if self.client else ""
-        self.client_key = address_key(self.host)
+        self.client_key = client_key(self.host)
         self._stretch = (time.monotonic(), 0, 0)
         self._all.admit(self)
 

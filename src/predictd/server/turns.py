@@ -6,7 +6,8 @@ from anyio import CapacityLimiter
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from predictd.server.connections import PROBES, address_key
+from predictd.domain.addresses import client_key
+from predictd.server.connections import PROBES
 
 # Half of the server's threads. More requests of the same address wait for their turn, without a thread.
 AT_ONCE = 32
@@ -37,7 +38,7 @@ class Turns:
         if scope["type"] != "http" or scope["path"] in _PROBES:
             await self._app(scope, receive, send)
             return
-        address = address_key(scope["client"][0]) if scope.get("client") else ""
+        address = client_key(scope["client"][0]) if scope.get("client") else ""
         client = self._clients.setdefault(address, _Client())
         if client.requests >= MOST_OF_ADDRESS:
             await _refuse(scope, receive, send)

@@ -121,7 +121,9 @@ class _Measure:
             fields = keys.setdefault((node.alias or node.name).value, [])
             fields.append(node)
             if len(fields) > MAX_REPEATED:
-                raise _refusal(f"The query selects {node.name.value[:64]!r} more than {MAX_REPEATED} times at one place")
+                raise _refusal(
+                    f"The query selects {node.name.value[:64]!r} more than {MAX_REPEATED} times at one place"
+                )
         for fields in keys.values():
             if inner := [node.selection_set for node in fields if node.selection_set]:
                 self._check_repeated(inner)
