@@ -1,4 +1,4 @@
-"""What an anonymous document may cost: its fields are counted before validation, and the values of its response, too."""
+"""What an anonymous document may cost: its fields are counted before validation, and the values of its response."""
 
 import time
 from collections.abc import Callable

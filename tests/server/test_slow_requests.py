@@ -79,3 +79,12 @@ def test_one_address_leaves_threads_to_others(server: Server) -> None:
         began = time.monotonic()
         assert requests.post(server.address, json={"query": "{ __typename }"}, timeout=60).ok
         assert time.monotonic() - began < QUICK_SECONDS
+
+
+def test_a_pickle_with_very_many_imports_is_registered_in_time(server: Server, user: User) -> None:
+    names = (f"missing_{number}".encode() for number in range(20_000))
+    imports = b"".join(b"\x8c" + bytes([len(name)]) + name + b"\x8c\x01f\x93" for name in names)
+    filename = user.put_pickle(b"\x80\x04](" + imports + b"e.")
+    began = time.monotonic()
+    assert len(user.register(filename)) == 36
+    assert time.monotonic() - began < 20

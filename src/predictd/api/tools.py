@@ -49,8 +49,8 @@ class _Session:
 class _Sessions:
     """The SSE sessions. Each is a connection that anybody may open and that lasts until the client closes it.
 
-    So there are `MOST_SESSIONS` of all clients and `MOST_OF_CLIENT` of one. If there are more, the session that has been
-    silent for the longest time is ended, as is one that has been silent for `SILENT_SECONDS`.
+    So there are `MOST_SESSIONS` of all clients and `MOST_OF_CLIENT` of one. If there are more, the session that has
+    been silent for the longest time is ended, as is one that has been silent for `SILENT_SECONDS`.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -57,7 +57,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = _resolve(host, port, deadline, allow_private=allow_private)
         fixed = {
-            "Host": parts.netloc.rpartition("@")[2].encode("idna"),
+            "Host": parts.netloc.rpartition("@")[2].encode("idna").decode(),
             "Content-Length": str(len(body)),
             "Connection": "close",
         }

@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -62,12 +62,13 @@ class Connections:
 
     Args:
         descriptors: how many files this process may have open.
-        proxies: trusted proxies, whose connections carry the requests of many clients and are not limited by address.
+        is_proxy: whether an address is that of a trusted proxy, whose connections carry the requests of many clients
+            and are not limited by address.
     """
 
-    def __init__(self, descriptors: int, proxies: Container[str] = ()) -> None:
+    def __init__(self, descriptors: int, is_proxy: Callable[[str], bool]) -> None:
         self._most = max(2 * SPARE, descriptors - RESERVED_DESCRIPTORS)
-        self._proxies = proxies
+        self._is_proxy = is_proxy
         self._open: set[BoundedProtocol] = set()
         # Those without a request in progress and the time since when, longest first.
         self._waiting: dict[BoundedProtocol, float] = {}
@@ -80,7 +81,7 @@ class Connections:
 
     def admit(self, connection: "BoundedProtocol") -> None:
         """Count a new connection; close another one or this one if there are too many."""
-        if connection.host not in self._proxies and self._by_address[connection.client_key] >= MOST_OF_ADDRESS:
+        if not self._is_proxy(connection.host) and self._by_address[connection.client_key] >= MOST_OF_ADDRESS:
             # Where all of them have requests in progress, this one's request is refused by `Turns`.
             own = (waiting for waiting in self._waiting if waiting.client_key == connection.client_key)
             if (rival := next(own, None)) is not None:

@@ -235,8 +235,8 @@ def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     app = Turns(draining.counting(build_app(services, lifespan, web_routes(services))))
-    proxied = ProxyHeadersMiddleware(app, settings.trusted_proxies)
-    connections = Connections(raise_descriptor_limit(), proxied.trusted_hosts)
+    proxied = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]
+    connections = Connections(raise_descriptor_limit(), proxied.trusted_hosts.__contains__)
     config = uvicorn.Config(
         proxied,
         # Its lines go to the program's own log.
@@ -303,7 +303,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit both: a client that vanished is noticed while nothing is sent, and while something is.
+    # Accepted connections inherit both: a client that vanished is noticed, whether something is being sent or not.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
     try:

@@ -36,8 +36,8 @@ _INTROSPECTION_LISTS = frozenset({"fields", "inputFields", "interfaces", "possib
 def check_limits(document: DocumentNode) -> GraphQLError | None:
     """Return an error if a document is over one of the limits.
 
-    What is in a fragment counts as often as it is spread. The document does not have to be valid: what validation refuses
-    (unknown fragments, cycles) counts as nothing.
+    What is in a fragment counts as often as it is spread. The document does not have to be valid: what validation
+    refuses (unknown fragments, cycles) counts as nothing.
 
     Raises:
         RecursionError: it is nested too deeply to be measured.
