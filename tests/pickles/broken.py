@@ -48,6 +48,15 @@ BROKEN = [
     Broken("torch_in_core", "import_error", "import_error"),
     Broken("returns_a_series", "not_a_dataframe", "not_a_dataframe"),
     Broken("returns_an_array", "not_a_dataframe", "not_a_dataframe"),
+    Broken("returns_a_column", "not_a_dataframe", "not_a_dataframe"),
+    Broken("returns_what_a_model_predicts", "not_a_dataframe", "not_a_dataframe"),
+    Broken("returns_arrays_on_both_ways", "not_a_dataframe", "not_a_dataframe"),
+    Broken("returns_nothing", "not_a_dataframe", "not_a_dataframe"),
+    Broken("generator", "not_a_dataframe", "not_a_dataframe"),
+    Broken("coroutine", "not_a_dataframe", "not_a_dataframe"),
+    Broken("never_returns", "exception", "exception"),
+    Broken("import_that_is_handled_by_the_same", "import_error", "import_error"),
+    Broken("path_object", "absolute_path", "exception"),
     Broken("extra_columns", None, "not_numeric"),
     Broken("dropped_index", None, "unknown_ids"),
     Broken("benchmark_misaligned", None, "missing_ids"),
@@ -60,6 +69,7 @@ BROKEN = [
     Broken("training_frame", "large_capture", None),
     Broken("keyword_only", "bad_signature", "bad_signature"),
     Broken("three_arguments", "bad_signature", "bad_signature"),
+    Broken("second_default", "unexpected_default", None),
     Broken("no_arguments", "bad_signature", "bad_signature"),
     Broken("absolute_path", "absolute_path", "exception"),
     Broken("relative_path", "reads_files", "exception"),
@@ -204,6 +214,104 @@ def make_returns_an_array() -> Any:
 
 
 @_making
+def make_returns_a_column() -> Any:
+    def predict(live_features, live_benchmark_models):
+        values = live_features.iloc[:, 5:9].mean(axis=1)
+        return values.rank(pct=True) * 0.5 + 0.25
+
+    return predict
+
+
+@_making
+def make_returns_what_a_model_predicts() -> Any:
+    import numpy as np
+    from sklearn.linear_model import Ridge
+
+    model = Ridge().fit(np.eye(3), np.arange(3) / 2)
+
+    class Predictor:
+        def __call__(self, live_features):
+            columns = live_features.iloc[:, 5:8]
+            return model.predict(columns.to_numpy())
+
+    return Predictor()
+
+
+@_making
+def make_returns_arrays_on_both_ways() -> Any:
+    import numpy as np
+
+    def predict(live_features):
+        for _ in range(3):
+            if len(live_features) > 5:
+                return np.asarray(live_features.iloc[:, 5])
+        return live_features.iloc[:, 5].to_numpy()
+
+    return predict
+
+
+@_making
+def make_returns_nothing() -> Any:
+    def predict(live_features, live_benchmark_models):
+        ranks = live_features.iloc[:, 5].rank(pct=True).to_frame("prediction")
+        print(len(ranks))
+
+    return predict
+
+
+@_making
+def make_generator() -> Any:
+    def predict(live_features):
+        yield live_features.iloc[:, [5]]
+
+    return predict
+
+
+@_making
+def make_coroutine() -> Any:
+    class Model:
+        async def predict(self, live_features):
+            return live_features.iloc[:, [5]]
+
+    return Model().predict
+
+
+@_making
+def make_never_returns() -> Any:
+    def predict(live_features):
+        raise NotImplementedError("the model of the next week")
+
+    return predict
+
+
+@_making
+def make_import_that_is_handled_by_the_same() -> Any:
+    def predict(live_features):
+        try:
+            from my_features import engineered
+        except ImportError:
+            from my_features import fallback as engineered
+        return engineered(live_features)
+
+    return predict
+
+
+@_making
+def make_path_object() -> Any:
+    from pathlib import Path
+
+    import pandas as pd
+
+    def load():
+        return float(Path("/home/alice/numerai/weight.txt").read_text())
+
+    def predict(live_features):
+        return pd.DataFrame(live_features.iloc[:, [5]] * load())
+
+    return predict
+
+
+@_making
 def make_extra_columns() -> Any:
     def predict(live_features):
         live_features = live_features.copy()
@@ -303,6 +411,14 @@ def make_keyword_only() -> Any:
 def make_three_arguments() -> Any:
     def predict(live_features, live_benchmark_models, model):
         return model.predict(live_features)
+
+    return predict
+
+
+@_making
+def make_second_default() -> Any:
+    def predict(live_features, proportion=0.5):
+        return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
     return predict
 

@@ -209,7 +209,6 @@ def test_a_function_that_does_very_much_takes_little_time() -> None:
     began = time.monotonic()
     inspection = inspect_pickle(content, seconds=5)
     assert time.monotonic() - began < 20
-    assert len(inspection.imports) == 1000
     assert not inspection.complete
 
 

@@ -234,6 +234,132 @@ def case_own_modules_are_carried() -> None:
     refused(lambda: predictd.wrap(late, features=features), "late imports your module my_package", "at the top")
 
 
+def two_targets() -> Any:
+    return np.column_stack([y, 1 - y * y])
+
+
+def case_early_stopping_predicts_the_best_round() -> None:
+    import catboost
+    import lightgbm
+    import xgboost
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    import predictd
+
+    train, test, noise = slice(0, 120), slice(120, None), random.random(ROWS)
+    matrices = [xgboost.DMatrix(X[part], noise[part]) for part in (train, test)]
+    options = {"eta": 0.5, "nthread": 1, "num_parallel_tree": 2}
+    booster = xgboost.train(options, matrices[0], 60, [(matrices[1], "e")], early_stopping_rounds=9, verbose_eval=False)
+    assert booster.best_iteration + 1 < booster.num_boosted_rounds()
+    everything = xgboost.DMatrix(X)
+    best = booster.predict(everything, iteration_range=(0, booster.best_iteration + 1))
+    assert not np.allclose(best, booster.predict(everything))
+    wrapped = predictd.wrap(booster, rank=False, clip=(0, 1))
+    same(wrapped(live), pd.Series(best.astype(float), index=index).clip(0, 1))
+    keep(wrapped, "xgboost_stopped")
+    linear = xgboost.train({"booster": "gblinear"}, matrices[0], 30, [(matrices[1], "e")], early_stopping_rounds=2)
+    same(predictd.wrap(linear)(live), ranks(linear.predict(everything)))
+
+    sets = [lightgbm.Dataset(X[part], noise[part]) for part in (train, test)]
+    stop = [lightgbm.early_stopping(5, verbose=False)]
+    gbm = lightgbm.train({"verbose": -1, "learning_rate": 0.5}, sets[0], 60, valid_sets=[sets[1]], callbacks=stop)
+    assert 0 < gbm.best_iteration < 60
+    whole = lightgbm.train(
+        {"verbose": -1}, sets[0], 60, valid_sets=[sets[1]], callbacks=stop, keep_training_booster=True
+    )
+    assert 0 < whole.best_iteration < whole.current_iteration()
+    many = {"n_estimators": 60, "learning_rate": 0.5, "n_jobs": 1}
+    models = {
+        "lightgbm_stopped": gbm,
+        "lightgbm_whole": whole,
+        "lgbm_stopped": lightgbm.LGBMRegressor(**many, verbose=-1).fit(
+            X[train], noise[train], eval_set=[(X[test], noise[test])], callbacks=stop
+        ),
+        "xgb_stopped": xgboost.XGBRegressor(**many, early_stopping_rounds=5).fit(
+            X[train], noise[train], eval_set=[(X[test], noise[test])], verbose=False
+        ),
+        "catboost_stopped": catboost.CatBoostRegressor(
+            iterations=60, learning_rate=0.5, thread_count=1, silent=True, allow_writing_files=False
+        ).fit(X[train], noise[train], eval_set=(X[test], noise[test]), early_stopping_rounds=5),
+        "sklearn_stopped": HistGradientBoostingRegressor(early_stopping=True).fit(X, noise),
+    }
+    for name, model in models.items():
+        wrapped = predictd.wrap(model)
+        same(wrapped(live), ranks(model.predict(X)))
+        keep(wrapped, name)
+
+
+def case_one_of_several_outputs_is_chosen() -> None:
+    import catboost
+    import lightgbm
+    import xgboost
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    import predictd
+
+    both, classes = two_targets(), np.column_stack([five, 4 - five])
+    small = {"n_estimators": 4, "n_jobs": 1}
+    models = {
+        "forest": RandomForestRegressor(**small).fit(X, both),
+        "ridge": Ridge().fit(X, both),
+        "network": MLPRegressor(hidden_layer_sizes=(4,), max_iter=20).fit(X, both),
+        "pipeline": make_pipeline(StandardScaler(), Ridge()).fit(X, both),
+        "search": GridSearchCV(Ridge(), {"alpha": [1, 2]}, cv=2).fit(X, both),
+        "multi": MultiOutputRegressor(lightgbm.LGBMRegressor(**small, verbose=-1)).fit(X, both),
+        "xgboost": xgboost.XGBRegressor(**small).fit(X, both),
+        "catboost": catboost.CatBoostRegressor(
+            iterations=4, loss_function="MultiRMSE", thread_count=1, silent=True, allow_writing_files=False
+        ).fit(X, both),
+    }
+    for name, model in models.items():
+        refused(lambda one=model: predictd.wrap(one), "predicts 2 outputs for each row", "output=0 to output=1")
+        refused(lambda one=model: predictd.wrap(one, output=2), "2 is none of them")
+        wrapped = predictd.wrap(model, output=1, rank=False)
+        same(wrapped(live), pd.Series(model.predict(X)[:, 1].astype(float), index=index).clip(0, 1))
+        if name in ("forest", "catboost"):
+            keep(wrapped, f"second_of_{name}")
+        if name in ("ridge", "network", "pipeline"):
+            refused(lambda one=model: predictd.wrap(one, export="numpy"), "predicts 2 outputs for each row")
+            np.testing.assert_allclose(
+                predictd.wrap(model, export="numpy", output=1, rank=False)(live), wrapped(live), atol=1e-12
+            )
+    soft = {"objective": "multiclass", "num_class": 5, "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(soft, lightgbm.Dataset(X, five), 3)
+    refused(lambda: predictd.wrap(booster), "predicts 5 outputs", "output=0 to output=4")
+    same(predictd.wrap(booster, output=4)(live), ranks(booster.predict(X)[:, 4]))
+    softprob = xgboost.train({"objective": "multi:softprob", "num_class": 5}, xgboost.DMatrix(X, five), 3)
+    refused(lambda: predictd.wrap(softprob), "predicts 5 outputs")
+    forest = ExtraTreesClassifier(**small).fit(X, classes)
+    refused(lambda: predictd.wrap(forest), "predicts 2 outputs")
+    expected = forest.predict_proba(X)[1] @ forest.classes_[1]
+    same(predictd.wrap(forest, output=1)(live), ranks(expected))
+    several = MultiOutputClassifier(ExtraTreesClassifier(**small)).fit(X, classes)
+    refused(lambda: predictd.wrap(several), "predicts 2 outputs")
+    labels = MLPClassifier(hidden_layer_sizes=(4,), max_iter=20).fit(X, (both > 0.6).astype(int))
+    refused(lambda: predictd.wrap(labels), "2 labels that do not exclude each other")
+    refused(lambda: predictd.wrap(labels, export="numpy"), "2 labels that do not exclude each other")
+    refused(lambda: predictd.wrap([models["forest"], trees()["lightgbm"]]), "'model 1' predicts 2 outputs")
+    refused(lambda: predictd.wrap(trees()["lightgbm"], output=1), "one value for each row")
+    mixed = predictd.wrap([models["forest"], trees()["lightgbm"]], output=0, rank=False)
+    mean = (models["forest"].predict(X)[:, 0] + trees()["lightgbm"].predict(X)) / 2
+    same(mixed(live), pd.Series(mean, index=index).clip(0, 1))
+    two = predictd.wrap(lambda frame: frame[features[:2]], features=features)
+    message = ""
+    try:
+        two(live)
+    except ValueError as error:
+        message = str(error)
+    assert "predicts 2 outputs for each row ('feature_ashen_garnet_0', 'feature_lucid_garnet_0')" in message
+    named = predictd.wrap(lambda frame: frame[features[:2]], features=features, output=features[1])
+    same(named(live), ranks(X[features[1]]))
+
+
 def case_functions_get_what_they_ask_for() -> None:
     import predictd
 

@@ -3,10 +3,13 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conftest import PREDICTD, Server
+from predictd.db import Database
+from predictd.db.tables import Runtime
 
 
 def check(path: Path, address: str, *options: str) -> tuple[int, dict[str, Any], str]:
@@ -33,6 +36,30 @@ def test_the_runtimes_and_data_versions_of_a_server_are_asked_for(
         assert [one["code"] for one in report["findings"] if one["level"] == "fail"] == ["python_mismatch"]
     path.write_bytes(pickles["needs_a_missing_module"])
     assert check(path, server.address)[0] == 1
+
+
+def test_what_cannot_be_told_of_a_runtime_is_no_failure(
+    new_server: Callable[..., Server], pickles: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A runtime that neither this machine nor the server has built may have any module, but has its own Python."""
+    server = new_server()
+    database = Database(server.environment["PREDICTD_DATABASE_URL"])
+    with database.write() as session:
+        default = session.query(Runtime).filter_by(is_default=True).one()
+        names = {"name": "Mine", "image": f"{default.image}_mine", "tag": "0123456789ab", "folder": "mine"}
+        session.add(Runtime(python=default.python, inserted_at=default.inserted_at, **names))
+    database.close()
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickles["needs_a_missing_module"])
+    code, report, _ = check(path, server.address, "--runtime", f"{names['image']}")
+    assert (code, report["runtime"]["tag"]) == (0, names["tag"])
+    [unknown] = [one for one in report["findings"] if one["topic"] == "imports"]
+    assert (unknown["level"], unknown["code"]) == ("warn", "unknown_modules")
+    assert unknown["sentence"].startswith("Cannot tell whether Mine has a_module_of_my_own")
+    # The server has built its own runtime, so that it says what that lacks.
+    assert check(path, server.address, "--runtime", default.tag)[0] == 1
+    path.write_bytes(pickles["good"])
+    assert check(path, server.address, "--runtime", default.tag)[0] == 0
 
 
 def test_what_is_no_server_is_told(server: Server, pickles: dict[str, bytes], tmp_path: Path) -> None:

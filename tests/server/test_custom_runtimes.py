@@ -1,12 +1,14 @@
 """An organiser's own runtimes: offered to uploads, run in, kept as long as a pickle needs them."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Server
+from conftest import PREDICTD, ROOT, Server
 
 
 @pytest.mark.slow
@@ -29,6 +31,13 @@ def test_a_custom_runtime_is_offered_and_runs_pickles_until_its_name_gets_other_
     model_id = user.add_model("custom")
     pickle_id = user.upload(pickles["one_argument"], model_id, image=chosen["id"])
     assert user.wait(pickle_id)["validationStatus"] == "validated"
+    path = tmp_path / "model.pkl"
+    for name, code in (("one_argument", 0), ("needs_a_missing_module", 1)):
+        path.write_bytes(pickles[name])
+        elsewhere = {"PREDICTD_RUNTIMES_DIR": str(tmp_path / "none"), "PATH": os.environ["PATH"]}
+        command = [PREDICTD, "check", path, "--server", server.address, "--runtime", image]
+        checked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=elsewhere)
+        assert checked.returncode == code, checked.stdout
     shown = json.loads(server.predictd("runtime", "show", image, "--json").stdout)
     assert {"scikit-learn", "pandas"} <= shown["packages"].keys()
     assert "lightgbm" not in shown["packages"]

@@ -26,7 +26,7 @@ from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.api.graphql.resolvers import BINDABLES
-from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
 from predictd.api.metrics import metrics_route
 from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
@@ -36,6 +36,7 @@ from predictd.db import Database
 from predictd.db.audit import Actor, acting
 from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
+from predictd.engine.arrivals import Arrivals
 from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
@@ -88,6 +89,7 @@ def build_schema() -> GraphQLSchema:
     definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
     schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
+    check_texts(schema)
     return schema
 
 
@@ -163,6 +165,7 @@ def build_app(
             async with lifespan():
                 yield
 
+    arrivals = Arrivals(database=services.database, storage=services.storage, quotas=services.settings.quotas)
     routes = [
         Route("/", graphql, methods=["POST"]),
         Route("/graphql", graphql, methods=["POST"]),
@@ -171,7 +174,7 @@ def build_app(
         Route("/readyz", ready, methods=["GET"]),
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
-        *transfer_routes(services.storage),
+        *transfer_routes(services.storage, arrivals),
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]

@@ -1,6 +1,6 @@
 """The body of a request as it arrives, and the form with a file that it may hold."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -68,10 +68,16 @@ class Writable(Protocol):
 
 @dataclass
 class Sink:
-    """Gathers what arrives into large writes and refuses what is over the limit (0 for none)."""
+    """Gathers what arrives into large writes and refuses what is over the limit (0 for none).
+
+    Attributes:
+        admit: called in the writing thread before each write, with its size and the size of all that has arrived;
+            what it raises refuses the object.
+    """
 
     into: Writable
     max_bytes: int
+    admit: Callable[[int, int], None] | None = None
     received: int = 0
     _pending: bytearray = field(default_factory=bytearray)
 
@@ -89,7 +95,12 @@ class Sink:
     async def flush(self) -> None:
         """Write what is left."""
         pending, self._pending = bytes(self._pending), bytearray()
-        await to_thread.run_sync(self.into.write, pending, limiter=WRITERS)
+        await to_thread.run_sync(self._write, pending, limiter=WRITERS)
+
+    def _write(self, pending: bytes) -> None:
+        if self.admit is not None:
+            self.admit(len(pending), self.received)
+        self.into.write(pending)
 
 
 class Form:

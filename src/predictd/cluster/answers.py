@@ -47,7 +47,7 @@ def write_answer(report: RunReport) -> bytes:
     """The report as bytes."""
     failure = report.failure
     content = {
-        "failure": None if failure is None else {"code": failure.code, "facts": _shortened(failure.facts)},
+        "failure": None if failure is None else _written(failure),
         "stages": report.stages,
         "peak_memory_bytes": report.peak_memory_bytes,
         "imports": list(report.imports),
@@ -114,15 +114,17 @@ def _facts(payload: bytes) -> dict[str, Any]:
 def _failure(told: object) -> ModelFailure | None:
     if told is None:
         return None
-    if not isinstance(told, dict) or told.keys() != {"code", "facts"}:
+    if not isinstance(told, dict) or told.keys() != {"code", "cause", "facts"}:
         raise BadFrame("a failure that is none")
-    code, facts = told["code"], told["facts"]
+    code, cause, facts = told["code"], told["cause"], told["facts"]
     if not isinstance(code, str) or code not in _FAILURES or not isinstance(facts, dict) or len(facts) > _MOST_FACTS:
         raise BadFrame("a failure that a run can't have")
+    if cause is not None and (not isinstance(cause, str) or cause not in FAILURES[code].causes):
+        raise BadFrame("a cause that the failure can't have")
     for name, value in facts.items():
         if len(name) > 100 or not isinstance(value, str) or len(value) > _FACT_LENGTH:
             raise BadFrame("a fact that is none")
-    failure = ModelFailure(code=code, facts=facts)
+    failure = ModelFailure(code=code, cause=cause, facts=facts)
     try:
         failure.describe()
     except (LookupError, ValueError):
@@ -173,8 +175,9 @@ def _is_text(told: object) -> bool:
     return isinstance(told, str) and len(told) <= _TEXT_LENGTH and "\x00" not in told
 
 
-def _shortened(facts: dict[str, str]) -> dict[str, str]:
-    return {name: value[:_FACT_LENGTH] for name, value in facts.items()}
+def _written(failure: ModelFailure) -> dict[str, Any]:
+    facts = {name: value[:_FACT_LENGTH] for name, value in failure.facts.items()}
+    return {"code": failure.code, "cause": failure.cause, "facts": facts}
 
 
 def _packed(predictions: Predictions) -> bytes:

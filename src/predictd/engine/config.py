@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
@@ -46,6 +47,7 @@ class WorkerConfig:
             RuntimeMissingError.
         has_runtime: whether it is built on this machine, or could be.
         missing: the runtimes that this machine lacks.
+        quotas: what accounts may store, and what must stay free on the disk.
         account_runs: runs of one account at once, 0 for any number.
         place: where else runs are executed; None means on this machine.
     """
@@ -62,6 +64,7 @@ class WorkerConfig:
     find_runtime: Callable[[str], RuntimePaths]
     has_runtime: Callable[[str], bool]
     missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    quotas: Quotas = NO_LIMITS
     account_runs: int = 0
     place: "RunPlace | None" = None
 

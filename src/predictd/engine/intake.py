@@ -12,6 +12,7 @@ from predictd.db.rounds import latest_round
 from predictd.db.tables import Account
 from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.runs import Predictions
 from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.slots import refuse_pickle
@@ -34,6 +35,7 @@ def submit_file(
     trigger_id: str | None = None,
     source: str | None = None,
     data_datestamp: int | None = None,
+    quotas: Quotas = NO_LIMITS,
 ) -> str:
     """Check an uploaded file of predictions and submit it to the open round, or keep it as late for the last one.
 
@@ -44,6 +46,7 @@ def submit_file(
         NotFoundError: an unknown filename or model.
         ConflictError: a pickle submits for the model, no round has ever opened, or the file is registered already.
         InvalidInputError: the bytes never arrived, or they are no valid submission.
+        LimitReachedError: the account may not store so much.
     """
     with database.write() as session:
         model = get_model(session, account, model_id)
@@ -53,7 +56,7 @@ def submit_file(
             raise ConflictError(NO_OPEN_ROUND)
         versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
         keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
-        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now)
+        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)
     # The file is read between two transactions, so that a large one holds up nobody.
     with storage.local_path(taken.key) as path:
         predictions = read_submission_file(path, max_rows=MAX_ROWS)

@@ -78,7 +78,7 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
     else:
         report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
     if report.predictions is not None:
-        keep(job.database, job.storage, wanted.pickle_id, report, wanted=keeps_tables)
+        keep(job.database, job.storage, wanted.pickle_id, report, job.config.quotas, wanted=keeps_tables)
     return report, features
 
 

@@ -17,8 +17,19 @@ from predictd.domain.errors import InvalidInputError
 SECONDS = 10
 MOST_RESPONSE_BYTES = 64 * 1024
 _LOOK_UPS = threading.BoundedSemaphore(16)
-# IPv4 addresses inside of IPv6 ones, which a gateway of the network would call.
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+# The unicast addresses of the internet: all others of IPv6 are of a site, stand for one of IPv4 that a gateway would
+# call, are of groups, or of nobody.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # the platform of Azure, from inside of its machines
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/32",  # Teredo: an address of IPv4 within
+        "2002::/16",  # 6to4: an address of IPv4 within
+        "3fff::/20",  # documentation
+    )
+)
 
 
 class PrivateAddressError(InvalidInputError):
@@ -82,9 +93,11 @@ def _resolve(host: str, port: int, deadline: float, *, allow_private: bool) -> s
 
 
 def _is_public(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global and found not in _TRANSLATED
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    called = mapped or parsed
+    is_unicast = called in _UNICAST if called.version == 6 else not called.is_multicast
+    return called.is_global and is_unicast and not any(called in network for network in _NOT_PUBLIC)
 
 
 def _look_up(host: str, port: int, deadline: float) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ def member_of(model: Any, export: str | None) -> Any:
     if "torch" in packages:
         return TorchModule(copy.deepcopy(model).cpu().eval())
     if type(model).__name__ == "Booster" and "xgboost" in packages:
-        return XGBoostBooster(model)
+        return XGBoostBooster(model, _best_rounds(model))
     if hasattr(model, "predict"):
         _check_fitted(model)
         named = feature_names_of(model) is not None or not type(model).__module__.startswith("sklearn.")
@@ -42,6 +43,14 @@ def member_of(model: Any, export: str | None) -> Any:
         f"{_shown(model)} is no fitted model and no function. Give a model with the method predict, or a function of "
         "the features."
     )
+
+
+def _best_rounds(booster: Any) -> int:
+    """How many rounds of a booster of XGBoost predict best, as its early stopping found; 0 for all of them."""
+    best = booster.attr("best_iteration")
+    # A linear booster is what its last round left; it has no rounds to choose from.
+    is_linear = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear"
+    return 0 if best is None or is_linear else int(best) + 1
 
 
 def feature_names_of(model: Any) -> list[str] | None:

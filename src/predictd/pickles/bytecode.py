@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from predictd.runner.scan import opcode_tables
 
 _NEWER_ATTRIBUTES = ("3.12", "3.13")
 _WITH_CACHES = ("3.11", "3.12", "3.13")
+_WITH_SETUPS = ("3.8", "3.9", "3.10")
 _TWO_AT_ONCE = {
     "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
     "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
@@ -22,7 +23,9 @@ _TWO_AT_ONCE = {
 }
 _NAMED = {
     "LOAD_GLOBAL", "LOAD_ATTR", "LOAD_NAME", "LOAD_METHOD", "IMPORT_NAME", "IMPORT_FROM", "STORE_NAME", "STORE_GLOBAL",
+    "STORE_ATTR",
 }  # fmt: skip
+_SETTING = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,9 @@ class Code:
     Attributes:
         arguments: names of the positional arguments, of which the first `positional_only` have no name to callers.
         keyword_only: names of the keyword-only arguments.
-        takes_any: whether it has *args.
+        takes_any: the name of its *args, None without.
+        takes_keywords: the name of its **kwargs, None without.
+        kind: 'function', 'generator', 'coroutine' or 'async generator'.
         exceptions: the exception table (3.11 on), empty before.
         shape: with how many arguments it was made: 16 or 18.
     """
@@ -40,7 +45,9 @@ class Code:
     name: str
     arguments: tuple[str, ...]
     keyword_only: tuple[str, ...]
-    takes_any: bool
+    takes_any: str | None
+    takes_keywords: str | None
+    kind: str
     bytecode: bytes
     constants: tuple[Any, ...]
     names: tuple[str, ...]
@@ -60,15 +67,32 @@ class Seen:
             that is a variable of the function or of an outer one.
         columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
         guarded: whether it catches what goes wrong in it.
+        changed: names of globals, variables of outer functions and attributes that it sets.
     """
 
     imports: tuple[tuple[str, bool], ...]
     chains: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     guarded: bool
+    changed: frozenset[str]
 
 
 Instruction = tuple[int, str, int]
+
+
+class Step(NamedTuple):
+    """One instruction.
+
+    Attributes:
+        offset: of its opcode, behind any EXTENDED_ARG.
+        name: empty for opcodes that do not matter here.
+        end: the offset behind its inline caches, from which relative jumps count.
+    """
+
+    offset: int
+    name: str
+    argument: int
+    end: int
 
 
 @functools.cache
@@ -77,25 +101,32 @@ def _names() -> dict[str, dict[int, str]]:
     return {version: {number: name for name, number in names.items()} for version, names in json.loads(text).items()}
 
 
-def instructions(code: Code, version: str) -> Iterator[Instruction]:
-    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+def steps(code: Code, version: str) -> Iterator[Step]:
+    """Yield the instructions as they stand in the bytecode, without caches and EXTENDED_ARG."""
     names, caches = _names()[version], opcode_tables()[version]["caches"]
     position = argument = 0
     while position + 1 < len(code.bytecode):
         number = code.bytecode[position]
         argument = (argument << 8 | code.bytecode[position + 1]) & 0xFFFFFFFF
         name = names.get(number, "")
-        if name == "EXTENDED_ARG":
-            position += 2
-            continue
+        end = position + 2
+        if name != "EXTENDED_ARG":
+            end += 2 * caches.get(str(number), 0)
+            if name != "CACHE":
+                yield Step(position, name, argument, end)
+            argument = 0
+        position = end
+
+
+def instructions(code: Code, version: str) -> Iterator[Instruction]:
+    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+    for position, name, argument, _ in steps(code, version):
         if name in _TWO_AT_ONCE:
             first, second = _TWO_AT_ONCE[name]
             yield position, first, argument >> 4
             yield position, second, argument & 15
-        elif name != "CACHE":
+        else:
             yield position, name, argument
-        position += 2 + 2 * caches.get(str(number), 0)
-        argument = 0
 
 
 class _Walk:
@@ -105,7 +136,6 @@ class _Walk:
         self._code = code
         self._version = version
         self._guards = guarded_ranges(code, version)
-        self._set_up = False
         self._chain: list[str] = []
         self._aliases: dict[str, str] = {}
         self._importing: str | None = None
@@ -116,6 +146,7 @@ class _Walk:
         self._taken: dict[tuple[str, str], None] = {}
         self._changed: set[str] = set()
         self._set: set[str] = set()
+        self.stored: set[str] = set()
 
     @property
     def columns(self) -> list[tuple[str, str]]:
@@ -123,7 +154,7 @@ class _Walk:
 
     @property
     def guarded(self) -> bool:
-        return self._set_up or bool(self._guards)
+        return bool(self._guards)
 
     def go(self) -> None:
         for offset, name, argument in instructions(self._code, self._version):
@@ -133,8 +164,6 @@ class _Walk:
             if name == "BINARY_SUBSCR":
                 self._see_column()
             self._see_change(name, value)
-            if name == "SETUP_FINALLY":
-                self._set_up = True
             self._before = [*self._before[-2:], (name, value)]
         self._end_chain()
 
@@ -142,7 +171,7 @@ class _Walk:
         if name == "IMPORT_NAME" and isinstance(value, str):
             level = self._before[-2][1] if len(self._before) > 1 else 0
             if level == 0 or not isinstance(level, int):
-                self.imports.append((value, self._set_up or any(start <= offset < end for start, end in self._guards)))
+                self.imports.append((value, any(start <= offset < end for start, end in self._guards)))
             self._importing = value
             self._from = bool(self._before) and self._before[-1][1] is not None
         elif name == "IMPORT_FROM" and self._importing is not None and isinstance(value, str) and self._from:
@@ -181,6 +210,8 @@ class _Walk:
 
     def _see_change(self, name: str, value: Any) -> None:
         """An argument that is replaced, or a column that is set, no longer says what the data must have."""
+        if name in _SETTING and isinstance(value, str):
+            self.stored.add(value)
         if name == "STORE_FAST" and isinstance(value, str):
             self._changed.add(value)
         elif name in ("LOAD_ATTR", "LOAD_METHOD") and value in ("insert", "update", "eval") and self._before:
@@ -194,7 +225,7 @@ def value_of(code: Code, version: str, name: str, argument: int) -> Any:
     newer = version in _WITH_CACHES
     if name == "LOAD_CONST":
         return _at(code.constants, argument)
-    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "STORE_FAST"):
+    if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "STORE_FAST", "DELETE_FAST"):
         return _at(code.variables, argument)
     if name in ("LOAD_DEREF", "STORE_DEREF"):
         return _at(_deref_names(code) if newer else code.cells, argument)
@@ -207,12 +238,16 @@ def look(code: Code, version: str) -> Seen:
     walk = _Walk(code, version)
     walk.go()
     return Seen(
-        imports=tuple(walk.imports), chains=tuple(walk.chains), columns=tuple(walk.columns), guarded=walk.guarded
+        imports=tuple(walk.imports),
+        chains=tuple(walk.chains),
+        columns=tuple(walk.columns),
+        guarded=walk.guarded,
+        changed=frozenset(walk.stored),
     )
 
 
-def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
-    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+def handlers(code: Code) -> list[tuple[int, int, int]]:
+    """The byte offsets, start and end, of what an exception handler covers, and of the handler (3.11 on)."""
     numbers: list[int] = []
     value = 0
     for byte in code.exceptions:
@@ -220,7 +255,21 @@ def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
         if not byte & 64:
             numbers.append(value)
             value = 0
-    if not numbers:
+    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
+    return [(2 * start, 2 * (start + length), 2 * target) for start, length, target in entries]
+
+
+def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
+    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+    entries = handlers(code)
+    if version in _WITH_SETUPS:
+        unit = 2 if version == "3.10" else 1
+        names_at = {step.offset: step.name for step in steps(code, version)}
+        set_up = [step for step in steps(code, version) if step.name == "SETUP_FINALLY"]
+        ranges = [(step.offset, step.end + unit * step.argument) for step in set_up]
+        # An except begins with what looks at the exception or drops it, a finally with its own code.
+        return [(start, end) for start, end in ranges if names_at.get(end) in ("DUP_TOP", "POP_TOP")]
+    if not entries:
         return []
     names = [(offset, name) for offset, name, _ in instructions(code, version)]
     catching = {
@@ -228,8 +277,7 @@ def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
         for (offset, name), (_, following) in itertools.pairwise(names)
         if name == "PUSH_EXC_INFO" and following != "WITH_EXCEPT_START"
     }
-    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
-    return [(2 * start, 2 * (start + length)) for start, length, target in entries if 2 * target in catching]
+    return [(start, end) for start, end, target in entries if target in catching]
 
 
 def _deref_names(code: Code) -> tuple[str, ...]:

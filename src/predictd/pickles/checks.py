@@ -4,22 +4,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from predictd.domain.failures import ModelFailure
+from predictd.pickles.file_access import check_files
 from predictd.pickles.findings import Finding, fail, listed, passed, shortened, shown_size, warn
 from predictd.pickles.fitting import (
     check_call,
     check_flaw,
     check_imports,
     check_python,
+    check_second_parameter,
     check_versions,
     choose_target,
 )
-from predictd.pickles.habits import (
-    check_files,
-    check_network,
-    check_processes,
-    check_returns,
-    reachable_names,
-)
+from predictd.pickles.habits import check_network, check_processes, check_returns, reachable_names
 from predictd.pickles.inspection import Inspection, inspect_pickle
 from predictd.pickles.targets import Target
 
@@ -73,6 +70,7 @@ def check_inspected(
     """
     if inspection.flaw is not None:
         return [check_flaw(inspection)]
+    inspection = inspection if target is None else inspection.in_python(target.python)
     reachable = reachable_names(inspection)
     found = [_whole(inspection)]
     if target is not None:
@@ -87,7 +85,7 @@ def check_inspected(
     found += list(check_files(inspection, reachable)) or [
         passed("files", "It names no files or paths of this machine.")
     ]
-    found += list(check_network(inspection, reachable)) or [passed("network", "It does not use the network.")]
+    found += list(check_network(inspection)) or [passed("network", "It does not use the network.")]
     found += check_processes(inspection)
     found += _tables(inspection)
     if columns is not None:
@@ -122,7 +120,7 @@ def _call(inspection: Inspection) -> list[Finding]:
         return [
             warn("signature", "bad_signature", sentence, "predictd.wrap(model, features=...) makes a predict of it.")
         ]
-    return [passed("signature", f"It is {signature.shown}.")]
+    return list(check_second_parameter(inspection)) or [passed("signature", f"It is {signature.shown}.")]
 
 
 def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
@@ -142,7 +140,8 @@ def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
 def _tensors(inspection: Inspection) -> Iterator[Finding]:
     if inspection.devices:
         text = f"It holds tensors of the device {listed(inspection.devices)}, and no run has one."
-        yield fail("tensors", "gpu_tensor", text, "Move the model before pickling it: model.cpu(), or export='numpy'.")
+        remedy = ModelFailure(code="unpickle_error", cause="gpu_tensor").remedy
+        yield fail("tensors", "gpu_tensor", text, remedy)
 
 
 def _tables(inspection: Inspection) -> Iterator[Finding]:
@@ -164,9 +163,28 @@ def _features(inspection: Inspection, columns: DataColumns) -> list[Finding]:
     if not unknown:
         text = f"The data version {columns.version} has all {len(inspection.features)} features that it names."
         return [passed("features", text)]
+    taken = {column for _, column in _certain_columns(inspection)}
+    make = fail if taken.intersection(unknown) else warn
     text = f"{len(unknown)} of the {len(inspection.features)} features that it names are not in {columns.version}: "
     fix = f"Train on the features of {columns.version}, or choose the data version that it was trained on."
-    return [fail("features", "unknown_features", text + listed(unknown) + ".", fix)]
+    return [make("features", "unknown_features", text + listed(unknown) + ".", fix)]
+
+
+def _certain_columns(inspection: Inspection) -> set[tuple[int, str]]:
+    """The columns without which no run succeeds, each with the number of the argument that has it."""
+    names = (inspection.signature.arguments or ())[:2]
+    found = {
+        (names.index(argument), column)
+        for function in inspection.functions
+        if function.entry
+        for argument, column in function.certain_columns
+        if argument in names
+    }
+    declared = (inspection.manifest or {}).get("needs")
+    for place, key in enumerate(("live", "benchmarks")):
+        needed = declared.get(key) if isinstance(declared, dict) else None
+        found |= {(place, one) for one in needed if isinstance(one, str)} if isinstance(needed, list) else set()
+    return found
 
 
 def _columns(inspection: Inspection, columns: DataColumns) -> list[Finding]:
@@ -180,17 +198,17 @@ def _columns(inspection: Inspection, columns: DataColumns) -> list[Finding]:
         for argument, column in function.columns
         if argument in names
     }
-    declared = (inspection.manifest or {}).get("needs")
-    for place, key in enumerate(("live", "benchmarks")):
-        needed = declared.get(key) if isinstance(declared, dict) else None
-        used |= {(place, one) for one in needed if isinstance(one, str)} if isinstance(needed, list) else set()
+    certain = _certain_columns(inspection)
+    used |= certain
     found: list[Finding] = []
     for place, (what, known) in enumerate((("live features", columns.live), ("benchmark models", columns.benchmarks))):
         taken = sorted(column for position, column in used if position == place and column not in inspection.features)
         missing = [column for column in taken if known is not None and column not in known]
         if missing:
+            make = fail if any((place, column) in certain for column in missing) else warn
             text = f"It takes {listed(missing)} of the {what}, which {columns.version} does not have there."
-            found.append(fail("columns", "missing_columns", text, "Use columns that the live data has."))
+            text += "" if make is fail else " It may run where predict adds them before."
+            found.append(make("columns", "missing_columns", text, "Use columns that the live data has."))
         elif taken and known is not None:
             found.append(passed("columns", f"The {what} have the columns that it takes by name: {listed(taken)}."))
     return found

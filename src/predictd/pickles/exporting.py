@@ -221,12 +221,14 @@ def _sklearn_logistic(model: Any) -> Layers:
 
 
 def numeric_classes(model: Any) -> Any:
-    """The classes of a classifier as numbers, by which its probabilities are weighted.
+    """The classes of a classifier as numbers, by which its probabilities are weighted; a list for several outputs.
 
     Raises:
         InvalidInputError: they are no numbers, so that there is no saying what the model predicts.
     """
     try:
+        if isinstance(model.classes_, list) and np.ndim(model.classes_[0]) > 0:
+            return [np.asarray(classes, dtype="float64") for classes in model.classes_]
         return np.asarray(model.classes_, dtype="float64")
     except (TypeError, ValueError) as error:
         shown = ", ".join(map(str, model.classes_[:3]))

@@ -1,21 +1,20 @@
 """Whether a pickle fits a runtime: its Python, its modules, the versions of its packages."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from predictd.domain.failures import ModelFailure
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
-from predictd.pickles.inspection import Import, Inspection
-from predictd.pickles.targets import Target, distribution_of, sets_with
+from predictd.pickles.functions import Import
+from predictd.pickles.inspection import Inspection
+from predictd.pickles.targets import Target
+from predictd.runner.calling import describe_unexpected_default, unexpected_default
+from predictd.runner.packages import is_same_release
+from predictd.runtimes.modules import cause_of_missing, distribution_of
 from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
-BY_VALUE = "predictd.wrap carries your own modules by value, and so does cloudpickle.register_pickle_by_value(module)"
 _OWN = {"__main__", "__mp_main__"}
-# Packages of the index that no runtime has, so that nobody takes them for the user's own modules.
-_OF_THE_INDEX = {
-    "albumentations", "boto3", "cupy", "cudf", "cuml", "dask", "dill", "fastai", "gluonts", "hyperopt", "IPython",
-    "lightning", "mlflow", "modin", "numerapi", "numerblox", "onnx", "optuna", "peft", "pytorch_lightning", "ray",
-    "seaborn", "sentence_transformers", "shap", "transformers", "tsfresh", "umap", "wandb",
-}  # fmt: skip
+_MAKING_MODULES = ("sys.modules", "sys.path", "sys.meta_path", "importlib.", "types.ModuleType", "site.", "runpy.")
 _SHAPES = {"16": ("3.8", "3.9", "3.10"), "18": ("3.11", "3.12", "3.13")}
 
 
@@ -38,12 +37,17 @@ def choose_target(inspection: Inspection, targets: Sequence[Target]) -> Target |
         return None
     python = choose_python(inspection, [one.python for one in targets])
     fitting = [one for one in targets if one.python == (python or PREFERRED_PYTHON)] or list(targets)
-    return min(fitting, key=lambda one: len(missing_in(inspection, one)))
+    return min(fitting, key=lambda one: (len(missing_in(inspection, one)), len(_unknown_in(inspection, one))))
 
 
 def missing_in(inspection: Inspection, target: Target) -> list[Import]:
     """What the runtime lacks, or most probably lacks."""
     return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is False]
+
+
+def _unknown_in(inspection: Inspection, target: Target) -> list[Import]:
+    """The imports of which cannot be told whether the runtime has them."""
+    return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is None]
 
 
 def check_python(inspection: Inspection, target: Target) -> Finding:
@@ -55,64 +59,104 @@ def check_python(inspection: Inspection, target: Target) -> Finding:
         return passed("python", f"It was made by Python {made_by}, and {target.name} runs it.")
     there_is = [one for one in inspection.pythons if one in PYTHONS]
     fix = f"make the pickle with Python {target.python}."
-    return fail(
+    is_certain = _surely_another_python(inspection, target)
+    make = fail if is_certain else warn
+    doubt = "" if is_certain else " A function of it may not run there."
+    return make(
         "python",
         "python_mismatch",
-        f"It was made by Python {made_by}, but the runtime is Python {target.python}.",
+        f"It was made by Python {made_by}, but the runtime is Python {target.python}.{doubt}",
         f"Choose a runtime of Python {' or '.join(there_is)}, or {fix}" if there_is else fix.capitalize(),
     )
 
 
 def check_imports(inspection: Inspection, target: Target, reachable: frozenset[str]) -> list[Finding]:
-    """Every module that the runtime lacks; one line that says so if it has them all."""
+    """Modules that the runtime lacks, or of which cannot be told whether it has them; one line if it has them all."""
+    used = [one for one in inspection.imports if not one.guarded and one.top not in _OWN]
     found = [_own(inspection)] if any(one.top in _OWN and one.names for one in inspection.imports) else []
     missing: dict[str, list[Import]] = {}
     for one in missing_in(inspection, target):
-        if one.guarded:
-            continue
-        missing.setdefault(one.top, []).append(one)
-    found += [_missing(top, uses, target, reachable) for top, uses in missing.items()]
-    parts = [one.module for one in inspection.imports if one.at_load and target.has_submodule(one.module) is False]
-    if parts and not missing:
-        found.append(
-            warn(
-                "imports",
-                "package_mismatch",
-                f"{target.name} has no {listed(parts)}, though it has the package: its version differs from yours.",
-                f"Train and pickle with the runtime's versions: {_versions(parts, target)}.",
-            )
-        )
-    tops = sorted({one.top for one in inspection.imports if not one.guarded and one.top not in _OWN} - {"cloudpickle"})
-    tops = [name for name in tops if name not in sys.stdlib_module_names]
+        if not one.guarded:
+            missing.setdefault(one.top, []).append(one)
+    found += [_missing(inspection, top, uses, target, reachable) for top, uses in missing.items()]
+    inner = [one for one in used if "." in one.module and target.has(one.module) and one.top != "cloudpickle"]
+    unknown = sorted(
+        {one.top for one in used if target.has(one.module) is None}
+        | {one.module for one in inner if _is_of_unknown_version(one, target)}
+    )
+    if unknown:
+        sentence = f"Cannot tell whether {target.name} has {listed(unknown, 8)}: what it has is not known here."
+        fix = "Ask whoever runs the server, or upload it: its validation shows it."
+        found.append(warn("imports", "unknown_modules", sentence, fix))
+    found += [] if missing else _parts(inspection, [one for one in inner if one.module not in unknown], target)
+    tops = sorted({one.top for one in used} - {"cloudpickle"} - sys.stdlib_module_names)
     return found or [
         passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
     ]
 
 
+def _is_of_unknown_version(inner: Import, target: Target) -> bool:
+    version = target.version_of(distribution_of(inner.top))
+    return version is None and target.has_submodule(inner.module) is None
+
+
+def _parts(inspection: Inspection, inner: list[Import], target: Target) -> Iterator[Finding]:
+    """Modules of packages that the runtime has in another version, or in one whose files are not known here."""
+    lacking = [one.module for one in inner if one.at_load and target.has_submodule(one.module) is False]
+    unknown = [one for one in inner if target.has_submodule(one.module) is None]
+    if lacking:
+        sentence = f"{target.name} may lack {listed(lacking)}: it has the package, but no such file in it."
+        fix = f"Train and pickle with the runtime's versions: {_versions(lacking, target)}."
+        yield warn("imports", "package_mismatch", sentence, fix)
+    # The same version of a package has the modules that it had where the pickle was made.
+    doubtful = [one.module for one in unknown if not _made_with(inspection, one, target)]
+    if doubtful:
+        sentence = f"Cannot tell whether {target.name} has {listed(doubtful)}: it has the package ("
+        sentence += f"{_versions(doubtful, target)}), but its files are not on this machine."
+        fix = f"Pickle with these versions, or build the runtime here: predictd runtime build {target.python}."
+        yield warn("imports", "unknown_modules", sentence, fix)
+
+
+def _made_with(inspection: Inspection, module: Import, target: Target) -> bool:
+    package = distribution_of(module.top)
+    version = target.version_of(package)
+    return version is not None and inspection.versions.get(package) == version
+
+
 def _own(inspection: Inspection) -> Finding:
-    names = [name for one in inspection.imports if one.top in _OWN for name in one.names]
-    return fail(
+    names = listed([name for one in inspection.imports if one.top in _OWN for name in one.names])
+    failure = ModelFailure(code="unpickle_error", cause="name_in_main", facts={"name": names})
+    make = warn if inspection.dynamic else fail
+    return make(
         "imports",
         "local_module",
-        f"It holds only the name of {listed(names)}, defined in your script or notebook, and not the thing itself.",
-        "Write the file with cloudpickle.dump, not pickle.dump: cloudpickle carries what your script defines.",
+        f"It holds only the name of {names}, defined in your script or notebook, and not the thing itself.",
+        failure.remedy,
     )
 
 
-def _missing(top: str, uses: list[Import], target: Target, reachable: frozenset[str]) -> Finding:
-    one = next((use for use in uses if use.at_load), uses[0])
+def _missing(
+    inspection: Inspection, top: str, uses: list[Import], target: Target, reachable: frozenset[str]
+) -> Finding:
+    one = next((use for use in uses if use.at_load), next((use for use in uses if use.certain), uses[0]))
     where = "when it is unpickled" if one.at_load else f"in the function {shown_name(one.function or '')}"
     sentence = f"It imports {shown_name(one.module)} {where}, which {target.name} does not have."
-    make = fail if one.at_load or one.function in reachable else warn
-    sets = sets_with(distribution_of(top))
-    if sets:
-        return make(
-            "imports", "import_error", sentence, f"Choose the runtime with the packages '{sets[0]}', which has it."
-        )
-    if top in _OF_THE_INDEX:
-        return make("imports", "import_error", sentence, "Do without it in predict: no runtime has it.")
-    fix = f"If it is a module of yours: {BY_VALUE}. If it is a package: use one that the runtime has."
-    return make("imports", "local_module" if one.at_load else "import_error", sentence, fix)
+    if one.at_load:
+        make = warn if inspection.dynamic else fail
+    else:
+        make = fail if one.certain and not _makes_modules(inspection) else warn
+        called = one.certain or one.function in reachable
+        sentence += "" if make is fail or called else " It fails if predict calls that function."
+    cause, facts = cause_of_missing(one.module, target.python)
+    failure = ModelFailure(code="import_error", cause=cause, facts={"detail": shown_name(one.module), **facts})
+    code = "local_module" if cause is None and one.at_load else "import_error"
+    return make("imports", code, sentence, failure.remedy)
+
+
+def _makes_modules(inspection: Inspection) -> bool:
+    """Whether a function may make a module that can be imported then."""
+    chains = (chain for function in inspection.functions for chain in function.chains)
+    return inspection.dynamic or any(chain.startswith(_MAKING_MODULES) for chain in chains)
 
 
 def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
@@ -120,7 +164,7 @@ def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
     differing = {
         name: (version, there)
         for name, version in inspection.versions.items()
-        if (there := target.version_of(name)) is not None and not _same_release(version, there)
+        if (there := target.version_of(name)) is not None and not is_same_release(version, there)
     }
     if not differing:
         same = listed([f"{name} {version}" for name, version in inspection.versions.items() if target.version_of(name)])
@@ -156,15 +200,8 @@ def certain_failures(inspection: Inspection, target: Target) -> list[Finding]:
 def check_flaw(inspection: Inspection) -> Finding:
     """Why the file is no pickle."""
     code, detail = inspection.flaw or ("not_a_pickle", "")
-    if code == "truncated_pickle":
-        return fail(
-            "file",
-            code,
-            f"The pickle ends in the middle: {detail}.",
-            "Write the file again, close it, and use all of it.",
-        )
-    fix = "Write it with cloudpickle.dump(predict, file) in binary mode, without compression, and upload that file."
-    return fail("file", code, f"The file is not a pickle: {detail}.", fix)
+    failure = ModelFailure(code=code, facts={"detail": detail})
+    return fail("file", code, failure.sentence, failure.remedy)
 
 
 def check_call(inspection: Inspection) -> list[Finding]:
@@ -174,10 +211,27 @@ def check_call(inspection: Inspection) -> list[Finding]:
         fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
         return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
     if signature.problem is not None:
-        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.shown}."
-        fix = "Change it to predict(live_features) or predict(live_features, live_benchmark_models)."
-        return [fail("signature", "bad_signature", sentence, fix)]
+        sentence = f"The model must take one or two arguments, but {signature.what} takes {signature.problem}."
+        return [
+            fail(
+                "signature",
+                "bad_signature",
+                sentence,
+                ModelFailure(code="bad_signature", facts={"detail": signature.problem}).remedy,
+            )
+        ]
     return []
+
+
+def check_second_parameter(inspection: Inspection) -> Iterator[Finding]:
+    """Whether the live benchmark models may go to a parameter that is not meant for them."""
+    name = unexpected_default(inspection.signature.parameters or ())
+    if name is not None:
+        fix = (
+            "If it is meant for them, name it live_benchmark_models. If not, give the model one parameter: "
+            "lambda live_features: predict(live_features)."
+        )
+        yield warn("signature", "unexpected_default", describe_unexpected_default(shown_name(name)), fix)
 
 
 def _surely_another_python(inspection: Inspection, target: Target) -> bool:
@@ -194,18 +248,12 @@ def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
     if target.folder is None:
         return []
     missing = {one.top: one for one in missing_in(inspection, target) if one.at_load}
-    return [_missing(top, [one], target, frozenset()) for top, one in missing.items()]
+    return [_missing(inspection, top, [one], target, frozenset()) for top, one in missing.items()]
 
 
 def _versions(modules: list[str], target: Target) -> str:
     packages = dict.fromkeys(distribution_of(one.partition(".")[0]) for one in modules)
     return listed([f"{name} {target.version_of(name)}" for name in packages])
-
-
-def _same_release(made: str, there: str) -> bool:
-    """'1.9.1' and '1.9.3' are one release, '2' is any 2.x."""
-    parts = made.split(".")[:2]
-    return there.split(".")[: len(parts)] == parts
 
 
 def _number(version: str) -> list[int]:

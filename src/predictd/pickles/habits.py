@@ -1,10 +1,13 @@
-"""What the functions of a pickle do that a run does not like: files, paths, the network, processes, other results."""
+"""What the functions of a pickle do that a run does not like: the network, processes, results that are no DataFrame."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from predictd.pickles.data_flow import Call
+from predictd.pickles.file_access import READING
 from predictd.pickles.findings import Finding, fail, listed, shown_name, warn
-from predictd.pickles.inspection import FunctionSeen, Inspection
+from predictd.pickles.inspection import Inspection
+from predictd.pickles.values import ARRAY, FRAME, SERIES, Value
 
 _NETWORK = (
     "requests.", "urllib.request.", "urllib3.", "http.client.", "httpx.", "aiohttp.", "socket.socket",
@@ -21,17 +24,19 @@ _PROCESSES = (
     "multiprocessing.Process",
 )
 _RUNNING_TEXT = ("eval", "exec", "builtins.eval", "builtins.exec", "os.remove", "shutil.rmtree", "ctypes.")
-_READING = re.compile(
-    r"(io\.)?open|pandas\.read_\w+|polars\.(read|scan)_\w+|joblib\.load|(cloud)?pickle\.load|torch\.load|"
-    r"numpy\.(load|loadtxt|genfromtxt|fromfile)|pyarrow\.parquet\.read_table|pathlib\.Path|os\.listdir|glob\.glob"
+# Calls that connect at once, so that they fail without a network.
+_CONNECTING = re.compile(
+    r"(requests|httpx)\.(get|post|put|patch|delete|head|request)|urllib\.request\.(urlopen|urlretrieve)|"
+    r"pandas\.read_(csv|parquet|json|pickle|table|feather)"
 )
-_ABSOLUTE = re.compile(
-    r"(/(home|Users|root|mnt|data|content|kaggle|workspace|srv|media|scratch|Volumes|dbfs|opt)/|~/|[A-Za-z]:\\)[^\n\"'<>|*]{1,200}"
-)
-_RELATIVE = re.compile(
-    r"(?!/)[\w./ \\-]{1,200}\.(parquet|csv|json|pkl|pickle|joblib|pt|pth|npy|npz|txt|h5|keras|cbm|bin|ubj|onnx|ya?ml)"
-)
-_FILE_FIX = "A run has no files but its own: load it in training, and let predict use the variable."
+_REMOTE = re.compile(r"https?://(?!localhost|127\.|0\.|\[)[\w.-]+", re.IGNORECASE)
+_SHOWN_TYPES = {
+    SERIES: "a pandas Series", ARRAY: "a numpy array", "None": "nothing (None)", "generator": "a generator",
+    "coroutine": "a coroutine, because it is async", "async generator": "an async generator",
+}  # fmt: skip
+_NO_FRAME_ENDS = (".tolist()", ".to_list()", ".to_numpy()", ".to_dict()", ".values")
+_TO_FRAME = "Return series.to_frame('prediction'); its index must be that of live_features."
+_BUILD_FRAME = "Return pd.DataFrame({'prediction': values}, index=live_features.index)."
 
 
 def suspicious_calls(inspection: Inspection) -> list[str]:
@@ -45,7 +50,7 @@ def suspicious_calls(inspection: Inspection) -> list[str]:
         found["while unpickling: it calls what is carried along, or runs text"] = None
     for function in inspection.functions:
         for chain in function.chains:
-            if chain.startswith((*_NETWORK, *_PROCESSES)) or chain in _RUNNING_TEXT or _READING.fullmatch(chain):
+            if chain.startswith((*_NETWORK, *_PROCESSES)) or chain in _RUNNING_TEXT or READING.fullmatch(chain):
                 found[f"{shown_name(function.name)}: {shown_name(chain)}"] = None
     return list(found)
 
@@ -68,60 +73,69 @@ def reachable_names(inspection: Inspection) -> frozenset[str]:
     return frozenset(reached)
 
 
-def check_network(inspection: Inspection, reachable: frozenset[str]) -> Iterator[Finding]:
-    """Functions that ask a server for something."""
-    for function, chains in _doing(inspection.functions, _NETWORK):
-        make = fail if _surely(function, reachable) else warn
-        sentence = f"The function {shown_name(function.name)} uses the network ({listed(chains)}), which no run has."
+def check_network(inspection: Inspection) -> Iterator[Finding]:
+    """Functions that connect to a server: for certain where a run can't do without, else perhaps."""
+    for function in inspection.functions:
+        chains = [chain for chain in function.chains if chain.startswith(_NETWORK)]
+        chains = chains or [call.function.name for call in function.calls if _connects(call)]
+        if not chains:
+            continue
+        certain = any(_connects(call) for call in function.certain_calls)
+        name = shown_name(function.name)
+        sentence = f"The function {name} uses the network ({listed(chains)}), which no run has."
+        if not certain:
+            sentence = f"The function {name} may use the network ({listed(chains)}), which no run has."
+        make = fail if certain else warn
         yield make("network", "network_access", sentence, "Put everything that the model needs into the pickle.")
+
+
+def _connects(call: Call) -> bool:
+    """Whether the call surely connects to another machine: its address stands in the function."""
+    url = call.arguments[0].constant if call.arguments else ()
+    is_remote = bool(url) and isinstance(url[0], str) and _REMOTE.match(url[0]) is not None
+    return is_remote and not call.function.owner and _CONNECTING.fullmatch(call.function.name) is not None
 
 
 def check_processes(inspection: Inspection) -> Iterator[Finding]:
     """Functions that start a process."""
-    for function, chains in _doing(inspection.functions, _PROCESSES):
-        sentence = f"The function {shown_name(function.name)} starts processes ({listed(chains)})."
+    for function in inspection.functions:
+        chains = [chain for chain in function.chains if chain.startswith(_PROCESSES)]
+        if not chains:
+            continue
+        sentence = f"The function {shown_name(function.name)} may start processes ({listed(chains)})."
         yield warn("processes", "starts_processes", sentence, "Compute in Python: a run has few other programs.")
 
 
-def check_files(inspection: Inspection, reachable: frozenset[str]) -> Iterator[Finding]:
-    """Paths of the machine that made the pickle, and functions that read files."""
-    for function in inspection.functions:
-        reading = [chain for chain in function.chains if _READING.fullmatch(chain)]
-        absolute = [text for text in function.texts if _ABSOLUTE.fullmatch(text)]
-        relative = [text for text in function.texts if _RELATIVE.fullmatch(text)] if reading else []
-        make = fail if reading and _surely(function, reachable) else warn
-        name = shown_name(function.name)
-        if absolute:
-            yield make("files", "absolute_path", f"The function {name} has the path {listed(absolute)}.", _FILE_FIX)
-        elif relative:
-            yield make("files", "reads_files", f"The function {name} reads the file {listed(relative)}.", _FILE_FIX)
-        elif reading and function.name in reachable:
-            yield warn("files", "reads_files", f"The function {name} reads files ({listed(reading)}).", _FILE_FIX)
-    kept = [text for text in inspection.texts if _ABSOLUTE.fullmatch(text)]
-    if kept:
-        yield warn("files", "absolute_path", f"It keeps the path {listed(kept)} in a variable.", _FILE_FIX)
-    if inspection.open_files:
-        sentence = "It carries a file that was open: its text, with the place where it was read last."
-        yield warn("files", "open_file", sentence, "Read the file in training, and let predict use what was read.")
-
-
 def check_returns(inspection: Inspection) -> Iterator[Finding]:
-    """The function returns what is surely no DataFrame."""
-    for kind in inspection.returns:
-        yield fail(
-            "returns",
-            "not_a_dataframe",
-            f"It returns the result of {shown_name(kind)}, which is no pandas DataFrame.",
-            "Return pd.DataFrame(predictions, index=live_features.index, columns=['prediction']).",
-        )
+    """What the model returns, where that is surely, or on one way, no DataFrame."""
+    returns = inspection.returns
+    if returns is None:
+        return
+    if not returns:
+        sentence = "It never returns: every way through the function raises an exception or goes on without an end."
+        yield fail("returns", "exception", sentence, "Let every way end with the return of a DataFrame.")
+        return
+    other = [value for value in returns if value.type not in ("", FRAME)]
+    if len(other) == len(returns):
+        told = [value for value in other if value.type != "None"] or other
+        yield fail("returns", "not_a_dataframe", f"It returns {_shown_value(told[0])}.", _remedy(told[0]))
+        return
+    # A with statement makes a way that returns None, which is never taken.
+    doubtful = [value for value in other if value.type != "None"]
+    doubtful += [value for value in returns if not value.type and value.name.endswith(_NO_FRAME_ENDS)]
+    if doubtful:
+        sentence = f"It may return {_shown_value(doubtful[0])}."
+        yield warn("returns", "not_a_dataframe", sentence, _remedy(doubtful[0]))
 
 
-def _doing(functions: Iterable[FunctionSeen], what: tuple[str, ...]) -> Iterator[tuple[FunctionSeen, list[str]]]:
-    for function in functions:
-        chains = [chain for chain in function.chains if chain.startswith(what)]
-        if chains:
-            yield function, chains
+def _shown_value(value: Value) -> str:
+    what = _SHOWN_TYPES.get(value.type, f"an object of the type {shown_name(value.type)}" if value.type else "a value")
+    made_by = value.name.removesuffix("()").replace("<", "").replace(">", "")
+    source = f" (the result of {shown_name(made_by)})" if made_by else ""
+    return f"{what}{source}, which is no pandas DataFrame"
 
 
-def _surely(function: FunctionSeen, reachable: frozenset[str]) -> bool:
-    return function.name in reachable and not function.guarded
+def _remedy(value: Value) -> str:
+    if value.type in ("generator", "coroutine", "async generator"):
+        return "Make predict a plain function: without yield and async, with return."
+    return _TO_FRAME if value.type == SERIES else _BUILD_FRAME

@@ -2,12 +2,10 @@
 
 import _compat_pickle
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from predictd.pickles.bytecode import Code, look
 from predictd.pickles.contents import (
     WRAPPED,
     Model,
@@ -19,10 +17,11 @@ from predictd.pickles.contents import (
     tables_in,
     values_of,
 )
-from predictd.pickles.forms import Function, as_class, as_code, as_function, module_of, name_of, texts_in
+from predictd.pickles.forms import Function, as_class, as_function, module_of, name_of, texts_in
+from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of, with_inner
 from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
-from predictd.pickles.returns import returned
 from predictd.pickles.signature import Signature, signature_of
+from predictd.pickles.values import Value
 from predictd.runner.machine import Made, Pairs
 from predictd.runner.scan import code_of, possible_pythons
 
@@ -30,6 +29,8 @@ MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
 _MOST_IMPORTS = 1_000
+# Of all functions together; their analysis takes about a second for each 64 KiB.
+_MOST_BYTECODE = 128 << 10
 _NOT_OWN = {"__main__", "builtins", WRAPPED}
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
 
@@ -39,49 +40,6 @@ _RUNNING_TEXT = {
 }
 _CALLED = {"__setstate__", "__new__", "__setattr__", "append", "extend", "__setitem__"}
 _OPEN_FILES = {"cloudpickle.cloudpickle._file_reconstructor", "cloudpickle.cloudpickle_fast._file_reconstructor"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Import:
-    """A module that the pickle needs.
-
-    Attributes:
-        module: its full name.
-        names: what is looked up in it while unpickling.
-        at_load: whether unpickling imports it; else a function does when it is called.
-        guarded: whether the function catches what goes wrong.
-        function: the function that imports it.
-    """
-
-    module: str
-    names: tuple[str, ...] = ()
-    at_load: bool
-    guarded: bool = False
-    function: str | None = None
-
-    @property
-    def top(self) -> str:
-        """The name of the package: 'sklearn' of 'sklearn.linear_model'."""
-        return self.module.partition(".")[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FunctionSeen:
-    """A function in the pickle.
-
-    Attributes:
-        module: where it was defined.
-        chains: dotted names that it takes, with the modules' real names; '<name>' is a variable.
-        columns: (argument, text) where an argument is subscripted with a text.
-        texts: the texts among its constants.
-    """
-
-    name: str
-    module: str | None
-    chains: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
-    texts: tuple[str, ...]
-    guarded: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +62,8 @@ class Inspection:
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
         open_files: whether a file that was open was pickled with it.
         signature: with what it can be called.
-        returns: the dotted names whose results it returns, of those that are surely no DataFrame.
+        returns: what a call can return; empty if none returns, None where that is not known.
+        behaviors: what `functions`, `imports` and `returns` are in each Python that can have made the functions.
         manifest: what `predictd.wrap` wrote into it.
         texts: texts that it keeps in variables, without the longest ones.
     """
@@ -128,9 +87,18 @@ class Inspection:
     features: tuple[str, ...]
     open_files: bool
     signature: Signature
-    returns: tuple[str, ...]
+    returns: tuple[Value, ...] | None
     manifest: dict[str, Any] | None
     texts: tuple[str, ...] = field(repr=False)
+    behaviors: dict[str, Behavior] = field(repr=False)
+
+    def in_python(self, python: str) -> "Inspection":
+        """Return the same as that Python reads the functions; small ones may be bytecode of several versions."""
+        behavior = self.behaviors.get(python)
+        if behavior is None:
+            return self
+        imports = _all_imports([one for one in self.imports if one.at_load], behavior)
+        return replace(self, functions=behavior.functions, imports=imports, returns=behavior.returns)
 
 
 def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspection:
@@ -141,28 +109,30 @@ def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspe
     Raises:
         InvalidInputError: the file can't be opened.
     """
-    deadline = time.monotonic() + seconds
     # What is made of the objects takes about as long as reading them.
     reading = read_pickle(source, seconds / 2)
     path = source if isinstance(source, Path) else None
     try:
-        return _inspection(reading, path, deadline)
+        return _inspection(reading, path)
     except RecursionError:
-        flawed = Reading(size=reading.size, flaw=("not_a_pickle", "it is nested without an end"))
-        return _inspection(flawed, path, deadline)
+        return _inspection(Reading(size=reading.size, flaw=("not_a_pickle", "it is nested without an end")), path)
 
 
-def _inspection(reading: Reading, path: Path | None, deadline: float) -> Inspection:
+def _inspection(reading: Reading, path: Path | None) -> Inspection:
     values = list(values_of(reading))
     codes = [code for one in values if isinstance(one, Made) and (code := code_of(one.arguments)) is not None]
     pythons = possible_pythons(codes) if codes else []
-    functions = _functions(values)
-    seen = [_seen(function, pythons) for function in functions if time.monotonic() < deadline]
+    carried, has_all = _functions(values)
+    functions = [function for _, function in carried]
     features = features_in(values)
     manifest = _manifest(values)
     flaw = reading.flaw
-    imports = _imports(reading, values, [found for _, inner in seen for found in inner])
     whole = flaw is None and reading.complete
+    top = reading.top if whole and has_all else None
+    behaviors = {one: behavior_of(carried, top, one, exact=True) for one in pythons if one in FLOW_PYTHONS}
+    behavior = next(iter(behaviors.values())) if len(behaviors) == 1 else None
+    behavior = behavior or behavior_of(carried, top, pythons[-1] if pythons else None, exact=False)
+    imports = _all_imports(_imports(reading, values), behavior)
     signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
     entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
@@ -173,12 +143,12 @@ def _inspection(reading: Reading, path: Path | None, deadline: float) -> Inspect
         path=path,
         size=reading.size,
         flaw=flaw,
-        complete=reading.complete and len(seen) == len(functions) and len(imports) <= _MOST_IMPORTS,
+        complete=reading.complete and has_all and len(imports) <= _MOST_IMPORTS,
         protocol=reading.protocol,
         pythons=tuple(pythons),
         entry_pythons=tuple(possible_pythons([(entry.bytecode, len(entry.constants), entry.shape)])) if entry else (),
         dynamic=_is_dynamic(reading),
-        functions=tuple(one for one, _ in seen),
+        functions=behavior.functions,
         imports=imports[:_MOST_IMPORTS],
         by_value=_by_value(functions, values, reading),
         versions={**_all_versions(reading), **_versions_of(manifest)},
@@ -189,9 +159,10 @@ def _inspection(reading: Reading, path: Path | None, deadline: float) -> Inspect
         features=_features_told(manifest) or tuple(features),
         open_files=any(name_of(one) in _OPEN_FILES for one in reading.globals),
         signature=signature,
-        returns=_returns(functions, signature, pythons),
+        returns=behavior.returns,
         manifest=manifest,
         texts=_kept_texts(functions),
+        behaviors=behaviors,
     )
 
 
@@ -210,50 +181,22 @@ def _keys(pairs: Pairs) -> set[str]:
     return {key for key, _, _ in pairs.values if isinstance(key, str)}
 
 
-def _functions(values: list[Any]) -> list[Function]:
-    found = (as_function(one) for one in values if isinstance(one, Made))
-    return [one for one in found if one is not None][:_MOST_FUNCTIONS]
+def _functions(values: list[Any]) -> tuple[list[tuple[Made, Function]], bool]:
+    """Return the functions whose bytecode is looked at, with what describes them, and whether these are all."""
+    found: list[tuple[Made, Function]] = []
+    left = _MOST_BYTECODE
+    for one in values:
+        function = as_function(one) if isinstance(one, Made) else None
+        if isinstance(one, Made) and function is not None:
+            left -= sum(len(code.bytecode) for code in with_inner(function.code))
+            if left < 0 or len(found) == _MOST_FUNCTIONS:
+                return found, False
+            found.append((one, function))
+    return found, True
 
 
-def _seen(function: Function, pythons: list[str]) -> tuple[FunctionSeen, list[Import]]:
-    code = function.code
-    known = _real_names(function)
-    chains: dict[str, None] = {}
-    columns: dict[tuple[str, str], None] = {}
-    imports: list[Import] = []
-    texts: dict[str, None] = {}
-    guarded = False
-    # Comprehensions and functions in it are constants of a function; what they do, it does.
-    for one in _with_inner(code) if pythons else []:
-        found = look(one, pythons[-1])
-        for chain in found.chains:
-            first, dot, rest = chain.partition(".")
-            chains[known.get(first.strip("<>"), first) + dot + rest] = None
-        columns.update(dict.fromkeys(found.columns))
-        guarded = guarded or found.guarded
-        imports += [Import(module=m, at_load=False, guarded=caught, function=code.name) for m, caught in found.imports]
-        texts.update(dict.fromkeys(list(texts_in(one.constants))[:_MOST_LISTED]))
-    seen = FunctionSeen(
-        name=code.name,
-        module=function.module,
-        chains=tuple(chains),
-        columns=tuple(columns),
-        texts=tuple(texts),
-        guarded=guarded,
-    )
-    return seen, imports
-
-
-def _with_inner(code: Code) -> list[Code]:
-    codes = [code]
-    for one in codes:
-        if len(codes) < _MOST_LISTED:
-            codes += [inner for part in one.constants if (inner := as_code(part)) is not None]
-    return codes
-
-
-def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple[Import, ...]:
-    """Each module once: what unpickling imports, then what functions do."""
+def _imports(reading: Reading, values: list[Any]) -> list[Import]:
+    """What unpickling imports, each module once."""
     names: dict[str, dict[str, None]] = {}
     for looked_up in reading.globals:
         module, name = looked_up.module, looked_up.name
@@ -269,12 +212,21 @@ def _imports(reading: Reading, values: list[Any], called: list[Import]) -> tuple
         module = module_of(one)
         if module is not None:
             names.setdefault(module, {})
-    found = [Import(module=name, names=tuple(inner), at_load=True) for name, inner in names.items()]
+    return [Import(module=name, names=tuple(inner), at_load=True, certain=True) for name, inner in names.items()]
+
+
+def _all_imports(at_load: list[Import], behavior: Behavior) -> tuple[Import, ...]:
+    """Each module once: what unpickling imports, then what functions do."""
+    names = {one.module for one in at_load}
     later: dict[str, Import] = {}
-    for one in called:
-        if one.module not in names and (one.module not in later or later[one.module].guarded):
+    for one in behavior.imports:
+        if one.module not in names and (one.module not in later or _weight(one) > _weight(later[one.module])):
             later[one.module] = one
-    return (*found, *later.values())
+    return (*at_load, *later.values())
+
+
+def _weight(found: Import) -> tuple[bool, bool]:
+    return found.certain, not found.guarded
 
 
 def _by_value(functions: list[Function], values: list[Any], reading: Reading) -> tuple[str, ...]:
@@ -324,23 +276,3 @@ def _kept_texts(functions: list[Function]) -> tuple[str, ...]:
             if isinstance(name, str) and not name.startswith("__"):
                 found.update({text: None for text in list(texts_in(value))[:_MOST_LISTED] if len(text) < 4096})
     return tuple(found)
-
-
-def _real_names(function: Function) -> dict[str, str]:
-    """What the globals stand for, by their names in the function: what comes from a module has a name of its own."""
-    return {
-        name: module_of(value) or name_of(value) or f"<{name}>"
-        for name, value, _ in function.variables.values
-        if _is_text(name)
-    }
-
-
-def _returns(functions: list[Function], signature: Signature, pythons: list[str]) -> tuple[str, ...]:
-    for function in functions:
-        if signature.code is not None and function.code.bytecode is signature.code.bytecode and pythons:
-            return tuple(returned(function.code, pythons[-1], _real_names(function)))
-    return ()
-
-
-def _is_text(name: Any) -> bool:
-    return isinstance(name, str)

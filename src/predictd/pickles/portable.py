@@ -34,7 +34,8 @@ class Predict:
         frame = self.prepared(live_features)
         answers, weights = [], []
         for name, member, weight in self.members:
-            answer = as_series(member(frame, live_features, live_benchmark_models), live_features.index, name)
+            answer = member(frame, live_features, live_benchmark_models)
+            answer = as_series(answer, live_features.index, name, options["output"])
             answers.append(ranked(answer, eras, "average") if options["rank_members"] else answer)
             weights.append(weight)
         values = sum(answer * weight for answer, weight in zip(answers, weights)) / sum(weights)  # noqa: B905
@@ -104,7 +105,7 @@ class Transform:
 
 
 class Regressor:
-    """A fitted model with the method predict; of a classifier the expected class.
+    """A fitted model with the method predict; of a classifier the expected class, of each output if it has several.
 
     One that was trained without names gets an array (`named` is false), because it warns of every name.
     """
@@ -118,20 +119,25 @@ class Regressor:
         frame = frame if self.named else frame.to_numpy()
         if self.classes is None:
             return self.model.predict(frame)
-        return expected(np.asarray(self.model.predict_proba(frame)), self.classes)
+        probabilities = self.model.predict_proba(frame)
+        if isinstance(self.classes, list):
+            return np.stack([expected(np.asarray(p), c) for p, c in zip(probabilities, self.classes)], axis=1)  # noqa: B905
+        return expected(np.asarray(probabilities), self.classes)
 
 
 class XGBoostBooster:
-    """A booster of XGBoost's own interface, which takes matrices."""
+    """A booster of XGBoost's own interface, which takes matrices; of its rounds the first ones predict, all for 0."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, rounds: int) -> None:
         self.model = model
+        self.rounds = rounds
 
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
         import xgboost  # noqa: PLC0415
 
         named = self.model.feature_names is not None
-        return self.model.predict(xgboost.DMatrix(frame if named else frame.to_numpy()))
+        matrix = xgboost.DMatrix(frame if named else frame.to_numpy())
+        return self.model.predict(matrix, iteration_range=(0, self.rounds))
 
 
 class TorchModule:
@@ -157,7 +163,11 @@ class KerasModel:
         self.model = model
 
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-        return np.asarray(self.model.predict(frame.to_numpy(dtype="float32"), batch_size=_BATCH, verbose=0))
+        answer = self.model.predict(frame.to_numpy(dtype="float32"), batch_size=_BATCH, verbose=0)
+        outputs = list(answer.values()) if isinstance(answer, dict) else answer
+        if not isinstance(outputs, (list, tuple)):
+            return np.asarray(outputs)
+        return np.concatenate([np.asarray(output).reshape(len(frame), -1) for output in outputs], axis=1)
 
 
 class Function:
@@ -252,19 +262,37 @@ def expected(probabilities: Any, classes: Any) -> Any:
     return probabilities @ np.asarray(classes, dtype="float64")
 
 
-def as_series(answer: Any, index: Any, name: str) -> Any:
-    """The first column of an answer as float64 in the order of the index; what has an index is aligned by it."""
+def as_series(answer: Any, index: Any, name: str, output: Any) -> Any:
+    """The predictions of a member as float64 in the order of the index; what has an index is aligned by it.
+
+    `output` is the column to use, by its number or name, where the member has several outputs.
+    """
     import pandas as pd  # noqa: PLC0415
 
     if isinstance(answer, pd.DataFrame):
-        answer = answer.iloc[:, 0]
+        answer = answer.iloc[:, chosen_output(list(answer.columns), output, name)]
     if isinstance(answer, pd.Series):
         return answer.astype("float64").reindex(index) if index.is_unique else answer.astype("float64")
     values = np.asarray(answer, dtype="float64")
-    values = values.reshape(len(values), -1)[:, 0] if values.size else values.reshape(-1)
     if len(values) != len(index):
         raise ValueError(f"the model {name!r} answered {len(values)} predictions for {len(index)} rows")
-    return pd.Series(values, index=index)
+    if values.size:
+        values = values.reshape(len(values), -1)
+        values = values[:, chosen_output(range(values.shape[1]), output, name)]
+    return pd.Series(values.reshape(-1), index=index)
+
+
+def chosen_output(outputs: Any, output: Any, name: str) -> int:
+    """The number of the output to use; of several, one has to be chosen."""
+    if len(outputs) == 1:
+        return 0
+    if output in outputs:
+        return list(outputs).index(output)
+    if isinstance(output, int) and 0 <= output < len(outputs):
+        return output
+    chosen = "none is chosen" if output is None else f"{output!r} is none of them"
+    shown = ", ".join(map(repr, list(outputs)[:5])) + (", ..." if len(outputs) > 5 else "")
+    raise ValueError(f"the model {name!r} predicts {len(outputs)} outputs for each row ({shown}), and {chosen}")
 
 
 def ranked(values: Any, eras: Any, ties: str) -> Any:

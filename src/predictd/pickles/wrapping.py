@@ -79,6 +79,7 @@ def wrap(
     proportion: float = 1.0,
     benchmark: str | None = None,
     benchmark_weight: float = 0.5,
+    output: int | str | None = None,
     clip: tuple[float, float] = (0.0, 1.0),
     data_version: str | None = None,
 ) -> Wrapped:
@@ -104,6 +105,9 @@ def wrap(
         proportion: how much of what those features explain is taken away, 0 to 1.
         benchmark: the name of a benchmark model that the ranks are blended with.
         benchmark_weight: its weight, 0 to 1.
+        output: which output is the prediction where a model has several for each row, such as the targets of a forest
+            or the probabilities of a booster: its number from 0, or the name of a column. A model of several outputs
+            needs it.
         clip: the least and the largest prediction, within 0 to 1.
         data_version: the data version of the training, for the manifest.
 
@@ -131,6 +135,7 @@ def wrap(
         "proportion": float(proportion),
         "benchmark": benchmark,
         "benchmark_weight": float(benchmark_weight),
+        "output": output,
         "clip": (float(clip[0]), float(clip[1])),
     }
     kind = PredictWithBenchmarks if needs_benchmarks else Predict

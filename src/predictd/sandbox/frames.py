@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from predictd.domain.failures import FAILURES, fields_of
 from predictd.domain.runs import Predictions
 from predictd.runner.channel import USUAL_MODULES
 
@@ -75,11 +76,15 @@ class ReportedFailure:
         code: one of REPORTABLE.
         detail: fills the sentence of that code.
         packages: packages of the runtime in whose code it happened, with their versions.
+        cause: one of the causes of that code, None where it is unknown.
+        facts: exactly those that the remedy of the cause is filled with.
     """
 
     code: str
     detail: str
     packages: dict[str, str] = field(default_factory=dict)
+    cause: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +195,8 @@ class FrameReader:
         packages = content.get("packages", {})
         if not isinstance(packages, dict) or not all(map(_is_short, (*packages, *packages.values()))):
             raise BadFrame("a list of packages that is none")
-        return ReportedFailure(code=code, detail=detail, packages=packages)
+        cause, facts = _cause(code, content)
+        return ReportedFailure(code=code, detail=detail, packages=packages, cause=cause, facts=facts)
 
     def _decode_stage(self, content: dict[str, Any]) -> Stage:
         name = content.get("stage")
@@ -198,6 +204,17 @@ class FrameReader:
             raise BadFrame("a stage out of turn")
         self._stage += 1
         return Stage(name=name)
+
+
+def _cause(code: str, content: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
+    cause, facts = content.get("cause"), content.get("facts", {})
+    failure = FAILURES[code]
+    if cause is not None and (not isinstance(cause, str) or cause not in failure.causes):
+        raise BadFrame("a cause that the failure can't have")
+    expected = set() if cause is None else fields_of(failure.causes[cause])
+    if not isinstance(facts, dict) or facts.keys() != expected or not all(map(_is_short, facts.values())):
+        raise BadFrame("facts that are not those of the cause")
+    return cause, facts
 
 
 def _json(payload: bytes) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def diagnose_apart(
     if "refused" in answer:
         raise InvalidInputError(answer["refused"])
     if "failure" in answer:
-        return ModelFailure(code=answer["failure"]["code"], facts=answer["failure"]["facts"]), answer["folder"]
+        return ModelFailure(**answer["failure"]), answer["folder"]
     return Diagnostics.from_wire(answer["diagnostics"], suspicion=answer["suspicion"]), answer["folder"]
 
 

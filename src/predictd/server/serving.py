@@ -26,7 +26,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.api.app import Services, build_app
 from predictd.archive import refuse_unfinished_import
-from predictd.domain.errors import SetupError
+from predictd.db.catalogue import choose_runtime
+from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
@@ -38,7 +39,7 @@ from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
-from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.sandbox import WarmParents, choose_sandbox, probe_forked
 from predictd.server.cluster import open_cluster
 from predictd.server.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, raise_descriptor_limit
 from predictd.server.deployment import Deployment, open_deployment, server_id
@@ -103,6 +104,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+        _check_forked(deployment, parents)
     server = server_id(settings.home)
     executor = Executor(
         deployment.database,
@@ -154,6 +156,26 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     lock.close()
 
 
+def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
+    """Raise SetupError where runs that are forked from a warm parent are not isolated; leaves it to the first runs.
+
+    Where none can be forked, runs start cold.
+    """
+    settings = deployment.settings
+    with deployment.database.read() as session:
+        folder = choose_runtime(session, None).folder
+    try:
+        problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
+    except PlatformError as error:
+        log.warning("forked_runs_not_checked", error=error.message)
+        return
+    if problems and not settings.trust_users:
+        raise SetupError(
+            f"Runs forked from a warm parent are not isolated on this machine: {' '.join(problems)} "
+            "To start every run cold, say PREDICTD_WARM_PARENTS=0."
+        )
+
+
 def _config_of(
     deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
 ) -> WorkerConfig:
@@ -170,6 +192,7 @@ def _config_of(
         retry_seconds=settings.retry_seconds,
         find_runtime=partial(find_runtime, deployment),
         has_runtime=partial(has_runtime, deployment),
+        quotas=settings.quotas,
         account_runs=settings.account_runs,
         place=place,
     )

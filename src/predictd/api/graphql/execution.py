@@ -135,6 +135,11 @@ def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
         raise GraphQLError("The query is missing: send it as the string 'query'.")
     if not isinstance(variables, dict | None):
         raise GraphQLError("The variables must be an object.")
+    try:
+        # Errors repeat what was sent, and a response can hold no half of a character.
+        json.dumps([query, variables, name], ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise GraphQLError("The request has unpaired surrogates (U+D800 to U+DFFF); send text.") from error
     return query, variables or {}, name if isinstance(name, str) and name else None
 
 

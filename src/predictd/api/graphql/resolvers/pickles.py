@@ -11,13 +11,13 @@ from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.models import get_model
-from predictd.db.tables import Account, Diagnostics, Model, Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.db.tables import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.engine.cancelling import cancel_run
 from predictd.engine.diagnoses import description_of, status_of
 from predictd.engine.hashes import hash_pickle
-from predictd.engine.matching import inspect_upload
+from predictd.engine.matching import inspect_upload, target_in
 from predictd.engine.quotas import check_queue, room_for_upload
 from predictd.engine.registration import register_pickle
 from predictd.engine.slots import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
@@ -107,6 +107,17 @@ def _ordinal(context: Context, pickle: Pickle) -> int:
 @query.field("computePickleDockerImages")
 def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
     """The runtimes that are built."""
+    context = context_of(info)
+    home = context.settings.runtimes_home
+
+    def packages(runtime: Runtime) -> list[str] | None:
+        target = target_in(home, runtime)
+        return None if target is None else [f"{name}=={version}" for name, version in sorted(target.packages.items())]
+
+    def modules(runtime: Runtime) -> list[str] | None:
+        target = target_in(home, runtime)
+        return None if target is None or target.modules is None else sorted(target.modules)
+
     return [
         {
             "id": runtime.id,
@@ -117,8 +128,10 @@ def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -
             "deprecated": runtime.is_deprecated,
             "experimental": False,
             "insertedAt": runtime.inserted_at,
+            "packages": lambda *_, runtime=runtime: packages(runtime),
+            "modules": lambda *_, runtime=runtime: modules(runtime),
         }
-        for runtime in list_runtimes(context_of(info).session, deprecated=bool(deprecated))
+        for runtime in list_runtimes(context.session, deprecated=bool(deprecated))
     ]
 
 
@@ -279,7 +292,7 @@ def resolve_create_pickle(
     # Before the transaction that writes: a large pickle takes seconds.
     inspection = inspect_upload(context.session, context.storage, account, filename)
     with context.write() as session:
-        check_queue(session, account, context.settings.quotas)
+        check_queue(session, context.storage, account, context.settings.quotas)
         pickle_id = register_pickle(
             session,
             context.storage,
@@ -339,7 +352,7 @@ def resolve_trigger(
                 raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
             wanted = model.pickle_id
         pickle = get_pickle(session, account, wanted)
-        check_queue(session, account, context.settings.quotas)
+        check_queue(session, context.storage, account, context.settings.quotas)
         trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
     context.wake()
     return pickle_object(context, context.load(Pickle, wanted))
