@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 from sqlalchemy.exc import DBAPIError
@@ -23,6 +24,7 @@ from predictd import __version__
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
+from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
 from predictd.api.metrics import metrics_route
@@ -98,6 +100,8 @@ def build_app(
 ) -> Starlette:
     """The application. `lifespan` starts and stops what runs beside it; `pages` are what people open."""
     endpoint = Endpoint(build_schema())
+    # They have threads of their own, so that however many there are, other requests are served.
+    slow_requests = {field: CapacityLimiter(at_once) for field, at_once in SLOW_FIELDS.items()}
 
     async def graphql(request: Request) -> Response:
         length = int(request.headers.get("content-length") or 0)
@@ -107,9 +111,15 @@ def build_app(
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        answered = await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body)
+        authorization = request.headers.get("authorization", "")
+        answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
+        if isinstance(answered, str):
+            answered = await to_thread.run_sync(answer, request, authorization, body, limiter=slow_requests[answered])
         # Clients try again after a 5xx, and take errors with a 200 for their own.
         return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
+
+    def answer_unless_slow(request: Request, authorization: str, body: object) -> dict[str, Any] | str:
+        return endpoint.slow_field(body) or answer(request, authorization, body)
 
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
@@ -127,7 +137,8 @@ def build_app(
             with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
                 return endpoint.execute(body, context)
 
-    def health(request: Request) -> Response:
+    async def health(request: Request) -> Response:
+        # On the event loop: it responds even if every thread is busy.
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from predictd.domain.failures import ModelFailure
 from predictd.pickles.file_access import check_files
-from predictd.pickles.findings import Finding, fail, listed, passed, shown_size, warn
+from predictd.pickles.findings import Finding, fail, listed, passed, shortened, shown_size, warn
 from predictd.pickles.fitting import (
     check_call,
     check_flaw,
@@ -60,7 +60,7 @@ def check_pickle(
 def check_inspected(
     inspection: Inspection, target: Target | None, columns: DataColumns | None = None, most_bytes: int = MOST_BYTES
 ) -> list[Finding]:
-    """The findings of the whole list.
+    """The findings of the whole list, at most some 20 of each topic.
 
     Args:
         inspection: of the pickle.
@@ -91,7 +91,7 @@ def check_inspected(
     if columns is not None:
         found += _features(inspection, columns)
         found += _columns(inspection, columns)
-    return found
+    return shortened(found)
 
 
 def _whole(inspection: Inspection) -> Finding:
@@ -100,7 +100,7 @@ def _whole(inspection: Inspection) -> Finding:
     return warn(
         "file",
         "partly_read",
-        "It is too large to be read to its end here; what is said holds for its beginning.",
+        "It holds more than can be read here; what is said holds for a part of it.",
         "Try it with predictd test.",
     )
 

@@ -63,7 +63,7 @@ class Target:
         for part in rest.split("."):
             if not place.is_dir():
                 return None
-            if not (place / _safe(part)).is_dir() and not any(True for _ in place.glob(f"{_safe(part)}.*")):
+            if _safe(part) not in _names_in(place):
                 return False
             place = place / _safe(part)
         return True
@@ -149,6 +149,13 @@ def find_target(text: str, targets: list[Target]) -> Target:
         if {image, tag} & {shown, shown.removeprefix("python "), one.image, one.tag}:
             return one
     raise NotFoundError(f"There is no runtime {text!r}. Choose one of: {', '.join(one.name for one in targets)}.")
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_in(folder: Path) -> frozenset[str]:
+    """The names of the folders and files in a folder of a built runtime, which never changes, without their endings."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return frozenset(path.name.partition(".")[0] for path in paths if path.is_dir() or path.suffix)
 
 
 def _could_not_hide(top: str) -> bool:

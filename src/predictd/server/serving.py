@@ -22,6 +22,7 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.api.app import Services, build_app
 from predictd.archive import refuse_unfinished_import
@@ -40,11 +41,13 @@ from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
 from predictd.sandbox import WarmParents, choose_sandbox, probe_forked
 from predictd.server.cluster import open_cluster
+from predictd.server.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, raise_descriptor_limit
 from predictd.server.deployment import Deployment, open_deployment, server_id
-from predictd.server.draining import Draining, DrainingServer
+from predictd.server.draining import LISTEN_BACKLOG, Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime, has_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
+from predictd.server.turns import Turns
 from predictd.settings import Settings
 from predictd.web import web_routes
 
@@ -54,6 +57,7 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+VANISHED_SECONDS = 120
 # How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
 # would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
 SWITCH_SECONDS = 0.001
@@ -232,11 +236,12 @@ def _run(
         for ticker in tickers:
             ticker.start()
         announce()
-        sweeping = asyncio.create_task(_sweep(deployment))
+        sweeping = [asyncio.create_task(_sweep(deployment)), asyncio.create_task(connections.sweep())]
         try:
             yield
         finally:
-            sweeping.cancel()
+            for task in sweeping:
+                task.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
             await draining.wait_for_runs()
@@ -252,16 +257,21 @@ def _run(
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
+    app = Turns(draining.counting(build_app(services, lifespan, web_routes(services))))
+    proxied = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]
+    connections = Connections(raise_descriptor_limit(), proxied.trusted_hosts.__contains__)
     config = uvicorn.Config(
-        draining.counting(build_app(services, lifespan, web_routes(services))),
+        proxied,
         # Its lines go to the program's own log.
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
+        proxy_headers=False,
+        http=partial(BoundedProtocol, connections),  # type: ignore[arg-type]
+        ws="none",
+        backlog=ACCEPTED_AT_ONCE,
     )
     # Such a failure is logged already, with the id of its request.
     logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
@@ -316,9 +326,12 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit both: a client that vanished is noticed, whether something is being sent or not.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
     try:
         listener.bind((host, port))
-        listener.listen(1024)
+        listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
         raise SetupError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
@@ -22,13 +23,14 @@ from predictd.web.visits import SESSION_COOKIE, Visit
 STREAM_SECONDS = 20.0
 LOOK_SECONDS = 0.5
 MOST_STREAMS = 500
+MOST_OF_ACCOUNT = 50
 # Of each number of a cursor: the largest that the database numbers its rows with.
 MOST_NUMBER = (1 << 31) - 1
 
 
 def live_route(services: Services) -> Route:
     """`/live?from=CURSOR`, with `run=ID` for one run and its log alone."""
-    count = 0
+    open_streams: Counter[str] = Counter()
 
     async def answer(request: Request) -> Response:
         asked = request.headers.get("last-event-id") or request.query_params.get("from", "")
@@ -39,14 +41,13 @@ def live_route(services: Services) -> Route:
         account_id = await run_in_threadpool(_account_id, services, request)
         if account_id is None:
             return secured(JSONResponse({"error": "Your session is invalid or has expired."}, 401))
-        if count >= MOST_STREAMS:
+        if open_streams.total() >= MOST_STREAMS or open_streams[account_id] >= MOST_OF_ACCOUNT:
             return secured(JSONResponse({"error": "Too many pages are open; load this one again."}, 503))
         stream = changes(account_id, run_id, cursor)
         return secured(StreamingResponse(stream, media_type="text/event-stream"))
 
     async def changes(account_id: str, run_id: str | None, cursor: tuple[int, int]) -> AsyncIterator[str]:
-        nonlocal count
-        count += 1
+        open_streams[account_id] += 1
         try:
             yield "retry: 300\n\n"
             end = time.monotonic() + STREAM_SECONDS
@@ -57,7 +58,9 @@ def live_route(services: Services) -> Route:
                     yield f"id: {cursor[0]}.{cursor[1]}\ndata: changed\n\n"
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            count -= 1
+            open_streams[account_id] -= 1
+            if not open_streams[account_id]:
+                del open_streams[account_id]
 
     return Route("/live", answer, methods=["GET"])
 
