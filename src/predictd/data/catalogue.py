@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,14 +45,18 @@ def row_count(parquet: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a parquet file; InvalidInputError instead of Arrow's own errors."""
+def open_parquet(source: Path | BinaryIO, name: str = "") -> pq.ParquetFile:
+    """Open a parquet file; InvalidInputError, which names the path or `name`, instead of Arrow's own errors."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(source)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            # Arrow's thrift reader gives no other sign.
+            raise MemoryError from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = name or Path(str(source)).name
         raise InvalidInputError(
-            f"{path.name} can't be read as a parquet file ({reason}); download or write it again, the whole of it."
+            f"{shown} can't be read as a parquet file ({reason}); download or write it again, the whole of it."
         ) from error
 
 

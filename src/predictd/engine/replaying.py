@@ -29,11 +29,10 @@ from predictd.engine.recording import files_of, records_of, stored
 from predictd.engine.rehearsal import UNCHANGED, Movement, compare
 from predictd.sandbox import run
 from predictd.scoring import check_submission, predictions_csv
-from predictd.scoring.reading import read_submission_columns
+from predictd.scoring.reading import read_submission_columns, rows_to_read
 from predictd.storage import Storage
 
 _SLOT = 997
-_MOST_ROWS = 100_000_000
 
 
 class Verdict(StrEnum):
@@ -240,7 +239,7 @@ def _stored_values(storage: Storage, output: StoredObject, ids: list[str]) -> ND
         return None
     try:
         with storage.local_path(output.key) as path:
-            known, values = read_submission_columns(path, _MOST_ROWS)
+            known, values = read_submission_columns(path, rows_to_read(len(ids)))
     except InvalidInputError:
         return None
     place = {id_: row for row, id_ in enumerate(known.to_pylist())}
