@@ -11,12 +11,13 @@ from predictd.db.rounds import latest_round
 from predictd.db.tables import Account
 from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
 from predictd.domain.runs import Predictions
 from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.slots import refuse_pickle
 from predictd.engine.submissions import StoredPredictions, accept
 from predictd.engine.uploads import UploadKind, take_upload
-from predictd.scoring import check_submission, read_submission_file, rows_to_read
+from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
 
 PREDICTIONS_ARE_FOR_A_PICKLE = "predictions can't be uploaded for it"
@@ -56,7 +57,7 @@ def submit_file(
     # The file is read between two transactions, so that a large one holds up nobody.
     live_ids = [_live_ids(storage, key) for key in keys]
     with storage.local_path(taken.key) as path:
-        predictions = read_submission_file(path, max_rows=rows_to_read(max(map(len, live_ids), default=0)))
+        predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
     failure = _check(predictions, live_ids)
     if failure is not None:
         raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")

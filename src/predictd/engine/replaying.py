@@ -20,6 +20,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db.tables import Trigger
 from predictd.domain.errors import InvalidInputError, NotFoundError, PlatformError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
 from predictd.domain.records import SUCCESS, RunRecord, StoredObject
 from predictd.domain.runs import Machine, Predictions, RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState
@@ -29,7 +30,7 @@ from predictd.engine.recording import files_of, records_of, stored
 from predictd.engine.rehearsal import UNCHANGED, Movement, compare
 from predictd.sandbox import run
 from predictd.scoring import check_submission, predictions_csv
-from predictd.scoring.reading import read_submission_columns, rows_to_read
+from predictd.scoring.reading import read_submission_columns
 from predictd.storage import Storage
 
 _SLOT = 997
@@ -239,7 +240,7 @@ def _stored_values(storage: Storage, output: StoredObject, ids: list[str]) -> ND
         return None
     try:
         with storage.local_path(output.key) as path:
-            known, values = read_submission_columns(path, rows_to_read(len(ids)))
+            known, values = read_submission_columns(path, most_rows(len(ids)))
     except InvalidInputError:
         return None
     place = {id_: row for row, id_ in enumerate(known.to_pylist())}

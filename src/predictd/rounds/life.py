@@ -20,12 +20,13 @@ from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
 from predictd.db.tables import Model, Round, Submission
 from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
+from predictd.domain.limits import most_rows
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
 from predictd.engine.submissions import StoredPredictions, accept
 from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
-from predictd.scoring import check_submission, read_submission_file, rows_to_read
+from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -172,7 +173,7 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
             continue
         try:
             with storage.local_path(submission.storage_key) as path:
-                predictions = read_submission_file(path, max_rows=rows_to_read(max(map(len, live_ids))))
+                predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids))))
         except OutageError:
             raise
         except PredictdError as error:

@@ -20,11 +20,12 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_FILE
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
 from predictd.parsing.columns import Columns
 from predictd.scoring.measured import release_memory
 from predictd.scoring.metrics import Diagnostics
 from predictd.scoring.metrics.ranks import Floats
-from predictd.scoring.reading import read_submission_columns, rows_to_read
+from predictd.scoring.reading import read_submission_columns
 from predictd.scoring.validation import Progress, ValidationData, open_validation
 
 _MODULE = "predictd.scoring.apart"
@@ -126,7 +127,7 @@ def main() -> None:
 
 def _answer(task: Task) -> dict[str, Any]:
     first: dict[str, Any] | None = None
-    predictions = read_submission_columns(Path(task.predictions), rows_to_read(_most_rows(task)))
+    predictions = read_submission_columns(Path(task.predictions), most_rows(_largest(task)))
     for number, folder in enumerate(task.folders):
         with _opened(Path(folder), task) as validation:
             placed = _placed(predictions, validation, whole=task.whole)
@@ -141,7 +142,7 @@ def _answer(task: Task) -> dict[str, Any]:
     return first
 
 
-def _most_rows(task: Task) -> int:
+def _largest(task: Task) -> int:
     """Rows of the largest of the data versions."""
     try:
         return max(row_count(Path(folder) / VALIDATION_FILE) for folder in task.folders)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
-from predictd.domain.limits import MIB
+from predictd.domain.limits import MIB, most_prediction_bytes
 from predictd.domain.runs import Predictions
 from predictd.parsing import ParserLimits, parse_confined
 from predictd.parsing.columns import Columns, columns_size, pack_columns, unpack_columns
@@ -25,9 +25,6 @@ _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
 _BLOCK = 1024 * 1024
 _LONGEST_ID = 256
-# Ids are half as long; a few may be longer.
-_USUAL_ID = 64
-_SPARE_ROWS = 1000
 _PARSER_BYTES = 96 * MIB
 _PARSER_BYTES_PER_ROW = 512
 _PARSER_SECONDS = 120.0
@@ -35,11 +32,6 @@ _BATCH_ROWS = 65_536
 _PARQUET_MAGIC = b"PAR1"
 _ARROW_ROW = re.compile(r"Row #(\d+): (.*)", re.DOTALL)
 _ARROW_VALUE = re.compile(r"conversion error to double: invalid value '(.*)'", re.DOTALL)
-
-
-def rows_to_read(expected: int) -> int:
-    """How many rows a file for `expected` ids may have to be read: enough to count repeated and unknown ids."""
-    return 2 * expected + _SPARE_ROWS
 
 
 def read_submission_file(path: Path, max_rows: int) -> Predictions:
@@ -61,7 +53,7 @@ def read_submission_columns(path: Path, max_rows: int) -> Columns:
     """The same as two columns, which takes half the memory: ids and values of the same length."""
     limits = ParserLimits(
         memory_bytes=_PARSER_BYTES + max_rows * _PARSER_BYTES_PER_ROW,
-        result_bytes=columns_size(max_rows, _ids_bytes(max_rows)),
+        result_bytes=columns_size(max_rows, most_prediction_bytes(max_rows)),
         seconds=_PARSER_SECONDS,
     )
     content = parse_confined(parse_submission_file, [path], limits, {"max_rows": max_rows})
@@ -90,10 +82,8 @@ def parse_submission_columns(file: BinaryIO, max_rows: int) -> Columns:
                 raise _too_many(max_rows)
             ids.append(_texts(batch.column(0)))
             size += ids[-1].nbytes
-            if size > _ids_bytes(max_rows):
-                raise InvalidInputError(
-                    f"The ids take more than {_ids_bytes(max_rows)} bytes; use the ids of the data."
-                )
+            if size > (most := most_prediction_bytes(max_rows)):
+                raise InvalidInputError(f"The ids take more than {most} bytes; use the ids of the data.")
             values.append(pc.cast(batch.column(1), pa.float64(), safe=False))
     except (pa.ArrowException, OSError) as error:
         # Arrow tells of a damaged parquet file by an OSError without a number; one with a number is the disk's.
@@ -105,11 +95,6 @@ def parse_submission_columns(file: BinaryIO, max_rows: int) -> Columns:
         raise _explained(str(error)) from error
     numbers = [array.to_numpy(zero_copy_only=False) for array in values]
     return pa.concat_arrays(ids or [pa.array([], pa.string())]), np.concatenate(numbers or [np.empty(0)])
-
-
-def _ids_bytes(rows: int) -> int:
-    """Bytes that the ids of so many rows may take together, with Arrow's offsets."""
-    return MIB + rows * _USUAL_ID
 
 
 def write_predictions_csv(predictions: Predictions, path: Path) -> None:
@@ -176,11 +161,13 @@ def _csv_header(file: BinaryIO) -> tuple[str, ...]:
 
 
 def _parquet_batches(file: BinaryIO, max_rows: int) -> Iterator[pa.RecordBatch]:
-    # Ids come as indices into their distinct values: a small file can repeat a huge text a million times.
-    parquet = pq.ParquetFile(file, read_dictionary=["id"])
-    header = _parquet_header(parquet.schema_arrow)
-    if parquet.metadata.num_rows > max_rows:
+    metadata = pq.read_metadata(file)
+    header = _parquet_header(metadata.schema.to_arrow_schema())
+    if metadata.num_rows > max_rows:
         raise _too_many(max_rows)
+    file.seek(0)
+    # Ids come as indices into their distinct values: a small file can repeat a huge text a million times.
+    parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=["id"])
     for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(header), use_threads=False):
         yield batch.select(header)
 
