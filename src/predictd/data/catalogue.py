@@ -27,14 +27,16 @@ def resolve(folder: Path, name: str) -> Path:
     raise NotFoundError(f"There is no file '{name[:200]}' in this data version.")
 
 
-def read_ids(live_parquet: Path) -> list[str]:
-    """The ids of a parquet file in the order of its rows; reads that one column only.
+def read_ids(live_parquet: Path | BinaryIO, name: str = "") -> list[str]:
+    """The ids of a parquet file in the order of its rows; reads that column only. `name` is that of an open file.
 
     Raises InvalidInputError when the file is not parquet or has no string column `id`.
     """
-    with open_parquet(live_parquet) as file:
+    with open_parquet(live_parquet, name) as file:
         if INDEX not in file.schema_arrow.names:
-            raise InvalidInputError(f"{live_parquet.name} has no index 'id'; write it with the ids as index 'id'.")
+            raise InvalidInputError(
+                f"{name or Path(str(live_parquet)).name} has no index 'id'; write it with the ids as index 'id'."
+            )
         ids: list[str] = file.read(columns=[INDEX]).column(INDEX).to_pylist()
     return ids
 

@@ -27,7 +27,10 @@ class RunPlace(Protocol):
     def run(
         self, job: "Job", wanted: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
     ) -> tuple[RunReport, bool]:
-        """Run it on data of `rows` rows and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
+        """Run it on data of `rows` rows and answer the report, and whether it was asked for tables.
+
+        Raises as `predictd.sandbox.run` does.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

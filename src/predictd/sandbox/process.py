@@ -47,7 +47,7 @@ class RunCancelled(CancelledError):
 
 
 class Follower:
-    """Collects the evidence of one run on data of `rows` rows; reads its pipes, and no file that it may have written."""
+    """Collects the evidence of one run on data of `rows` rows; reads its pipes, and no file it may have written."""
 
     def __init__(
         self,
