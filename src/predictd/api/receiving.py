@@ -24,6 +24,8 @@ WRITE_BYTES = 1 << 20
 WRITERS = CapacityLimiter(8)
 FIELD_BYTES = 16 * 1024
 MOST_FIELDS = 50
+# Of parts of the body that hold nothing of the file: fields with all that is around them.
+OTHER_BYTES = 256 * 1024
 # A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
 # sends is read and thrown away, within bounds.
 DRAIN_BYTES = 256 << 20
@@ -154,6 +156,7 @@ class Form:
         self.fields: dict[str, str] = {}
         self.filename = ""
         self._content = bytearray()
+        self._other_bytes = 0
         self._is_file_begun = False
         self._is_ended = False
         self._header_name = bytearray()
@@ -173,7 +176,7 @@ class Form:
             parser = MultipartParser(self._boundary, self._callbacks())
             async for chunk in body.chunks():
                 parser.write(chunk)
-                self._check()
+                self._check(len(chunk))
                 if self._is_file_begun and (self._content or is_first):
                     is_first = False
                     content, self._content = bytes(self._content), bytearray()
@@ -195,11 +198,13 @@ class Form:
             "on_end": self._finish,
         }
 
-    def _check(self) -> None:
-        """Raise InvalidInputError when the fields before the file are larger than any that were given out."""
+    def _check(self, arrived: int) -> None:
+        """Raise InvalidInputError when what is not the file is larger than any fields that were given out."""
+        if not self._content:
+            self._other_bytes += arrived
         size = sum(len(name) + len(value) for name, value in self.fields.items())
         size += len(self._value) + len(self._header_name) + len(self._header_value)
-        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS:
+        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS or self._other_bytes > OTHER_BYTES:
             raise InvalidInputError("The form's fields are larger than any that this server gave out.")
 
     def _begin(self) -> None:

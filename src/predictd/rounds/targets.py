@@ -17,9 +17,9 @@ from predictd.scoring.live import Targets
 from predictd.scoring.measured import TARGET, numbers
 
 # A round has some thousands of ids; the file may be of many rounds.
-MAX_ROWS = 500_000
-_IDS_BYTES = 16 * MIB
-_LIMITS = ParserLimits(memory_bytes=256 * MIB, result_bytes=columns_size(MAX_ROWS, _IDS_BYTES))
+MAX_ROWS = 200_000
+_IDS_BYTES = 8 * MIB
+_LIMITS = ParserLimits(memory_bytes=64 * MIB, result_bytes=columns_size(MAX_ROWS, _IDS_BYTES))
 _REMEDY = f"write it with the columns '{INDEX}' and '{TARGET}', or name the column with --target"
 
 
