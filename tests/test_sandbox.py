@@ -39,6 +39,7 @@ from predictd.sandbox.evidence import Evidence, judge
 from predictd.sandbox.frames import (
     REPORTABLE,
     STAGES,
+    AnswerLimits,
     BadFrame,
     FrameReader,
     PickleVersions,
@@ -552,8 +553,12 @@ def _answer(ids: list[str], values: list[float]) -> bytes:
     return pipe.bytes()
 
 
+def _most(output_bytes: int) -> AnswerLimits:
+    return AnswerLimits(expected=100, output_bytes=output_bytes)
+
+
 def _feed(data: bytes, seed: int, most: int = 1 << 20) -> list[object]:
-    reader, chance, frames = FrameReader(most), random.Random(seed), []
+    reader, chance, frames = FrameReader(_most(most)), random.Random(seed), []
     while data:
         size = chance.randint(1, max(1, len(data)))
         frames += reader.feed(data[:size])
@@ -607,14 +612,28 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
 )
 def test_frame_out_of_turn_is_bad(data: bytes) -> None:
     with pytest.raises(BadFrame):
-        list(FrameReader(1 << 20).feed(data))
+        list(FrameReader(_most(1 << 20)).feed(data))
 
 
 def test_what_came_before_a_bad_frame_counts() -> None:
     seen: list[object] = []
     with pytest.raises(BadFrame):
-        seen.extend(FrameReader(1 << 20).feed(_UNPICKLING + _json_frame(b"X", {})))
+        seen.extend(FrameReader(_most(1 << 20)).feed(_UNPICKLING + _json_frame(b"X", {})))
     assert seen == [Stage(name="import"), Stage(name="unpickle")]
+
+
+def test_result_of_more_rows_than_expected_is_refused_before_it_arrives() -> None:
+    most = AnswerLimits(expected=2000, output_bytes=1 << 28)
+    assert most.result_bytes < 4 << 20
+    stages = b"".join(_json_frame(b"S", {"stage": name}) for name in STAGES)
+    reader = FrameReader(most)
+    for length, rows in ((most.result_bytes + 1, 1), (1000, most.rows + 1)):
+        with pytest.raises(TooLarge, match="predictions for data of 2000 rows"):
+            list(FrameReader(most).feed(stages + b"R" + length.to_bytes(4, "big") + rows.to_bytes(4, "big")))
+    twice = ["id"] * 4000
+    *_, result = reader.feed(_answer(twice, [0.5] * 4000))
+    assert isinstance(result, Result)
+    assert result.predictions.ids == twice
 
 
 def test_result_over_the_limit_is_too_large() -> None:

@@ -12,10 +12,10 @@ from predictd.cluster.answers import MAGIC, most_bytes, read_answer, write_answe
 from predictd.cluster.orders import Order, runtime_of
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunReport
+from predictd.sandbox.frames import AnswerLimits
 
-LIMITS = Limits(output_bytes=100_000)
+LIMITS = AnswerLimits(expected=1000, output_bytes=100_000)
 STAGES = {"import": 0.5, "unpickle": 0.1, "read": 0.2, "predict": 1.5, "write": 0.0}
 ANSWERED = RunReport(
     predictions=Predictions(ids=["a", "bé", ""], values=np.array([0.25, np.nan, -np.inf])),

@@ -30,6 +30,7 @@ from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
 from predictd.api.metrics import metrics_route
 from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
+from predictd.api.receiving import BodyLimit
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
@@ -104,9 +105,9 @@ def build_app(
     slow_requests = {field: CapacityLimiter(at_once) for field, at_once in SLOW_FIELDS.items()}
 
     async def graphql(request: Request) -> Response:
-        length = int(request.headers.get("content-length") or 0)
-        if length > MAX_BODY_BYTES:
-            return _refusal(413, f"The request has {length} bytes; at most {MAX_BODY_BYTES} can be taken.")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            return _refusal(413, f"The request has {length[:20]} bytes; at most {MAX_BODY_BYTES} can be taken.")
         try:
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
@@ -180,7 +181,8 @@ def build_app(
     ]
     away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
     observed = Middleware(Observed, routes=routes)
-    return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
+    limited = Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    return Starlette(routes=routes, lifespan=lived, middleware=[observed, limited], exception_handlers=away)
 
 
 def _away(_request: Request, error: Exception) -> Response:

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 class RunPlace(Protocol):
     """Where claimed runs are executed, if not on this machine."""
 
-    def run(self, job: "Job", wanted: "PickleRun", limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
-        """Run it and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
+    def run(
+        self, job: "Job", wanted: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
+    ) -> tuple[RunReport, bool]:
+        """Run it on data of `rows` rows and answer the report, and whether it was asked for tables.
+
+        Raises as `predictd.sandbox.run` does.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

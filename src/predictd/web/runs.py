@@ -23,7 +23,7 @@ from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.quotas import check_queue
 from predictd.engine.slots import trigger_now
 from predictd.reports.histogram import histogram
-from predictd.scoring.reading import read_submission_file
+from predictd.scoring.reading import read_submission_columns
 from predictd.web.downloads import download
 from predictd.web.headers import secured
 from predictd.web.live import cursor_of
@@ -214,6 +214,6 @@ def _histogram(visit: Visit, run: Trigger) -> str:
         return ""
     try:
         with visit.services.storage.local_path(key) as path:
-            return histogram(read_submission_file(path, MOST_ROWS).values)
+            return histogram(read_submission_columns(path, MOST_ROWS)[1])
     except PredictdError:
         return ""
