@@ -4,7 +4,7 @@ TWO := -n 2 --dist loadfile
 # What starts PostgreSQL itself, and what is of runs and runtimes rather than of the database.
 ONCE := $(addprefix --ignore tests/server/test_,several_servers.py export.py bad_input.py custom_runtimes.py rehearsal.py \
 	same_as_local.py speed.py check_with_server.py upload_check.py monitoring.py sound.py)
-.PHONY: help setup demo test check locks bench load faults screenshots clean
+.PHONY: help setup demo test check wheel locks bench load faults screenshots clean
 
 help: ## Show this list
 	@echo "predictd: an open, self-hosted Model Uploads platform"; echo
@@ -32,6 +32,9 @@ check: setup ## Lint, formatting, types, that imports point down, and the Docker
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/hadolint deploy/docker/*/Dockerfile
+
+wheel: setup ## Build dist/predictd-*.whl, to install on machines that have no clone
+	.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 locks: setup ## Resolve the lock files anew, with the newest versions
 	@scripts/locks

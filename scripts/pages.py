@@ -29,13 +29,17 @@ def failures_page() -> str:
         "",
         "Each end has a stable code. The status of the run shows the sentence and the remedy, with the facts of that",
         "run in place of the words in braces; the log ends with the same. A failure of the platform is none of these:",
-        "it is shown as Error and retried.",
+        "it is shown as Error and retried. Where the evidence shows the cause, the remedy is that of the cause.",
         "",
         "| code | what happened | what to do |",
         "| --- | --- | --- |",
     ]
     for code, failure in FAILURES.items():
         lines.append(f"| `{code}` | {failure.sentence} | {failure.remedy} |")
+    lines += ["", "## Causes", "", "| code | cause | what to do |", "| --- | --- | --- |"]
+    for code, failure in FAILURES.items():
+        for cause, remedy in failure.causes.items():
+            lines.append(f"| `{code}` | `{cause}` | {remedy.replace('{{', '{').replace('}}', '}')} |")
     return "\n".join(lines) + "\n"
 
 

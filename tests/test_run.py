@@ -1,7 +1,9 @@
 """`predictd run`: one model on this machine, by the flags of the public debug container."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -126,6 +128,29 @@ def test_what_a_model_prints_and_its_traceback_are_shown_but_cannot_steer_the_te
     assert "TypeError: 'NoneType' object is not subscriptable" in done.stderr
     assert "\x1b" not in done.stderr
     assert "--debug" in done.stderr
+
+
+def test_a_terminal_shows_the_line_that_is_rewritten_and_then_its_last_state(desk: Desk, default_python: str) -> None:
+    source = (
+        "import sys\ndef predict(live):\n    print('loading')\n"
+        "    for step in range(101): sys.stderr.write(f'\\r{step}% \\x1b[31mred\\x1b[0m'); sys.stderr.flush()\n"
+        "    return live.iloc[:, 5].rank(pct=True).to_frame('prediction')\n"
+    )
+    write = "import sys, cloudpickle; exec(sys.argv[1]); cloudpickle.dump(predict, open(sys.argv[2], 'wb'))"
+    subprocess.run([default_python, "-c", write, source, str(desk.folder / "bar.pkl")], check=True)
+    assert re.search(r"^loading\n100% red$", desk.run_model("bar").stderr, re.MULTILINE)
+    ours, theirs = pty.openpty()
+    command = [PREDICTD, "run", "--output_dir", "out", "--model", "bar.pkl", "--dataset", "live.parquet"]
+    with subprocess.Popen(command, cwd=desk.folder, env=desk.environment, stderr=theirs) as running:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other side of the terminal is closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert running.returncode == 0
+    assert b"\r\x1b[K100% red\r\n" in shown
+    assert b"\x1b[31mred" not in shown
 
 
 def test_a_pickle_of_another_python_is_told_which_runtime_to_choose(
@@ -359,7 +384,7 @@ def test_the_command_needs_nothing_of_the_server(tmp_path: Path) -> None:
     command = predictd("account", "list")
     assert command.returncode == 1
     assert "predictd account needs sqlalchemy" in command.stderr
-    assert "pip install 'predictd[server]'" in command.stderr
+    assert "pip install '.[server]'" in command.stderr
     shown = predictd("--help")
     assert shown.returncode == 0, shown.stderr
-    assert "pip install 'predictd[server]'" in shown.stdout
+    assert "pip install '.[server]'" in shown.stdout

@@ -26,8 +26,10 @@ from predictd.domain.errors import PlatformError
 from predictd.domain.failures import FAILURES
 from predictd.domain.limits import GIB, MIB, Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
+from predictd.pickles import inspect_pickle
+from predictd.runner.calling import count_arguments
 from predictd.runner.channel import Channel
-from predictd.runner.packages import Recorded
+from predictd.runner.packages import Recorded, is_same_release
 from predictd.runner.scan import scan
 from predictd.runtimes import find_interpreters, load
 from predictd.sandbox import RunCancelled, probe, run
@@ -37,6 +39,7 @@ from predictd.sandbox.evidence import Evidence, judge
 from predictd.sandbox.frames import (
     REPORTABLE,
     STAGES,
+    AnswerLimits,
     BadFrame,
     FrameReader,
     PickleVersions,
@@ -153,7 +156,15 @@ def test_good_model_answers(workbench: Workbench, model: str) -> None:
         ("missing_module", "import_error", "tensorflow_of_somebody"),
         ("not_callable", "not_callable", "type dict"),
         ("three", "bad_signature", "3 (live, benchmarks, third)"),
-        ("keyword_only", "bad_signature", "seed"),
+        ("keyword_only", "bad_signature", "takes 2 (live, *, seed), of which seed can't be passed by position."),
+        ("keyword_default", "bad_signature", "2 (live, *, scale=...), of which scale=... can't be passed by position."),
+        ("keywords", "bad_signature", "2 (live, **options), of which **options can't be passed by position."),
+        ("two_defaults", "bad_signature", "takes 3 (live, proportion=..., verbose=...)."),
+        ("no_parameters", "bad_signature", "takes none."),
+        ("wraps_three", "bad_signature", "takes 3 (live, proportion=..., verbose=...)."),
+        ("method_of_three", "bad_signature", "takes 3 (live, benchmarks, third)."),
+        ("partial_by_name", "bad_signature", "2 (live, *, proportion=...), of which proportion=... can't be passed"),
+        ("of_no_signature", "bad_signature", "parameters that inspect.signature can't determine."),
         ("series", "not_a_dataframe", "Series"),
         ("nothing", "not_a_dataframe", "None"),
         ("text_column", "not_numeric", "'high'"),
@@ -188,7 +199,37 @@ def test_failing_model_gets_its_code(workbench: Workbench, model: str, code: str
     assert report.failure is not None
     assert (report.failure.code, workbench.log[-500:]) == (code, workbench.log[-500:])
     assert says in report.failure.describe()
-    assert FAILURES[code].remedy.split("{")[0] in report.failure.describe()
+    assert FAILURES[code].remedy_of(report.failure.cause).split("{")[0] in report.failure.describe()
+
+
+COUNTED = {
+    "says_how_many": 1, "any_and_keywords": 2, "one_and_any": 2, "second_default": 2, "wraps_one": 1, "wraps_two": 2,
+    "Counts": 1, "method": 2, "partial_by_position": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", COUNTED)
+def test_model_gets_as_many_arguments_as_it_has_parameters(workbench: Workbench, model: str) -> None:
+    report = workbench.run(model)
+    assert report.failure is None
+    assert f"{COUNTED[model]} arguments" in workbench.log
+    warning = "Warning: The second parameter, proportion, gets the live benchmark models in place of its default."
+    assert (warning in workbench.log) == (model == "second_default")
+
+
+@pytest.mark.parametrize(
+    "model", [*COUNTED, "three", "keyword_only", "keyword_default", "keywords", "two_defaults", "no_parameters",
+              "wraps_three", "method_of_three", "partial_by_name"]
+)  # fmt: skip
+def test_bytes_of_a_pickle_tell_the_same_parameters_as_a_run(workbench: Workbench, model: str) -> None:
+    signature = inspect_pickle(workbench.pickles / f"{model}.pkl").signature
+    assert signature.parameters is not None
+    if model in COUNTED:
+        assert count_arguments(signature.parameters) == COUNTED[model]
+    else:
+        failure = workbench.run(model).failure
+        assert failure is not None
+        assert failure.facts["detail"] == signature.problem
 
 
 def test_endless_model_times_out_in_its_stage(workbench: Workbench) -> None:
@@ -303,6 +344,44 @@ def test_models_of_boosted_trees_record_their_version(tmp_path: Path) -> None:
     for _, arg, _ in pickletools.genops((tmp_path / "models.pkl").read_bytes()):
         recorded.see(arg)
     assert [recorded.versions["xgboost"], recorded.versions["catboost"]] == versions
+
+
+_OLD_LIGHTGBM = """
+import sys, numpy, cloudpickle, lightgbm
+model = lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(numpy.arange(80.0).reshape(40, 2), numpy.arange(40.0))
+del model._n_classes  # as a model of a version that had another name for it
+def predict(live): return model.predict(live[["feature_a", "feature_a"]].to_numpy())
+content = cloudpickle.dumps(predict)
+assert content.count(b"tree\\nversion=v4\\n") == 1
+open(sys.argv[1], "wb").write(content.replace(b"tree\\nversion=v4\\n", b"tree\\nversion=v3\\n"))
+"""
+
+
+def test_model_of_another_lightgbm_names_both_versions(workbench: Workbench, tmp_path: Path) -> None:
+    built = next(one for one in load(RUNTIMES) if one.paths.version == workbench.runtime.version)
+    subprocess.run([built.executable, "-c", _OLD_LIGHTGBM, tmp_path / "old.pkl"], check=True)
+    report = replace(workbench, runtime=built.paths, pickles=tmp_path).run("old")
+    assert report.failure is not None
+    assert report.failure.code == "package_mismatch"
+    assert report.failure.facts["made_with"] == "lightgbm 3 or older"
+    assert "the runtime has lightgbm 4." in report.failure.describe()
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_tables_record_the_pandas_that_made_them(tmp_path: Path, protocol: int) -> None:
+    make = (
+        "import sys, pickle, pandas; table = pandas.DataFrame({'era': ['1', '2'], 'x': [1.0, 2.0]})\n"
+        "pickle.dump([table, table['x']], open(sys.argv[1], 'wb'), int(sys.argv[2])); print(pandas.__version__)"
+    )
+    for version in interpreters():
+        runtime = build_runtime(version)
+        env = {"PYTHONPATH": str(runtime.packages), "LD_LIBRARY_PATH": str(runtime.prefix / "lib")}
+        command = [runtime.python, "-c", make, tmp_path / "tables.pkl", str(protocol)]
+        pandas = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.strip()
+        recorded = Recorded()
+        for _, arg, _ in pickletools.genops((tmp_path / "tables.pkl").read_bytes()):
+            recorded.see(arg)
+        assert is_same_release(recorded.versions["pandas"], pandas)
 
 
 # What a model can't reach
@@ -474,8 +553,12 @@ def _answer(ids: list[str], values: list[float]) -> bytes:
     return pipe.bytes()
 
 
+def _most(output_bytes: int) -> AnswerLimits:
+    return AnswerLimits(expected=100, output_bytes=output_bytes)
+
+
 def _feed(data: bytes, seed: int, most: int = 1 << 20) -> list[object]:
-    reader, chance, frames = FrameReader(most), random.Random(seed), []
+    reader, chance, frames = FrameReader(_most(most)), random.Random(seed), []
     while data:
         size = chance.randint(1, max(1, len(data)))
         frames += reader.feed(data[:size])
@@ -529,14 +612,28 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
 )
 def test_frame_out_of_turn_is_bad(data: bytes) -> None:
     with pytest.raises(BadFrame):
-        list(FrameReader(1 << 20).feed(data))
+        list(FrameReader(_most(1 << 20)).feed(data))
 
 
 def test_what_came_before_a_bad_frame_counts() -> None:
     seen: list[object] = []
     with pytest.raises(BadFrame):
-        seen.extend(FrameReader(1 << 20).feed(_UNPICKLING + _json_frame(b"X", {})))
+        seen.extend(FrameReader(_most(1 << 20)).feed(_UNPICKLING + _json_frame(b"X", {})))
     assert seen == [Stage(name="import"), Stage(name="unpickle")]
+
+
+def test_result_of_more_rows_than_expected_is_refused_before_it_arrives() -> None:
+    most = AnswerLimits(expected=2000, output_bytes=1 << 28)
+    assert most.result_bytes < 4 << 20
+    stages = b"".join(_json_frame(b"S", {"stage": name}) for name in STAGES)
+    reader = FrameReader(most)
+    for length, rows in ((most.result_bytes + 1, 1), (1000, most.rows + 1)):
+        with pytest.raises(TooLarge, match="predictions for data of 2000 rows"):
+            list(FrameReader(most).feed(stages + b"R" + length.to_bytes(4, "big") + rows.to_bytes(4, "big")))
+    twice = ["id"] * 4000
+    *_, result = reader.feed(_answer(twice, [0.5] * 4000))
+    assert isinstance(result, Result)
+    assert result.predictions.ids == twice
 
 
 def test_result_over_the_limit_is_too_large() -> None:
@@ -608,6 +705,25 @@ def test_missing_module_stays_a_missing_module_whatever_the_python() -> None:
     failure = judge(Evidence(stage="predict", reported=missing, versions=made_by("3.10")), LIMITS, "3.12").failure
     assert failure is not None
     assert failure.code == "import_error"
+
+
+def test_known_cause_is_not_blamed_on_the_version_of_a_package() -> None:
+    facts = {"old": "DataFrame.append", "new": "pd.concat", "package": "pandas", "version": "3.1.1"}
+    reported = ReportedFailure(
+        code="exception",
+        detail="AttributeError: 'DataFrame' object has no attribute 'append'",
+        packages={"pandas": "3.1.1"},
+        cause="removed_api",
+        facts=facts,
+    )
+    versions = PickleVersions(pythons=("3.12",), packages={"pandas": ("2 or older", "3.1.1")})
+    seen = Evidence(stage="predict", reported=reported, versions=versions)
+    failure = judge(seen, LIMITS, "3.12").failure
+    assert failure is not None
+    assert failure.remedy == "Use pd.concat in place of DataFrame.append, which pandas 3.1.1 does not have."
+    failure = judge(replace(seen, reported=replace(reported, cause=None, facts={})), LIMITS, "3.12").failure
+    assert failure is not None
+    assert failure.code == "package_mismatch"
 
 
 # Control groups of machines that are not this one

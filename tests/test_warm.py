@@ -3,10 +3,12 @@
 That a forked run is held and explained as a cold one is tested with the hostile models.
 """
 
+import ctypes
 import os
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +18,14 @@ import pytest
 from predictd import sandbox
 from predictd.data.mapping import map_parquet
 from predictd.domain.errors import PlatformError
-from predictd.domain.runs import RunReport
+from predictd.domain.runs import RunReport, SandboxKind
+from predictd.runner import kernel
 from predictd.sandbox import WarmParents
 from test_sandbox import Workbench, wait_until, workbench
 
 __all__ = ["workbench"]
+
+_SYS_PIDFD_GETFD = 438
 
 
 def parents_here() -> list[int]:
@@ -38,6 +43,18 @@ def kill_parent(sandbox_pid: int) -> None:
     """Kill the process itself, without its sandbox."""
     inside = psutil.Process(sandbox_pid).children(recursive=True)
     next(one for one in inside if one.name() != "bwrap").kill()
+
+
+def socket_of(sandbox_pid: int) -> socket.socket:
+    """The end of the server's socket that the parent in this sandbox has, as somebody who stole it holds it."""
+    inside = psutil.Process(sandbox_pid).children(recursive=True)
+    parent = next(one for one in inside if one.name() != "bwrap")
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(parent.pid)
+    stolen = libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, kernel.FIRST_DESCRIPTOR, 0)
+    os.close(process)
+    assert stolen >= 0, os.strerror(ctypes.get_errno())
+    return socket.socket(fileno=stolen)
 
 
 @pytest.fixture
@@ -89,6 +106,32 @@ def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParen
     wait_until(lambda: not parents_here())
     assert run(workbench, parents, "good").failure is None
     assert parents_here() != [first]
+
+
+@pytest.mark.parametrize("packet", [b'{"nonce": "00", "error": null}', b"not JSON", b"[1, 2]", b"{}"])
+def test_parent_that_speaks_out_of_turn_is_ended(
+    workbench: Workbench, parents: WarmParents, packet: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = run(workbench, parents, "good")
+    [first] = parents_here()
+    with socket_of(first) as stolen, (workbench.pickles / "loops.pkl").open("rb") as file:
+        socket.send_fds(stolen, [packet], [file.fileno()])
+        again = run(workbench, parents, "good")
+    assert again.predictions is not None
+    assert good.predictions is not None
+    assert again.predictions.values.tolist() == good.predictions.values.tolist()
+    assert "a warm parent is replaced" in caplog.text
+    assert first not in parents_here()
+
+
+def test_descriptors_of_a_busy_server_are_no_obstacle(workbench: Workbench, parents: WarmParents) -> None:
+    with ExitStack() as stack:
+        for _ in range(960):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        assert run(workbench, parents, "good").failure is None
+        assert workbench.run("good").failure is None
+        # A third kind of launch: without isolation.
+        assert workbench.run("good", kind=SandboxKind.NONE).failure is None
 
 
 def test_the_end_of_its_parent_is_not_the_models_fault(workbench: Workbench, parents: WarmParents) -> None:

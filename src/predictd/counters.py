@@ -21,6 +21,11 @@ REQUEST_SECONDS = Histogram(
 )
 RECEIVED_BYTES = Counter("predictd_http_received_bytes", "Bytes of the bodies of requests.", ["route"])
 SENT_BYTES = Counter("predictd_http_sent_bytes", "Bytes of the bodies of answers.", ["route"])
+CONNECTIONS_CLOSED = Counter(
+    "predictd_connections_closed",
+    "Connections that the server closed: over a limit, without a request in time, or without progress.",
+    ["reason"],
+)
 UPLOADS = Counter("predictd_uploads", "Uploads registered.", ["kind"])
 UPLOAD_BYTES = Counter("predictd_upload_bytes", "Bytes of the uploads registered.", ["kind"])
 RUNS_ENDED = Counter(

@@ -3,19 +3,25 @@
 Each is the environment variable `PREDICTD_<NAME>`; `docs/settings.md` and the help of `predictd serve` come from here.
 """
 
+import ipaddress
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from predictd.domain.errors import SetupError
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.quotas import GB, Quotas
 from predictd.domain.runs import SandboxKind
 
 MOST_REMOTE_RUNS = 128
+# What stands for a secret in examples, and what is left of it in a URL.
+EXAMPLE_SECRET = "change-me"  # noqa: S105
+_FOREIGN_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "RAY_AUTH_TOKEN")
 
 
 class Settings(BaseSettings):
@@ -88,7 +94,9 @@ class Settings(BaseSettings):
     )
     account_pickles: int = Field(0, description="Pickles that one account may have; 0 means no limit.")
     account_storage_gb: float = Field(
-        0.0, description="Size of all pickles of one account, in GB (10^9 bytes); 0 means no limit."
+        0.0,
+        description="Size of all files of one account (pickles, compiled trees, uploads, diagnostics), in GB "
+        "(10^9 bytes); 0 means no limit.",
     )
     max_queue: int = Field(
         20_000,
@@ -96,14 +104,15 @@ class Settings(BaseSettings):
     )
     min_free_gb: float = Field(
         1.0,
-        description="Disk that uploads leave free, in GB (10^9 bytes); with less nothing is taken. 0 means no limit.",
+        description="Disk that stays free for rounds, in GB (10^9 bytes); with less, no upload is taken and no run "
+        "that somebody asks for. 0 means no limit.",
     )
     sign_up: bool = Field(False, description="Whether anybody may make an account, on the web page or by the API.")
     session_hours: float = Field(336.0, description="How long somebody who signed in with a password stays signed in.")
     trusted_proxies: str = Field(
         "",
-        description="Addresses of reverse proxies, with commas between; what they say of a client's address and of "
-        "https is believed.",
+        description="Addresses or networks of reverse proxies, with commas between; what they say of a client's "
+        "address and of https is believed.",
     )
     webhooks_to_private: bool = Field(False, description="Whether users' webhooks may lie in private networks.")
     smtp_url: str = Field(
@@ -165,6 +174,21 @@ class Settings(BaseSettings):
         0, description="Memory that a node gives to runs, in MiB; 0 means what the machine has, less a tenth."
     )
     trust_users: bool = Field(False, description="Run models although this machine can't isolate them.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, text: str) -> str:
+        """Refuse to trust everybody: a client that is believed its own address escapes every limit by address."""
+        for part in filter(None, map(str.strip, text.split(","))):
+            try:
+                network = ipaddress.ip_network(part, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{part[:60]!r} is no address or network; name those of your proxies, such as 172.28.0.2"
+                ) from None
+            if network.prefixlen == 0:
+                raise ValueError(f"{part} trusts everybody; name the addresses of your proxies, such as 172.28.0.2")
+        return text
 
     @property
     def home(self) -> Path:
@@ -254,3 +278,21 @@ class Settings(BaseSettings):
     def max_submission_bytes(self) -> int:
         """Largest uploaded submission or diagnostics file, in bytes."""
         return self.max_submission_mb * MIB
+
+
+def refuse_example_secrets(settings: Settings) -> None:
+    """Refuse to run with a secret that everybody can read in an example.
+
+    Raises:
+        SetupError: a secret is still the one of an example; names it.
+    """
+    names = [name for name in _FOREIGN_SECRETS if os.environ.get(name) == EXAMPLE_SECRET]
+    if settings.metrics_token == EXAMPLE_SECRET:
+        names.append("PREDICTD_METRICS_TOKEN")
+    urls = {"PREDICTD_DATABASE_URL": settings.database_url, "PREDICTD_SMTP_URL": settings.smtp_url}
+    names += [name for name, url in urls.items() if urlsplit(url).password == EXAMPLE_SECRET]
+    if names:
+        raise SetupError(
+            f"The secret {EXAMPLE_SECRET!r} of an example is still in {', '.join(names)}; everybody knows it. Set "
+            "another one, for example of: openssl rand -hex 32"
+        )

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from browsing import Visitor, make_account
 from conftest import PREDICTD, Server, User
 from predictd.cli.app import build
+from test_terminal import bars, lines_of, without_times
 
 Done = "subprocess.CompletedProcess[str]"
 COMMANDS = [
@@ -132,6 +135,44 @@ def test_logs_are_followed_line_by_line_while_the_model_runs(desk: Desk) -> None
     assert arrived[-1][1] - arrived[0][1] > 0.5
     assert following.returncode == 0
     assert [one["message"] for one in desk.json("logs", pickle_id)] == [line for line, _ in arrived]  # type: ignore[attr-defined]
+
+
+_PRINTS = """
+import os, sys, cloudpickle
+printed = open(sys.argv[1], "rb").read()
+def predict(live_features):
+    for start in range(0, len(printed), 10_000):
+        os.write(2, printed[start : start + 10_000])
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+cloudpickle.dump(predict, open(sys.argv[2], "wb"))
+"""
+
+
+def test_progress_bars_look_as_in_a_terminal_wherever_the_log_is_shown(
+    desk: Desk, open_server: Server, default_python: str
+) -> None:
+    user = make_account(open_server, "watcher")
+    desk = replace(desk, user=user, environment=desk.environment | {"PREDICTD_TOKEN": user.token})
+    visitor = Visitor(user.address)
+    visitor.sign_in("watcher")
+    (desk.folder / "printed").write_bytes(bars())
+    command = [default_python, "-c", _PRINTS, desk.folder / "printed", desk.folder / "bars.pkl"]
+    subprocess.run(command, check=True, timeout=60)
+    shown = [without_times(line) for line in lines_of(bars())]
+    assert len(shown) == 5
+    done = desk.predictd("deploy", "bars.pkl", "--wait", "--json")
+    assert done.returncode == 0, done.stderr
+    pickle = json.loads(done.stdout)
+    followed = [line.removeprefix("  │ ") for line in done.stderr.splitlines() if line.startswith("  │ ")]
+    logged = [one["message"] for one in desk.json("logs", pickle["id"])]  # type: ignore[attr-defined]
+    printed = desk.predictd("logs", pickle["id"]).stdout.splitlines()
+    run_id = desk.json("status", pickle["id"])["triggers"][-1]["id"]  # type: ignore[index]
+    page = visitor.get(f"/runs/{run_id}").text
+    file = visitor.get(f"/runs/{run_id}/log").text.splitlines()
+    assert "29999/30000" not in page
+    paged = re.findall(r'aria-hidden="true"></span><span>([^<]*)</span></div>', page)
+    for lines in (followed, logged, printed, file, paged):
+        assert [without_times(line) for line in lines] == shown
 
 
 def serving(desk: Desk) -> str | None:

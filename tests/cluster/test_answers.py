@@ -12,10 +12,10 @@ from predictd.cluster.answers import MAGIC, most_bytes, read_answer, write_answe
 from predictd.cluster.orders import Order, runtime_of
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunReport
+from predictd.sandbox.frames import AnswerLimits
 
-LIMITS = Limits(output_bytes=100_000)
+LIMITS = AnswerLimits(expected=1000, output_bytes=100_000)
 STAGES = {"import": 0.5, "unpickle": 0.1, "read": 0.2, "predict": 1.5, "write": 0.0}
 ANSWERED = RunReport(
     predictions=Predictions(ids=["a", "bé", ""], values=np.array([0.25, np.nan, -np.inf])),
@@ -25,12 +25,18 @@ ANSWERED = RunReport(
     imports=("lightgbm",),
 )
 FAILED = RunReport(
-    failure=ModelFailure(code="exception", facts={"detail": "KeyError: 'x'"}), stages={"import": 0.5, "unpickle": 0.1}
+    failure=ModelFailure(code="exception", cause="target", facts={"detail": "KeyError: 'target'", "column": "target"}),
+    stages={"import": 0.5, "unpickle": 0.1},
 )
 
 
 def facts_of(**changed: object) -> dict[str, object]:
-    return {"failure": None, "stages": STAGES, "peak_memory_bytes": 1, "imports": []} | changed
+    whole = {"failure": None, "stages": STAGES, "peak_memory_bytes": 1, "imports": [], "forked": False, "machine": None}
+    return whole | changed
+
+
+def failure_of(**changed: object) -> dict[str, object]:
+    return {"code": "exception", "cause": None, "facts": {"detail": "x"}} | changed
 
 
 def framed(facts: object, predictions: bytes = b"\x00\x00\x00\x00", tables: bytes = b"") -> bytes:
@@ -53,6 +59,10 @@ def test_an_answer_is_what_it_was() -> None:
     assert read_answer(write_answer(FAILED), LIMITS) == FAILED
 
 
+def test_the_facts_of_these_tests_are_whole() -> None:
+    assert read_answer(framed(facts_of(failure=failure_of()), b""), LIMITS).failure is not None
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -60,13 +70,17 @@ def test_an_answer_is_what_it_was() -> None:
         b"\x80\x05K\x01.",
         write_answer(ANSWERED)[:-1],
         write_answer(ANSWERED) + b"x",
-        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x"}})),
+        framed(facts_of(failure=failure_of())),
         framed(facts_of(), predictions=b""),
-        framed(facts_of(failure={"code": "no such", "facts": {}}), b""),
-        framed(facts_of(failure={"code": "missing_ids", "facts": {}}), b""),
-        framed(facts_of(failure={"code": "exception", "facts": {}}), b""),
-        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x" * 3000}}), b""),
-        framed(facts_of(failure={"code": "exception", "facts": {"detail": "x"}}), b"", b"tables"),
+        framed(facts_of(failure=failure_of(code="no such")), b""),
+        framed(facts_of(failure=failure_of(code="missing_ids")), b""),
+        framed(facts_of(failure=failure_of(facts={})), b""),
+        framed(facts_of(failure=failure_of(facts={"detail": "x" * 3000})), b""),
+        framed(facts_of(failure=failure_of(cause="no such")), b""),
+        framed(facts_of(failure=failure_of(cause="name_in_main")), b""),
+        framed(facts_of(failure=failure_of(cause="target")), b""),
+        framed(facts_of(failure=failure_of(cause=["target"])), b""),
+        framed(facts_of(failure=failure_of()), b"", b"tables"),
         framed(facts_of(stages={"import": "long"})),
         framed(facts_of(stages={"import": -1})),
         framed(facts_of(stages={"import": float("nan")})),

@@ -15,8 +15,8 @@ from predictd.db.run_tables import NodeRun
 from predictd.db.tables import Pickle, Trigger, TriggerLog
 from predictd.domain.errors import ForbiddenTransferError, SetupError
 from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.terminal import LINE_LENGTH
 from predictd.engine import node_runs
-from predictd.engine.logs import LINE_BYTES
 from predictd.engine.queue import Claim, advance, claim, enqueue
 from predictd.engine.recovery import recover_owned
 
@@ -93,7 +93,7 @@ def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Cla
 def test_a_line_that_could_be_ours_is_set_apart(database: Database, claimed: Claim) -> None:
     assert report(database, claimed, b"[predictd] exception: \x00\xff\n\nlast\n")
     assert log(database) == ["> [predictd] exception: \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}", "", "last"]
-    assert report(database, claimed, b"x" * LINE_BYTES + b"[predictd] killed: in the middle of a line\n", batch=2)
+    assert report(database, claimed, b"x" * LINE_LENGTH + b"[predictd] killed: in the middle of a line\n", batch=2)
     assert log(database)[-1] == "> [predictd] killed: in the middle of a line"
 
 

@@ -31,7 +31,7 @@ def call(name, *arguments):
     # 424 and later are the same number everywhere.
     numbers = {"clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "fsopen": 430}
     numbers |= {"pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "open_tree": 428, "move_mount": 429}
-    numbers |= {"mount_setattr": 442, "memfd_secret": 447}
+    numbers |= {"mount_setattr": 442, "memfd_secret": 447, "cachestat": 451, "process_madvise": 440}
     x86_64 = "shmget 29 clone 56 semget 64 msgget 68 msgsnd 69 ptrace 101 settimeofday 164 mount 165 umount2 166"
     x86_64 += " pivot_root 155 chroot 161 adjtimex 159 sethostname 170 setdomainname 171 init_module 175"
     x86_64 += " delete_module 176 swapon 167 reboot 169 acct 163 syslog 103 personality 135 clock_settime 227"
@@ -39,13 +39,16 @@ def call(name, *arguments):
     x86_64 += " perf_event_open 298 process_vm_readv 310 process_vm_writev 311 kcmp 312 finit_module 313 bpf 321"
     x86_64 += " userfaultfd 323 name_to_handle_at 303 open_by_handle_at 304 fanotify_init 300 memfd_create 319"
     x86_64 += " tgkill 234 quotactl 179 mknodat 259 capset 126"
+    x86_64 += " inotify_init1 294 inotify_add_watch 254 fanotify_mark 301 mincore 27 io_setup 206"
+    x86_64 += " sync 162 syncfs 306 madvise 28 prctl 157"
     aarch64 = "shmget 194 clone 220 semget 190 msgget 186 msgsnd 189 ptrace 117 settimeofday 170 mount 40 umount2 39"
     aarch64 += " pivot_root 41 chroot 51 adjtimex 171 sethostname 161 setdomainname 162 init_module 105"
     aarch64 += " delete_module 106 swapon 224 reboot 142 acct 89 syslog 116 personality 92 clock_settime 112"
     aarch64 += " clock_adjtime 266 kexec_load 104 add_key 217 request_key 218 keyctl 219 unshare 97 setns 268"
     aarch64 += " perf_event_open 241 process_vm_readv 270 process_vm_writev 271 kcmp 272 finit_module 273 bpf 280"
     aarch64 += " userfaultfd 282 name_to_handle_at 264 open_by_handle_at 265 fanotify_init 262 memfd_create 279"
-    aarch64 += " tgkill 131 quotactl 60 mknodat 33 capset 91"
+    aarch64 += " tgkill 131 quotactl 60 mknodat 33 capset 91 inotify_init1 26 inotify_add_watch 27 fanotify_mark 263"
+    aarch64 += " mincore 232 io_setup 0 sync 81 syncfs 267 madvise 233 prctl 167"
     words = {"x86_64": x86_64, "aarch64": aarch64}[platform.machine()].split()
     numbers |= dict(zip(words[::2], map(int, words[1::2]), strict=True))
     libc = ctypes.CDLL(None, use_errno=True)

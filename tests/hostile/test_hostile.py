@@ -86,16 +86,17 @@ def digest_of(frame: pd.DataFrame) -> str:
 
 def expectation(model: Any, way: Way) -> dict[str, Any]:
     """What the file says must happen, with what differs in this way."""
-    expected = {"CODE": model.CODE, "SAYS": model.SAYS, "LOG": getattr(model, "LOG", None)}
+    expected = {"CODE": model.CODE, "SAYS": model.SAYS}
+    expected |= {trait: getattr(model, trait, None) for trait in ("CAUSE", "LOG")}
     for trait in sorted(way.traits):
         expected |= getattr(model, "OTHERWISE", {}).get(trait, {})
     return expected
 
 
-def whole_message(code: str, sentence: str) -> "re.Pattern[str]":
-    """The sentence and the remedy of its code, with `{number}` and `{text}` for what differs from run to run."""
+def whole_message(code: str, cause: str | None, sentence: str) -> "re.Pattern[str]":
+    """The sentence and the remedy of its cause, with `{number}` and `{text}` for what differs from run to run."""
     kinds = {"number": r"\d[\d.,]*", "text": r".+?"}
-    parts = re.split(r"\{(\w+)\}", f"{sentence} {FAILURES[code].remedy}")
+    parts = re.split(r"\{(\w+)\}", f"{sentence} {FAILURES[code].remedy_of(cause)}")
     return re.compile("".join(kinds.get(p, r".+?") if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
 
@@ -116,7 +117,7 @@ def test_model_is_held_and_explained(name: str, way: Way, host: Host, live: pd.D
             assert outcome.answer == (right if answer is None else digest_of(answer)), told
         else:
             assert outcome.says is not None
-            assert whole_message(outcome.code, expected["SAYS"]).fullmatch(outcome.says), told
+            assert whole_message(outcome.code, expected["CAUSE"], expected["SAYS"]).fullmatch(outcome.says), told
         if expected["LOG"] is not None:
             assert expected["LOG"] in outcome.log
         assert SECRET not in outcome.log

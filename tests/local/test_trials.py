@@ -174,6 +174,13 @@ def test_a_good_model_passes_and_leaves_nothing_behind(bench: Bench, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_benchmark_models_for_a_parameter_that_is_not_named_after_them_are_warned_of(bench: Bench) -> None:
+    done = bench.predictd("models/second_default.pkl", "--data", "v5.3")
+    warning = "The second parameter, proportion, gets the live benchmark models in place of its default."
+    assert f"Warning: {warning}" in done.stderr
+    assert "warn  signature" in done.stdout
+
+
 def test_the_order_of_a_set_is_random_from_run_to_run(bench: Bench) -> None:
     (bench.folder / "without_live").mkdir(exist_ok=True)
     target = bench.folder / "without_live" / "validation.parquet"

@@ -124,6 +124,10 @@ def model_era_as_a_number(live_features):
     return ranked(mixed(live_features) + late)
 
 
+def model_second_default(live_features, proportion=0.5):
+    return ranked(mixed(live_features) * proportion)
+
+
 def model_trained_feature_absent(live_features):
     return ranked(live_features[[*FEATURES, "feature_of_version_four"]].sum(axis=1))
 

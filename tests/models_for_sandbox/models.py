@@ -1,5 +1,6 @@
 """Models of many kinds; run by a runtime's interpreter as `models.py FOLDER [NAME...]` to pickle them there."""
 
+import functools
 import sys
 
 import cloudpickle
@@ -18,9 +19,72 @@ def good_with_two(live, benchmarks):
     return answer(live) * benchmarks["v5_model"].to_frame("prediction").notna()
 
 
-def good_with_defaults(live, benchmarks=None, power=1.0):
+def good_with_defaults(live, benchmarks=None):
     assert benchmarks is not None
-    return answer(live) ** power
+    return answer(live)
+
+
+def says_how_many(*arguments):
+    print(len(arguments), "arguments")
+    return answer(arguments[0])
+
+
+def any_and_keywords(*arguments, **options):
+    return says_how_many(*arguments)
+
+
+def one_and_any(live, *others):
+    return says_how_many(live, *others)
+
+
+def second_default(live, proportion=0.5):
+    return says_how_many(live, proportion)
+
+
+def after_a_scale(scale, live):
+    return says_how_many(live)
+
+
+def two_defaults(live, proportion=0.5, verbose=False):
+    return says_how_many(live)
+
+
+def keyword_default(live, *, scale=1.0):
+    return says_how_many(live)
+
+
+def keywords(live, **options):
+    return says_how_many(live)
+
+
+def no_parameters():
+    return None
+
+
+@functools.wraps(good)
+def wraps_one(*arguments):
+    return says_how_many(*arguments)
+
+
+@functools.wraps(good_with_two)
+def wraps_two(*arguments, **options):
+    return says_how_many(*arguments)
+
+
+@functools.wraps(two_defaults)
+def wraps_three(*arguments):
+    return says_how_many(*arguments)
+
+
+class Counts:
+    def __call__(self, *arguments):
+        return says_how_many(*arguments)
+
+    def method(self, live, live_benchmark_models=None):
+        return says_how_many(live, live_benchmark_models)
+
+    def method_of_three(self, live, benchmarks, third):
+        return answer(live)
 
 
 class Callable:
@@ -354,6 +418,12 @@ def escapes(live):
 
 MODELS = {name: thing for name, thing in list(globals().items()) if callable(thing) and not name.startswith("_")}
 MODELS["Callable"] = Callable(0.5)
+MODELS["Counts"] = Counts()
+MODELS["method"] = Counts().method
+MODELS["method_of_three"] = Counts().method_of_three
+MODELS["partial_by_position"] = functools.partial(after_a_scale, 0.5)
+MODELS["partial_by_name"] = functools.partial(second_default, proportion=0.2)
+MODELS["of_no_signature"] = max
 MODELS["not_callable"] = {"weights": [1.0]}
 
 if __name__ == "__main__":

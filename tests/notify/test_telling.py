@@ -12,6 +12,7 @@ import requests
 
 from browsing import Visitor
 from conftest import GraphQLErrors, Server, User
+from predictd.notify.calling import PrivateAddressError, post
 from receiving import Hook, Mailbox, hook, link_in, mailbox, text_of, wait_until
 
 __all__ = ["hook", "mailbox"]
@@ -209,6 +210,48 @@ def test_webhooks_lead_into_a_private_network_only_where_the_organiser_says_so(
     assert hook.arrived == 0
     with pytest.raises(GraphQLErrors, match="Confirm your e-mail address first"):
         user.ask("mutation { testNotification }")
+
+
+# Of a private network, of a machine itself, of a site, of groups; and those of IPv6 with one of these within.
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "0.0.0.0",
+    "168.63.129.16",
+    "192.88.99.1",
+    "224.0.0.1",
+    "239.1.1.1",
+    "255.255.255.255",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:168.63.129.16]",
+    "[::127.0.0.1]",
+    "[::8.8.8.8]",
+    "[::ffff:0:127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[64:ff9b:1::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2002:808:808::1]",
+    "[2001::1]",
+    "[fec0::1]",
+    "[fc00::1]",
+    "[fe80::1]",
+    "[ff02::1]",
+    "[ff0e::1]",
+    "[5f00::1]",
+    "[100::1]",
+    "[2001:db8::1]",
+    "[3fff::1]",
+]
+
+
+@pytest.mark.parametrize("host", NOT_PUBLIC)
+def test_a_webhook_calls_no_address_that_is_not_of_the_public_internet(host: str) -> None:
+    with pytest.raises(PrivateAddressError, match="is not on the public internet"):
+        post(f"http://{host}:9/", b"", {}, allow_private=False)
 
 
 def test_the_commands_set_everything_and_say_what_arrived(telling: Server, mailbox: Mailbox, hook: Hook) -> None:

@@ -69,6 +69,7 @@ BROKEN = [
     Broken("training_frame", "large_capture", None),
     Broken("keyword_only", "bad_signature", "bad_signature"),
     Broken("three_arguments", "bad_signature", "bad_signature"),
+    Broken("second_default", "unexpected_default", None),
     Broken("no_arguments", "bad_signature", "bad_signature"),
     Broken("absolute_path", "absolute_path", "exception"),
     Broken("relative_path", "reads_files", "exception"),
@@ -410,6 +411,14 @@ def make_keyword_only() -> Any:
 def make_three_arguments() -> Any:
     def predict(live_features, live_benchmark_models, model):
         return model.predict(live_features)
+
+    return predict
+
+
+@_making
+def make_second_default() -> Any:
+    def predict(live_features, proportion=0.5):
+        return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
     return predict
 

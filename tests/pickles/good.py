@@ -76,10 +76,10 @@ def make_bound_method() -> Any:
 
 @_making
 def make_partial() -> Any:
-    def predict(live_features, live_benchmark_models, column, power):
+    def predict(column, power, live_features, live_benchmark_models):
         return (live_features.iloc[:, column].rank(pct=True, method="first") ** power).to_frame("prediction")
 
-    return functools.partial(predict, column=5, power=2)
+    return functools.partial(predict, 5, 2)
 
 
 @_making
@@ -222,9 +222,8 @@ def make_decorated() -> Any:
 
 @_making
 def make_defaults() -> Any:
-    def predict(live_features, live_benchmark_models=None, clip=True, *, digits=9):
-        ranks = live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction").round(digits)
-        return ranks.clip(0, 1) if clip else ranks
+    def predict(live_features, live_benchmark_models=None):
+        return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
     return predict
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,6 +168,48 @@ def test_reading_stops_in_time() -> None:
     assert inspection.flaw is None
     assert [one.code for one in check_inspected(inspection, None) if one.level is Level.WARN] == ["partly_read"]
     assert certain_failures(inspection, TARGET) == []
+
+
+def importing(modules: list[str]) -> bytes:
+    """A pickle of a list of functions, one of each module."""
+    texts = ((module.encode(), b"f") for module in modules)
+    names = (b"".join(b"\x8c" + bytes([len(text)]) + text for text in pair) for pair in texts)
+    return b"\x80\x04](" + b"".join(name + b"\x93" for name in names) + b"e."
+
+
+@pytest.mark.parametrize("form", ["missing_{}", "missing_{}.inner", "numpy.missing_{}"])
+def test_very_many_imports_take_little_time_and_few_lines(form: str, tmp_path: Path) -> None:
+    for number in range(500):
+        (tmp_path / f"package_{number}").mkdir()
+    (tmp_path / "numpy").mkdir()
+    target = replace(TARGET, folder=tmp_path)
+    began = time.monotonic()
+    inspection = inspect_pickle(importing([form.format(number) for number in range(20_000)]), seconds=5)
+    assert certain_failures(inspection, target) == []
+    findings = check_inspected(inspection, target)
+    assert time.monotonic() - began < 20
+    assert not inspection.complete
+    assert sum(len(finding.sentence) + len(finding.fix) for finding in findings) < 20_000
+    assert "partly_read" in {finding.code for finding in findings}
+
+
+def test_of_many_findings_the_gravest_are_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
+    inspection = inspect_pickle(importing([f"missing_{number}" for number in range(900)]))
+    found = [one for one in check_inspected(inspection, replace(TARGET, folder=tmp_path)) if one.topic == "imports"]
+    assert len(found) == 21
+    assert {one.level for one in found} == {Level.FAIL}
+    assert found[-1].sentence == "And 880 more of these."
+
+
+def test_a_function_that_does_very_much_takes_little_time() -> None:
+    lines = "".join(f" import missing_{number}\n" for number in range(20_000))
+    functions: dict[str, object] = {}
+    exec(f"def predict(live_features):\n{lines} return live_features", functions)
+    content = cloudpickle.dumps(functions["predict"])
+    began = time.monotonic()
+    inspection = inspect_pickle(content, seconds=5)
+    assert time.monotonic() - began < 20
+    assert not inspection.complete
 
 
 def test_names_of_python_2_are_no_missing_modules() -> None:

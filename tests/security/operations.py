@@ -197,3 +197,18 @@ def _selection(kind: Any, depth: int) -> str:
         elif depth > 1:
             chosen.append(f"{name} {_selection(inner, depth - 1)}")
     return f"{{ {' '.join(chosen)} }}"
+
+
+def arguments_of(schema: GraphQLSchema) -> Iterator[tuple[str, str, GraphQLField, str]]:
+    """Kind, name and field of everything that can be asked, with each of its arguments."""
+    for kind, name, field in _fields(schema):
+        for argument in field.args:
+            yield kind, name, field, argument
+
+
+def document_with(
+    kind: str, name: str, field: GraphQLField, argument: str, own: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """A document that asks for the field with that argument as a variable, and the variables of the others."""
+    others = _others(name, field, argument, own, with_own=True)
+    return _document(kind, name, field, [argument, *others]), others

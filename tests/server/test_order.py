@@ -268,18 +268,21 @@ def test_limits_of_an_account_name_themselves_and_the_remedy(
         user.ask(other)
 
 
-def test_an_account_or_a_server_with_too_many_runs_waiting_takes_no_more_of_them(platform: Platform) -> None:
+def test_an_account_or_a_server_with_too_many_runs_waiting_takes_no_more_of_them(
+    platform: Platform, tmp_path: Path
+) -> None:
+    storage = FolderStorage.open(tmp_path, "http://127.0.0.1")
     platform.add("alice", *[1] * 20)
     platform.add("bob", 1)
     platform.open_round()
     with platform.database.read() as session:
         alice, bob = list_accounts(session)
-        check_queue(session, alice, Quotas(account_queue=21, queue=22))
+        check_queue(session, storage, alice, Quotas(account_queue=21, queue=22))
         with pytest.raises(LimitReachedError, match="has 20 runs waiting, and may have 20; wait"):
-            check_queue(session, alice, Quotas(account_queue=20))
-        check_queue(session, bob, Quotas(account_queue=20))
+            check_queue(session, storage, alice, Quotas(account_queue=20))
+        check_queue(session, storage, bob, Quotas(account_queue=20))
         with pytest.raises(BusyError, match=r"has 21 runs waiting, which is as many as it takes \(21\)"):
-            check_queue(session, bob, Quotas(queue=21))
+            check_queue(session, storage, bob, Quotas(queue=21))
 
 
 def test_a_disk_that_is_nearly_full_takes_no_uploads(platform: Platform, tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_a_disk_that_is_nearly_full_takes_no_uploads(platform: Platform, tmp_pat
     storage = FolderStorage.open(tmp_path, "http://127.0.0.1")
     with platform.database.read() as session:
         [alice] = list_accounts(session)
-        with pytest.raises(BusyError, match="must stay free, so it takes no uploads now"):
+        with pytest.raises(BusyError, match="must stay free, so it takes nothing more now"):
             room_for_upload(session, storage, alice, UploadKind.PICKLE, Quotas(free_bytes=10**15), NOW, max_bytes=1000)
 
 

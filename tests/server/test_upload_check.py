@@ -64,7 +64,7 @@ def upload(session: Session, storage: FolderStorage, tmp_path: Path) -> Callable
         auth = authorise_upload(session, storage, account, UploadKind.PICKLE, "model.pkl", model.id, **given)
         path = tmp_path / "sent"
         path.write_bytes(content)
-        receive_file(session, storage, account, auth.filename, path)
+        receive_file(session, storage, account, auth.filename, path, NOW)
         return auth.filename
 
     return send

@@ -18,6 +18,7 @@ from predictd import trees
 from predictd.trees import UnsupportedModel
 
 ROWS, COLUMNS = 700, 12
+OWNS_DATA = 0x4
 random = np.random.default_rng(11)
 whole = random.integers(0, 5, (ROWS, COLUMNS)).astype(np.int8)
 names = [f"feature_{number}" for number in range(COLUMNS)]
@@ -32,7 +33,8 @@ def same(found, expected):
     assert type(found) is type(expected)
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
-    assert found.flags.c_contiguous == expected.flags.c_contiguous
+    assert found.strides == expected.strides
+    assert found.flags.num & ~OWNS_DATA == expected.flags.num & ~OWNS_DATA
     assert found.tobytes() == expected.tobytes(), f"{np.abs(found - expected).max()} apart"
 
 
@@ -50,7 +52,8 @@ def compiled(content, method, *arguments, **options):
     assert trees.install()
     try:
         found = outcome(getattr(pickle.loads(content), method), *arguments, **options)
-        assert not trees.problems(), trees.problems()
+        refused = [problem for problem in trees.problems() if "the library raises" not in problem]
+        assert not refused, refused
         return found, bool(trees.built())
     finally:
         trees.uninstall()
@@ -196,6 +199,9 @@ def case_options():
         {"start_iteration": "x"},
         {"num_iteration": 2.5},
         {"raw_score": 1},
+        {"num_class": 3},
+        {"boosting": "unknown"},
+        {"num_leaves": 1},
     ):
         check(booster, expect=False, **options)
 
@@ -223,6 +229,12 @@ def case_an_unpickled_booster_has_no_handle_until_it_is_needed():
     model = lightgbm.LGBMRegressor(**usual).fit(frame, target)
     content, expected = pickle.dumps(model), model.predict(frame)
     assert trees.install()
+    first = pickle.loads(content)
+    same(first.predict(frame), expected)
+    assert "_handle" in vars(first.booster_)  # LightGBM's own answer is compared once
+    kept = trees.built()
+    trees.uninstall()
+    assert trees.install(kept)
     booster = pickle.loads(content).booster_
     same(booster.predict(frame), expected)
     assert booster.feature_name() == names

@@ -16,8 +16,8 @@ import pandas as pd
 
 _TIME = re.compile(r"\d\d:\d\d:\d\d")
 ROWS, COLUMNS = 700, 12
-# Name, what is asked, and whether compiled trees are expected to answer.
-Case = tuple[str, Callable[[], Any], bool]
+# Name, what is asked, and whether compiled trees are expected to answer; None where only the first call tries them.
+Case = tuple[str, Callable[[], Any], bool | None]
 
 random = np.random.default_rng(7)
 whole = random.integers(0, 5, (ROWS, COLUMNS)).astype(np.int8)
@@ -25,6 +25,7 @@ names = [f"feature_{number}" for number in range(COLUMNS)]
 frame = pd.DataFrame(whole, columns=names)
 number = (whole[:, 0] * 0.3 - whole[:, 1] * whole[:, 2] * 0.1 + random.normal(size=ROWS)).astype(np.float32)
 several = random.normal(size=(ROWS, 3)) + whole[:, :3]
+weights = random.normal(size=3)
 two = (whole[:, 0] + whole[:, 1] > 4).astype(int)
 five = whole[:, 2].astype(int)
 fractions = (frame + 0.25).astype(np.float32)
@@ -156,6 +157,8 @@ def catboost_cases() -> Iterator[Case]:
     softmax = unpickled(catboost.CatBoostClassifier(**few).fit(frame, five))
     yield "classes", lambda: softmax.predict(frame), True
     yield "classes' raw values", lambda: softmax.predict(frame, prediction_type="RawFormulaVal"), True
+    raw = {"prediction_type": "RawFormulaVal"}
+    yield "classes' raw values, weighted", lambda: softmax.predict(frame, **raw)[:, :3] @ weights, True
     yield "classes' probabilities", lambda: softmax.predict_proba(frame), False
     for policy in ("Lossguide", "Depthwise"):
         model = unpickled(catboost.CatBoostRegressor(**few, grow_policy=policy).fit(frame, number))
@@ -167,6 +170,7 @@ def catboost_cases() -> Iterator[Case]:
     yield "ranker", lambda: ranker.predict(frame), True
     targets = unpickled(catboost.CatBoostRegressor(**few, loss_function="MultiRMSE").fit(frame, several))
     yield "several targets", lambda: targets.predict(frame), True
+    yield "several targets, weighted", lambda: targets.predict(frame) @ weights, True
     poisson = unpickled(catboost.CatBoostRegressor(**few, loss_function="Poisson").fit(frame, five))
     yield "poisson", lambda: poisson.predict(frame), False
     nameless = unpickled(catboost.CatBoostRegressor(**few).fit(whole, number))
@@ -240,6 +244,8 @@ def sklearn_cases() -> Iterator[Case]:
                 lambda model=model, method=method: getattr(model, method)(frame),
                 True,
             )
+    model = unpickled(ensemble.HistGradientBoostingClassifier(max_iter=30, random_state=1).fit(frame, five % 3))
+    yield "histograms' values, weighted", lambda: model.decision_function(frame) @ weights, True
     categories = ensemble.HistGradientBoostingRegressor(max_iter=30, categorical_features=[0]).fit(frame, number)
     categories = unpickled(categories)
     yield "categories", lambda: categories.predict(frame), False
@@ -251,6 +257,10 @@ def sklearn_cases() -> Iterator[Case]:
         return [before, model.predict(frame)]
 
     yield "fewer trees", fewer, True
+    for kind in (forest, single, extra):
+        other_version = unpickled(kind)
+        del other_version.n_outputs_  # as a version of scikit-learn leaves it that has no such attribute
+        yield f"{type(kind).__name__} of another version", lambda model=other_version: model.predict(frame), None
     yield "not fitted", lambda: ensemble.RandomForestRegressor().predict(frame), False
     yield "pickled", lambda: [pickle.dumps(model) for model in (forest, boosting, histograms)], False
 
@@ -260,7 +270,10 @@ def bits(answer: Any) -> Any:
     if isinstance(answer, list):
         return [bits(part) for part in answer]
     if isinstance(answer, np.ndarray):
-        return str(answer.dtype), answer.shape, answer.tolist() if answer.dtype == object else answer.tobytes()
+        values = answer.tolist() if answer.dtype == object else answer.tobytes()
+        flags = answer.flags
+        layout = answer.strides, flags.c_contiguous, flags.f_contiguous, flags.aligned, flags.writeable
+        return str(answer.dtype), answer.shape, layout, values
     return answer
 
 
@@ -302,7 +315,7 @@ def main(library: str) -> None:
             ours = asked(ask)
             if ours != answer:
                 found.append(f"{name} ({time}): not equal: {str(ours)[:200]} instead of {str(answer)[:200]}")
-            if (count > 0) != compiled:
+            if (count > 0) != (time == "first" if compiled is None else compiled):
                 found.append(f"{name} ({time}): answered by {'compiled trees' if count else 'the library'}")
     kept = trees.built()
     trees.uninstall()

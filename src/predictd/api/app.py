@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 from sqlalchemy.exc import DBAPIError
@@ -23,17 +24,20 @@ from predictd import __version__
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
+from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.api.graphql.resolvers import BINDABLES
-from predictd.api.graphql.scalars import SCALARS, widen_int
+from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
 from predictd.api.metrics import metrics_route
 from predictd.api.nodes import node_routes
 from predictd.api.observing import Observed
+from predictd.api.receiving import BodyLimit
 from predictd.api.tools import McpEndpoint
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.db.audit import Actor, acting
 from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError
+from predictd.engine.arrivals import Arrivals
 from predictd.monitoring.health import readiness
 from predictd.monitoring.vitals import Vitals
 from predictd.rounds.scoring import Scorer
@@ -86,6 +90,7 @@ def build_schema() -> GraphQLSchema:
     definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
     schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
+    check_texts(schema)
     return schema
 
 
@@ -96,18 +101,26 @@ def build_app(
 ) -> Starlette:
     """The application. `lifespan` starts and stops what runs beside it; `pages` are what people open."""
     endpoint = Endpoint(build_schema())
+    # They have threads of their own, so that however many there are, other requests are served.
+    slow_requests = {field: CapacityLimiter(at_once) for field, at_once in SLOW_FIELDS.items()}
 
     async def graphql(request: Request) -> Response:
-        length = int(request.headers.get("content-length") or 0)
-        if length > MAX_BODY_BYTES:
-            return _refusal(413, f"The request has {length} bytes; at most {MAX_BODY_BYTES} can be taken.")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            return _refusal(413, f"The request has {length[:20]} bytes; at most {MAX_BODY_BYTES} can be taken.")
         try:
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
             return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
-        answered = await run_in_threadpool(answer, request, request.headers.get("authorization", ""), body)
+        authorization = request.headers.get("authorization", "")
+        answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
+        if isinstance(answered, str):
+            answered = await to_thread.run_sync(answer, request, authorization, body, limiter=slow_requests[answered])
         # Clients try again after a 5xx, and take errors with a 200 for their own.
         return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
+
+    def answer_unless_slow(request: Request, authorization: str, body: object) -> dict[str, Any] | str:
+        return endpoint.slow_field(body) or answer(request, authorization, body)
 
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
@@ -125,7 +138,8 @@ def build_app(
             with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
                 return endpoint.execute(body, context)
 
-    def health(request: Request) -> Response:
+    async def health(request: Request) -> Response:
+        # On the event loop: it responds even if every thread is busy.
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
@@ -152,6 +166,7 @@ def build_app(
             async with lifespan():
                 yield
 
+    arrivals = Arrivals(database=services.database, storage=services.storage, quotas=services.settings.quotas)
     routes = [
         Route("/", graphql, methods=["POST"]),
         Route("/graphql", graphql, methods=["POST"]),
@@ -160,13 +175,14 @@ def build_app(
         Route("/readyz", ready, methods=["GET"]),
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
-        *transfer_routes(services.storage),
+        *transfer_routes(services.storage, arrivals),
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
     away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
     observed = Middleware(Observed, routes=routes)
-    return Starlette(routes=routes, lifespan=lived, middleware=[observed], exception_handlers=away)
+    limited = Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    return Starlette(routes=routes, lifespan=lived, middleware=[observed, limited], exception_handlers=away)
 
 
 def _away(_request: Request, error: Exception) -> Response:

@@ -80,6 +80,19 @@ class Context:
             )
         return token.account
 
+    def may_manage(self, token: Token) -> bool:
+        """Whether the request may list and revoke that token of its account: a token manages none with more scopes."""
+        return self.token is None or set(token.scopes) <= set(self.token.scopes)
+
+    def check_may_manage(self, token: Token) -> None:
+        """Raise MissingScopeError unless the request may revoke that token of its account."""
+        if self.token is not None and not self.may_manage(token):
+            missing = ", ".join(sorted(set(token.scopes) - set(self.token.scopes)))
+            raise MissingScopeError(
+                f"The token {self.token.name!r} can't revoke {token.name!r}, which has scopes that it lacks "
+                f"({missing}). Sign in with your password, or use a token that has them."
+            )
+
     def asker(self) -> Account | None:
         """Who asks, None for nobody."""
         try:

@@ -8,9 +8,11 @@ from starlette.routing import Route
 from predictd.cluster.reporting import AUTHORIZATION, BATCH, CUT, MOST_BYTES, NODE
 from predictd.db import Database
 from predictd.domain.errors import ForbiddenTransferError
+from predictd.domain.text import is_storable
 from predictd.engine.node_runs import take_report
 
-_MOST_NUMBER = 1 << 40
+_MOST_COUNTED = 1 << 31
+_MOST_CUT_BYTES = 1 << 40
 
 
 def node_routes(database: Database, kept_bytes: int) -> list[Route]:
@@ -27,15 +29,19 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
     def take(request: Request, body: bytes) -> Response:
         token = request.headers.get(AUTHORIZATION, "").removeprefix("Bearer ")
         try:
-            attempt = int(request.path_params["attempt"])
-            batch, cut = (_number(request.headers.get(name, "")) for name in (BATCH, CUT))
+            attempt = _number(str(request.path_params["attempt"]), _MOST_COUNTED)
+            batch = _number(request.headers.get(BATCH, ""), _MOST_COUNTED)
+            cut = _number(request.headers.get(CUT, ""), _MOST_CUT_BYTES)
+            trigger = str(request.path_params["trigger"])
+            if not is_storable(trigger):
+                raise ValueError(trigger)
         except ValueError:
             return PlainTextResponse("This is no report of a node.\n", 400)
         try:
             with database.write() as session:
                 is_taken = take_report(
                     session,
-                    str(request.path_params["trigger"]),
+                    trigger,
                     attempt,
                     token,
                     node=request.headers.get(NODE, ""),
@@ -50,10 +56,10 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
             return PlainTextResponse("This run is nobody's any more.\n", 410)
         return Response(status_code=204)
 
-    return [Route("/nodes/runs/{trigger}/{attempt:int}", report, methods=["POST"])]
+    return [Route("/nodes/runs/{trigger}/{attempt}", report, methods=["POST"])]
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text[:20]) < _MOST_NUMBER:
+def _number(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < most):
         raise ValueError(text)
     return int(text)

@@ -1,12 +1,13 @@
 """Proving by a password who one is, with what failed counted and written to the audit log."""
 
-from sqlalchemy import or_, select
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from predictd.api.attempts import Attempts
 from predictd.db import Database
 from predictd.db.audit import record
-from predictd.db.passwords import SuspendedError, account_with_password
+from predictd.db.passwords import SuspendedError, account_with_password, accounts_named
 from predictd.db.tables import Account
 from predictd.domain.errors import InvalidInputError
 
@@ -21,25 +22,26 @@ def prove(
         SuspendedError: it is, but the account is suspended.
         TooManyAttemptsError: too many were wrong of late.
     """
-    attempts.begin(name, address)
+    named = accounts_named(session, name)
+    # An account has one count, whether it is meant by its name or by its e-mail address.
+    subject = named[0].username if len(named) == 1 else name
+    attempts.begin(subject, address)
     try:
-        account = account_with_password(session, name, password)
+        account = account_with_password(named, password)
     except SuspendedError:
-        _record(database, session, name, "suspended")
+        _record(database, named, "suspended")
         raise
     if account is None:
-        _record(database, session, name, "wrong password")
+        _record(database, named, "wrong password")
         raise InvalidInputError(refusal)
-    attempts.succeed(name, address)
+    attempts.succeed(subject, address)
     return account
 
 
-def _record(database: Database, session: Session, name: str, why: str) -> None:
+def _record(database: Database, named: Sequence[Account], why: str) -> None:
     """Of names that are of no account nothing is kept: people type passwords there."""
-    key = name.strip().lower()
-    found = session.scalar(select(Account).where(or_(Account.username_key == key, Account.email == name.strip())))
     with database.write() as writing:
-        if found is not None:
-            record(writing, "sign_in.failed", "account", found.id, found.username, why=why)
+        if len(named) == 1:
+            record(writing, "sign_in.failed", "account", named[0].id, named[0].username, why=why)
         else:
-            record(writing, "sign_in.failed", "account", "", "", why="no such account")
+            record(writing, "sign_in.failed", "account", "", "", why=why if named else "no such account")

@@ -1,6 +1,6 @@
 """The body of a request as it arrives, and the form with a file that it may hold."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -9,29 +9,77 @@ from anyio import CapacityLimiter, move_on_after, to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from predictd.domain.errors import InvalidInputError, TooLargeError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+_UNLIMITED = "predictd.unlimited_receive"
 WRITE_BYTES = 1 << 20
 # Threads that write to the disk: however many uploads come at once, they leave those that answer requests alone, and
 # what waits for its turn keeps its client waiting, not the memory.
 WRITERS = CapacityLimiter(8)
 FIELD_BYTES = 16 * 1024
 MOST_FIELDS = 50
+# Of parts of the body that hold nothing of the file: fields with all that is around them.
+OTHER_BYTES = 256 * 1024
 # A client that is refused in the middle of sending sees a broken connection instead of the answer, so what it still
 # sends is read and thrown away, within bounds.
 DRAIN_BYTES = 256 << 20
 DRAIN_SECONDS = 60
 
 
+class BodyLimit:
+    """ASGI middleware: no route gets more than `max_bytes` of a body, however it arrives and whoever reads it.
+
+    A request that exceeds the limit gets 413. Only `Body` reads more; routes that use it count by themselves.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request with its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received, is_answered = 0, False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise TooLargeError(f"The request is larger than {self._max_bytes} bytes; send a smaller one.")
+            return message
+
+        async def sent(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        scope[_UNLIMITED] = receive
+        try:
+            await self._app(scope, counted, sent)
+        except TooLargeError as error:
+            if is_answered or received <= self._max_bytes:
+                raise
+            answer = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
+            await JSONResponse(answer, 413, headers={"Connection": "close"})(scope, receive, send)
+
+
 class Body:
-    """The body of a request, which knows where it ends: the server never answers a read beyond that."""
+    """The body of a request, which knows where it ends: the server never answers a read beyond that.
+
+    `BodyLimit` does not hold for it, so whoever reads it must count what arrives.
+    """
 
     def __init__(self, request: Request) -> None:
-        self._receive = request.receive
+        self._receive: Receive = request.scope.get(_UNLIMITED, request.receive)
         # Such a client sends nothing before it is told to go on, and it is told by the first read.
         self._is_awaited = bool(request.headers.get("expect"))
         self._is_ended = False
@@ -68,10 +116,16 @@ class Writable(Protocol):
 
 @dataclass
 class Sink:
-    """Gathers what arrives into large writes and refuses what is over the limit (0 for none)."""
+    """Gathers what arrives into large writes and refuses what is over the limit (0 for none).
+
+    Attributes:
+        admit: called in the writing thread before each write, with its size and the size of all that has arrived;
+            what it raises refuses the object.
+    """
 
     into: Writable
     max_bytes: int
+    admit: Callable[[int, int], None] | None = None
     received: int = 0
     _pending: bytearray = field(default_factory=bytearray)
 
@@ -89,7 +143,12 @@ class Sink:
     async def flush(self) -> None:
         """Write what is left."""
         pending, self._pending = bytes(self._pending), bytearray()
-        await to_thread.run_sync(self.into.write, pending, limiter=WRITERS)
+        await to_thread.run_sync(self._write, pending, limiter=WRITERS)
+
+    def _write(self, pending: bytes) -> None:
+        if self.admit is not None:
+            self.admit(len(pending), self.received)
+        self.into.write(pending)
 
 
 class Form:
@@ -108,6 +167,7 @@ class Form:
         self.fields: dict[str, str] = {}
         self.filename = ""
         self._content = bytearray()
+        self._other_bytes = 0
         self._is_file_begun = False
         self._is_ended = False
         self._header_name = bytearray()
@@ -127,7 +187,7 @@ class Form:
             parser = MultipartParser(self._boundary, self._callbacks())
             async for chunk in body.chunks():
                 parser.write(chunk)
-                self._check()
+                self._check(len(chunk))
                 if self._is_file_begun and (self._content or is_first):
                     is_first = False
                     content, self._content = bytes(self._content), bytearray()
@@ -149,11 +209,13 @@ class Form:
             "on_end": self._finish,
         }
 
-    def _check(self) -> None:
-        """Raise InvalidInputError when the fields before the file are larger than any that were given out."""
+    def _check(self, arrived: int) -> None:
+        """Raise InvalidInputError when what is not the file is larger than any fields that were given out."""
+        if not self._content:
+            self._other_bytes += arrived
         size = sum(len(name) + len(value) for name, value in self.fields.items())
         size += len(self._value) + len(self._header_name) + len(self._header_value)
-        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS:
+        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS or self._other_bytes > OTHER_BYTES:
             raise InvalidInputError("The form's fields are larger than any that this server gave out.")
 
     def _begin(self) -> None:

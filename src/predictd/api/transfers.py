@@ -5,6 +5,8 @@ The signature of the URL, never a token, says what is allowed.
 
 import errno
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 from anyio import to_thread
@@ -14,12 +16,15 @@ from starlette.routing import Route
 
 from predictd.api.receiving import WRITERS, Body, Form, Sink
 from predictd.domain.errors import (
+    BusyError,
     ForbiddenTransferError,
     InvalidInputError,
+    LimitReachedError,
     PlatformError,
     PredictdError,
     TooLargeError,
 )
+from predictd.engine.arrivals import Arrivals
 from predictd.storage import Draft, FolderStorage, Receiver
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
@@ -27,26 +32,30 @@ from predictd.storage.signing import Grant
 log = structlog.get_logger()
 
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+_LONGEST_NUMBER = 19
 # Its parser warns of each byte that is out of place, which anybody can send.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
-def transfer_routes(storage: Receiver) -> list[Route]:
-    """The routes that the storage's URLs point to: only a folder's objects are fetched from the server itself."""
+def transfer_routes(storage: Receiver, arrivals: Arrivals | None = None) -> list[Route]:
+    """The routes that the storage's URLs point to: only a folder's objects are fetched from the server itself.
+
+    `arrivals` admits what is sent; None admits all that the URLs allow.
+    """
     if isinstance(storage, FolderStorage):
-        return [*_upload_routes(storage), *_download_routes(storage)]
-    return _upload_routes(storage)
+        return [*_upload_routes(storage, arrivals), *_download_routes(storage)]
+    return _upload_routes(storage, arrivals)
 
 
-def _upload_routes(storage: Receiver) -> list[Route]:
+def _upload_routes(storage: Receiver, arrivals: Arrivals | None) -> list[Route]:
 
     async def put(request: Request) -> Response:
         body = Body(request)
         try:
             grant = _granted(request, storage, "PUT")
             _check_length(request, grant.max_bytes)
-            with storage.draft(grant.key) as draft:
-                await _receive(request, body, Sink(draft, grant.max_bytes))
+            async with _incoming(storage, arrivals, grant, _declared(request)) as (draft, sink):
+                await _receive(request, body, sink)
                 await to_thread.run_sync(draft.commit, limiter=WRITERS)
         except (PredictdError, OSError, ClientDisconnect) as error:
             return await _refuse(body, error)
@@ -55,7 +64,7 @@ def _upload_routes(storage: Receiver) -> list[Route]:
     async def post(request: Request) -> Response:
         body = Body(request)
         try:
-            await _receive_form(request, body, storage)
+            await _receive_form(request, body, storage, arrivals)
         except (PredictdError, OSError, ClientDisconnect) as error:
             return await _refuse(body, error)
         return Response(status_code=204)
@@ -100,10 +109,36 @@ def _read_grant(method: str, key: str, fields: dict[str, str]) -> Grant:
         raise ForbiddenTransferError("The URL is not one that this server gave out.") from error
 
 
+@asynccontextmanager
+async def _incoming(
+    storage: Receiver, arrivals: Arrivals | None, grant: Grant, declared_bytes: int = 0
+) -> AsyncIterator[tuple[Draft, Sink]]:
+    """The draft of an object on its way and what its bytes are written to; nothing stays unless the draft is committed.
+
+    Raises:
+        LimitReachedError: the account may not store so much.
+        BusyError: the disk has no room for it.
+    """
+    arrival = None
+    if arrivals is not None:
+        arrival = await to_thread.run_sync(arrivals.begin, grant.key, declared_bytes, limiter=WRITERS)
+    try:
+        with storage.draft(grant.key) as draft:
+            yield draft, Sink(draft, grant.max_bytes, arrival.admit if arrival is not None else None)
+    finally:
+        if arrival is not None:
+            await to_thread.run_sync(arrival.end, limiter=WRITERS)
+
+
+def _declared(request: Request) -> int:
+    """The length of the body as its client declares it, 0 if it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < _LONGEST_NUMBER else 0
+
+
 def _check_length(request: Request, max_bytes: int) -> None:
     """Refuse early what says that it is too large."""
-    length = request.headers.get("content-length", "")
-    if max_bytes and length.isdecimal() and int(length) > max_bytes:
+    if max_bytes and _declared(request) > max_bytes:
         raise TooLargeError(_too_large(max_bytes))
 
 
@@ -120,25 +155,19 @@ async def _receive(request: Request, body: Body, sink: Sink) -> None:
         raise ClientDisconnect
 
 
-async def _receive_form(request: Request, body: Body, storage: Receiver) -> None:
+async def _receive_form(request: Request, body: Body, storage: Receiver, arrivals: Arrivals | None) -> None:
     """Read a form whose last field is the file; what stands before it says what is allowed."""
     form = Form(request.headers.get("content-type", ""))
-    draft: Draft | None = None
-    sink: Sink | None = None
-    try:
-        async for content in form.file_of(body):
-            if sink is None:
-                grant = _read_grant("POST", form.fields.get("key", ""), form.fields)
-                grant.verify(storage.secret, form.fields.get("signature", ""))
-                draft = storage.draft(grant.key)
-                sink = Sink(draft, grant.max_bytes)
+    contents = form.file_of(body)
+    first = await anext(contents)
+    grant = _read_grant("POST", form.fields.get("key", ""), form.fields)
+    grant.verify(storage.secret, form.fields.get("signature", ""))
+    async with _incoming(storage, arrivals, grant) as (draft, sink):
+        await sink.write(first)
+        async for content in contents:
             await sink.write(content)
-        if sink is not None and draft is not None:
-            await sink.flush()
-            await to_thread.run_sync(draft.commit, limiter=WRITERS)
-    finally:
-        if draft is not None:
-            draft.discard()
+        await sink.flush()
+        await to_thread.run_sync(draft.commit, limiter=WRITERS)
 
 
 async def _refuse(body: Body, error: Exception) -> Response:
@@ -154,6 +183,12 @@ async def _refuse(body: Body, error: Exception) -> Response:
             return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
         return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
-    kinds = ((ForbiddenTransferError, 403), (TooLargeError, 413), (PlatformError, 503))
+    kinds = (
+        (ForbiddenTransferError, 403),
+        (TooLargeError, 413),
+        (LimitReachedError, 413),
+        (BusyError, 507),
+        (PlatformError, 503),
+    )
     status = next((status for kind, status in kinds if isinstance(error, kind)), 400)
     return PlainTextResponse(f"{message}\n", status, headers={"Connection": "close"})

@@ -1,20 +1,29 @@
 """A folder or a tar file that an export is written to and read from; which one, its name says."""
 
 import hashlib
+import io
 import os
 import shutil
+import struct
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 from predictd.archive.manifest import FileFacts
 from predictd.data.staging import staged_folder
 from predictd.domain.errors import ConflictError, InvalidInputError
+from predictd.domain.limits import MIB
+from predictd.parsing import ParserLimits, parse_confined
 
 _BLOCK = 1 << 20
+_MOST_NAME = 1000
+_ENTRY = struct.Struct("<QQH")
+# Of some million files.
+_INDEX_BYTES = 512 * MIB
+_INDEX_SECONDS = 3600
 
 
 class Writer(Protocol):
@@ -63,14 +72,32 @@ def opened(path: Path) -> Iterator[Reader]:
     if path.is_dir():
         yield _FolderReader(path)
         return
-    with ExitStack() as stack:
-        try:
-            tar = stack.enter_context(tarfile.open(path, "r:"))
-        except (OSError, tarfile.TarError) as error:
-            raise InvalidInputError(
-                f"{path} can't be read as an export: it is neither a folder nor a whole tar file ({error})."
-            ) from error
-        yield _TarReader(path, tar)
+    limits = ParserLimits(memory_bytes=2 * _INDEX_BYTES, result_bytes=_INDEX_BYTES, seconds=_INDEX_SECONDS)
+    try:
+        index = parse_confined(index_tar, [path], limits, {"name": str(path)})
+        file = path.open("rb")
+    except OSError as error:
+        raise InvalidInputError(f"{path} can't be read as an export: {error.strerror}.") from error
+    with file:
+        yield _TarReader(path, file, index)
+
+
+def index_tar(files: list[BinaryIO], name: str) -> Iterator[bytes]:
+    """List the plain files of a tar, in the process that calls this: where each begins, its size and its name."""
+    try:
+        with tarfile.open(fileobj=files[0], mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                # Else all members stay in memory.
+                tar.members = []  # type: ignore[attr-defined]
+                if member.issparse():
+                    raise InvalidInputError(f"{name} holds a sparse file ({member.name[:200]}), which no export does.")
+                if member.isfile():
+                    text = member.name.encode("utf-8", "surrogateescape")[:_MOST_NAME]
+                    yield _ENTRY.pack(member.offset_data, member.size, len(text)) + text
+    except (OSError, tarfile.TarError) as error:
+        raise InvalidInputError(
+            f"{name} can't be read as an export: it is neither a folder nor a whole tar file ({error})."
+        ) from error
 
 
 def facts_of(reader: Reader, name: str) -> FileFacts:
@@ -140,20 +167,45 @@ class _FolderReader:
 
 
 class _TarReader:
-    def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
+    def __init__(self, path: Path, file: BinaryIO, index: bytes) -> None:
         self._path = path
-        self._tar = tar
-        try:
-            self._members = {member.name: member for member in tar if member.isfile()}
-        except (tarfile.TarError, OSError) as error:
-            raise InvalidInputError(f"{path} is cut short or damaged: {error}.") from error
+        self._descriptor = file.fileno()
+        self._places = _places(index)
 
     def open(self, name: str) -> IO[bytes]:
-        member = self._members.get(name)
-        file = self._tar.extractfile(member) if member is not None else None
-        if file is None:
+        place = self._places.get(name)
+        if place is None:
             raise InvalidInputError(_lacking(self._path, name))
-        return file
+        return io.BufferedReader(_Part(self._descriptor, *place), _BLOCK)
+
+
+def _places(index: bytes) -> dict[str, tuple[int, int]]:
+    """Offset and size of each file by its name."""
+    places, at = {}, 0
+    while at < len(index):
+        offset, size, length = _ENTRY.unpack_from(index, at)
+        at += _ENTRY.size + length
+        places[index[at - length : at].decode("utf-8", "replace")] = (offset, size)
+    return places
+
+
+class _Part(io.RawIOBase):
+    """A part of an open file."""
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = os.pread(self._descriptor, min(len(buffer), self._left), self._offset)
+        buffer[: len(content)] = content
+        self._offset += len(content)
+        self._left -= len(content)
+        return len(content)
 
 
 def _lacking(where: Path, name: str) -> str:

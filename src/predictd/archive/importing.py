@@ -1,7 +1,6 @@
 """Filling an empty deployment from an export: all of it, or nothing that could be taken for it."""
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from predictd.archive.containers import Reader, facts_of, opened
 from predictd.archive.exporting import PASSING, Progress, object_name
-from predictd.archive.manifest import MANIFEST, FileFacts, Manifest
-from predictd.archive.rows import BATCH, read_rows
+from predictd.archive.manifest import MANIFEST, MOST_BYTES, FileFacts, Manifest
+from predictd.archive.rows import BATCH, read_lines, read_rows
 from predictd.db import Database
 from predictd.db.database import newest_revision
 from predictd.db.schema import all_tables
@@ -79,7 +78,9 @@ def refuse_unfinished_import(storage: Storage) -> None:
 
 def _manifest(reader: Reader) -> tuple[Manifest, str]:
     with reader.open(MANIFEST) as file:
-        content = file.read()
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InvalidInputError(f"{MANIFEST} of the export is larger than {MOST_BYTES} bytes; take another copy of it.")
     manifest = Manifest.from_json(content.decode("utf-8", "replace"))
     if manifest.schema != newest_revision():
         raise InvalidInputError(
@@ -93,7 +94,7 @@ def _verified(reader: Reader, manifest: Manifest, progress: Progress) -> list[Fi
     """Read all files once and compare; answers the objects."""
     _compare(reader, manifest.objects)
     with reader.open(manifest.objects.name) as file:
-        objects = [_object(json.loads(line)) for line in file]
+        objects = [_object(facts) for facts in read_lines(file, manifest.objects.name)]
     files = [*(table.file for table in manifest.tables), *objects]
     total, done = max(sum(file.size for file in files), 1), 0
     for expected in files:
@@ -104,7 +105,10 @@ def _verified(reader: Reader, manifest: Manifest, progress: Progress) -> list[Fi
 
 
 def _object(facts: dict[str, Any]) -> FileFacts:
-    return FileFacts(name=object_name(facts["key"]), size=facts["size"], sha256=facts["sha256"])
+    key, size, sha256 = facts.get("key"), facts.get("size"), facts.get("sha256")
+    if not isinstance(key, str) or not isinstance(size, int) or not isinstance(sha256, str):
+        raise InvalidInputError("The list of the export's objects is damaged; take another copy of the export.")
+    return FileFacts(name=object_name(key), size=size, sha256=sha256)
 
 
 def _compare(reader: Reader, expected: FileFacts) -> None:
@@ -194,7 +198,7 @@ def _fill(database: Database, reader: Reader, manifest: Manifest, progress: Prog
             facts = rows[table.name]
             try:
                 with reader.open(facts.file.name) as file:
-                    _insert(session, table, read_rows(file, table, is_sqlite=database.is_sqlite))
+                    _insert(session, table, read_rows(file, facts.file.name, table, is_sqlite=database.is_sqlite))
             except DBAPIError as error:
                 raise InvalidInputError(f"The table {table.name} can't be imported: {error.orig}") from error
             if session.scalar(sa.select(sa.func.count()).select_from(table)) != facts.rows:

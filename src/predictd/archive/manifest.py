@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from predictd.domain.errors import InvalidInputError
+from predictd.domain.limits import MIB
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 OBJECTS = "objects.jsonl"
+MOST_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,5 +78,5 @@ class Manifest:
             facts["objects"] = FileFacts(**facts["objects"])
             facts["missing"] = tuple(facts["missing"])
             return cls(**facts)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInputError(f"{MANIFEST} of the export is damaged; take another copy of the export.") from error

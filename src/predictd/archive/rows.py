@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,9 +13,12 @@ import sqlalchemy as sa
 
 from predictd.archive.manifest import FileFacts, TableFacts
 from predictd.db.columns import UtcDateTime
-from predictd.domain.errors import PlatformError
+from predictd.domain.errors import InvalidInputError, PlatformError
+from predictd.domain.limits import MIB
 
 BATCH = 500
+# The longest rows are parts of logs.
+_MOST_LINE = 16 * MIB
 _PLAIN = (bool, int, float, str, dict, list, type(None))
 
 
@@ -34,12 +38,36 @@ def write_table(connection: sa.Connection, table: sa.Table, path: Path) -> Table
     return TableFacts(name=table.name, rows=rows, file=FileFacts(name=name, size=size, sha256=digest.hexdigest()))
 
 
-def read_rows(file: IO[bytes], table: sa.Table, *, is_sqlite: bool) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a table in batches, as they are inserted."""
+def read_lines(file: IO[bytes], name: str) -> Iterator[dict[str, Any]]:
+    """Read a file of JSON objects, one a line.
+
+    Raises:
+        InvalidInputError: a line is none, or longer than any that is written; names the file and the line.
+    """
+    for number in itertools.count(1):
+        line = file.readline(_MOST_LINE + 1)
+        if not line:
+            return
+        try:
+            values = json.loads(line) if len(line) <= _MOST_LINE else None
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise InvalidInputError(
+                f"Line {number} of {name} is no JSON object of at most {_MOST_LINE} bytes; take another copy of the "
+                "export."
+            )
+        yield values
+
+
+def read_rows(file: IO[bytes], name: str, table: sa.Table, *, is_sqlite: bool) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a table, in the file of that name, in batches as they are inserted."""
     batch: list[dict[str, Any]] = []
-    for line in file:
-        values = json.loads(line)
-        batch.append({column.name: _decoded(column, values[column.name], is_sqlite) for column in table.columns})
+    for values in read_lines(file, name):
+        try:
+            batch.append({column.name: _decoded(column, values[column.name], is_sqlite) for column in table.columns})
+        except (KeyError, ValueError, TypeError) as error:
+            raise InvalidInputError(f"A row of {name} is damaged; take another copy of the export.") from error
         if len(batch) == BATCH:
             yield batch
             batch = []

@@ -10,9 +10,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("predictd"):
             raise
-        sys.stderr.write(
-            f"predictd needs {error.name}: install the server's part with: pip install 'predictd[server]'\n"
-        )
+        sys.stderr.write(f"predictd needs {error.name}. In the clone of predictd: pip install '.[server]'\n")
         sys.exit(1)
     run()
 

@@ -8,7 +8,7 @@ import typer
 from rich.prompt import Prompt
 
 from predictd.cli.options import AsJson, DataDir, opened
-from predictd.cli.output import console, print_json, print_rows, say
+from predictd.cli.output import console, echo, print_json, print_rows, say
 from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_organiser
 from predictd.db.password_links import HOURS, make_link
 from predictd.db.passwords import check_password, set_password
@@ -57,7 +57,7 @@ def create(
         print_json({"username": name, "public_id": token.public_id, "secret_key": token.secret_key})
         return
     say(f"Account {name} is made. Keep its token, the secret is not shown again:")
-    typer.echo(f"public_id   {token.public_id}\nsecret_key  {token.secret_key}")
+    echo(f"public_id   {token.public_id}\nsecret_key  {token.secret_key}")
 
 
 @app.command("password")
@@ -92,7 +92,7 @@ def password_link(
         print_json({"username": name, "link": f"{address}/password/{secret}", "hours": HOURS})
         return
     say(f"Give this link to {name}; it is good once, for {HOURS} hours:")
-    typer.echo(f"{address}/password/{secret}")
+    echo(f"{address}/password/{secret}")
 
 
 @app.command()

@@ -59,7 +59,7 @@ SHARED = {
     "list": "uploads",
     "download": "uploads",
 }
-_INSTALL_SERVER = "Install the server's part with: pip install 'predictd[server]'"
+_INSTALL_SERVER = "Install the server's part in the clone of predictd: pip install '.[server]'"
 
 
 def build(wanted: str | None) -> typer.Typer:

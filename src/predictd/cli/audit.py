@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from predictd.cli.options import AsJson, DataDir, opened
-from predictd.cli.output import plain, print_json, print_rows
+from predictd.cli.output import print_json, print_rows
 from predictd.db.audit_entries import Wanted, list_entries
 from predictd.rounds.calendar import parse_length
 
@@ -42,8 +41,8 @@ def audit(
             "way": one.way,
             "from": one.address,
             "action": one.action,
-            "object": escape(plain(f"{one.object_kind} {one.object_name}")),
-            "detail": escape(plain(", ".join(f"{name}: {value}" for name, value in one.detail.items()))),
+            "object": f"{one.object_kind} {one.object_name}",
+            "detail": ", ".join(f"{name}: {value}" for name, value in one.detail.items()),
         }
         for one in entries
     ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from predictd.cli.options import AsJson
-from predictd.cli.output import print_json, say
+from predictd.cli.output import echo, print_json, say
 from predictd.cli.remote import (
     ProfileName,
     Server,
@@ -95,4 +95,4 @@ def _show(pickle: Pickle, *, as_json: bool) -> None:
         print_json({"outcome": None, **pickle_row(pickle)})
         return
     say(f"Follow it with: predictd logs {pickle.id} --follow")
-    typer.echo(pickle.id)
+    echo(pickle.id)

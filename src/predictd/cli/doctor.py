@@ -4,11 +4,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from predictd.cli.options import AsJson, DataDir, read_settings
-from predictd.cli.output import print_json
+from predictd.cli.output import output_console, print_json
 from predictd.doctor import Check, State, run_checks
 from predictd.doctor.checks import Look
 from predictd.doctor.machine import clock, disks, versions
@@ -17,8 +16,8 @@ from predictd.domain.runs import SandboxKind
 from predictd.sandbox import Isolation, probe
 from predictd.settings import Settings
 
-_MARKS = {True: "[green]ok[/]", False: "[bold red]no[/]"}
-_STATES = {State.OK: "[green]ok[/]  ", State.WARN: "[yellow]warn[/]", State.FAIL: "[bold red]fail[/]"}
+_MARKS = {True: ("ok", "green"), False: ("no", "bold red")}
+_STATES = {State.OK: ("ok  ", "green"), State.WARN: ("warn", "yellow"), State.FAIL: ("fail", "bold red")}
 
 
 def doctor(
@@ -63,16 +62,20 @@ def _deployment(settings: Settings) -> dict[str, Look]:
 
 
 def _show_checks(found: list[Check]) -> None:
-    out = Console(highlight=False, soft_wrap=True)
+    out = output_console()
     out.print()
     for one in found:
-        out.print(f"{_STATES[one.state]}  {escape(f'{one.name}: {one.told}')}")
+        out.print(Text.assemble(_STATES[one.state], f"  {one.name}: {one.told}"), soft_wrap=True)
         if one.remedy and one.state is not State.OK:
-            out.print(f"      {escape(one.remedy)}")
+            out.print(f"      {one.remedy}", soft_wrap=True)
 
 
 def _show(isolation: Isolation, limits: Limits) -> None:
-    out = Console(highlight=False, soft_wrap=True)
+    out = output_console()
+
+    def show(mark: tuple[str, str], what: str) -> None:
+        out.print(Text.assemble(mark, f"  {what}"), soft_wrap=True)
+
     kind = isolation.kind.value
     for good, what in (
         (isolation.version is not None, f"{kind} {isolation.version or 'is not installed or does not answer'}"),
@@ -83,22 +86,25 @@ def _show(isolation: Isolation, limits: Limits) -> None:
         ),
         (isolation.memory_is_limited, f"memory: {limits.memory_bytes // MIB} MiB, by {isolation.memory}"),
     ):
-        out.print(f"{_MARKS[good]}  {what}")
+        show(_MARKS[good], what)
         if not good:
             break
     if isolation.starts:
         cgroup = isolation.memory != "sampling"
         share = "a control group" if cgroup else "staying on as many processors"
-        out.print(f"{_MARKS[True]}  processors: {limits.cpus:g}, by {share}")
-        out.print(f"{_MARKS[True]}  processes: {limits.processes}, by {'a control group and ' if cgroup else ''}rlimit")
-        out.print(f"{_MARKS[True]}  files: {limits.scratch_bytes // MIB} MiB of scratch; time: {limits.seconds:g} s")
+        show(_MARKS[True], f"processors: {limits.cpus:g}, by {share}")
+        show(_MARKS[True], f"processes: {limits.processes}, by {'a control group and ' if cgroup else ''}rlimit")
+        show(_MARKS[True], f"files: {limits.scratch_bytes // MIB} MiB of scratch; time: {limits.seconds:g} s")
         users = "a user of its own for each" if isolation.separate_users else "all as the server's user"
-        out.print(f"{_MARKS[True]}  runs beside each other: {users}")
+        show(_MARKS[True], f"runs beside each other: {users}")
     for note in isolation.notes:
-        out.print(f"[yellow]note[/]  {note}")
+        show(("note", "yellow"), note)
     for problem in isolation.problems:
-        out.print(f"[bold red]problem[/]  {problem}")
+        show(("problem", "bold red"), problem)
     if isolation.is_available:
-        out.print("Strangers' models can be run here.")
+        out.print("Strangers' models can be run here.", soft_wrap=True)
     else:
-        out.print("Strangers' models are not run here, unless --trust-users says that you trust whoever uploads.")
+        out.print(
+            "Strangers' models are not run here, unless --trust-users says that you trust whoever uploads.",
+            soft_wrap=True,
+        )

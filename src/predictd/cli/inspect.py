@@ -1,16 +1,14 @@
 """`predictd inspect`: what is in a pickle."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from predictd.cli.options import AsJson
-from predictd.cli.output import print_json
+from predictd.cli.output import output_console, print_json
 from predictd.cli.reading import inspected
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.findings import listed, shown_name, shown_size
@@ -49,7 +47,7 @@ def _show(inspection: Inspection) -> None:
     table.add_column(overflow="fold")
     for name, words in _rows(inspection):
         table.add_row(name, words)
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120).print(table)
+    output_console(120).print(table)
 
 
 def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:

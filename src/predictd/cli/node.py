@@ -10,7 +10,7 @@ from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import say
 from predictd.cluster.node import run_node
 from predictd.domain.runs import SandboxKind
-from predictd.settings import Settings
+from predictd.settings import Settings, refuse_example_secrets
 
 
 def _help(name: str) -> str:
@@ -48,6 +48,7 @@ def node(
         sandbox=sandbox,
         trust_users=trust_users,
     )
+    refuse_example_secrets(settings)
     with suppress(ModuleNotFoundError):
         # A node may go without the server's part, and then logs what goes wrong, without more.
         from predictd.cli.logs import configure_logs  # noqa: PLC0415

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from predictd.cli.options import AsJson, read_settings
-from predictd.cli.output import plain, print_json, print_rows, say
+from predictd.cli.output import echo, print_json, print_rows, say
 from predictd.cli.remote import ProfileName, Server, opened_client
 from predictd.client.notifications import Notifications, NotificationSettings, SentNotification, Webhook
 from predictd.domain.errors import InvalidInputError, PlatformError, SetupError
@@ -81,7 +81,7 @@ def webhook(
         print_json(_webhook_row(made) | {"secret": made.secret})
         return
     say("The webhook is made. Keep its secret, it is not shown again:")
-    typer.echo(f"id      {made.id}\nsecret  {made.secret}\nevents  {', '.join(made.events)}")
+    echo(f"id      {made.id}\nsecret  {made.secret}\nevents  {', '.join(made.events)}")
 
 
 @app.command("delete-webhook")
@@ -135,9 +135,9 @@ def try_it(
     if as_json:
         print_json(_sent_row(found))
     elif found.status == "delivered":
-        say(f"Delivered to {found.target}: {plain(found.answer or '')}")
+        say(f"Delivered to {found.target}: {found.answer or ''}")
     else:
-        say(f"Not delivered to {found.target}: {plain(found.answer or 'no answer yet')}")
+        say(f"Not delivered to {found.target}: {found.answer or 'no answer yet'}")
     raise typer.Exit(found.status != "delivered")
 
 
@@ -206,11 +206,11 @@ def _webhook_row(webhook: Webhook) -> dict[str, object]:
 def _sent_row(one: SentNotification) -> dict[str, object]:
     return {
         "at": one.inserted_at,
-        "what": plain(one.title),
+        "what": one.title,
         "channel": one.channel,
         "to": one.target,
         "status": one.status,
         "attempts": one.attempts,
-        "answer": plain(one.answer or ""),
+        "answer": one.answer or "",
         "next_attempt": one.next_attempt_at,
     }

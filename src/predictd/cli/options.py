@@ -45,7 +45,8 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise InvalidInputError(f"The setting PREDICTD_{name} can't be taken: {first['msg']}.") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"The setting PREDICTD_{name} can't be taken: {reason}.") from error
 
 
 @contextmanager

@@ -2,28 +2,57 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from predictd.domain.errors import PredictdError
+from predictd.domain.terminal import printable
 
-console = Console(stderr=True, highlight=False)
+
+class SafeConsole(Console):
+    """A console that prints texts of servers, models and other accounts as they are: no escape sequences, no markup.
+
+    Styles come from `Text` alone, so that no text can color, link, erase or rename anything.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of the renderable, their texts without what would steer the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
+console = SafeConsole(stderr=True)
+
+
+def output_console(width: int | None = None) -> Console:
+    """Return a console on standard output, which has that width (in columns) where it is no terminal."""
+    return SafeConsole(width=None if sys.stdout.isatty() else width)
 
 
 def say(line: str) -> None:
     """A line for people, on standard error."""
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
+
+
+def echo(text: str) -> None:
+    """Print a line of data for people on standard output."""
+    sys.stdout.write(plain(text) + "\n")
 
 
 def fail(error: PredictdError) -> None:
     """An error for people, on standard error."""
-    console.print("[bold red]error:[/] ", end="")
-    console.print(error.message, markup=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red"), end="")
+    console.print(error.message, soft_wrap=True)
 
 
 def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
@@ -34,9 +63,9 @@ def refused(error: PredictdError, *, as_json: bool) -> typer.Exit:
     return typer.Exit(1)
 
 
-def plain(text: str) -> str:
-    """What a stranger wrote, without the codes that would steer a terminal."""
-    return "".join(one if one.isprintable() or one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for one in text)
+def plain(text: str, kept: str = "\n\t") -> str:
+    """Return the text without what would steer a terminal; control characters in `kept` stay."""
+    return printable(text, kept)
 
 
 def print_json(value: object, *, compact: bool = False) -> None:
@@ -58,8 +87,8 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str) -> 
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(value) for value in row.values()))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+        table.add_row(*(plain(_shown(value)) for value in row.values()))
+    output_console(200).print(table)
 
 
 def _jsonable(value: object) -> str:

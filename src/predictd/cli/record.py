@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from predictd.cli.options import AsJson
-from predictd.cli.output import plain, print_json
+from predictd.cli.output import echo, print_json
 from predictd.cli.remote import ProfileName, Server, opened_client
 from predictd.client.documents import RUN_RECORD
 from predictd.domain.errors import NotFoundError
@@ -35,4 +35,4 @@ def record(
     for name, value in found.items():
         if value is not None:
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            typer.echo(f"{name:<{width}}  {plain(shown)}")
+            echo(f"{name:<{width}}  {shown}")

@@ -8,7 +8,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from predictd.cli.output import console, fail, plain, print_json, say
+from predictd.cli.output import console, fail, print_json, say
 from predictd.cli.transfers import Transfers
 from predictd.client import Client, LogLine, Outcome, Pickle, Run, Status, TransferError, shown_status
 from predictd.client.watching import NO_OPEN_ROUND
@@ -55,16 +55,16 @@ def exit_codes(*, as_json: bool) -> Iterator[None]:
 def show_event(event: Status | LogLine) -> None:
     """A line for a status or for what the model printed."""
     if isinstance(event, LogLine):
-        line = Text.assemble(("  │ ", "dim"), plain(event.message))
+        line = Text.assemble(("  │ ", "dim"), event.message)
     else:
         name = shown_status(event.status)
-        line = Text.assemble((f"{name:<10} ", _COLOURS.get(name, "bold")), plain(event.description))
+        line = Text.assemble((f"{name:<10} ", _COLOURS.get(name, "bold")), event.description)
     console.print(line, soft_wrap=True)
 
 
 def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float | None) -> Run:
     """Show a run until it has ended; on a terminal with the time that it takes."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     clock = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     try:
         with clock:

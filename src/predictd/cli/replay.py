@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from predictd.cli.options import AsJson, DataDir, opened
-from predictd.cli.output import fail, print_json, say
+from predictd.cli.output import echo, fail, print_json, say
 from predictd.domain.errors import PredictdError
 from predictd.engine.replaying import Difference, Replay, Verdict, find_record, replay_run
 from predictd.sandbox import choose_sandbox
@@ -59,20 +59,20 @@ def replay(
 
 def _print(found: Replay) -> None:
     record = found.record
-    typer.echo(f"Trigger {record.trigger_id}, attempt {record.attempt}: {record.outcome} then.")
+    echo(f"Trigger {record.trigger_id}, attempt {record.attempt}: {record.outcome} then.")
     for one in found.inputs:
-        typer.echo(f"{one.name}: {_told(one)}")
+        echo(f"{one.name}: {_told(one)}")
         if one.name == "runtime":
-            typer.echo(f"  It is {record.runtime.image}:{record.runtime.tag}; build it with: predictd runtime build")
-    typer.echo(_verdict(found))
+            echo(f"  It is {record.runtime.image}:{record.runtime.tag}; build it with: predictd runtime build")
+    echo(_verdict(found))
     if found.message:
-        typer.echo(f"  {found.outcome}: {found.message}")
+        echo(f"  {found.outcome}: {found.message}")
     if found.differences:
-        typer.echo("Not as it was recorded:")
+        echo("Not as it was recorded:")
         for one in found.differences:
-            typer.echo(f"  {one.name}: {_told(one)}")
+            echo(f"  {one.name}: {_told(one)}")
     elif found.verdict in (Verdict.DIFFERS, Verdict.CLOSE):
-        typer.echo("All else is as it was recorded, so the model itself is not the same each time.")
+        echo("All else is as it was recorded, so the model itself is not the same each time.")
 
 
 def _verdict(found: Replay) -> str:

@@ -1,7 +1,7 @@
 """`predictd run`: one model on this machine, as the server would run it."""
 
-import codecs
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import asdict
@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
 from predictd.cli.output import console, plain, print_json, refused, say
@@ -18,6 +19,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
+from predictd.domain.terminal import TerminalLines
 from predictd.local import (
     DEFAULT_SERVER,
     Inputs,
@@ -90,19 +92,32 @@ def run(
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()
-        with Progress(TextColumn("Preparing the data"), BarColumn(), console=console, transient=True) as bars:
-            task = bars.add_task("Preparing", visible=False)
+        # Without the redirection of standard error, which would take apart what the log writes on a terminal.
+        bars = Progress(
+            TextColumn("Preparing the data"), BarColumn(), console=console, transient=True, redirect_stderr=False
+        )
+        task = bars.add_task("Preparing", visible=False)
+
+        def show_log(chunk: bytes) -> None:
+            bars.live.stop()
+            log.write(chunk)
+
+        if console.is_terminal:
+            bars.start()
+        try:
             result = run_model(
                 inputs,
                 built.paths,
                 settings.limits,
                 output_dir,
                 kind=kind,
-                on_log=log.write,
+                on_log=show_log,
                 mapped=MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9),
                 progress=lambda done, total: bars.update(task, completed=done, total=total, visible=done < total),
                 trees=settings.trees,
             )
+        finally:
+            bars.live.stop()
         log.close()
         report.end(result)
         if result.predictions is not None and post is not None:
@@ -150,28 +165,32 @@ class _Report:
             self.detail(f"  peak of memory: {result.report.peak_memory_bytes >> 20} MiB")
 
 
+_CLEAR_LINE = "\r\x1b[K"
+
+
 class ModelLog:
-    """Shows what a model prints on standard error, without the codes that would steer a terminal."""
+    """Shows what a model prints on standard error: line by line, on a terminal also the line that it is writing."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._at_start = True
+        self._lines = TerminalLines()
+        self._is_terminal = sys.stderr.isatty()
 
     def write(self, chunk: bytes) -> None:
         """Show the next bytes."""
-        self._show(self._decoder.decode(chunk))
+        self._show(self._lines.feed(chunk), self._lines.current)
 
     def close(self) -> None:
         """Show what is left and end the line."""
-        self._show(self._decoder.decode(b"", final=True))
-        if not self._at_start:
-            self._show("\n")
+        self._show(self._lines.close(), "")
 
-    def _show(self, text: str) -> None:
-        if text:
-            sys.stderr.write(plain(text))
-            sys.stderr.flush()
-            self._at_start = text.endswith("\n")
+    def _show(self, lines: list[str], current: str) -> None:
+        text = "".join(f"{plain(line)}\n" for line in lines)
+        if self._is_terminal:
+            # A wider line would be wrapped and could not be written over.
+            width = shutil.get_terminal_size().columns - 1
+            text = f"{_CLEAR_LINE}{text}{plain(current)[:width]}"
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _post(url: str | None, data: str | None) -> Post | None:
@@ -188,8 +207,8 @@ def _post(url: str | None, data: str | None) -> Post | None:
 
 def _explain(failure: ModelFailure, inputs: Inputs, arguments: list[str], *, debug: bool) -> None:
     """Say why the model failed and how to look closer."""
-    console.print(f"[bold red]failed[/] ({failure.code}): ", end="")
-    console.print(failure.describe(), markup=False, soft_wrap=True)
+    console.print(Text.assemble(("failed", "bold red"), f" ({failure.code}): "), end="")
+    console.print(failure.describe(), soft_wrap=True)
     python = failure.facts.get("pickle_python", "").partition(" ")[0]
     if python:
         say(f"Run it in the Python that made it: predictd {shlex.join(_with_runtime(arguments, python))}")
@@ -216,6 +235,7 @@ def _summary(
     return {
         "ok": failure is None,
         "code": None if failure is None else failure.code,
+        "cause": None if failure is None else failure.cause,
         "message": report.describe_use(settings.limits) if failure is None else failure.describe(),
         "predictions": result.predictions,
         "sent": sent and failure is None,

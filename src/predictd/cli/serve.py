@@ -62,7 +62,7 @@ def serve(
         trust_users=trust_users,
     )
     configure_logs(logging.INFO, settings.log_format)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=False) as bars:
         steps = Steps(bars)
         run_server(settings, say=say, progress=steps.show, ready=lambda address: _ready(bars, settings.home, address))

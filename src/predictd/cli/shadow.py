@@ -6,10 +6,9 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from predictd.cli.options import AsJson, DataDir, opened
-from predictd.cli.output import print_json, say
+from predictd.cli.output import output_console, print_json, say
 from predictd.domain.names import CLASSIC
 from predictd.engine.rehearsal import Outcome
 from predictd.engine.shadow import Shadow, Side, find_sides, run_shadow
@@ -61,10 +60,9 @@ def shadow(
 
 
 def _print(found: Shadow) -> None:
-    out = Console(highlight=False)
-    out = out if out.is_terminal else Console(highlight=False, width=120)
+    out = output_console(120)
     for side, run in zip((found.assigned, found.new), found.runs, strict=True):
-        out.print(f"{side.name}: {run.code} in {run.seconds:.1f} s. {run.message}", markup=False, soft_wrap=True)
+        out.print(f"{side.name}: {run.code} in {run.seconds:.1f} s. {run.message}", soft_wrap=True)
     if found.movement is not None:
         moved = found.movement
         out.print(
@@ -76,7 +74,7 @@ def _print(found: Shadow) -> None:
         print_comparison(found.comparison, out)
     for side in (found.assigned, found.new):
         if side.waits_for:
-            out.print(side.waits_for, markup=False, soft_wrap=True)
+            out.print(side.waits_for, soft_wrap=True)
 
 
 def _wire(found: Shadow) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from predictd.local import DEFAULT_SERVER, choose_runtime, run_on, validation_fo
 from predictd.local.trial_data import TrialData, prepare_trial
 from predictd.local.trial_live import find_live
 from predictd.local.trials import RUNS, Step, Trial
+from predictd.pickles.fitting import check_second_parameter
+from predictd.pickles.inspection import inspect_pickle
 from predictd.runtimes import BuiltRuntime
 from predictd.sandbox import choose_sandbox
 from predictd.scoring.validation import open_validation
@@ -155,6 +157,7 @@ def _tried(data: TrialData, runs: _Runs, missing: str | None) -> Trial:
         words = "It ran without isolation, so it saw your files and the network, as it won't on the server."
         fix = f"Try it where models are isolated. {missing}"
         trial.findings.append(warn("sandbox", "not_isolated", words, fix))
+    trial.findings += check_second_parameter(inspect_pickle(runs.file))
     if trial.try_live():
         with open_validation(data.folder, runs.mapped) as validation, show_progress("Computing the figures") as tell:
             trial.try_eras(validation, tell)

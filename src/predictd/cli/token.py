@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from predictd.cli.options import AsJson, DataDir, opened
-from predictd.cli.output import print_json, print_rows, say
+from predictd.cli.output import echo, print_json, print_rows, say
 from predictd.db.accounts import create_token, get_account, list_tokens, revoke_token
 from predictd.domain.scopes import SCOPES
 
@@ -48,7 +48,7 @@ def create(
         )
         return
     say("The token is made. Keep it, the secret is not shown again:")
-    typer.echo(f"public_id   {token.public_id}\nsecret_key  {token.secret_key}\nscopes      {', '.join(token.scopes)}")
+    echo(f"public_id   {token.public_id}\nsecret_key  {token.secret_key}\nscopes      {', '.join(token.scopes)}")
 
 
 @app.command("list")

@@ -10,8 +10,8 @@ class Transfers:
 
     def __init__(self, doing: str = "Downloading") -> None:
         self._doing = doing
-        columns = (TextColumn(f"{doing} {{task.description}}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bars = Progress(*columns, console=console)
+        name = TextColumn(f"{doing} {{task.description}}", markup=False)
+        self._bars = Progress(name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Transfers":

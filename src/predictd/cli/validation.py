@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from predictd.cli.options import RUNTIME_HELP, read_settings
-from predictd.cli.output import console, print_json, refused, say
+from predictd.cli.output import console, output_console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
 from predictd.data.mapped_cache import MappedCache
@@ -70,8 +70,7 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
     if as_json:
         print_json({"ok": True, **report.wire()})
     else:
-        out = Console(highlight=False)
-        show(report, out if out.is_terminal else Console(highlight=False, width=120))
+        show(report, output_console(120))
 
 
 def _measured(paths: Sequence[Path], asked: Asked) -> Report:
@@ -134,7 +133,7 @@ def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _Quarters(title).tell
         return
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(title, visible=False)
         yield lambda done, total: bars.update(task, completed=done, total=total, visible=done < total)

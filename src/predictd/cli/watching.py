@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from predictd.cli.options import AsJson
-from predictd.cli.output import plain, print_json, say
+from predictd.cli.output import echo, print_json, say
 from predictd.cli.remote import ModelOrPickle, ProfileName, Server, opened_client, pickle_row, show_event
 from predictd.client import Client, LogLine, Pickle, Run, Trigger, shown_status
 from predictd.domain.errors import NotFoundError
@@ -69,7 +69,7 @@ def _print(lines: list[LogLine], *, as_json: bool, compact: bool = False) -> Non
         if as_json:
             print_json(asdict(line), compact=True)
         else:
-            typer.echo(plain(line.message))
+            echo(line.message)
 
 
 def _trigger(pickle: Pickle, wanted: str | None) -> Trigger:
@@ -82,12 +82,12 @@ def _trigger(pickle: Pickle, wanted: str | None) -> Trigger:
 
 def _show(pickle: Pickle, names: dict[str, str]) -> None:
     slots = ", ".join(names.get(one, one) for one in pickle.assigned_model_ids) or "no model"
-    typer.echo(f"{pickle.filename}  {pickle.validation_status}, in the slot of {slots}")
-    typer.echo(f"  id {pickle.id}, {pickle.runtime}, data {pickle.data_version}")
+    echo(f"{pickle.filename}  {pickle.validation_status}, in the slot of {slots}")
+    echo(f"  id {pickle.id}, {pickle.runtime}, data {pickle.data_version}")
     for trigger in pickle.triggers:
-        typer.echo(f"\n{shown_status(trigger.status)}  {trigger.type} run {trigger.id}")
+        echo(f"\n{shown_status(trigger.status)}  {trigger.type} run {trigger.id}")
         for one in trigger.statuses:
             time = f"{one.inserted_at:%Y-%m-%d %H:%M:%S}" if one.inserted_at else " " * 19
-            typer.echo(f"  {time}  {shown_status(one.status):<10}  {plain(one.description)}")
+            echo(f"  {time}  {shown_status(one.status):<10}  {one.description}")
     if not pickle.triggers:
         say(f"It has not run yet; run it with: predictd trigger {pickle.id}")

@@ -65,8 +65,8 @@ class Client:
 
         Args:
             server: address, such as http://127.0.0.1:8000; else that of the profile, or PREDICTD_SERVER.
-            token: `PUBLIC_ID$SECRET_KEY`; else of the environment (PREDICTD_TOKEN, or NUMERAI_PUBLIC_ID and
-                NUMERAI_SECRET_KEY), or of the server's profile.
+            token: `PUBLIC_ID$SECRET_KEY`; else of PREDICTD_TOKEN, of the server's profile, or, for Numerai's own hosts
+                alone, of NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY.
             profile: name of a profile; else PREDICTD_PROFILE, or the default one.
             show: told the progress of transfers: name, bytes, total.
             say: told in a line what is out of the ordinary.

@@ -10,6 +10,7 @@ from predictd.domain.errors import InvalidInputError, NotFoundError, SetupError
 
 IN_KEYRING = "keyring"
 IN_ENVIRONMENT = "env:"
+NUMERAI_DOMAIN = "numer.ai"
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ def find_access(server: str | None = None, token: "str | Token | None" = None, p
     """Find the server and the token.
 
     The server is the argument, that of the named profile, `PREDICTD_SERVER`, or that of the default profile. The token
-    is the argument, that of a profile that was named, `PREDICTD_TOKEN`, `NUMERAI_PUBLIC_ID` with `NUMERAI_SECRET_KEY`,
-    or that of a profile of this very server: what is kept for one server is never sent to another.
+    is the argument, that of a profile that was named, `PREDICTD_TOKEN`, that of a profile of this very server, or, for
+    Numerai's own hosts alone, `NUMERAI_PUBLIC_ID` with `NUMERAI_SECRET_KEY`. A token of one server is never sent to
+    another: where `PREDICTD_SERVER` is set, `PREDICTD_TOKEN` belongs to that server.
 
     Raises:
         InvalidInputError: no server is named, or something is written wrong.
@@ -81,7 +83,8 @@ def find_access(server: str | None = None, token: "str | Token | None" = None, p
                 f"The profile {named} is of {chosen and chosen.server}, not of {address}; give one."
             )
         chosen = profiles.of_server(address)
-    found = _given(token) or (_kept(chosen) if named else None) or _in_environment() or _kept(chosen)
+    found = _given(token) or (_kept(chosen) if named else None)
+    found = found or _own_variable(address) or _kept(chosen) or _numerai_variables(address)
     return Access(server=address, token=found, profile=chosen.name if chosen else None)
 
 
@@ -110,10 +113,18 @@ def _given(token: "str | Token | None") -> Token | None:
     return Token.parse(token) if isinstance(token, str) else token
 
 
-def _in_environment() -> Token | None:
-    whole = os.environ.get("PREDICTD_TOKEN")
-    if whole:
-        return Token.parse(whole)
+def _own_variable(server: str) -> Token | None:
+    """Return the token of `PREDICTD_TOKEN`, unless `PREDICTD_SERVER` says that it is for another server."""
+    text, bound = os.environ.get("PREDICTD_TOKEN"), os.environ.get("PREDICTD_SERVER")
+    return Token.parse(text) if text and (not bound or check_server(bound) == server) else None
+
+
+def _numerai_variables(server: str) -> Token | None:
+    """Return the token that numerapi reads from the environment, for Numerai's own hosts over https alone."""
+    parts = urlsplit(server)
+    host = (parts.hostname or "").lower()
+    if parts.scheme != "https" or not (host == NUMERAI_DOMAIN or host.endswith(f".{NUMERAI_DOMAIN}")):
+        return None
     public_id, secret_key = os.environ.get("NUMERAI_PUBLIC_ID"), os.environ.get("NUMERAI_SECRET_KEY")
     return Token(public_id, secret_key) if public_id and secret_key else None
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url
 from urllib3.util import Retry
 
 from predictd import __version__
@@ -42,15 +43,30 @@ class BrokenOffError(TransferError):
     """A transfer broke off, and may be begun again."""
 
 
-class _NoAuth(AuthBase):
-    """Keeps requests from adding what a .netrc file holds: a presigned URL is all that a transfer needs."""
+class _UrlAuth(AuthBase):
+    """Sends the user and password that a URL itself names, and nothing of a .netrc file."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
+        user, password = get_auth_from_url(request.url or "")
+        return HTTPBasicAuth(user, password)(request) if user else request
+
+
+class _Session(requests.Session):
+    """A session that takes no credentials along to where a server redirects it, and adds none of a .netrc file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _UrlAuth()
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Remove the credentials of the first request."""
+        prepared_request.headers.pop("Authorization", None)
 
 
 def open_session(*, repeats: bool = True) -> requests.Session:
     """A session that asks again, with growing pauses (some 15 s in all), after a 5xx or a lost connection.
+
+    It sends no credentials but those that a request or its URL names.
 
     Args:
         repeats: False asks again only where no connection was made, so that nothing is ever sent twice.
@@ -68,7 +84,7 @@ def open_session(*, repeats: bool = True) -> requests.Session:
         raise_on_status=False,
         respect_retry_after_header=repeats,
     )
-    session = requests.Session()
+    session = _Session()
     session.headers["User-Agent"] = f"predictd/{__version__}"
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -107,7 +123,6 @@ def put(url: str, file: BinaryIO, size: int, name: str, show: ShowProgress) -> N
     body = _Sending(file, size, lambda sent: show(name, sent, size))
     try:
         with open_session(repeats=False) as session:
-            session.auth = _NoAuth()
             response = session.put(url, data=body, timeout=_TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         raise BrokenOffError(unreachable(url, error).message) from error

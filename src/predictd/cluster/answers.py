@@ -15,10 +15,10 @@ import numpy as np
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import FAILURES, ModelFailure
-from predictd.domain.limits import MIB, Limits
+from predictd.domain.limits import MIB
 from predictd.domain.runs import Machine, Predictions, RunReport
 from predictd.runner.channel import USUAL_MODULES
-from predictd.sandbox.frames import STAGES, BadFrame, TooLarge, read_predictions
+from predictd.sandbox.frames import STAGES, AnswerLimits, BadFrame, TooLarge, read_predictions
 
 MAGIC = b"predictd answer 1\n"
 _SIZES = struct.Struct(">IQQ")
@@ -38,16 +38,16 @@ _FAILURES = FAILURES.keys() - {
 }
 
 
-def most_bytes(limits: Limits) -> int:
-    """How large an answer may be: predictions and tables are limited alike, and a little for the rest."""
-    return 2 * limits.output_bytes + MIB
+def most_bytes(limits: AnswerLimits) -> int:
+    """How large an answer may be: predictions, tables, and a little for the rest."""
+    return limits.result_bytes + limits.output_bytes + MIB
 
 
 def write_answer(report: RunReport) -> bytes:
     """The report as bytes."""
     failure = report.failure
     content = {
-        "failure": None if failure is None else {"code": failure.code, "facts": _shortened(failure.facts)},
+        "failure": None if failure is None else _written(failure),
         "stages": report.stages,
         "peak_memory_bytes": report.peak_memory_bytes,
         "imports": list(report.imports),
@@ -60,7 +60,7 @@ def write_answer(report: RunReport) -> bytes:
     return b"".join((MAGIC, _SIZES.pack(len(facts), len(predictions), len(tables)), facts, predictions, tables))
 
 
-def read_answer(content: bytes, limits: Limits) -> RunReport:
+def read_answer(content: bytes, limits: AnswerLimits) -> RunReport:
     """The report in the bytes.
 
     Raises:
@@ -68,17 +68,21 @@ def read_answer(content: bytes, limits: Limits) -> RunReport:
     """
     try:
         return _read(content, limits)
-    except (BadFrame, TooLarge) as error:
-        raise PlatformError(f"The node's answer can't be read: {error or 'it is too large'}.") from error
+    except BadFrame as error:
+        raise PlatformError(f"The node's answer can't be read: {error}.") from error
+    except TooLarge as error:
+        raise PlatformError(f"The node's answer can't be read: it is larger than {error}.") from error
 
 
-def _read(content: bytes, limits: Limits) -> RunReport:
+def _read(content: bytes, limits: AnswerLimits) -> RunReport:
     head = len(MAGIC) + _SIZES.size
     if len(content) < head or not content.startswith(MAGIC):
         raise BadFrame("it does not begin as one")
     facts_size, predictions_size, tables_size = _SIZES.unpack_from(content, len(MAGIC))
-    if facts_size > _MOST_JSON or max(predictions_size, tables_size) > limits.output_bytes:
-        raise TooLarge
+    if facts_size > _MOST_JSON:
+        raise TooLarge(f"{_MOST_JSON} bytes of facts")
+    limits.check_result(predictions_size)
+    limits.check_tables(tables_size)
     if head + facts_size + predictions_size + tables_size != len(content):
         raise BadFrame("its sizes do not add up")
     predictions_at = head + facts_size
@@ -90,7 +94,7 @@ def _read(content: bytes, limits: Limits) -> RunReport:
     if failure is not None and tables_size:
         raise BadFrame("tables of a run that failed")
     return RunReport(
-        predictions=None if failure else read_predictions(content[predictions_at:tables_at], limits.output_bytes),
+        predictions=None if failure else read_predictions(content[predictions_at:tables_at], limits),
         failure=failure,
         stages=_stages(facts["stages"]),
         peak_memory_bytes=_count(facts["peak_memory_bytes"]),
@@ -114,15 +118,17 @@ def _facts(payload: bytes) -> dict[str, Any]:
 def _failure(told: object) -> ModelFailure | None:
     if told is None:
         return None
-    if not isinstance(told, dict) or told.keys() != {"code", "facts"}:
+    if not isinstance(told, dict) or told.keys() != {"code", "cause", "facts"}:
         raise BadFrame("a failure that is none")
-    code, facts = told["code"], told["facts"]
+    code, cause, facts = told["code"], told["cause"], told["facts"]
     if not isinstance(code, str) or code not in _FAILURES or not isinstance(facts, dict) or len(facts) > _MOST_FACTS:
         raise BadFrame("a failure that a run can't have")
+    if cause is not None and (not isinstance(cause, str) or cause not in FAILURES[code].causes):
+        raise BadFrame("a cause that the failure can't have")
     for name, value in facts.items():
         if len(name) > 100 or not isinstance(value, str) or len(value) > _FACT_LENGTH:
             raise BadFrame("a fact that is none")
-    failure = ModelFailure(code=code, facts=facts)
+    failure = ModelFailure(code=code, cause=cause, facts=facts)
     try:
         failure.describe()
     except (LookupError, ValueError):
@@ -173,8 +179,9 @@ def _is_text(told: object) -> bool:
     return isinstance(told, str) and len(told) <= _TEXT_LENGTH and "\x00" not in told
 
 
-def _shortened(facts: dict[str, str]) -> dict[str, str]:
-    return {name: value[:_FACT_LENGTH] for name, value in facts.items()}
+def _written(failure: ModelFailure) -> dict[str, Any]:
+    facts = {name: value[:_FACT_LENGTH] for name, value in failure.facts.items()}
+    return {"code": failure.code, "cause": failure.cause, "facts": facts}
 
 
 def _packed(predictions: Predictions) -> bytes:

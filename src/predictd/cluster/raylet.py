@@ -17,7 +17,7 @@ from predictd.cluster.scratch import ScratchFolder
 from predictd.domain.errors import SetupError
 from predictd.domain.limits import MIB
 
-INSTALL = "pip install 'predictd[server,ray]'"
+INSTALL = "pip install '.[server,ray]'"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 15.0
 _REACH_SECONDS = 5.0
@@ -45,7 +45,7 @@ _ENVIRONMENT = {
 def require_ray() -> None:
     """Raise SetupError unless Ray is installed."""
     if importlib.util.find_spec("ray") is None:
-        raise SetupError(f"The Ray executor needs Ray, which is not installed. Install it with: {INSTALL}")
+        raise SetupError(f"The Ray executor needs Ray, which is not installed. In the clone of predictd: {INSTALL}")
 
 
 def parse_address(address: str) -> tuple[str, int]:

@@ -7,6 +7,8 @@ from collections import deque
 
 import requests
 
+from predictd.domain.terminal import TerminalLines
+
 log = logging.getLogger(__name__)
 
 AUTHORIZATION = "Authorization"
@@ -16,7 +18,6 @@ NODE = "Predictd-Node"
 
 MOST_BYTES = 256 * 1024
 _LOG_SECONDS = 0.5
-_LINE_BYTES = 8000
 _TIMEOUT = (5, 10)
 _GIVEN_UP = (403, 410)
 
@@ -54,7 +55,7 @@ class Reporter:
         self._gone = gone
         self.why_gone = ""
         self._lock = threading.Lock()
-        self._partial = b""
+        self._terminal = TerminalLines()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._cut = 0
@@ -65,20 +66,14 @@ class Reporter:
         self._thread.start()
 
     def write(self, chunk: bytes) -> None:
-        """Take bytes of the model's output; never waits for the network. Only whole lines are sent, but long ones."""
+        """Take bytes of the model's output; never waits for the network. Only finished lines are sent."""
         with self._lock:
-            lines = self._partial + chunk
-            end = lines.rfind(b"\n") + 1
-            if len(lines) - end > _LINE_BYTES:
-                lines, end = lines + b"\n", len(lines) + 1
-            self._partial = lines[end:]
-            self._add(lines[:end])
+            self._add(self._terminal.feed(chunk))
 
-    def _add(self, lines: bytes) -> None:
-        if not lines:
-            return
-        self._waiting.append(lines)
-        self._waiting_bytes += len(lines)
+    def _add(self, lines: list[str]) -> None:
+        for line in lines:
+            self._waiting.append(f"{line}\n".encode())
+            self._waiting_bytes += len(self._waiting[-1])
         while self._waiting_bytes > self._kept_bytes and len(self._waiting) > 1:
             size = len(self._waiting.popleft())
             self._waiting_bytes -= size
@@ -87,9 +82,7 @@ class Reporter:
     def close(self) -> None:
         """Send what is left, for `lease_seconds` at most."""
         with self._lock:
-            if self._partial:
-                self._add(self._partial + b"\n")
-                self._partial = b""
+            self._add(self._terminal.close())
         self._closing.set()
         self._thread.join()
         self._session.close()
@@ -99,6 +92,7 @@ class Reporter:
         self._send_all()
         sent_at = time.monotonic()
         while not self._closing.wait(_LOG_SECONDS) and not self._gone.is_set():
+            self.write(b"")
             if self._waiting or time.monotonic() - sent_at >= self._beat_seconds:
                 self._send_all()
                 sent_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,14 +27,16 @@ def resolve(folder: Path, name: str) -> Path:
     raise NotFoundError(f"There is no file '{name[:200]}' in this data version.")
 
 
-def read_ids(live_parquet: Path) -> list[str]:
-    """The ids of a parquet file in the order of its rows; reads that one column only.
+def read_ids(live_parquet: Path | BinaryIO, name: str = "") -> list[str]:
+    """The ids of a parquet file in the order of its rows; reads that column only. `name` is that of an open file.
 
     Raises InvalidInputError when the file is not parquet or has no string column `id`.
     """
-    with open_parquet(live_parquet) as file:
+    with open_parquet(live_parquet, name) as file:
         if INDEX not in file.schema_arrow.names:
-            raise InvalidInputError(f"{live_parquet.name} has no index 'id'; write it with the ids as index 'id'.")
+            raise InvalidInputError(
+                f"{name or Path(str(live_parquet)).name} has no index 'id'; write it with the ids as index 'id'."
+            )
         ids: list[str] = file.read(columns=[INDEX]).column(INDEX).to_pylist()
     return ids
 
@@ -44,14 +47,18 @@ def row_count(parquet: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a parquet file; InvalidInputError instead of Arrow's own errors."""
+def open_parquet(source: Path | BinaryIO, name: str = "") -> pq.ParquetFile:
+    """Open a parquet file; InvalidInputError, which names the path or `name`, instead of Arrow's own errors."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(source)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            # Arrow's thrift reader gives no other sign.
+            raise MemoryError from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = name or Path(str(source)).name
         raise InvalidInputError(
-            f"{path.name} can't be read as a parquet file ({reason}); download or write it again, the whole of it."
+            f"{shown} can't be read as a parquet file ({reason}); download or write it again, the whole of it."
         ) from error
 
 

@@ -9,7 +9,7 @@ from predictd.data import schema
 from predictd.data.catalogue import list_files
 from predictd.data.copying import copy_settled
 from predictd.data.staging import refuse_occupied, staged_folder
-from predictd.data.verification import check_live_files, check_table, read_features
+from predictd.data.verification import check_live_files, check_table, count_features
 from predictd.domain.errors import InvalidInputError
 
 _VERSION = re.compile(r"v\d+(\.\d+)*", re.ASCII)
@@ -44,12 +44,12 @@ def import_version(source: Path, dest: Path, progress: Callable[[str, float], No
     refuse_occupied(dest)
     folder = _find(source)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    features = read_features(folder / schema.FEATURES_FILE)
+    features = count_features(folder / schema.FEATURES_FILE)
     rows: dict[str, int] = {}
     for name in names:
         if name.endswith(".parquet"):
             progress(name, 0.0)
-            rows[name] = check_table(folder / name, features)
+            rows[name] = check_table(folder / name, folder / schema.FEATURES_FILE)
     check_live_files(folder)
     total = max(sum((folder / name).stat().st_size for name in names), 1)
     done = 0
@@ -63,7 +63,7 @@ def import_version(source: Path, dest: Path, progress: Callable[[str, float], No
 
             copy_settled(folder / name, staging / name, advance)
     version = folder.name if _VERSION.fullmatch(folder.name) else None
-    return ImportedVersion(name=version, folder=dest, files=tuple(list_files(dest)), rows=rows, features=len(features))
+    return ImportedVersion(name=version, folder=dest, files=tuple(list_files(dest)), rows=rows, features=features)
 
 
 def _find(source: Path) -> Path:

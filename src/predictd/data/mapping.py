@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from predictd.data.catalogue import open_parquet
+from predictd.data.catalogue import open_parquet, row_count
 from predictd.data.mapping_plan import MappedGroup, MappingPlan
 from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
@@ -49,6 +49,25 @@ def is_mapped(path: Path) -> bool:
             return header_of(file) is not None
     except (OSError, DamagedFileError):
         return False
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows of a data file of ours, mapped or parquet; reads no values.
+
+    Raises:
+        InvalidInputError: it is neither.
+        DamagedFileError: it is a mapped file that is cut short.
+    """
+    with path.open("rb") as file:
+        header = header_of(file)
+    if header is None:
+        return row_count(path)
+    if header["kind"] == "mapped":
+        return int(header["bounds"][-1])
+    with pa.memory_map(str(path)) as memory:
+        begin, length = header["rest"]
+        memory.seek(begin)
+        return int(pq.read_metadata(pa.BufferReader(memory.read_buffer(length))).num_rows)
 
 
 def map_parquet(source: Path, target: Path, progress: Progress | None = None, *, without_targets: bool = False) -> None:

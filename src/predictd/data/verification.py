@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,39 +13,72 @@ from predictd.data import schema
 from predictd.data.catalogue import open_parquet, read_ids
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError
+from predictd.domain.limits import GIB
+from predictd.parsing import ParserLimits, parse_confined
 
 _LARGEST_VALUE = 4
 _DOWNLOAD = "download the file again and import the folder anew"
-
-
-def read_features(path: Path) -> frozenset[str]:
-    """The names of all features in a features.json; InvalidInputError when it is not of the published shape."""
-    return frozenset(member for members in read_feature_sets(path).values() for member in members)
+# Numerai's largest files need about 1 GB.
+_LIMITS = ParserLimits(memory_bytes=3 * GIB, result_bytes=64, seconds=3600)
 
 
 def read_feature_sets(path: Path) -> dict[str, list[str]]:
     """The named sets of features in a features.json; InvalidInputError when it is not of the published shape."""
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path.name} can't be read as JSON ({error}); {_DOWNLOAD}.") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path.name} can't be read ({error}); {_DOWNLOAD}.") from error
+    return feature_sets(content, path.name)
+
+
+def feature_sets(content: bytes, name: str) -> dict[str, list[str]]:
+    """The same from the bytes of a file of that name."""
+    try:
+        contents = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{name} can't be read as JSON ({error}); {_DOWNLOAD}.") from error
     sets = contents.get("feature_sets") if isinstance(contents, dict) else None
     if not isinstance(sets, dict) or not sets:
-        raise InvalidInputError(f"{path.name} has no 'feature_sets'; {_DOWNLOAD}.")
-    for name, members in sets.items():
+        raise InvalidInputError(f"{name} has no 'feature_sets'; {_DOWNLOAD}.")
+    for title, members in sets.items():
         if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
-            raise InvalidInputError(f"{path.name}: the feature set '{name}' is not a list of names; {_DOWNLOAD}.")
+            raise InvalidInputError(f"{name}: the feature set '{title}' is not a list of names; {_DOWNLOAD}.")
     return sets
 
 
-def check_table(path: Path, features: frozenset[str]) -> int:
+def count_features(path: Path) -> int:
+    """Return the number of features in a features.json; InvalidInputError when it is not of the published shape."""
+    return _number(parse_confined(parse_features, [path], _LIMITS))
+
+
+def check_table(path: Path, features: Path) -> int:
     """Check one parquet file of a data version by what its name says it holds; returns its number of rows.
+
+    It is parsed in a confined process; `features` is the features.json.
 
     All files need an index `id` of unique strings. Training, validation and live data need the columns of `features`
     and no other features, as int8; the values of live data must lie within 0 to 4. Costs a read of the ids (of live
     data: of everything). Raises InvalidInputError that names file, column and remedy.
     """
-    with open_parquet(path) as file:
+    return _number(parse_confined(parse_table, [path, features], _LIMITS, {"name": path.name}))
+
+
+def check_live_files(folder: Path) -> None:
+    """Check that the live files in `folder` are of one round: the same ids throughout. Raises InvalidInputError."""
+    names = [schema.LIVE_FILE, schema.LIVE_BENCHMARKS_FILE, schema.LIVE_EXAMPLE_FILES[0]]
+    there = [folder / name for name in names if name == schema.LIVE_FILE or (folder / name).exists()]
+    parse_confined(parse_live_files, there, _LIMITS, {"names": [path.name for path in there]})
+
+
+def parse_features(files: list[BinaryIO]) -> list[bytes]:
+    """Count the features in a features.json, in the process that calls this."""
+    return [str(len(_features(files[0]))).encode()]
+
+
+def parse_table(files: list[BinaryIO], name: str) -> list[bytes]:
+    """Check a parquet file by its features.json, in the process that calls this; the number of its rows."""
+    path, features = Path(name), _features(files[1])
+    with open_parquet(files[0], name) as file:
         _check_index(path, file)
         columns: dict[str, pa.DataType] = {field.name: field.type for field in file.schema_arrow}
         if path.name in schema.FEATURE_FILES:
@@ -60,18 +94,28 @@ def check_table(path: Path, features: frozenset[str]) -> int:
             _check_columns(path, columns, ("numerai_meta_model",), pa.types.is_floating, "floats")
         if path.name == schema.LIVE_FILE:
             _check_values(path, file, features)
-        return int(file.metadata.num_rows)
+        return [str(file.metadata.num_rows).encode()]
 
 
-def check_live_files(folder: Path) -> None:
-    """Check that the live files in `folder` are of one round: the same ids throughout. Raises InvalidInputError."""
-    live = set(read_ids(folder / schema.LIVE_FILE))
-    for name in (schema.LIVE_BENCHMARKS_FILE, schema.LIVE_EXAMPLE_FILES[0]):
-        if (folder / name).exists() and set(read_ids(folder / name)) != live:
+def parse_live_files(files: list[BinaryIO], names: list[str]) -> list[bytes]:
+    """Check that all of the files have the ids of the first one, in the process that calls this."""
+    live, *others = [set(read_ids(file, name)) for file, name in zip(files, names, strict=True)]
+    for name, ids in zip(names[1:], others, strict=True):
+        if ids != live:
             raise InvalidInputError(
                 f"{name} and {schema.LIVE_FILE} hold different ids, so they are of different rounds; "
                 f"download both for the same round and put them in place together."
             )
+    return []
+
+
+def _number(content: bytes) -> int:
+    return int(content) if content.isdigit() else 0
+
+
+def _features(file: BinaryIO) -> frozenset[str]:
+    sets = feature_sets(file.read(), schema.FEATURES_FILE)
+    return frozenset(member for members in sets.values() for member in members)
 
 
 def _check_index(path: Path, file: pq.ParquetFile) -> None:

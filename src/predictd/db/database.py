@@ -1,8 +1,10 @@
 """The connection to the database and its transactions."""
 
+import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,15 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        """Open the database; nothing is asked of it yet. A file of SQLite is closed to other users.
+
+        Raises:
+            SetupError: other users can read the file, and it belongs to one of them.
+        """
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite:
+            _close_file(make_url(url).database)
             self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=32, max_overflow=64)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -190,3 +198,23 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     is_write = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _close_file(name: str | None) -> None:
+    """Make the file of SQLite its owner's alone to read; those beside it get the permissions that it has."""
+    path = Path(name or "")
+    if not name or not path.parent.is_dir():
+        return
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for file in (path, *(path.with_name(f"{path.name}-{ending}") for ending in ("wal", "shm"))):
+            with suppress(FileNotFoundError):
+                mode = stat.S_IMODE(file.stat().st_mode)
+                if mode & 0o077:
+                    file.chmod(mode & 0o700)
+    except OSError as error:
+        raise SetupError(
+            f"The database {path} can't be closed to other users: {error.strerror}. Give it to the user that predictd "
+            "runs as."
+        ) from error

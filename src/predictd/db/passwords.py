@@ -5,9 +5,10 @@ import hashlib
 import hmac
 import secrets
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from predictd.db.tables import Account, WebSession
@@ -15,6 +16,7 @@ from predictd.domain.errors import InvalidInputError, PredictdError
 
 SHORTEST = 10
 LONGEST = 200
+MOST_NAMED = 5
 _COST, _BLOCK, _PARALLEL = 2**15, 8, 1
 _SALT_BYTES = 16
 # One hash takes 32 MiB: without a bound, a flood of attempts would take the server's memory.
@@ -66,27 +68,40 @@ def set_password(session: Session, account: Account, password: str, now: datetim
     session.flush()
 
 
-def account_with_password(session: Session, name: str, password: str) -> Account | None:
-    """The account of that name or e-mail address, if that is its password.
+def accounts_named(session: Session, name: str) -> Sequence[Account]:
+    """Return the account of that name, or those of that e-mail address: the ones that have confirmed it, else all.
 
-    It takes a tenth of a second, also where there is no such account or where it has no password.
+    Nothing says that an address is of one account only, and anybody can enter any address, so that of those who have
+    not confirmed it the oldest `MOST_NAMED` are returned.
+    """
+    account = session.scalar(select(Account).where(Account.username_key == name.strip().lower()))
+    if account is not None:
+        return [account]
+    by_address = select(Account).where(Account.email == name.strip()).order_by(Account.inserted_at, Account.id)
+    confirmed = session.scalars(by_address.where(Account.email_confirmed_at.is_not(None)).limit(MOST_NAMED)).all()
+    return confirmed or session.scalars(by_address.limit(MOST_NAMED)).all()
+
+
+def account_with_password(named: Sequence[Account], password: str) -> Account | None:
+    """Return the one of these accounts whose password it is.
+
+    It takes a tenth of a second for each, also where there is none or where one has no password.
 
     Raises:
         SuspendedError: it is, but the account is suspended.
     """
-    key = name.strip().lower()
-    named = select(Account).where(or_(Account.username_key == key, Account.email == name.strip()))
-    # Nothing says that an address is of one account only; a name is. Whoever has confirmed it comes first.
-    found = session.scalars(named).all()
-    by_address = [one for one in found if one.email_confirmed_at is not None] or found
-    account = next((one for one in found if one.username_key == key), by_address[0] if len(by_address) == 1 else None)
-    kept = account.password_hash if account is not None else None
-    is_right = len(password) <= LONGEST and matches(password, kept or _NOBODY)
-    if account is None or kept is None or not is_right:
-        return None
-    if account.suspended_at is not None:
-        raise SuspendedError
-    return account
+    if not named:
+        _is_right(password, None)
+    for account in named:
+        if _is_right(password, account.password_hash):
+            if account.suspended_at is not None:
+                raise SuspendedError
+            return account
+    return None
+
+
+def _is_right(password: str, kept: str | None) -> bool:
+    return len(password) <= LONGEST and matches(password, kept or _NOBODY) and kept is not None
 
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, parallel: int) -> bytes:

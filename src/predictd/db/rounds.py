@@ -36,7 +36,9 @@ def latest_round(session: Session, tournament: int, now: datetime) -> Round | No
 
 
 def find_round(session: Session, tournament: int, number: int) -> Round | None:
-    """The round of that number."""
+    """The round of that number; None also for a number that no database holds."""
+    if not 0 <= number < 1 << 31:
+        return None
     return session.scalar(select(Round).where(Round.tournament == tournament, Round.number == number))
 
 

@@ -7,7 +7,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.db.stored_files import StoredFile
+from predictd.db.tables import Trigger, TriggerStatus
 from predictd.domain.states import TriggerState, TriggerType
 
 # So far back in the history errors are looked for; a look at all of it would cost more with every run.
@@ -123,10 +124,10 @@ def list_errors(session: Session, limit: int, *, besides: str) -> Sequence[tuple
 
 
 def storage_of(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
-    """Bytes of the pickles of each of the accounts."""
+    """Return the bytes that each of the accounts has in storage, as its quota counts them."""
     rows = session.execute(
-        sa.select(Pickle.account_id, sa.func.sum(Pickle.size_bytes))
-        .where(Pickle.account_id.in_(account_ids))
-        .group_by(Pickle.account_id)
+        sa.select(StoredFile.account_id, sa.func.sum(StoredFile.size_bytes))
+        .where(StoredFile.account_id.in_(account_ids))
+        .group_by(StoredFile.account_id)
     )
     return dict.fromkeys(account_ids, 0) | {row[0]: int(row[1]) for row in rows}

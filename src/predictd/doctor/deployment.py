@@ -24,8 +24,10 @@ from predictd.db.database import newest_revision
 from predictd.db.tables import Trigger, TriggerStatus
 from predictd.doctor.checks import Check, Look, fail, ok, warn
 from predictd.domain.errors import PredictdError
+from predictd.domain.runs import SandboxKind
 from predictd.domain.states import TriggerState
 from predictd.runtimes import load
+from predictd.sandbox import WarmParents, probe_forked
 from predictd.server.deployment import storage_of
 from predictd.settings import Settings
 from predictd.storage import Storage
@@ -46,6 +48,7 @@ def looks(settings: Settings) -> dict[str, Look]:
         "storage": lambda: storage(settings),
         "queue": lambda: queue(settings),
         "runtimes": lambda: runtimes(settings),
+        "forked runs": lambda: forked_runs(settings),
         "data": lambda: data(settings),
         "server": lambda: server(settings),
     }
@@ -206,6 +209,21 @@ def runtimes(settings: Settings) -> Iterator[Check]:
         )
     if known and not missing:
         yield ok("runtimes", ", ".join(f"{one.name} ({one.tag})" for one in known))
+
+
+def forked_runs(settings: Settings) -> Iterator[Check]:
+    """Whether a run that is forked from a warm parent is as isolated as one that starts cold."""
+    built = load(settings.runtimes_home)
+    if not built or settings.sandbox is not SandboxKind.BUBBLEWRAP or not settings.most_warm_parents:
+        return
+    with tempfile.TemporaryDirectory(prefix="predictd-doctor-") as name:
+        folder = Path(name)
+        with closing(WarmParents(1, [folder], only=True)) as parents:
+            problems = probe_forked(parents, built[0].paths, settings.limits, folder)
+    if problems:
+        yield fail("forked runs", " ".join(problems), "Start every run cold: PREDICTD_WARM_PARENTS=0.")
+    else:
+        yield ok("forked runs", "no attempt to get out of one works")
 
 
 def data(settings: Settings) -> Iterator[Check]:

@@ -82,7 +82,7 @@ def versions() -> Iterator[Check]:
     kernel, python = platform.release(), platform.python_version()
     yield ok("versions", f"predictd {metadata.version('predictd')}, Python {python}, kernel {kernel}, uv {_uv()}")
     wrong = list(_wrong_packages())
-    remedy = "Install what belongs together: pip install --upgrade 'predictd[server]'."
+    remedy = "Install what belongs together: in the clone, pip install --upgrade '.[server]'."
     if wrong:
         yield fail("packages", "; ".join(wrong), remedy)
     else:

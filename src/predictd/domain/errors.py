@@ -1,5 +1,14 @@
 """One root for every error that a person is meant to read."""
 
+import re
+
+_ENDS_TWICE = re.compile(r"([^.][.]|[!?])[.]$")
+
+
+def end_once(sentence: str) -> str:
+    """Return the sentence with one mark at its end, whatever the text that it quotes last ends with."""
+    return sentence[:-1] if _ENDS_TWICE.search(sentence) else sentence
+
 
 class PredictdError(Exception):
     """Something a person can act on: what is wrong, the limit it met and the remedy.
@@ -12,7 +21,7 @@ class PredictdError(Exception):
     code = "error"
 
     def __init__(self, message: str | None = None) -> None:
-        self.message = message or (self.__doc__ or self.code).strip().splitlines()[0]
+        self.message = end_once(message or (self.__doc__ or self.code).strip().splitlines()[0])
         super().__init__(self.message)
 
 

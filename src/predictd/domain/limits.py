@@ -2,8 +2,23 @@
 
 from dataclasses import dataclass
 
+SPARE_ROWS = 20_000
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+_USUAL_ID_BYTES = 64
+
+
+def most_rows(expected: int) -> int:
+    """Return how many predictions are read where `expected` ids have one each.
+
+    There are more than that, so that repeated and unknown ids of usual mistakes (all rows twice) can be counted.
+    """
+    return expected + min(expected, SPARE_ROWS) + SPARE_ROWS // 20
+
+
+def most_prediction_bytes(rows: int) -> int:
+    """Return how many bytes so many ids and values may take: an id has some 17 bytes, and a few may be longer."""
+    return MIB + rows * (8 + _USUAL_ID_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)

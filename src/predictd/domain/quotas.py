@@ -11,11 +11,11 @@ class Quotas:
 
     Attributes:
         pickles: pickles that one account may have.
-        storage_bytes: size of all of them together.
+        storage_bytes: size of all files of one account: pickles, their compiled trees, uploads, diagnostics.
         uploads_per_hour: upload URLs of all kinds that are given to one account within an hour.
         account_queue: runs that one account may have waiting; those that a round sets off always find room.
         queue: runs of all accounts that may wait before nothing more is taken.
-        free_bytes: what must stay free on the disk of the uploads.
+        free_bytes: what must stay free on the disk of the uploads, for what rounds write.
     """
 
     pickles: int = 0

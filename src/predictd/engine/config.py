@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.domain.limits import Limits
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.engine.fallback import IsUsable, usable_with
 from predictd.engine.logs import LogWriter
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 class RunPlace(Protocol):
     """Where claimed runs are executed, if not on this machine."""
 
-    def run(self, job: "Job", wanted: "PickleRun", limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
-        """Run it and answer the report, and whether it was asked for tables; raises as `predictd.sandbox.run` does."""
+    def run(
+        self, job: "Job", wanted: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
+    ) -> tuple[RunReport, bool]:
+        """Run it on data of `rows` rows and answer the report, and whether it was asked for tables.
+
+        Raises as `predictd.sandbox.run` does.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,7 @@ class WorkerConfig:
             RuntimeMissingError.
         has_runtime: whether it is built on this machine, or could be.
         missing: the runtimes that this machine lacks.
+        quotas: what accounts may store, and what must stay free on the disk.
         account_runs: runs of one account at once, 0 for any number.
         place: where else runs are executed; None means on this machine.
     """
@@ -62,6 +69,7 @@ class WorkerConfig:
     find_runtime: Callable[[str], RuntimePaths]
     has_runtime: Callable[[str], bool]
     missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    quotas: Quotas = NO_LIMITS
     account_runs: int = 0
     place: "RunPlace | None" = None
 

@@ -6,8 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from predictd.db.stored_files import release
 from predictd.db.tables import Account, Diagnostics, Pickle, Trigger
 from predictd.domain.errors import NotFoundError
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.states import DiagnosticsStatus, TriggerState, TriggerType
 from predictd.engine.queue import enqueue, withdraw
 from predictd.engine.uploads import UploadKind, take_upload
@@ -46,7 +48,13 @@ def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
 
 
 def diagnose_file(
-    session: Session, storage: Storage, account: Account, filename: str, model_id: str | None, now: datetime
+    session: Session,
+    storage: Storage,
+    account: Account,
+    filename: str,
+    model_id: str | None,
+    now: datetime,
+    quotas: Quotas = NO_LIMITS,
 ) -> Diagnostics:
     """Register an uploaded file of validation predictions and queue its diagnostics.
 
@@ -54,8 +62,9 @@ def diagnose_file(
         NotFoundError: an unknown filename.
         ConflictError: the file is registered already.
         InvalidInputError: the bytes never arrived.
+        LimitReachedError: the account may not store so much.
     """
-    taken = take_upload(session, storage, account, UploadKind.DIAGNOSTICS, filename, now)
+    taken = take_upload(session, storage, account, UploadKind.DIAGNOSTICS, filename, now, quotas)
     diagnostics = Diagnostics(
         account_id=account.id,
         model_id=model_id or taken.upload.model_id or None,
@@ -88,7 +97,9 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
     for one in found:
         session.delete(one)
     session.flush()
-    return [one.storage_key for one in found if one.storage_key]
+    keys = [one.storage_key for one in found if one.storage_key]
+    release(session, keys)
+    return keys
 
 
 def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, description: str, now: datetime) -> None:

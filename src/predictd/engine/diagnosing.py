@@ -19,8 +19,9 @@ from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VA
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions
 from predictd.db.outages import insist, outlast
+from predictd.db.stored_files import charge
 from predictd.db.tables import DataVersion, Diagnostics, Pickle, Trigger
-from predictd.domain.errors import InvalidInputError
+from predictd.domain.errors import BusyError, InvalidInputError, OutageError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.notices import Event
@@ -31,6 +32,7 @@ from predictd.engine.config import Job
 from predictd.engine.hashes import sha256_of
 from predictd.engine.predicting import finish_log, record_failure
 from predictd.engine.queue import Claim, advance, tell
+from predictd.engine.quotas import check_disk
 from predictd.engine.recording import keep_record, record_of
 from predictd.engine.running import PickleRun, run_pickle
 from predictd.notify.outbox import tell_of_run
@@ -190,15 +192,29 @@ def _record_of(job: Job, run: PickleRun, report: RunReport, limits: Limits) -> R
 
 
 def _stored(job: Job, key: str, predictions: Predictions) -> StoredObject:
-    return outlast(lambda: _store(job.storage, key, predictions), cancel=job.cancel)
+    return outlast(lambda: _store(job, key, predictions), cancel=job.cancel)
 
 
-def _store(storage: Storage, key: str, predictions: Predictions) -> StoredObject:
+def _store(job: Job, key: str, predictions: Predictions) -> StoredObject:
+    """Store the predictions, which count toward the account's storage.
+
+    Raises:
+        OutageError: the disk's reserve is reached, so that the run is put off.
+    """
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.parquet"
         pq.write_table(predictions_table(predictions), path)
-        storage.put_file(key, path)
-        return StoredObject(key=key, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        size = path.stat().st_size
+        try:
+            check_disk(job.storage, job.config.quotas.free_bytes, size)
+        except BusyError as error:
+            raise OutageError(error.message) from error
+        with job.database.write() as session:
+            account_id = session.get_one(Trigger, job.claimed.trigger_id).account_id
+            if account_id is not None:
+                charge(session, account_id, key, size, datetime.now(UTC))
+        job.storage.put_file(key, path)
+        return StoredObject(key=key, sha256=sha256_of(path), size_bytes=size)
 
 
 def _conclude(

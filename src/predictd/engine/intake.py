@@ -1,6 +1,5 @@
 """Predictions that a user uploads as a file, for a model without a pickle."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from predictd.data import read_ids
@@ -12,10 +11,12 @@ from predictd.db.rounds import latest_round
 from predictd.db.tables import Account
 from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.runs import Predictions
 from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.slots import refuse_pickle
-from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.engine.submissions import StoredPredictions, accept
 from predictd.engine.uploads import UploadKind, take_upload
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -34,6 +35,7 @@ def submit_file(
     trigger_id: str | None = None,
     source: str | None = None,
     data_datestamp: int | None = None,
+    quotas: Quotas = NO_LIMITS,
 ) -> str:
     """Check an uploaded file of predictions and submit it to the open round, or keep it as late for the last one.
 
@@ -44,6 +46,7 @@ def submit_file(
         NotFoundError: an unknown filename or model.
         ConflictError: a pickle submits for the model, no round has ever opened, or the file is registered already.
         InvalidInputError: the bytes never arrived, or they are no valid submission.
+        LimitReachedError: the account may not store so much.
     """
     with database.write() as session:
         model = get_model(session, account, model_id)
@@ -53,11 +56,12 @@ def submit_file(
             raise ConflictError(NO_OPEN_ROUND)
         versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
         keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
-        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now)
+        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)
     # The file is read between two transactions, so that a large one holds up nobody.
+    live_ids = [_live_ids(storage, key) for key in keys]
     with storage.local_path(taken.key) as path:
-        predictions = read_submission_file(path, max_rows=MAX_ROWS)
-    failure = _check(storage, predictions, keys)
+        predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
+    failure = _check(predictions, live_ids)
     if failure is not None:
         raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")
     with database.write() as session:
@@ -76,12 +80,16 @@ def submit_file(
         ).id
 
 
-def _check(storage: Storage, predictions: Predictions, live_keys: Sequence[str]) -> ModelFailure | None:
+def _live_ids(storage: Storage, key: str) -> list[str]:
+    with storage.local_path(key) as live:
+        return read_ids(live)
+
+
+def _check(predictions: Predictions, live_ids: list[list[str]]) -> ModelFailure | None:
     """None when they are right for the live ids of any data version, else what is wrong for the default one."""
     first: ModelFailure | None = None
-    for key in live_keys:
-        with storage.local_path(key) as live:
-            failure = check_submission(predictions, read_ids(live))
+    for ids in live_ids:
+        failure = check_submission(predictions, ids)
         if failure is None:
             return None
         first = first or failure

@@ -9,13 +9,12 @@ import sqlalchemy as sa
 
 from predictd.db import Database
 from predictd.db.tables import Trigger, TriggerLog
+from predictd.domain.terminal import LINE_LENGTH, TerminalLines
 from predictd.engine.queue import Claim
-
-LINE_BYTES = 8000
 
 
 class LogWriter:
-    """Takes bytes as they come and stores lines; of more than `kept_bytes` characters the newest stay.
+    """Takes bytes as they come and stores lines as a terminal shows them; of more than `kept_bytes` the newest stay.
 
     `write` only gathers, so that a slow database never holds up a model; `flush` stores. Safe to call from several
     threads.
@@ -27,7 +26,7 @@ class LogWriter:
         self._kept_bytes = kept_bytes
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._partial = b""
+        self._terminal = TerminalLines()
         self._pending: deque[tuple[int, str]] = deque()
         self._pending_bytes = 0
         self._stored: deque[tuple[int, int]] = deque()
@@ -39,17 +38,13 @@ class LogWriter:
     def write(self, chunk: bytes) -> None:
         """Take bytes of the model's output."""
         with self._lock:
-            *lines, self._partial = (self._partial + chunk).split(b"\n")
-            for line in lines:
-                self._add(line)
-            while len(self._partial) > LINE_BYTES:
-                self._add(self._partial[:LINE_BYTES])
-                self._partial = self._partial[LINE_BYTES:]
+            self._add(self._terminal.feed(chunk))
 
     def flush(self) -> None:
         """Store the lines that are complete; where that fails, the next call stores them."""
         with self._flushing:
             with self._lock:
+                self._add(self._terminal.feed())
                 pending, self._pending, self._pending_bytes = self._pending, deque(), 0
             if not pending:
                 return
@@ -71,20 +66,19 @@ class LogWriter:
     def end(self, last_line: str | None = None) -> None:
         """Take one line of the platform's own after everything; the next `flush` stores all."""
         with self._lock:
-            if self._partial:
-                self._add(self._partial)
-                self._partial = b""
+            self._add(self._terminal.close())
             if last_line is not None:
-                self._append(_text(piece) for piece in _pieces(last_line.encode()))
+                line = last_line.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+                self._append(line[at : at + LINE_LENGTH] for at in range(0, max(len(line), 1), LINE_LENGTH))
 
     def close(self) -> None:
         """Store everything."""
         self.end()
         self.flush()
 
-    def _add(self, line: bytes) -> None:
-        """Take a line of the model's."""
-        self._append(_text(_quoted(piece)) for piece in _pieces(line))
+    def _add(self, lines: Iterable[str]) -> None:
+        """Take lines of the model's."""
+        self._append(_quoted(line) for line in lines)
 
     def _append(self, texts: Iterable[str]) -> None:
         now = int(time.time() * 1000)
@@ -173,11 +167,8 @@ def keep_lines(
         cut_bytes: what was cut before it came here.
     """
     now = int(time.time() * 1000)
-    texts = [
-        _text(_quoted(piece))
-        for line in (body.removesuffix(b"\n").split(b"\n") if body else [])
-        for piece in _pieces(line)
-    ]
+    terminal = TerminalLines()
+    texts = [_quoted(line) for line in (*terminal.feed(body), *terminal.close())]
     of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
     if texts:
         shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
@@ -201,21 +192,11 @@ def keep_lines(
         )
 
 
-def _pieces(line: bytes) -> list[bytes]:
-    """A long line as several; an empty one as one."""
-    return [line[start : start + LINE_BYTES] for start in range(0, max(len(line), 1), LINE_BYTES)]
-
-
 def _size(text: str) -> int:
     """What a line takes of what is kept; its end counts, so that empty ones are not free."""
     return len(text) + 1
 
 
-def _quoted(line: bytes) -> bytes:
+def _quoted(line: str) -> str:
     """A line of the model's that could be taken for one of the platform's own is set apart."""
-    return b"> " + line if line.lstrip().startswith(b"[predictd]") else line
-
-
-def _text(line: bytes) -> str:
-    # PostgreSQL can't keep NUL in a text.
-    return line.rstrip(b"\r").decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return f"> {line}" if line.lstrip().startswith("[predictd]") else line

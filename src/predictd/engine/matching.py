@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import structlog
 from sqlalchemy import select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from predictd.db.catalogue import list_runtimes
 from predictd.db.tables import Account, Runtime, Upload
-from predictd.domain.errors import PredictdError
+from predictd.domain.errors import BusyError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.engine.uploads import UploadKind, arrived_key
 from predictd.pickles import Finding, Inspection, Target, certain_failures, inspect_pickle, target_of_built
@@ -22,16 +23,23 @@ log = structlog.get_logger()
 
 # A request waits for it, and what it does not find out the run does.
 _MOST_SECONDS = 5.0
+_AT_ONCE = BoundedSemaphore(8)
 
 
 def inspect_upload(session: Session, storage: Storage, account: Account, filename: str) -> Inspection | None:
-    """What the bytes say that arrived for a filename of the account's; None where there are none or no telling."""
+    """What the bytes say that arrived for a filename of the account's; None where there are none or no telling.
+
+    Raises:
+        BusyError: eight other pickles are being inspected.
+    """
     upload = session.scalar(select(Upload).where(Upload.filename == filename))
     if upload is None or upload.account_id != account.id or upload.kind != UploadKind.PICKLE:
         return None
     key = arrived_key(storage, UploadKind.PICKLE, upload)
     if key is None:
         return None
+    if not _AT_ONCE.acquire(timeout=_MOST_SECONDS):
+        raise BusyError("The server is inspecting as many pickles as it can. Try again in some seconds.")
     try:
         with storage.local_path(key) as path:
             return inspect_pickle(path, _MOST_SECONDS)
@@ -41,6 +49,8 @@ def inspect_upload(session: Session, storage: Storage, account: Account, filenam
         # Whatever a stranger's file makes of the inspection: the run tells what it is.
         log.exception("inspection_failed", filename=filename)
         return None
+    finally:
+        _AT_ONCE.release()
 
 
 def matching_runtime(session: Session, inspection: Inspection, home: Path) -> Runtime | None:
@@ -90,7 +100,7 @@ def _failure(finding: Finding, inspection: Inspection) -> ModelFailure | None:
     signature = inspection.signature
     details = {
         "not_callable": signature.what,
-        "bad_signature": f"{signature.problem} ({signature.shown})" if signature.problem else None,
+        "bad_signature": signature.problem,
         "not_a_pickle": inspection.flaw[1] if inspection.flaw else None,
         "truncated_pickle": inspection.flaw[1] if inspection.flaw else None,
     }

@@ -1,6 +1,7 @@
 """Files in storage that nothing refers to: of attempts that were lost, and of what was begun and never finished."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
+from predictd.db.stored_files import RESERVED, keys_before, release
 from predictd.db.tables import Diagnostics, Pickle, Submission, Trigger
 from predictd.engine.uploads import INCOMING, UploadKind
 from predictd.storage import Storage
@@ -38,8 +40,21 @@ def sweep_orphans(database: Database, storage: Storage, before: float) -> int:
                 orphans = set(keys) - _referred(session, prefix, keys)
             for key in sorted(orphans):
                 storage.delete(key)
+            with database.write() as session:
+                release(session, orphans)
             count += len(orphans)
+    _release_lost(database, before)
     return count
+
+
+def _release_lost(database: Database, before: float) -> None:
+    """Stop counting toward accounts what a killed process counted and never wrote, or deleted and still counted."""
+    for prefix in (RESERVED, INCOMING, *_OWNERS):
+        with database.write() as session:
+            keys = keys_before(session, prefix, datetime.fromtimestamp(before, UTC))
+            for start in range(0, len(keys), _BATCH):
+                batch = keys[start : start + _BATCH]
+                release(session, set(batch) - _referred(session, prefix, batch))
 
 
 def _referred(session: Session, prefix: str, keys: Sequence[str]) -> set[str]:

@@ -2,18 +2,22 @@
 
 import shutil
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from predictd.db.stored_files import StoredFile, charge, storage_left
 from predictd.db.tables import Account, Pickle, Trigger, Upload
 from predictd.domain.errors import BusyError, LimitReachedError
 from predictd.domain.quotas import GB, Quotas
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.uploads import UploadKind
+from predictd.engine.uploads import UploadKind, incoming_key
 from predictd.storage import FolderStorage, Storage
 
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_MOST_MEASURED = 100
 
 
 def room_for_upload(
@@ -28,11 +32,13 @@ def room_for_upload(
 ) -> int:
     """How many bytes the account may upload now, at most `max_bytes`; asked before a URL is given out.
 
+    What arrives is checked again (`engine.arrivals`): URLs that were given out before may have used the room meanwhile.
+
     Raises:
-        LimitReachedError: the account has as many uploads or pickles as it may.
+        LimitReachedError: the account has as many uploads, pickles or bytes as it may.
         BusyError: the disk is too full.
     """
-    _check_disk(storage, quotas)
+    check_disk(storage, quotas.free_bytes)
     if quotas.uploads_per_hour:
         recent = sa.select(sa.func.count()).select_from(Upload)
         count = session.scalar(recent.where(Upload.account_id == account.id, Upload.inserted_at > now - _HOUR)) or 0
@@ -41,26 +47,38 @@ def room_for_upload(
                 f"The account has begun {count} uploads within an hour, and may begin {quotas.uploads_per_hour}; "
                 "wait some minutes and try again."
             )
-    return max_bytes if kind is not UploadKind.PICKLE else _room_for_pickle(session, account, quotas, max_bytes)
+    if kind is UploadKind.PICKLE:
+        check_pickle_count(session, account, quotas)
+    if not quotas.storage_bytes:
+        return max_bytes
+    if not isinstance(storage, FolderStorage):
+        _charge_arrived(session, storage, account, now)
+    return min(max_bytes, storage_left(session, account.id, quotas.storage_bytes))
 
 
-def check_pickle(session: Session, account: Account, quotas: Quotas, size_bytes: int) -> None:
-    """Raise LimitReachedError where a pickle of that size is more than the account may have."""
-    room = _room_for_pickle(session, account, quotas, size_bytes)
-    if room < size_bytes:
+def check_pickle_count(session: Session, account: Account, quotas: Quotas) -> None:
+    """Raise LimitReachedError where the account has as many pickles as it may."""
+    if not quotas.pickles:
+        return
+    pickles = sa.select(sa.func.count()).select_from(Pickle)
+    count = session.scalar(pickles.where(Pickle.account_id == account.id, Pickle.removed_at.is_(None))) or 0
+    if count >= quotas.pickles:
         raise LimitReachedError(
-            f"The pickle has {_gb(size_bytes)} GB, but the account has only {_gb(room)} of "
-            f"{_gb(quotas.storage_bytes)} GB left for pickles; upload a smaller one, or ask the organiser for more."
+            f"The account has {count} pickles, and may have {quotas.pickles}; ask the organiser to remove old ones or "
+            "to allow more."
         )
 
 
-def check_queue(session: Session, account: Account, quotas: Quotas, *, diagnostics: bool = False) -> None:
+def check_queue(
+    session: Session, storage: Storage, account: Account, quotas: Quotas, *, diagnostics: bool = False
+) -> None:
     """Refuse one more run that an account asks for where too many wait; `diagnostics` are counted apart.
 
     Raises:
         LimitReachedError: the account has as many runs waiting as it may.
-        BusyError: the whole server has.
+        BusyError: the whole server has, or its disk is too full for what a run leaves: its log and its predictions.
     """
+    check_disk(storage, quotas.free_bytes)
     waiting = sa.select(sa.func.count()).select_from(Trigger).where(Trigger.state == TriggerState.PENDING)
     if quotas.account_queue:
         is_counted = (Trigger.type == TriggerType.DIAGNOSTICS) == diagnostics
@@ -79,40 +97,41 @@ def check_queue(session: Session, account: Account, quotas: Quotas, *, diagnosti
             )
 
 
-def _room_for_pickle(session: Session, account: Account, quotas: Quotas, most: int) -> int:
-    if not (quotas.pickles or quotas.storage_bytes):
-        return most
-    has = session.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(Pickle.size_bytes), 0)).where(
-            Pickle.account_id == account.id, Pickle.removed_at.is_(None)
-        )
-    ).one()
-    count, taken = int(has[0]), int(has[1])
-    if quotas.pickles and count >= quotas.pickles:
-        raise LimitReachedError(
-            f"The account has {count} pickles, and may have {quotas.pickles}; ask the organiser to remove old ones or "
-            "to allow more."
-        )
-    if not quotas.storage_bytes:
-        return most
-    if taken >= quotas.storage_bytes:
-        raise LimitReachedError(
-            f"The pickles of the account take {_gb(taken)} GB, and may take {_gb(quotas.storage_bytes)}; ask the "
-            "organiser to remove old ones or to allow more."
-        )
-    return min(most, quotas.storage_bytes - taken)
+def check_disk(storage: Storage, free_bytes: int, size_bytes: int = 0) -> None:
+    """Refuse to write so many bytes where less than `free_bytes` (0 for any) would stay free on the storage's disk.
+
+    The reserve is for what rounds write (live data, their runs' predictions and logs, the database): all that accounts
+    cause at will stays above it.
+
+    Raises:
+        BusyError: it would. The storage of a bucket has no disk that fills up.
+    """
+    if free_bytes and isinstance(storage, FolderStorage):
+        check_free(storage.root, free_bytes, size_bytes)
 
 
-def _check_disk(storage: Storage, quotas: Quotas) -> None:
-    # Only a folder has a disk that fills up.
-    if not quotas.free_bytes or not isinstance(storage, FolderStorage):
-        return
-    free = shutil.disk_usage(storage.root).free
-    if free < quotas.free_bytes:
+def check_free(folder: Path, free_bytes: int, size_bytes: int = 0) -> None:
+    """The same for the disk of a folder, whatever it is for."""
+    free = shutil.disk_usage(folder).free
+    if free - size_bytes < free_bytes:
         raise BusyError(
-            f"The server's disk has {_gb(free)} GB left, and {_gb(quotas.free_bytes)} must stay free, so it takes no "
-            "uploads now. Try again later, or tell the organiser."
+            f"The server's disk has {_gb(free)} GB left, and {_gb(free_bytes)} must stay free, so it takes nothing "
+            "more now. Try again later, or tell the organiser."
         )
+
+
+def _charge_arrived(session: Session, storage: Storage, account: Account, now: datetime) -> None:
+    """Count the uploads that a bucket took without this server, and that nobody has registered yet."""
+    counted = sa.select(StoredFile.key).where(StoredFile.account_id == account.id)
+    keys = set(session.scalars(counted.where(StoredFile.key.startswith("incoming/"))))
+    open_uploads = sa.select(Upload).where(
+        Upload.account_id == account.id, Upload.registered_at.is_(None), Upload.inserted_at > now - _DAY
+    )
+    for upload in session.scalars(open_uploads.order_by(Upload.inserted_at.desc()).limit(_MOST_MEASURED)):
+        key = incoming_key(UploadKind(upload.kind), upload.filename)
+        size = storage.stat(key) if key not in keys else None
+        if size:
+            charge(session, account.id, key, size, now)
 
 
 def _gb(size: int) -> str:

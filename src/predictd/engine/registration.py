@@ -8,13 +8,12 @@ from sqlalchemy.orm import Session
 from predictd.db.catalogue import choose_data_version, choose_runtime
 from predictd.db.models import get_model
 from predictd.db.tables import Account, Pickle
-from predictd.domain.errors import LimitReachedError
 from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.states import TriggerType, ValidationStatus
 from predictd.engine.matching import failure_anywhere, matching_runtime
 from predictd.engine.queue import enqueue, fail_at_once
-from predictd.engine.quotas import check_pickle
+from predictd.engine.quotas import check_pickle_count
 from predictd.engine.slots import refuse_webhook
 from predictd.engine.uploads import UploadKind, take_upload
 from predictd.pickles import Inspection
@@ -46,7 +45,7 @@ def register_pickle(
         InvalidInputError: another tournament than 8, or bytes that never arrived.
         NotFoundError: an unknown filename, model, runtime or data version.
         ConflictError: the file is registered already, or the model has a webhook.
-        LimitReachedError: the pickle is more than the account may have; nothing of it is kept.
+        LimitReachedError: the account has as many pickles or bytes as it may.
     """
     check_tournament(tournament)
     chosen_runtime = None
@@ -56,12 +55,8 @@ def register_pickle(
     chosen_version = choose_data_version(session, data_version)
     if model_id is not None:
         refuse_webhook(get_model(session, account, model_id))
-    taken = take_upload(session, storage, account, UploadKind.PICKLE, filename, now)
-    try:
-        check_pickle(session, account, quotas, taken.size_bytes)
-    except LimitReachedError:
-        storage.delete(taken.key)
-        raise
+    check_pickle_count(session, account, quotas)
+    taken = take_upload(session, storage, account, UploadKind.PICKLE, filename, now, quotas)
     for_model = model_id or taken.upload.model_id
     if model_id is None and for_model is not None:
         refuse_webhook(get_model(session, account, for_model))

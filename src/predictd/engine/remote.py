@@ -26,6 +26,7 @@ from predictd.engine.hashes import hashed
 from predictd.engine.queue import Claim, tell
 from predictd.engine.running import PickleRun, lock_key, seed_of
 from predictd.engine.speed import NO_TREES, tables_hash
+from predictd.sandbox.frames import AnswerLimits
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -71,8 +72,10 @@ class RemoteRuns:
         with database.write() as session:
             node_runs.forget_ended(session)
 
-    def run(self, job: Job, wanted: PickleRun, limits: Limits, *, has_benchmarks: bool) -> tuple[RunReport, bool]:
-        """Have a node run it; answers the report, and whether the run was asked for tables.
+    def run(
+        self, job: Job, wanted: PickleRun, limits: Limits, *, rows: int, has_benchmarks: bool
+    ) -> tuple[RunReport, bool]:
+        """Have a node run it on data of `rows` rows; answers the report, and whether the run was asked for tables.
 
         Raises:
             GivenBackError: the node is being stopped.
@@ -82,11 +85,12 @@ class RemoteRuns:
         key = answer_key(job.claimed.trigger_id, job.claimed.attempt)
         claim = (job.claimed.trigger_id, job.claimed.attempt)
         self._mine.add(claim)
+        answer = AnswerLimits(expected=rows, output_bytes=limits.output_bytes)
         try:
             while True:
-                order = self._order(job, wanted, limits, key, has_benchmarks=has_benchmarks)
+                order = self._order(job, wanted, limits, key, most_bytes(answer), has_benchmarks=has_benchmarks)
                 if self._carried_out(job, order):
-                    report = outlast(lambda: self._answer(key, limits), cancel=job.cancel)
+                    report = outlast(lambda: self._answer(key, answer), cancel=job.cancel)
                     return report, order.keep_tables
                 log.info("ordered_anew", trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
         finally:
@@ -153,12 +157,13 @@ class RemoteRuns:
                 _tell(job, f"Waiting for a place on a machine of the cluster{_attempt(job)}.")
         return True
 
-    def _order(self, job: Job, wanted: PickleRun, limits: Limits, key: str, *, has_benchmarks: bool) -> Order:
+    def _order(
+        self, job: Job, wanted: PickleRun, limits: Limits, key: str, answer_bytes: int, *, has_benchmarks: bool
+    ) -> Order:
         claimed, config = job.claimed, job.config
         until = datetime.now(UTC) + timedelta(seconds=self._url_seconds)
         long_until = until + timedelta(seconds=limits.seconds + _PREPARATION_SECONDS)
         tables = self._tables(wanted.tables_key, until) if config.trees else None
-        answer_bytes = most_bytes(limits)
         return Order(
             trigger_id=claimed.trigger_id,
             attempt=claimed.attempt,
@@ -206,7 +211,7 @@ class RemoteRuns:
                 self._storage.put_file(key, path)
         return self._item(key, until)
 
-    def _answer(self, key: str, limits: Limits) -> RunReport:
+    def _answer(self, key: str, limits: AnswerLimits) -> RunReport:
         size = self._storage.stat(key)
         if size is None:
             raise PlatformError("The node said that the run has ended, but brought no answer.")

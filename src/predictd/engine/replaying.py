@@ -20,6 +20,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db.tables import Trigger
 from predictd.domain.errors import InvalidInputError, NotFoundError, PlatformError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
 from predictd.domain.records import SUCCESS, RunRecord, StoredObject
 from predictd.domain.runs import Machine, Predictions, RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState
@@ -33,7 +34,6 @@ from predictd.scoring.reading import read_submission_columns
 from predictd.storage import Storage
 
 _SLOT = 997
-_MOST_ROWS = 100_000_000
 
 
 class Verdict(StrEnum):
@@ -240,7 +240,7 @@ def _stored_values(storage: Storage, output: StoredObject, ids: list[str]) -> ND
         return None
     try:
         with storage.local_path(output.key) as path:
-            known, values = read_submission_columns(path, _MOST_ROWS)
+            known, values = read_submission_columns(path, most_rows(len(ids)))
     except InvalidInputError:
         return None
     place = {id_: row for row, id_ in enumerate(known.to_pylist())}

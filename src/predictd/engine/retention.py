@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
+from predictd.db.stored_files import release
 from predictd.db.tables import Model, Pickle, Trigger, TriggerLog
 from predictd.domain.states import TriggerState, ValidationStatus
 from predictd.engine.fallback import good_pickles
@@ -148,6 +149,8 @@ def _delete_files(database: Database, storage: Storage) -> None:
         if pickle.storage_key in there:
             storage.delete(f"tables/{pickle.id}")
             storage.delete(pickle.storage_key)
+            with database.write() as session:
+                release(session, filter(None, (pickle.tables_key, pickle.storage_key)))
 
 
 def _batches(ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

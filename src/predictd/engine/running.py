@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from predictd.data.catalogue import row_count
 from predictd.db.tables import Pickle, Runtime
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
@@ -74,11 +75,13 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
     features, benchmarks = local_data(job.storage, wanted.features_key, wanted.benchmarks_key, files)
     place = job.config.place
     if place is not None:
-        report, keeps_tables = place.run(job, wanted, limits, has_benchmarks=benchmarks is not None)
+        report, keeps_tables = place.run(
+            job, wanted, limits, rows=row_count(features), has_benchmarks=benchmarks is not None
+        )
     else:
         report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
     if report.predictions is not None:
-        keep(job.database, job.storage, wanted.pickle_id, report, wanted=keeps_tables)
+        keep(job.database, job.storage, wanted.pickle_id, report, job.config.quotas, wanted=keeps_tables)
     return report, features
 
 

@@ -5,6 +5,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -12,15 +13,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.data import read_ids
 from predictd.db import Database
+from predictd.db.stored_files import charge
 from predictd.db.tables import Pickle, Trigger
-from predictd.domain.errors import PlatformError
+from predictd.domain.errors import BusyError, LimitReachedError, PlatformError
+from predictd.domain.quotas import Quotas
 from predictd.domain.runs import RunReport
+from predictd.engine.quotas import check_disk
 from predictd.storage import Storage
 from predictd.trees.tables import VERSION
 
 log = structlog.get_logger()
 
 NO_TREES = ""
+TABLE_BYTES = 1 << 20
+TABLE_RATIO = 8
 _CHECKED = 256
 
 
@@ -57,25 +63,26 @@ def forget_tables(database: Database, trigger_id: str) -> None:
             pickle.tables_key = None
 
 
-def keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
+def keep(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+) -> None:
     """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables.
 
-    Where that fails the next run is slower, and nothing else.
+    Tables count toward the account's storage; those that are too large for their pickle, the account's quota or the
+    disk are not kept. Where nothing is kept the next run is slower, and nothing else.
     """
     try:
-        _keep(database, storage, pickle_id, report, wanted=wanted)
+        _keep(database, storage, pickle_id, report, quotas, wanted=wanted)
     except (SQLAlchemyError, OSError, PlatformError) as error:
         log.warning("nothing_kept", pickle=pickle_id, error=str(error).splitlines()[0][:300])
 
 
-def _keep(database: Database, storage: Storage, pickle_id: str, report: RunReport, *, wanted: bool) -> None:
+def _keep(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+) -> None:
     key = NO_TREES
-    if report.tables:
-        key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(report.tables).hexdigest()}"
-        with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
-            path = Path(folder) / "tables"
-            path.write_bytes(report.tables)
-            storage.put_file(key, path)
+    if report.tables and wanted:
+        key = _store_tables(database, storage, pickle_id, report.tables, quotas)
     with database.read() as session:
         known = session.get_one(Pickle, pickle_id)
         imports = " ".join(report.imports)
@@ -86,6 +93,37 @@ def _keep(database: Database, storage: Storage, pickle_id: str, report: RunRepor
         pickle.imports = imports
         if wanted:
             pickle.tables_key = key
+
+
+def most_table_bytes(pickle_bytes: int) -> int:
+    """Return the most bytes that compiled tables of a pickle of that size may have.
+
+    Tables take less than the trees that they are compiled from, which a pickle may hold compressed.
+    """
+    return TABLE_BYTES + TABLE_RATIO * pickle_bytes
+
+
+def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: bytes, quotas: Quotas) -> str:
+    """Store the tables and return their key, or `NO_TREES` where they are more than may be stored."""
+    key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(tables).hexdigest()}"
+    try:
+        with database.write() as session:
+            pickle = session.get_one(Pickle, pickle_id)
+            most = most_table_bytes(pickle.size_bytes)
+            if len(tables) > most:
+                raise LimitReachedError(
+                    f"The tables have {len(tables)} bytes, and at most {most} are stored for a pickle of its size."
+                )
+            check_disk(storage, quotas.free_bytes, len(tables))
+            charge(session, pickle.account_id, key, len(tables), datetime.now(UTC), quota_bytes=quotas.storage_bytes)
+    except (LimitReachedError, BusyError) as error:
+        log.warning("tables_not_stored", pickle=pickle_id, error=error.message)
+        return NO_TREES
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "tables"
+        path.write_bytes(tables)
+        storage.put_file(key, path)
+    return key
 
 
 def ids_of(live: Path) -> list[str]:

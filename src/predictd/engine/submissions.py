@@ -10,9 +10,6 @@ from predictd.db.rounds import status_of
 from predictd.db.tables import Model, Round, Submission
 from predictd.domain.states import RoundStatus, SubmissionStatus
 
-# Rows of a submission that a user uploads; a round has some thousands of ids.
-MAX_ROWS = 100_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPredictions:

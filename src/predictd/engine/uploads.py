@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from predictd import counters
 from predictd.db.committed import after_commit
+from predictd.db.stored_files import StoredFile, charge, release
 from predictd.db.tables import Account, Upload
-from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
+from predictd.domain.errors import ConflictError, InvalidInputError, LimitReachedError, NotFoundError, TooLargeError
 from predictd.domain.names import unique_filename
+from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.storage import Storage
 
 INCOMING = "incoming"
@@ -84,21 +86,30 @@ def authorise_upload(
     )
     session.flush()
     url = storage.presign(
-        "PUT", _incoming_key(kind, unique), expires_at=now + timedelta(seconds=url_seconds), max_bytes=max_bytes
+        "PUT", incoming_key(kind, unique), expires_at=now + timedelta(seconds=url_seconds), max_bytes=max_bytes
     )
     return UploadAuth(filename=unique, url=url)
 
 
 def take_upload(
-    session: Session, storage: Storage, account: Account, kind: UploadKind, filename: str, now: datetime
+    session: Session,
+    storage: Storage,
+    account: Account,
+    kind: UploadKind,
+    filename: str,
+    now: datetime,
+    quotas: Quotas = NO_LIMITS,
 ) -> TakenUpload:
     """Register an upload: what arrived is kept for good and the filename is used up.
+
+    What arrived by the server counts toward the account's storage already; what a bucket took is checked now.
 
     Raises:
         NotFoundError: the filename was not given out to this account for this kind of upload.
         ConflictError: it is registered already.
         InvalidInputError: no bytes arrived.
         TooLargeError: more bytes arrived than were allowed; they are deleted.
+        LimitReachedError: more than the account may store; they are deleted.
     """
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.kind != kind:
@@ -107,7 +118,7 @@ def take_upload(
         )
     if upload.registered_at is not None:
         raise ConflictError(f"{filename!r} is already registered; ask for a new upload URL to upload again.")
-    incoming, final = _incoming_key(kind, filename), f"{kind}/{upload.id}"
+    incoming, final = incoming_key(kind, filename), f"{kind}/{upload.id}"
     # A server killed between this move and its commit has left the bytes at the final key already.
     size = storage.stat(final)
     if size is None:
@@ -122,6 +133,14 @@ def take_upload(
         # The URL may still be good: what counts is what was moved.
         size = storage.stat(final) or 0
         _refuse_too_large(storage, final, upload, size)
+    charged = session.scalars(select(StoredFile.size_bytes).where(StoredFile.key.in_([incoming, final]))).all()
+    is_charged = any(charged_bytes >= size for charged_bytes in charged)
+    release(session, [incoming])
+    try:
+        charge(session, account.id, final, size, now, quota_bytes=0 if is_charged else quotas.storage_bytes)
+    except LimitReachedError:
+        storage.delete(final)
+        raise
     upload.registered_at = now
     session.flush()
     arrived = size
@@ -134,14 +153,25 @@ def _count(kind: UploadKind, size_bytes: int) -> None:
     counters.UPLOAD_BYTES.labels(kind).inc(size_bytes)
 
 
-def receive_file(session: Session, storage: Storage, account: Account, filename: str, path: Path) -> None:
+def receive_file(
+    session: Session,
+    storage: Storage,
+    account: Account,
+    filename: str,
+    path: Path,
+    now: datetime,
+    quotas: Quotas = NO_LIMITS,
+) -> None:
     """Store a file that came by another way than the presigned URL, under a filename that was given out.
 
     Raises:
         NotFoundError: the filename was not given out to this account, or is registered already.
+        LimitReachedError: the account may not store so much.
     """
     upload = _open_upload(session, account, filename)
-    storage.put_file(_incoming_key(UploadKind(upload.kind), filename), path)
+    key = incoming_key(UploadKind(upload.kind), filename)
+    charge(session, account.id, key, path.stat().st_size, now, quota_bytes=quotas.storage_bytes)
+    storage.put_file(key, path)
 
 
 def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
@@ -151,7 +181,9 @@ def discard_upload(session: Session, storage: Storage, account: Account, filenam
         NotFoundError: the filename was not given out to this account, or is registered already.
     """
     upload = _open_upload(session, account, filename)
-    storage.delete(_incoming_key(UploadKind(upload.kind), filename))
+    key = incoming_key(UploadKind(upload.kind), filename)
+    storage.delete(key)
+    release(session, [key])
 
 
 def _open_upload(session: Session, account: Account, filename: str) -> Upload:
@@ -163,7 +195,7 @@ def _open_upload(session: Session, account: Account, filename: str) -> Upload:
 
 def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
     """Where the bytes of an upload lie now; None as long as none have arrived, or if they are too many."""
-    for key in (f"{kind}/{upload.id}", _incoming_key(kind, upload.filename)):
+    for key in (f"{kind}/{upload.id}", incoming_key(kind, upload.filename)):
         size = storage.stat(key)
         if size:
             return None if upload.max_bytes is not None and size > upload.max_bytes else key
@@ -180,5 +212,6 @@ def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> 
         )
 
 
-def _incoming_key(kind: UploadKind, filename: str) -> str:
+def incoming_key(kind: UploadKind, filename: str) -> str:
+    """Return the key that an upload's presigned URL writes to, until it is registered."""
     return f"{INCOMING}/{kind}/{filename}"

@@ -11,9 +11,9 @@ from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import RunReport
 from predictd.reports import Model, Report
-from predictd.scoring import read_submission_file
 from predictd.scoring.metrics import compare, correlations_by_era
 from predictd.scoring.metrics.ranks import Floats
+from predictd.scoring.reading import parse_submission_columns
 from predictd.scoring.validation import Progress, ValidationData
 
 _PICKLE = b"\x80"
@@ -126,12 +126,14 @@ def predictions_of(source: Source, validation: ValidationData, run: Callable[[So
         outcome = run(source).outcome()
         if isinstance(outcome, ModelFailure):
             raise MeasuringError(source.path, outcome)
+        ids, values = pa.array(outcome.ids, pa.string()), outcome.values
     else:
         try:
-            outcome = read_submission_file(source.path, max_rows=len(validation.ids))
+            with source.path.open("rb") as file:
+                ids, values = parse_submission_columns(file, max_rows=len(validation.ids))
         except InvalidInputError as error:
             raise InvalidInputError(f"{source.path}: {error.message}") from error
-    placed = validation.place(pa.array(outcome.ids, validation.ids.type), outcome.values, whole=is_pickle)
+    placed = validation.place(ids.cast(validation.ids.type), values, whole=is_pickle)
     if isinstance(placed, ModelFailure):
         raise MeasuringError(source.path, placed)
     return placed

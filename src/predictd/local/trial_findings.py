@@ -1,5 +1,7 @@
 """What a trial's runs say, point by point, for a person."""
 
+from dataclasses import replace
+
 from predictd.domain.failures import ModelFailure
 from predictd.domain.findings import Finding, fail, passed, warn
 from predictd.domain.limits import MIB, Limits
@@ -20,7 +22,7 @@ _WHERE = {
     "eras": "On validation eras: ",
     "one era": "On one validation era alone: ",
 }
-_FASTER = "Make the model smaller, or compute in training what does not depend on live data."
+_FASTER = "Make the model smaller, or compute in training what does not depend on live_features."
 _SMALLER = "Use smaller types and fewer copies of live_features: take the columns that the model needs first."
 _SEED = "Set every seed in predict (numpy.random.default_rng(0)), or leave the randomness to training."
 _BY_ROW = (
@@ -30,8 +32,10 @@ _TIES = "Rank with rank(pct=True), whose method is 'average': the method 'first'
 _MEMORY = "Keep nothing from one call of predict to the next: compute all of it from the arguments."
 
 
-def about_failure(topic: str, failure: ModelFailure) -> Finding:
-    """A run that failed, or whose predictions are no valid submission."""
+def about_failure(topic: str, failure: ModelFailure, *, is_validation: bool = False) -> Finding:
+    """A run that failed, or whose predictions are no valid submission; `is_validation` says on which ids."""
+    if is_validation:
+        failure = replace(failure, facts={**failure.facts, "kind": "validation"})
     return fail(topic, failure.code, f"{_WHERE.get(topic, '')}{failure.sentence}", failure.remedy)
 
 

@@ -106,7 +106,7 @@ class Trial:
             is_validation=data.is_stand_in,
         )
         report = self.run(step)
-        first = self._valid("submission", report, data.live_ids)
+        first = self._valid("submission", report, data.live_ids, is_validation=data.is_stand_in)
         if first is None:
             return False
         values = np.asarray(first.values)
@@ -119,7 +119,8 @@ class Trial:
         return True
 
     def _try_again(self, step: Step, first: Predictions) -> None:
-        again = self._valid("repeat", self.run(replace(step, number=2, title="the same again")), self.data.live_ids)
+        report = self.run(replace(step, number=2, title="the same again"))
+        again = self._valid("repeat", report, self.data.live_ids, is_validation=step.is_validation)
         if again is None:
             return
         repeated = about_repeat(agreement(first, again))
@@ -128,7 +129,8 @@ class Trial:
             # What differs from run to run differs whatever is done to the rows.
             return
         shuffled = replace(step, number=3, title="its rows in another order", features=self.data.shuffled)
-        moved = self._valid("row order", self.run(shuffled), self.data.live_ids)
+        report = self.run(shuffled)
+        moved = self._valid("row order", report, self.data.live_ids, is_validation=step.is_validation)
         if moved is not None:
             self._add(about_order(agreement(first, moved)))
 
@@ -149,11 +151,11 @@ class Trial:
         )
         outcome = self.run(several).outcome()
         if isinstance(outcome, ModelFailure):
-            self._add(about_failure("eras", outcome))
+            self._add(about_failure("eras", outcome, is_validation=True))
             return
         placed = validation.place(pa.array(outcome.ids, validation.ids.type), outcome.values, whole=True)
         if isinstance(placed, ModelFailure):
-            self._add(about_failure("eras", placed))
+            self._add(about_failure("eras", placed, is_validation=True))
             return
         names = ", ".join(data.eras)
         self._add(passed("eras", f"Right predictions for all {len(outcome.ids)} ids of the validation eras {names}."))
@@ -180,7 +182,7 @@ class Trial:
     def _try_alone(self, several: Step, outcome: Predictions) -> None:
         data = self.data
         step = replace(several, number=5, title=f"era {data.eras[-1]} alone", features=data.alone, seconds=1)
-        alone = self._valid("one era", self.run(step), data.alone_ids)
+        alone = self._valid("one era", self.run(step), data.alone_ids, is_validation=True)
         if alone is None:
             return
         wanted = set(data.alone_ids)
@@ -188,7 +190,7 @@ class Trial:
         among = Predictions(ids=[outcome.ids[row] for row in rows], values=np.asarray(outcome.values)[rows])
         self._add(about_alone(agreement(among, alone), data.eras[-1]))
 
-    def _valid(self, topic: str, report: RunReport, ids: list[str]) -> Predictions | None:
+    def _valid(self, topic: str, report: RunReport, ids: list[str], *, is_validation: bool) -> Predictions | None:
         """The predictions of a run, or None after a line that says why they are none."""
         outcome = report.outcome()
         if isinstance(outcome, Predictions):
@@ -196,7 +198,7 @@ class Trial:
             if wrong is None:
                 return outcome
             outcome = wrong
-        self._add(about_failure(topic, outcome))
+        self._add(about_failure(topic, outcome, is_validation=is_validation))
         return None
 
     def _has_failed(self, topic: str) -> bool:

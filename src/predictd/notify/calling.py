@@ -1,20 +1,35 @@
 """Calling an address that a user has set, without lending the server's place in its network to them."""
 
-import http.client
 import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
 from urllib.parse import urlsplit
+
+import h11
 
 from predictd.domain.errors import InvalidInputError
 
 SECONDS = 10
-MOST_ANSWER_BYTES = 64 * 1024
-# IPv4 addresses inside of IPv6 ones, which a gateway of the network would call.
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+MOST_RESPONSE_BYTES = 64 * 1024
+_LOOK_UPS = threading.BoundedSemaphore(16)
+# The unicast addresses of the internet: all others of IPv6 are of a site, stand for one of IPv4 that a gateway would
+# call, are of groups, or of nobody.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # the platform of Azure, from inside of its machines
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/32",  # Teredo: an address of IPv4 within
+        "2002::/16",  # 6to4: an address of IPv4 within
+        "3fff::/20",  # documentation
+    )
+)
 
 
 class PrivateAddressError(InvalidInputError):
@@ -34,32 +49,41 @@ class UncallableError(InvalidInputError):
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool) -> int:
-    """POST the bytes and answer the status; redirects are not followed, the answer is not kept.
+    """POST the bytes and return the status; redirects are not followed, the response is not stored.
 
-    It takes at most `SECONDS` from the connection on, however slowly the other side answers.
+    It takes at most `SECONDS`, from the look-up of the name to the end of the response, however slow the other side is.
 
     Args:
         allow_private: whether addresses that are not on the public internet may be called.
 
     Raises:
         PrivateAddressError: the host is not on the public internet, and that is not allowed.
-        UncallableError: it can't be called, or it answers nothing.
+        UncallableError: it can't be called, or the head of its response does not arrive whole and in time.
     """
+    deadline = time.monotonic() + SECONDS
     parts = urlsplit(url)
     host = parts.hostname or ""
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = _resolve(host, port, allow_private=allow_private)
-        return _post(parts.scheme == "https", address, host, port, target, body, headers)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        address = _resolve(host, port, deadline, allow_private=allow_private)
+        fixed = {
+            "Host": parts.netloc.rpartition("@")[2].encode("idna").decode(),
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        request = h11.Request(method="POST", target=target, headers=[*fixed.items(), *headers.items()])
+        return _post(parts.scheme == "https", (address, port), host, request, body, deadline)
+    except TimeoutError as error:
+        raise UncallableError(url, f"it did not respond within {SECONDS} seconds") from error
+    except (OSError, ValueError, h11.ProtocolError) as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise UncallableError(url, why[:200]) from error
 
 
-def _resolve(host: str, port: int, *, allow_private: bool) -> str:
+def _resolve(host: str, port: int, deadline: float, *, allow_private: bool) -> str:
     """One address of the host. It is the address that is called, so that a second look-up can't answer another."""
-    address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    address = _look_up(host, port, deadline)
     if not allow_private and not _is_public(address):
         raise PrivateAddressError(
             f"The webhook's host {host!r} is not on the public internet; the organiser can allow that with "
@@ -69,32 +93,86 @@ def _resolve(host: str, port: int, *, allow_private: bool) -> str:
 
 
 def _is_public(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global and found not in _TRANSLATED
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    called = mapped or parsed
+    is_unicast = called in _UNICAST if called.version == 6 else not called.is_multicast
+    return called.is_global and is_unicast and not any(called in network for network in _NOT_PUBLIC)
+
+
+def _look_up(host: str, port: int, deadline: float) -> str:
+    """Return one address of the host; a name server that does not respond ends with TimeoutError at the deadline."""
+    found: Future[str] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]))
+        except (OSError, ValueError) as error:
+            found.set_exception(error)
+        finally:
+            _LOOK_UPS.release()
+
+    # The resolver of the system has no time limit that a caller can set, so what it does not finish is left to it.
+    if not _LOOK_UPS.acquire(timeout=_left(deadline)):
+        raise TimeoutError("too many names are being looked up")
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    return found.result(_left(deadline))
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until the deadline; TimeoutError where there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _post(
-    is_https: bool, address: str, host: str, port: int, target: str, body: bytes, headers: Mapping[str, str]
+    is_https: bool, address: tuple[str, int], host: str, request: h11.Request, body: bytes, deadline: float
 ) -> int:
-    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
-    opened = connection.sock = socket.create_connection((address, port), timeout=SECONDS)
-    # The timeout of a socket is one of each read: an answer in single bytes would last for ever.
-    deadline = threading.Timer(SECONDS, _end, (opened,))
-    deadline.daemon = True
-    deadline.start()
-    try:
+    """Send the request and return the status. Every wait for the other side ends at the deadline."""
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_RESPONSE_BYTES)
+    content = http.send(request), http.send(h11.Data(data=body)), http.send(h11.EndOfMessage())
+    with ExitStack() as opened:
+        connection = opened.enter_context(socket.create_connection(address, timeout=_left(deadline)))
         if is_https:
-            connection.sock = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
-        connection.request("POST", target, body, dict(headers))
-        response = connection.getresponse()
-        response.read(MOST_ANSWER_BYTES)
-        return response.status
-    finally:
-        deadline.cancel()
-        connection.close()
+            connection.settimeout(_left(deadline))
+            context = ssl.create_default_context()
+            connection = opened.enter_context(context.wrap_socket(connection, server_hostname=host))
+        unsent = memoryview(b"".join(part or b"" for part in content))
+        while unsent:
+            connection.settimeout(_left(deadline))
+            unsent = unsent[connection.send(unsent) :]
+        status = None
+        try:
+            for event in _events(http, connection, deadline):
+                if isinstance(event, h11.Response):
+                    status = event.status_code
+        except (OSError, h11.RemoteProtocolError):
+            # With the status the call has been answered. The body is only read so that the other side can send it.
+            if status is None:
+                raise
+    if status is None:
+        raise ConnectionError("the response is larger than expected")
+    return status
 
 
-def _end(opened: socket.socket) -> None:
-    with suppress(OSError):
-        opened.shutdown(socket.SHUT_RDWR)
+def _events(http: h11.Connection, connection: socket.socket, deadline: float) -> Iterator[h11.Event]:
+    """Read the response until its end, its first `MOST_RESPONSE_BYTES` or the deadline.
+
+    Raises:
+        TimeoutError: the deadline has passed.
+        h11.RemoteProtocolError: it is not HTTP, or it breaks off.
+    """
+    received = 0
+    while received <= MOST_RESPONSE_BYTES:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            connection.settimeout(_left(deadline))
+            content = connection.recv(16 * 1024)
+            received += len(content)
+            http.receive_data(content)
+            continue
+        if not isinstance(event, h11.Event) or isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+            return
+        yield event

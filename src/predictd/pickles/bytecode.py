@@ -35,7 +35,8 @@ class Code:
     Attributes:
         arguments: names of the positional arguments, of which the first `positional_only` have no name to callers.
         keyword_only: names of the keyword-only arguments.
-        takes_any: whether it has *args.
+        takes_any: the name of its *args, None without.
+        takes_keywords: the name of its **kwargs, None without.
         kind: 'function', 'generator', 'coroutine' or 'async generator'.
         exceptions: the exception table (3.11 on), empty before.
         shape: with how many arguments it was made: 16 or 18.
@@ -44,7 +45,8 @@ class Code:
     name: str
     arguments: tuple[str, ...]
     keyword_only: tuple[str, ...]
-    takes_any: bool
+    takes_any: str | None
+    takes_keywords: str | None
     kind: str
     bytecode: bytes
     constants: tuple[Any, ...]

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from predictd.domain.failures import ModelFailure
 from predictd.pickles.file_access import check_files
-from predictd.pickles.findings import Finding, fail, listed, passed, shown_size, warn
+from predictd.pickles.findings import Finding, fail, listed, passed, shortened, shown_size, warn
 from predictd.pickles.fitting import (
     check_call,
     check_flaw,
     check_imports,
     check_python,
+    check_second_parameter,
     check_versions,
     choose_target,
 )
@@ -58,7 +60,7 @@ def check_pickle(
 def check_inspected(
     inspection: Inspection, target: Target | None, columns: DataColumns | None = None, most_bytes: int = MOST_BYTES
 ) -> list[Finding]:
-    """The findings of the whole list.
+    """The findings of the whole list, at most some 20 of each topic.
 
     Args:
         inspection: of the pickle.
@@ -89,7 +91,7 @@ def check_inspected(
     if columns is not None:
         found += _features(inspection, columns)
         found += _columns(inspection, columns)
-    return found
+    return shortened(found)
 
 
 def _whole(inspection: Inspection) -> Finding:
@@ -98,7 +100,7 @@ def _whole(inspection: Inspection) -> Finding:
     return warn(
         "file",
         "partly_read",
-        "It is too large to be read to its end here; what is said holds for its beginning.",
+        "It holds more than can be read here; what is said holds for a part of it.",
         "Try it with predictd test.",
     )
 
@@ -118,7 +120,7 @@ def _call(inspection: Inspection) -> list[Finding]:
         return [
             warn("signature", "bad_signature", sentence, "predictd.wrap(model, features=...) makes a predict of it.")
         ]
-    return [passed("signature", f"It is {signature.shown}.")]
+    return list(check_second_parameter(inspection)) or [passed("signature", f"It is {signature.shown}.")]
 
 
 def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
@@ -138,7 +140,8 @@ def _size(inspection: Inspection, most: int) -> Iterator[Finding]:
 def _tensors(inspection: Inspection) -> Iterator[Finding]:
     if inspection.devices:
         text = f"It holds tensors of the device {listed(inspection.devices)}, and no run has one."
-        yield fail("tensors", "gpu_tensor", text, "Move the model before pickling it: model.cpu(), or export='numpy'.")
+        remedy = ModelFailure(code="unpickle_error", cause="gpu_tensor").remedy
+        yield fail("tensors", "gpu_tensor", text, remedy)
 
 
 def _tables(inspection: Inspection) -> Iterator[Finding]:

@@ -3,20 +3,17 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from predictd.domain.failures import ModelFailure
 from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
 from predictd.pickles.functions import Import
 from predictd.pickles.inspection import Inspection
-from predictd.pickles.targets import Target, distribution_of, sets_with
+from predictd.pickles.targets import Target
+from predictd.runner.calling import describe_unexpected_default, unexpected_default
+from predictd.runner.packages import is_same_release
+from predictd.runtimes.modules import cause_of_missing, distribution_of
 from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
-BY_VALUE = "predictd.wrap carries your own modules by value, and so does cloudpickle.register_pickle_by_value(module)"
 _OWN = {"__main__", "__mp_main__"}
-# Packages of the index that no runtime has, so that nobody takes them for the user's own modules.
-_OF_THE_INDEX = {
-    "albumentations", "boto3", "cupy", "cudf", "cuml", "dask", "dill", "fastai", "gluonts", "hyperopt", "IPython",
-    "lightning", "mlflow", "modin", "numerapi", "numerblox", "onnx", "optuna", "peft", "pytorch_lightning", "ray",
-    "seaborn", "sentence_transformers", "shap", "transformers", "tsfresh", "umap", "wandb",
-}  # fmt: skip
 _MAKING_MODULES = ("sys.modules", "sys.path", "sys.meta_path", "importlib.", "types.ModuleType", "site.", "runpy.")
 _SHAPES = {"16": ("3.8", "3.9", "3.10"), "18": ("3.11", "3.12", "3.13")}
 
@@ -127,13 +124,14 @@ def _made_with(inspection: Inspection, module: Import, target: Target) -> bool:
 
 
 def _own(inspection: Inspection) -> Finding:
-    names = [name for one in inspection.imports if one.top in _OWN for name in one.names]
+    names = listed([name for one in inspection.imports if one.top in _OWN for name in one.names])
+    failure = ModelFailure(code="unpickle_error", cause="name_in_main", facts={"name": names})
     make = warn if inspection.dynamic else fail
     return make(
         "imports",
         "local_module",
-        f"It holds only the name of {listed(names)}, defined in your script or notebook, and not the thing itself.",
-        "Write the file with cloudpickle.dump, not pickle.dump: cloudpickle carries what your script defines.",
+        f"It holds only the name of {names}, defined in your script or notebook, and not the thing itself.",
+        failure.remedy,
     )
 
 
@@ -146,15 +144,10 @@ def _missing(inspection: Inspection, top: str, uses: list[Import], target: Targe
     else:
         make = fail if one.certain and not _makes_modules(inspection) else warn
         sentence += "" if make is fail else " It fails only where a run comes to that import."
-    sets = sets_with(distribution_of(top))
-    if sets:
-        return make(
-            "imports", "import_error", sentence, f"Choose the runtime with the packages '{sets[0]}', which has it."
-        )
-    if top in _OF_THE_INDEX:
-        return make("imports", "import_error", sentence, "Do without it in predict: no runtime has it.")
-    fix = f"If it is a module of yours: {BY_VALUE}. If it is a package: use one that the runtime has."
-    return make("imports", "local_module" if one.at_load else "import_error", sentence, fix)
+    cause, facts = cause_of_missing(one.module, target.python)
+    failure = ModelFailure(code="import_error", cause=cause, facts={"detail": shown_name(one.module), **facts})
+    code = "local_module" if cause is None and one.at_load else "import_error"
+    return make("imports", code, sentence, failure.remedy)
 
 
 def _makes_modules(inspection: Inspection) -> bool:
@@ -168,7 +161,7 @@ def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
     differing = {
         name: (version, there)
         for name, version in inspection.versions.items()
-        if (there := target.version_of(name)) is not None and not _same_release(version, there)
+        if (there := target.version_of(name)) is not None and not is_same_release(version, there)
     }
     if not differing:
         same = listed([f"{name} {version}" for name, version in inspection.versions.items() if target.version_of(name)])
@@ -204,15 +197,8 @@ def certain_failures(inspection: Inspection, target: Target) -> list[Finding]:
 def check_flaw(inspection: Inspection) -> Finding:
     """Why the file is no pickle."""
     code, detail = inspection.flaw or ("not_a_pickle", "")
-    if code == "truncated_pickle":
-        return fail(
-            "file",
-            code,
-            f"The pickle ends in the middle: {detail}.",
-            "Write the file again, close it, and use all of it.",
-        )
-    fix = "Write it with cloudpickle.dump(predict, file) in binary mode, without compression, and upload that file."
-    return fail("file", code, f"The file is not a pickle: {detail}.", fix)
+    failure = ModelFailure(code=code, facts={"detail": detail})
+    return fail("file", code, failure.sentence, failure.remedy)
 
 
 def check_call(inspection: Inspection) -> list[Finding]:
@@ -222,10 +208,27 @@ def check_call(inspection: Inspection) -> list[Finding]:
         fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
         return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
     if signature.problem is not None:
-        sentence = f"The model must take one or two arguments but takes {signature.problem}: {signature.shown}."
-        fix = "Change it to predict(live_features) or predict(live_features, live_benchmark_models)."
-        return [fail("signature", "bad_signature", sentence, fix)]
+        sentence = f"The model must take one or two arguments, but {signature.what} takes {signature.problem}."
+        return [
+            fail(
+                "signature",
+                "bad_signature",
+                sentence,
+                ModelFailure(code="bad_signature", facts={"detail": signature.problem}).remedy,
+            )
+        ]
     return []
+
+
+def check_second_parameter(inspection: Inspection) -> Iterator[Finding]:
+    """Whether the live benchmark models may go to a parameter that is not meant for them."""
+    name = unexpected_default(inspection.signature.parameters or ())
+    if name is not None:
+        fix = (
+            "If it is meant for them, name it live_benchmark_models. If not, give the model one parameter: "
+            "lambda live_features: predict(live_features)."
+        )
+        yield warn("signature", "unexpected_default", describe_unexpected_default(shown_name(name)), fix)
 
 
 def _surely_another_python(inspection: Inspection, target: Target) -> bool:
@@ -248,12 +251,6 @@ def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
 def _versions(modules: list[str], target: Target) -> str:
     packages = dict.fromkeys(distribution_of(one.partition(".")[0]) for one in modules)
     return listed([f"{name} {target.version_of(name)}" for name in packages])
-
-
-def _same_release(made: str, there: str) -> bool:
-    """'1.9.1' and '1.9.3' are one release, '2' is any 2.x."""
-    parts = made.split(".")[:2]
-    return there.split(".")[: len(parts)] == parts
 
 
 def _number(version: str) -> list[int]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from predictd.pickles.bytecode import Code
 from predictd.pickles.reading import Long
+from predictd.runner.calling import KEYWORD_ONLY, POSITIONAL, VAR_KEYWORD, VAR_POSITIONAL, Parameter
 from predictd.runner.machine import Global, Items, Made, Pairs
 from predictd.runner.scan import code_of
 
-_TAKES_ANY = 0x04
+_TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
 _KINDS = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
 _MOST_DEEP = 20
 _PLAIN = (str, bytes, int, float, bool, type(None))
@@ -21,16 +22,14 @@ class Function:
 
     Attributes:
         module: the module that it was defined in, None if the pickle does not say.
-        defaults: how many of its positional arguments have a default.
-        required_keywords: its keyword-only arguments without a default.
+        parameters: as `inspect.signature` has them where nothing is wrapped; None if the pickle does not say.
         variables: the globals that it uses, and the variables of outer functions.
         wrapped: the function that it decorates, if it says so.
     """
 
     code: Code
     module: str | None
-    defaults: int
-    required_keywords: tuple[str, ...]
+    parameters: tuple[Parameter, ...] | None
     variables: Pairs
     wrapped: Any
 
@@ -78,11 +77,14 @@ def as_code(value: Any) -> Code | None:
     if not all(isinstance(one, int) for one in (positional, keyword_only, flags)):
         return None
     exceptions = arguments[15] if newer else b""
+    stars = list(variables[positional + keyword_only :])
+    any_name = stars.pop(0) if flags & _TAKES_ANY and stars else None
     return Code(
         name=name if isinstance(name, str) else "?",
         arguments=variables[:positional],
         keyword_only=variables[positional : positional + keyword_only],
-        takes_any=bool(flags & _TAKES_ANY),
+        takes_any=any_name,
+        takes_keywords=stars[0] if flags & _TAKES_KEYWORDS and stars else None,
         kind=next((kind for flag, kind in _KINDS.items() if flags & flag), "function"),
         bytecode=arguments[6],
         constants=constants,
@@ -110,11 +112,21 @@ def as_function(value: Any) -> Function | None:
     return Function(
         code=code,
         module=module if isinstance(module, str) else None,
-        defaults=len(defaults) if isinstance(defaults, tuple) else 0,
-        required_keywords=tuple(name for name in code.keyword_only if name not in given),
+        parameters=None if attributes.get("__signature__") is not None else _parameters(code, defaults, given),
         variables=_variables(value, code, slots),
         wrapped=attributes.get("__wrapped__"),
     )
+
+
+def _parameters(code: Code, defaults: Any, keyword_defaults: set[str]) -> tuple[Parameter, ...]:
+    required = len(code.arguments) - (len(defaults) if isinstance(defaults, tuple) else 0)
+    found = [Parameter(name, POSITIONAL, place >= required) for place, name in enumerate(code.arguments)]
+    if code.takes_any is not None:
+        found.append(Parameter(code.takes_any, VAR_POSITIONAL))
+    found += [Parameter(name, KEYWORD_ONLY, name in keyword_defaults) for name in code.keyword_only]
+    if code.takes_keywords is not None:
+        found.append(Parameter(code.takes_keywords, VAR_KEYWORD))
+    return tuple(found)
 
 
 def as_class(value: Any) -> Carried | None:
@@ -193,6 +205,11 @@ def parts_of(value: Any) -> list[Any]:
 def is_plain(value: Any) -> bool:
     """Whether it is a number, a text or the like, which can't be called."""
     return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Long))
+
+
+def attributes_of(made: Made) -> Pairs:
+    """The attributes that an object or a function gets."""
+    return _states(made)[1]
 
 
 def _states(made: Made) -> tuple[Pairs, Pairs]:

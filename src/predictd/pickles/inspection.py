@@ -20,7 +20,7 @@ from predictd.pickles.contents import (
     values_of,
 )
 from predictd.pickles.forms import Function, as_class, as_function, module_of, name_of, texts_in
-from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of
+from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of, with_inner
 from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
 from predictd.pickles.signature import Signature, signature_of
 from predictd.pickles.values import Value
@@ -30,6 +30,9 @@ from predictd.runner.scan import code_of, possible_pythons
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
 _MOST_LISTED = 1_000
+_MOST_IMPORTS = 1_000
+# Of all functions together; their analysis takes about a second for each 64 KiB.
+_MOST_BYTECODE = 128 << 10
 _NOT_OWN = {"__main__", "builtins", WRAPPED}
 _BUILT_IN = {"builtins", "__builtin__", "copyreg", "copy_reg"}
 
@@ -55,7 +58,7 @@ class Inspection:
         entry_pythons: the same, of the function that runs when the object is called.
         dynamic: whether unpickling runs code that could make modules, so that none is surely missing.
         functions: the functions that are carried by value.
-        imports: the modules that it needs.
+        imports: the modules that it needs, at most 1,000 of them.
         by_value: modules whose functions and classes are carried along; not __main__, and not what predictd.wrap adds.
         versions: package -> version, for the packages that leave theirs in a pickle.
         models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
@@ -108,7 +111,8 @@ def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspe
     Raises:
         InvalidInputError: the file can't be opened.
     """
-    reading = read_pickle(source, seconds)
+    # What is made of the objects takes about as long as reading them.
+    reading = read_pickle(source, seconds / 2)
     path = source if isinstance(source, Path) else None
     try:
         return _inspection(reading, path)
@@ -120,13 +124,13 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
     values = list(values_of(reading))
     codes = [code for one in values if isinstance(one, Made) and (code := code_of(one.arguments)) is not None]
     pythons = possible_pythons(codes) if codes else []
-    carried = _functions(values)
+    carried, has_all = _functions(values)
     functions = [function for _, function in carried]
     features = features_in(values)
     manifest = _manifest(values)
     flaw = reading.flaw
     whole = flaw is None and reading.complete
-    top = reading.top if whole else None
+    top = reading.top if whole and has_all else None
     # A runtime of 3.10 is the only one that runs what 3.8 and 3.9 may have made, too.
     runnable = [one for one in pythons if one in FLOW_PYTHONS]
     read_in = functools.partial(behavior_of, carried, top, exact=True)
@@ -134,6 +138,7 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         behavior = read_in(runnable[0])
     else:
         behavior = behavior_of(carried, top, pythons[-1] if pythons else None, exact=False)
+    imports = _all_imports(_imports(reading, values), behavior)
     signature = signature_of(reading.top) if whole else Signature(what="an object that can't be told")
     entry = signature.code
     if flaw is not None and any(name_of(one) == _JOBLIB for one in reading.globals):
@@ -144,13 +149,13 @@ def _inspection(reading: Reading, path: Path | None) -> Inspection:
         path=path,
         size=reading.size,
         flaw=flaw,
-        complete=reading.complete,
+        complete=reading.complete and has_all and len(imports) <= _MOST_IMPORTS,
         protocol=reading.protocol,
         pythons=tuple(pythons),
         entry_pythons=tuple(possible_pythons([(entry.bytecode, len(entry.constants), entry.shape)])) if entry else (),
         dynamic=_is_dynamic(reading),
         functions=behavior.functions,
-        imports=_all_imports(_imports(reading, values), behavior),
+        imports=imports[:_MOST_IMPORTS],
         by_value=_by_value(functions, values, reading),
         versions={**_all_versions(reading), **_versions_of(manifest)},
         models=tuple(models_in(values)),
@@ -182,9 +187,18 @@ def _keys(pairs: Pairs) -> set[str]:
     return {key for key, _, _ in pairs.values if isinstance(key, str)}
 
 
-def _functions(values: list[Any]) -> list[tuple[Made, Function]]:
-    found = ((one, as_function(one)) for one in values if isinstance(one, Made))
-    return [(made, function) for made, function in found if function is not None][:_MOST_FUNCTIONS]
+def _functions(values: list[Any]) -> tuple[list[tuple[Made, Function]], bool]:
+    """Return the functions whose bytecode is looked at, with what describes them, and whether these are all."""
+    found: list[tuple[Made, Function]] = []
+    left = _MOST_BYTECODE
+    for one in values:
+        function = as_function(one) if isinstance(one, Made) else None
+        if isinstance(one, Made) and function is not None:
+            left -= sum(len(code.bytecode) for code in with_inner(function.code))
+            if left < 0 or len(found) == _MOST_FUNCTIONS:
+                return found, False
+            found.append((one, function))
+    return found, True
 
 
 def _imports(reading: Reading, values: list[Any]) -> list[Import]:

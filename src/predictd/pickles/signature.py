@@ -11,9 +11,19 @@ from predictd.pickles.forms import (
     as_class,
     as_function,
     attribute_of,
+    attributes_of,
     class_of,
     is_plain,
     name_of,
+)
+from predictd.runner.calling import (
+    KEYWORD_ONLY,
+    POSITIONAL,
+    VAR_POSITIONAL,
+    Parameter,
+    SignatureError,
+    count_arguments,
+    show_parameters,
 )
 from predictd.runner.machine import Global, Items, Made, Pairs
 
@@ -26,6 +36,8 @@ _NOT_CALLABLE = (
     "collections.OrderedDict", "collections.defaultdict",
 )  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
+# Attributes by which an object says itself what its parameters are.
+_OVERRIDES = ("__signature__", "__wrapped__")
 _ARRAYS = ("._reconstruct", "._frombuffer")
 
 
@@ -36,44 +48,38 @@ class Signature:
     Attributes:
         what: for people, for example 'the function predict'.
         callable: None where the pickle does not say.
-        arguments: names of the positional arguments, None where the pickle does not say.
-        required: how many of them have no default.
-        takes_any: whether it takes any number of them.
-        keywords: the keyword-only arguments without a default.
+        parameters: as `inspect.signature` has them, None where the pickle does not say.
         network: whether it is a network itself, which takes tensors and not DataFrames.
         code: the code that runs when it is called, None where the pickle does not say.
     """
 
     what: str
     callable: bool | None = None
-    arguments: tuple[str, ...] | None = None
-    required: int = 0
-    takes_any: bool = False
-    keywords: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] | None = None
     network: bool = False
     code: Code | None = field(default=None, repr=False)
 
     @property
+    def arguments(self) -> tuple[str, ...] | None:
+        """The names of the parameters that can be passed by position, None where the pickle does not say."""
+        if self.parameters is None:
+            return None
+        return tuple(one.name for one in self.parameters if one.kind == POSITIONAL)
+
+    @property
     def shown(self) -> str:
-        """For people, with the arguments where they are known: 'the function predict(live_features)'."""
-        if self.arguments is None:
-            return self.what
-        words = [*self.arguments, *(["*args"] if self.takes_any else [])]
-        if self.keywords:
-            words += [*([] if self.takes_any else ["*"]), *self.keywords]
-        return f"{self.what}({', '.join(words)})"
+        """For people, with the parameters where they are known: 'the function predict(live_features)'."""
+        return self.what if self.parameters is None else f"{self.what}({show_parameters(self.parameters)})"
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the arguments, as the failure `bad_signature` names it; None if nothing surely is."""
-        if self.arguments is None:
+        """What is wrong with the parameters, as the failure `bad_signature` names it; None if nothing surely is."""
+        if self.parameters is None:
             return None
-        if self.keywords:
-            return f"the keyword-only argument {', '.join(self.keywords)}"
-        if self.required > 2:
-            return f"{self.required} ({', '.join(self.arguments[: self.required])})"
-        if not self.arguments and not self.takes_any:
-            return "none"
+        try:
+            count_arguments(self.parameters)
+        except SignatureError as error:
+            return str(error)
         return None
 
 
@@ -95,21 +101,12 @@ def signature_of(top: Any, depth: int = 0) -> Signature:
 
 
 def _of_function(function: Function, depth: int) -> Signature:
-    if isinstance(function.wrapped, Made):
-        inner = signature_of(function.wrapped, depth + 1)
-        if inner.arguments is not None:
-            return inner
     code = function.code
     what = "a lambda" if code.name == "<lambda>" else f"the function {code.name}"
-    return Signature(
-        what=what,
-        callable=True,
-        arguments=code.arguments,
-        required=max(0, len(code.arguments) - function.defaults),
-        takes_any=code.takes_any,
-        keywords=function.required_keywords,
-        code=code,
-    )
+    if function.wrapped is not None:
+        inner = signature_of(function.wrapped, depth + 1)
+        return inner if inner.parameters is not None else Signature(what=what, callable=True, code=code)
+    return Signature(what=what, callable=True, parameters=function.parameters, code=code)
 
 
 def _of_made(made: Made, depth: int) -> Signature:
@@ -122,7 +119,11 @@ def _of_made(made: Made, depth: int) -> Signature:
     if name == "functools.partial" and arguments:
         return _of_partial(made, depth)
     carried = as_class(class_of(made))
-    return _of_instance(carried, depth) if carried is not None else _of_library(name_of(class_of(made)) or name)
+    return (
+        _of_instance(carried, attributes_of(made), depth)
+        if carried is not None
+        else _of_library(name_of(class_of(made)) or name)
+    )
 
 
 def _of_library(name: str) -> Signature:
@@ -137,12 +138,12 @@ def _of_library(name: str) -> Signature:
     return Signature(what=f"an object of {name}", callable=False if surely_not else None)
 
 
-def _of_instance(carried: Carried, depth: int) -> Signature:
+def _of_instance(carried: Carried, own: Pairs, depth: int) -> Signature:
     called, sure = attribute_of(carried, "__call__")
     what = f"an object of {carried.name}" if carried.module != WRAPPED else "a model wrapped by predictd"
     if called is None:
         return Signature(what=what, callable=False if sure else None)
-    if "__signature__" in {key for key, _, _ in carried.attributes.values if isinstance(key, str)}:
+    if any(attributes.get(name) is not None for name in _OVERRIDES for attributes in (carried.attributes, own)):
         return Signature(what=what, callable=True)
     return _without_first(signature_of(called, depth + 1), f"{what}, called with ")
 
@@ -162,40 +163,36 @@ def _of_attribute(owner: Any, name: str, depth: int) -> Signature:
 
 def _without_first(signature: Signature, what: str) -> Signature:
     """That of a function whose first argument is the object itself."""
-    if signature.arguments is None:
-        return Signature(what=what, callable=signature.callable)
-    taken = 1 if signature.arguments else 0
+    first, *others = signature.parameters or (None,)
+    if first is not None and first.kind == VAR_POSITIONAL:
+        others.insert(0, first)
+    known = first is not None and first.kind in (POSITIONAL, VAR_POSITIONAL)
     return Signature(
-        what=what,
-        callable=True,
-        arguments=signature.arguments[taken:],
-        required=max(0, signature.required - taken),
-        takes_any=signature.takes_any,
-        keywords=signature.keywords,
-        code=signature.code,
+        what=what, callable=signature.callable, parameters=tuple(others) if known else None, code=signature.code
     )
 
 
 def _of_partial(made: Made, depth: int) -> Signature:
-    """Arguments that are given by name make all behind them keyword-only with a default, as Python sees it."""
+    """Arguments that are given by name make all behind them keyword-only, as `inspect.signature` sees it."""
     inner = signature_of(made.arguments[0], depth + 1)
+    what = f"a partial of {inner.what}"
     state = next((one for one in made.states if isinstance(one, tuple) and len(one) == 4), None)
-    if inner.arguments is None or state is None:
-        return Signature(what=f"a partial of {inner.what}", callable=inner.callable)
+    if inner.parameters is None or state is None:
+        return Signature(what=what, callable=inner.callable)
     given = len(state[1]) if isinstance(state[1], tuple) else 0
     named = {key for key, _, _ in state[2].values if isinstance(key, str)} if isinstance(state[2], Pairs) else set()
-    left = inner.arguments[given:]
-    first = next((place for place, name in enumerate(left) if name in named), len(left))
-    behind = [name for place, name in enumerate(left[first:], first + given) if place < inner.required]
-    return Signature(
-        what=f"a partial of {inner.what}",
-        callable=True,
-        arguments=left[:first],
-        required=min(first, max(0, inner.required - given)),
-        takes_any=inner.takes_any and first == len(left),
-        keywords=tuple(name for name in (*behind, *inner.keywords) if name not in named),
-        code=inner.code,
-    )
+    left: list[Parameter] = []
+    by_name = False
+    for one in inner.parameters:
+        if one.kind == POSITIONAL and given:
+            given -= 1
+            continue
+        by_name = by_name or (one.kind == POSITIONAL and one.name in named)
+        if by_name and one.kind == VAR_POSITIONAL:
+            continue
+        kind = KEYWORD_ONLY if by_name and one.kind == POSITIONAL else one.kind
+        left.append(Parameter(one.name, kind, one.has_default or one.name in named))
+    return Signature(what=what, callable=True, parameters=tuple(left), code=inner.code)
 
 
 def _plain(value: Any) -> str:

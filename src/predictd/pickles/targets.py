@@ -3,53 +3,15 @@
 import functools
 import importlib.metadata
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictd.domain.errors import NotFoundError
 from predictd.runtimes import PACKAGE_SETS, BuiltRuntime, RuntimeSpec
+from predictd.runtimes.modules import distribution_of, is_standard, normal_name, packages_in
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 _MODULE_FILES = {".py", ".so", ".pyd"}
 _INFO = re.compile(r"([A-Za-z0-9_.]+)-([^-]+)\.dist-info")
-
-DISTRIBUTIONS = {
-    "sklearn": "scikit-learn",
-    "PIL": "pillow",
-    "dateutil": "python-dateutil",
-    "yaml": "pyyaml",
-    "cv2": "opencv-python",
-    "mpl_toolkits": "matplotlib",
-    "pylab": "matplotlib",
-    "_plotly_utils": "plotly",
-    "_polars_runtime_32": "polars-runtime-32",
-    "fontTools": "fonttools",
-    "tensorflow": "tensorflow-cpu",
-    "google": "protobuf",
-    "torchgen": "torch",
-    "functorch": "torch",
-    "pkg_resources": "setuptools",
-    "_distutils_hack": "setuptools",
-    "clang": "libclang",
-    "dotenv": "python-dotenv",
-    "grpc": "grpcio",
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "jwt": "pyjwt",
-    "OpenSSL": "pyopenssl",
-    "faiss": "faiss-cpu",
-}
-"""Import name -> the package that it is installed by, where the names differ."""
-
-_GONE = {
-    (3, 12): {"distutils", "imp", "asyncore", "asynchat", "smtpd"},
-    (3, 13): {
-        "aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap", "msilib", "nis", "nntplib",
-        "ossaudiodev", "pipes", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
-    },
-}  # fmt: skip
-_NEW = {(3, 11): {"tomllib"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +42,7 @@ class Target:
     def has(self, module: str) -> bool | None:
         """Whether the top of a module can be imported; None where that can't be told."""
         top = module.partition(".")[0]
-        if self._is_standard(top) or not {distribution_of(top), _normal(top)}.isdisjoint(self.packages):
+        if is_standard(top, self.python) or not {distribution_of(top), normal_name(top)}.isdisjoint(self.packages):
             return True
         if self.modules is not None:
             return top in self.modules
@@ -93,15 +55,15 @@ class Target:
         where this runs.
         """
         top, _, rest = module.partition(".")
-        if not rest or self._is_standard(top):
-            return True if self._is_standard(top) else None
+        if not rest or is_standard(top, self.python):
+            return True if is_standard(top, self.python) else None
         if self.folder is None:
             return self._has_file(module)
         place = self.folder / _safe(top)
         for part in rest.split("."):
             if not place.is_dir():
                 return None
-            if not (place / _safe(part)).is_dir() and not any(True for _ in place.glob(f"{_safe(part)}.*")):
+            if _safe(part) not in _names_in(place):
                 return False
             place = place / _safe(part)
         return True
@@ -115,19 +77,7 @@ class Target:
 
     def version_of(self, package: str) -> str | None:
         """The version that it has of a package, None if it has none or that is not known."""
-        return self.packages.get(_normal(package)) or None
-
-    def _is_standard(self, top: str) -> bool:
-        python = tuple(int(part) for part in self.python.split("."))
-        gone = any(top in names and python >= since for since, names in _GONE.items())
-        early = any(top in names and python < since for since, names in _NEW.items())
-        known = top in sys.stdlib_module_names or any(top in names for names in _GONE.values())
-        return known and not gone and not early
-
-
-def distribution_of(top: str) -> str:
-    """The package that a module is installed by: 'scikit-learn' for 'sklearn'."""
-    return DISTRIBUTIONS.get(top, _normal(top))
+        return self.packages.get(normal_name(package)) or None
 
 
 @functools.lru_cache(maxsize=64)
@@ -152,7 +102,7 @@ def target_of_spec(spec: RuntimeSpec) -> Target:
         image=spec.image_name,
         tag=spec.tag,
         python=spec.python,
-        packages={_normal(name): version for name, version in _PIN.findall(spec.lock)},
+        packages=packages_in(spec.lock),
     )
 
 
@@ -164,7 +114,7 @@ def target_of_built(built: BuiltRuntime) -> Target:
         image=built.image_name,
         tag=built.tag,
         python=built.paths.version,
-        packages={_normal(one[1]): one[2] for one in found if one is not None},
+        packages={normal_name(one[1]): one[2] for one in found if one is not None},
         folder=built.paths.packages,
         modules=frozenset(
             one.name.partition(".")[0]
@@ -201,19 +151,16 @@ def find_target(text: str, targets: list[Target]) -> Target:
     raise NotFoundError(f"There is no runtime {text!r}. Choose one of: {', '.join(one.name for one in targets)}.")
 
 
-def sets_with(package: str) -> list[str]:
-    """The names of the package sets, of 'core' and 'full', whose newest runtime has a package."""
-    newest = {name: list(specs.values())[-1] for name, specs in PACKAGE_SETS.items()}
-    return [name for name, spec in newest.items() if _normal(package) in target_of_spec(spec).packages]
+@functools.lru_cache(maxsize=1024)
+def _names_in(folder: Path) -> frozenset[str]:
+    """The names of the folders and files in a folder of a built runtime, which never changes, without their endings."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return frozenset(path.name.partition(".")[0] for path in paths if path.is_dir() or path.suffix)
 
 
 def _could_not_hide(top: str) -> bool:
     """No package of a lock installs it under a name that is not known here; private names may be anybody's."""
     return not top.startswith("_")
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _safe(name: str) -> str:

@@ -20,9 +20,10 @@ from predictd.db.catalogue import published_versions
 from predictd.db.rounds import current_round, next_number
 from predictd.db.tables import Model, Round, Submission
 from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
+from predictd.domain.limits import most_rows
 from predictd.domain.names import CLASSIC
 from predictd.engine.slots import trigger_assigned
-from predictd.engine.submissions import MAX_ROWS, StoredPredictions, accept
+from predictd.engine.submissions import StoredPredictions, accept
 from predictd.notify.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
@@ -164,6 +165,7 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
     queued = session.execute(
         sa.select(Submission, Model).join(Model, Model.id == Submission.model_id).where(Submission.is_queued)
     ).all()
+    live_ids = [_live_ids(storage, round_key(version, round_.number, "live.parquet")) for version in versions]
     for submission, model in queued:
         submission.is_queued = False
         if model.pickle_id is not None:
@@ -171,7 +173,7 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
             continue
         try:
             with storage.local_path(submission.storage_key) as path:
-                predictions = read_submission_file(path, max_rows=MAX_ROWS)
+                predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids))))
         except OutageError:
             raise
         except PredictdError as error:
@@ -179,11 +181,7 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
             log.error("queued_submission_lost", submission=submission.id, error=error.message)
             submission.notes = "Arrived late; its file can't be read any more, so it counts for no round."
             continue
-        failures = []
-        for version in versions:
-            with storage.local_path(round_key(version, round_.number, "live.parquet")) as live:
-                failures.append(check_submission(predictions, read_ids(live)))
-        if None not in failures:
+        if all(check_submission(predictions, ids) is not None for ids in live_ids):
             submission.notes = (
                 f"Arrived late; it is not for the ids of round {round_.number}, so it counts for no round."
             )
@@ -193,3 +191,8 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
         )
         accept(session, model, round_, stored, now=now, source=submission.source)
         submission.notes = f"Arrived late; it was submitted to round {round_.number}."
+
+
+def _live_ids(storage: Storage, key: str) -> list[str]:
+    with storage.local_path(key) as live:
+        return read_ids(live)

@@ -25,15 +25,15 @@ from predictd.db.score_tables import Score
 from predictd.db.scores import record_reputations, selected_submissions
 from predictd.db.tables import DataVersion, Round, Submission
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS
-from predictd.engine.submissions import MAX_ROWS
 from predictd.rounds.calendar import scoring_times
 from predictd.rounds.targets import read_targets
-from predictd.scoring import read_submission_file
 from predictd.scoring.live import LiveScores, Targets, open_live, score_live
 from predictd.scoring.measured import MeasuredData
 from predictd.scoring.metrics.ranks import Floats
+from predictd.scoring.reading import read_submission_columns
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -163,12 +163,11 @@ class Scorer:
             # Several models of one pickle share the file.
             if submission.storage_key not in read:
                 with self.storage.local_path(submission.storage_key) as path:
-                    predictions = read_submission_file(path, max_rows=MAX_ROWS)
-                ids = pa.array(predictions.ids, data.ids.type)
-                read[submission.storage_key] = data.place(ids, predictions.values, whole=True)
-            values = read[submission.storage_key]
-            if not isinstance(values, ModelFailure):
-                found.append((submission, weight, values))
+                    ids, values = read_submission_columns(path, most_rows(len(data.ids)))
+                read[submission.storage_key] = data.place(ids.cast(data.ids.type), values, whole=True)
+            placed = read[submission.storage_key]
+            if not isinstance(placed, ModelFailure):
+                found.append((submission, weight, placed))
         return found
 
     def _keep_meta_model(self, round_: Round, version: str, data: MeasuredData, values: Floats) -> None:

@@ -1,17 +1,27 @@
 """How a model is called, and how its answer becomes ids and float64 values."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .calling import (
+    SignatureError,
+    count_arguments,
+    describe_unexpected_default,
+    parameters_of,
+    unexpected_default,
+)
 from .faults import ModelFault
 from .mapped import MappedTable
 
-_PYTHON_NUMBERS = {"floating", "integer", "mixed-integer-float", "boolean", "decimal"}
+_OF_NO_NUMBERS = {"id": "id_column", "era": "era_column"}
+# What pandas calls Python's numbers, and a column of missing values alone.
+_PYTHON_NUMBERS = {"floating", "integer", "mixed-integer-float", "boolean", "decimal", "empty"}
 
 
 def arguments_of(model: Any) -> int:
-    """With how many arguments to call the model: 1 or 2.
+    """With how many arguments to call the model: 1 or 2; prints a warning where the second may not be meant so.
 
     Raises:
         ModelFault: the object can't be called, or not with one or two arguments.
@@ -19,21 +29,14 @@ def arguments_of(model: Any) -> int:
     if not callable(model):
         raise ModelFault("not_callable", describe_type(model))
     try:
-        parameters = list(inspect.signature(model).parameters.values())
-    except (TypeError, ValueError):
-        raise ModelFault("bad_signature", "arguments that can't be told") from None
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p.name for p in positional if p.default is p.empty]
-    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if keywords:
-        raise ModelFault("bad_signature", f"the keyword-only argument {', '.join(keywords)}")
-    if len(required) > 2:
-        raise ModelFault("bad_signature", f"{len(required)} ({', '.join(required)})")
-    if len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 2
-    if not positional:
-        raise ModelFault("bad_signature", "none")
-    return 1
+        parameters = parameters_of(model)
+        count = count_arguments(parameters)
+    except SignatureError as error:
+        raise ModelFault("bad_signature", str(error)) from None
+    name = unexpected_default(parameters)
+    if name is not None:
+        print(f"Warning: {describe_unexpected_default(name)}", file=sys.stderr)  # noqa: T201 (it belongs to the log)
+    return count
 
 
 def by_era(inputs: list[Any]) -> Iterator[list[Any]]:
@@ -105,10 +108,15 @@ def ids_and_values(answer: Any) -> tuple[list[str], bytes]:
     import pandas  # noqa: PLC0415 (the runner reports a runtime without pandas before it comes here)
 
     if not isinstance(answer, pandas.DataFrame):
-        raise ModelFault("not_a_dataframe", describe_type(answer))
+        raise ModelFault("not_a_dataframe", describe_type(answer), _kind_of(answer))
     if answer.shape[0] == 0 or answer.shape[1] == 0:
         raise ModelFault("empty_predictions", f" ({answer.shape[0]} rows, {answer.shape[1]} columns)")
     column = answer.iloc[:, 0]
+    if not _is_numeric(column):
+        cause = _OF_NO_NUMBERS.get(str(column.name))
+        if cause == "era_column" and "id" in answer.columns:
+            cause = "id_column"
+        raise ModelFault("not_numeric", f"{column.dtype} values such as {column.iloc[0]!r}", cause)
     index = answer.index
     # An index of Arrow strings makes a list of all in a tenth of the time that it takes to go through them.
     ids = index.tolist() if isinstance(index, pandas.Index) else index
@@ -116,18 +124,36 @@ def ids_and_values(answer: Any) -> tuple[list[str], bytes]:
 
 
 def _numbers(column: Any) -> Any:
-    import pandas  # noqa: PLC0415
-
-    types = pandas.api.types
-    numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
-    if column.dtype == object:
-        numeric = types.infer_dtype(column, skipna=True) in _PYTHON_NUMBERS
-    if not numeric:
-        raise ModelFault("not_numeric", f"{column.dtype} values such as {column.iloc[0]!r}")
     try:
         return column.to_numpy(dtype="float64", na_value=float("nan"))
     except (TypeError, ValueError) as error:
         raise ModelFault("not_numeric", f"{column.dtype} values ({error})") from None
+
+
+def _is_numeric(column: Any) -> bool:
+    import pandas  # noqa: PLC0415
+
+    types = pandas.api.types
+    if column.dtype == object:
+        return types.infer_dtype(column, skipna=True) in _PYTHON_NUMBERS
+    return bool(types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype))
+
+
+def _kind_of(answer: Any) -> "str | None":
+    """The cause of `not_a_dataframe` that stands for what was returned; None for arrays, lists and all others."""
+    import pandas  # noqa: PLC0415
+
+    if answer is None:
+        return "nothing"
+    if isinstance(answer, pandas.Series):
+        return "series"
+    if inspect.isgenerator(answer):
+        return "generator"
+    if inspect.iscoroutine(answer):
+        answer.close()  # so that Python does not warn in the log that nobody awaited it
+        return "coroutine"
+    package = type(answer).__module__.partition(".")[0]
+    return {"polars": "polars", "torch": "tensor"}.get(package)
 
 
 def describe_type(value: Any) -> str:

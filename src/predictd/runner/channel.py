@@ -41,9 +41,25 @@ class Channel:
         """Say which Pythons can have made the pickle, and with which versions of packages, where they differ."""
         self._send_json(VERSIONS, {"pythons": pythons, "packages": packages})
 
-    def failure(self, code: str, detail: str, packages: dict[str, str]) -> None:
-        """Say why there will be no result, and the packages (name and version) in which it happened."""
-        self._send_json(FAILURE, {"code": code, "detail": detail[:2000], "packages": packages})
+    def failure(
+        self,
+        code: str,
+        detail: str,
+        packages: dict[str, str],
+        cause: "str | None" = None,
+        facts: "dict[str, str] | None" = None,
+    ) -> None:
+        """Report why there will be no result.
+
+        Args:
+            code: of the failure.
+            detail: fills its sentence.
+            packages: name and version of those in which it happened.
+            cause: within the code, if it is known.
+            facts: fill the remedy of the cause.
+        """
+        content = {"code": code, "detail": detail[:2000], "packages": packages, "cause": cause, "facts": facts or {}}
+        self._send_json(FAILURE, content)
 
     def platform(self, detail: str) -> None:
         """Say that the runtime itself is broken; believed only before the user's code is loaded."""

@@ -12,7 +12,9 @@ import signal
 import sys
 from typing import NoReturn
 
-_ANSWER = 3
+from . import kernel
+
+_ANSWER = kernel.FIRST_DESCRIPTOR
 # How often orphans are taken in.
 _ORPHANS_MILLISECONDS = 500
 
@@ -22,6 +24,8 @@ def main() -> NoReturn:
     go = os.read(0, 1)
     if not go:
         sys.exit("the server is gone")
+    # The model could open its standard input for writing, and keep it from seeing the server's end.
+    kernel.be_opaque(True)
     child = os.fork()
     if child == 0:
         _become_the_runner()
@@ -50,11 +54,12 @@ def _wait(child: int) -> NoReturn:
 
 
 def _become_the_runner() -> NoReturn:
+    kernel.be_opaque(False)
     os.dup2(1, _ANSWER)
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.close(nothing)
+    kernel.close_descriptors(_ANSWER + 1)
     os.setsid()
     program = json.loads(sys.argv[1])["program"]
     if program:

@@ -2,45 +2,53 @@
 
 import errno
 import os
-import re
 import socket
 import sys
 import traceback
 from types import TracebackType
 
+from .causes import MISSING_NAME, cause_of
 from .packages import package_of, packages_in
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _NO_NETWORK = {errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-# What the unpickler says of a name that its module does not have.
-_MISSING_NAME = re.compile(r"Can't get attribute .{1,200} on <module '([\w.]{1,200})'")
 _MOST_TEXT = 2000
 _MOST_LINE = 10_000
 _NETWORK_PACKAGES = {"aiohttp", "httpx", "requests", "urllib3"}
 
 
 class ModelFault(Exception):
-    """The model did something that has a code of its own."""
+    """The model did something that has a code of its own.
 
-    def __init__(self, code: str, detail: str) -> None:
+    Attributes:
+        code: of the failure.
+        detail: fills its sentence.
+        cause: within the code, None where it is unknown.
+        facts: fill the remedy of the cause.
+    """
+
+    def __init__(self, code: str, detail: str, cause: "str | None" = None, **facts: str) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
+        self.cause = cause
+        self.facts = facts
 
 
-def classify(error: BaseException, otherwise: str) -> tuple[str, str]:
-    """The code and the detail of what the user's code raised; `otherwise` is the code of everything unremarkable."""
+def classify(error: BaseException, otherwise: str) -> ModelFault:
+    """Return what the user's code raised as a fault; `otherwise` is the code of everything unremarkable."""
     if isinstance(error, ModelFault):
-        return error.code, error.detail
+        return error
     if isinstance(error, SystemExit):
-        return "exited", f"exit code {'0' if error.code is None else _text(error.code)}"
+        return ModelFault("exited", f"exit code {'0' if error.code is None else _text(error.code)}")
     if isinstance(error, ModuleNotFoundError):
-        return "import_error", _text(error.name or error)
+        return ModelFault("import_error", _text(error.name or error))
     if isinstance(error, MemoryError):
-        return "out_of_memory", _text(error)
+        return ModelFault("out_of_memory", _text(error))
     if any(_is_network(one) for one in _chain(error)):
-        return "network_access", summary(error)
-    return otherwise, summary(error)
+        return ModelFault("network_access", summary(error))
+    cause, facts = cause_of(error, otherwise, _text(error))
+    return ModelFault(otherwise, summary(error), cause, **facts)
 
 
 def packages_behind(error: BaseException) -> dict[str, str]:
@@ -56,8 +64,8 @@ def _packages_behind(error: BaseException) -> dict[str, str]:
         package = package_of(error.name or "")
         return {} if package is None else dict([package])
     found = packages_in(error.__traceback__)
-    module = _MISSING_NAME.match(_text(error)) if isinstance(error, AttributeError) else None
-    owner = None if module is None else package_of(module[1])
+    module = MISSING_NAME.match(_text(error)) if isinstance(error, AttributeError) else None
+    owner = None if module is None else package_of(module[2])
     return found if owner is None else {**found, owner[0]: owner[1]}
 
 
@@ -79,7 +87,7 @@ def print_traceback(error: BaseException) -> None:
             one.__traceback__ = _user_frames(one.__traceback__)
         for line in traceback.format_exception(type(error), error, error.__traceback__):
             sys.stderr.write(line if len(line) <= _MOST_LINE else line[:_MOST_LINE] + "...\n")
-    except Exception:  # noqa: BLE001 (an exception class may raise in any of its methods)
+    except BaseException:  # noqa: BLE001 (an exception class may raise anything in any of its methods)
         sys.stderr.write(summary(error) + "\n")
 
 

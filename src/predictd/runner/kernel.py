@@ -1,18 +1,32 @@
-"""Calls of the kernel that Python has no function for: namespaces, mounts, privileges, the filter of system calls."""
+"""Calls of the kernel that Python has no function for: namespaces, mounts, privileges, the filter of system calls.
 
+Also used outside the sandbox, by the launcher. Standard library only.
+"""
+
+import contextlib
 import ctypes
+import fcntl
 import os
 import platform
+import resource
 import signal
+from collections.abc import Sequence
 
+# The first beside the standard streams.
+FIRST_DESCRIPTOR = 3
+CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x02000000
 _CLONE_PIDFD = 0x1000
 # Mount, UTS, IPC, pid, network; the cgroup's own comes once the process is a member of its group.
-_NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
+_NAMESPACES = CLONE_NEWNS | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x1, 0x2, 0x4, 0x8, 0x4000, 0x40000
+_SYS_CLOSE_RANGE = 436
+_LAST_DESCRIPTOR = 0xFFFFFFFF
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 0x1, 0x2, 0x4, 0x8, 0x20
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION = 0x20080522
@@ -41,6 +55,35 @@ def clone_into_namespaces() -> tuple[int, int]:
     return pid, pidfd.value
 
 
+def keep_descriptors(descriptors: Sequence[int]) -> None:
+    """Make these, in their order, the descriptors from FIRST_DESCRIPTOR on, and close all others above the streams.
+
+    No limit tells which descriptors there are: one may be higher than the limit that was set after it was opened.
+    """
+    free = FIRST_DESCRIPTOR + len(descriptors)
+    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, free) for descriptor in descriptors]
+    for target, copy in enumerate(copies, FIRST_DESCRIPTOR):
+        os.dup2(copy, target)
+    close_descriptors(free)
+
+
+def close_descriptors(first: int) -> None:
+    """Close every descriptor from `first` on, whatever its number."""
+    numbers = ctypes.c_uint(first), ctypes.c_uint(_LAST_DESCRIPTOR), ctypes.c_uint(0)
+    if _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), *numbers) < 0:  # a kernel before 5.9
+        for number in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):  # that of the listing
+                if number >= first:
+                    os.close(number)
+
+
+def limit(which: int, value: int) -> None:
+    """Set the soft and the hard limit of a resource.RLIMIT_*, as far as the hard one allows."""
+    hard = resource.getrlimit(which)[1]
+    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (most, most))
+
+
 def unshare(flags: int) -> None:
     """See unshare(2)."""
     _check(_libc.unshare(flags), "unshare")
@@ -57,6 +100,16 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
+def adopt_orphans() -> None:
+    """Become the parent of whatever descends from this process and loses its own."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def refuse_privileges() -> None:
+    """Get no privileges by any program ever again."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
 def be_opaque(opaque: bool) -> None:
     """Whether no other process of this user may look into this one."""
     _prctl(_PR_SET_DUMPABLE, 0 if opaque else 1)
@@ -68,7 +121,7 @@ def drop_capabilities() -> None:
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # the kernel has no more of them
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    refuse_privileges()
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     none = (ctypes.c_uint32 * 6)()
     _check(_libc.syscall(ctypes.c_long(_SYS_CAPSET[platform.machine()]), header, none), "capset")

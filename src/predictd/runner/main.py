@@ -54,12 +54,12 @@ def run_task(task: dict[str, Any]) -> NoReturn:
         answer = _run(task, channel)
     except BaseException as raised:  # noqa: BLE001 (a model may raise anything)
         cause = _understood(raised)
-        code, detail = classify(cause, "unpickle_error" if isinstance(raised, _Unpickling) else "exception")
+        fault = classify(cause, "unpickle_error" if isinstance(raised, _Unpickling) else "exception")
         packages = packages_behind(cause)
         if not isinstance(cause, (ModelFault, SystemExit)):
             print_traceback(cause)
         _flush()
-        channel.failure(code, detail, packages)
+        channel.failure(fault.code, fault.detail, packages, fault.cause, fault.facts)
     else:
         _flush()
         _tell_what_to_keep(task, channel)
@@ -132,7 +132,7 @@ def _run(task: dict[str, Any], channel: Channel) -> tuple[list[str], bytes]:
     model = _unpickle(task["pickle"], channel, proven=task["proven"])
     arguments = arguments_of(model)
     if arguments == 2 and task["benchmarks"] is None:
-        raise ModelFault("bad_signature", "two, and this data version has no benchmark models")
+        raise ModelFault("bad_signature", "two, and this data version has no benchmark models", "no_benchmarks")
     channel.stage("read")
     inputs = [mapped.open_table(task[name]) for name in ("live", "benchmarks")[:arguments]]
     channel.stage("predict")

@@ -1,7 +1,8 @@
 """Which versions of packages made a pickle, as far as its bytes say, and which ones this runtime has.
 
 A pickle keeps no list of packages. Some leave their version all the same: scikit-learn in the state of every
-estimator, XGBoost and CatBoost in their binary models, and NumPy 2 in the name of a module that NumPy 1 has not.
+estimator, XGBoost and CatBoost in their binary models, LightGBM in the format of its text, and NumPy and pandas in the
+names of modules that only some of their versions have.
 """
 
 import importlib.util
@@ -11,9 +12,19 @@ from types import TracebackType
 from typing import Any
 
 _FEW_BYTES = 1 << 16
+_MOST_NAME = 100
 _XGBOOST = re.compile(rb"version\[#L.{7}\x03i(.)i(.)i(.)", re.DOTALL)
 _CATBOOST = re.compile(rb"CatBoost release (\d+\.\d+(?:\.\d+)?)")
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}[0-9a-z.+-]{0,20}")
+_LIGHTGBM = re.compile(r"tree\nversion=v(\d)\n")
+# The format has changed less often than the package: the third begins with LightGBM 2.3.
+_LIGHTGBM_FORMATS = {"2": "2", "3": "3 or older", "4": "4"}
+_PANDAS_MODULES = {
+    "pandas.core.indexes.numeric": "1",
+    "pandas.core.frame": "2 or older",
+    "pandas.core.series": "2 or older",
+    "pandas.arrays": "3",
+}
 # Where the name to install is not the name to import.
 _INSTALLED_AS = {"sklearn": "scikit-learn"}
 
@@ -32,9 +43,20 @@ class Recorded:
                 self.versions.setdefault("scikit-learn", arg)
             elif arg.startswith("numpy._core"):
                 self.versions.setdefault("numpy", "2")
+            else:
+                self._see_text(arg)
             self._before = arg
         elif isinstance(arg, (bytes, bytearray)):
             self._see_bytes(arg)
+
+    def _see_text(self, arg: str) -> None:
+        model = _LIGHTGBM.match(arg)
+        if model is not None and model[1] in _LIGHTGBM_FORMATS:
+            self.versions.setdefault("lightgbm", _LIGHTGBM_FORMATS[model[1]])
+        # A name and its module are one argument in the older protocols.
+        pandas = _PANDAS_MODULES.get(arg[:_MOST_NAME].partition(" ")[0])
+        if pandas is not None:
+            self.versions["pandas"] = min(pandas, self.versions.get("pandas", pandas))
 
     def _see_bytes(self, arg: "bytes | bytearray") -> None:
         for part in (arg[:_FEW_BYTES], arg[-_FEW_BYTES:]):
@@ -50,7 +72,7 @@ class Recorded:
         found: dict[str, list[str]] = {}
         for name, recorded in self.versions.items():
             here = installed(name)
-            if here is not None and not _same_release(recorded, here):
+            if here is not None and not is_same_release(recorded, here):
                 found[name] = [recorded, here]
         return found
 
@@ -91,7 +113,7 @@ def packages_in(frames: "TracebackType | None") -> "dict[str, str]":
     return found
 
 
-def _same_release(recorded: str, here: str) -> bool:
-    """'1.9.1' and '1.9.3' are one release, '2' is any 2.x."""
-    parts = recorded.split(".")[:2]
+def is_same_release(recorded: str, here: str) -> bool:
+    """'1.9.1' and '1.9.3' are one release, '2' and '2 or older' are any 2.x."""
+    parts = recorded.partition(" ")[0].split(".")[:2]
     return here.split(".")[: len(parts)] == parts

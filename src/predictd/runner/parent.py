@@ -1,21 +1,27 @@
 """A warm parent: has imported what models import, holds nothing of any user's, and is forked for each run.
 
 Runs in a sandbox of its own that sees what a run sees. Its argument is JSON: `packages` (folder), `socket` and `filter`
-(descriptors; the compiled filter of system calls), `imports` (modules to have). It is told of runs on the socket, one
-packet a request:
+(descriptors; the compiled filter of system calls), `imports` (modules to have). The server's requests come on the
+socket, one packet each: JSON with a `nonce`, and
 
-    open       paths to open for a run, which can't open them itself; alone. Answered by `opened` with the descriptors
+    open       paths to open for a run, which can't open them itself; or
     rlimits    {number of a resource.RLIMIT_*: value}
     cpus       processors to stay on, or null
     scratch, shared   bytes of /tmp and of /dev/shm
     hidden     folder that a run does not see, or null
-    descriptors, in this order: the answer, the log, the end, the start, the group's lists of members
+    descriptors, in this order: the answer, the log, the start, the end, the group's lists of members
 
-The latter makes a run that waits for its task, and is answered by two packets: `process` with a descriptor of its first
-process, and `scratch` with those of its /tmp and /dev/shm once they are there. What goes wrong is told in words, with
-no descriptor. The start brings the task (JSON, `files` names those of its values that the packet's descriptors stand
-for). When the run has ended, its exit code (128 and the number for a signal) is written to the end as text; nothing is,
-where its first process was killed.
+Each gets one packet back: JSON with its nonce and an `error` or null, and where there is none the opened descriptors or
+a descriptor of the first process of a run that waits for its task. Nothing is sent without a request.
+
+The start, a socket of that run alone, first brings the server such a packet with descriptors of the run's /tmp and
+/dev/shm, and then the run its task (JSON, `files` names those of its values that the packet's descriptors stand for).
+When the run has ended, its exit code (128 and the number for a signal) is written to the end as text; nothing is, where
+its first process was killed.
+
+No process but the parent ever has the socket or the end: a run's first process closes all but what is its own before
+anything else, and the runner closes the start before anything of the user's is loaded. It has then, beside the standard
+streams, the answer alone, and what it opened of its files.
 """
 
 import contextlib
@@ -23,11 +29,11 @@ import gc
 import importlib
 import json
 import os
-import resource
 import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import kernel
@@ -35,6 +41,8 @@ from .main import prepare, run_task
 
 _REQUEST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 32
+# Descriptors of a run's first process, and of its runner until it has its task.
+_ANSWER, _START, _LOG = range(kernel.FIRST_DESCRIPTOR, kernel.FIRST_DESCRIPTOR + 3)
 
 
 def main() -> NoReturn:
@@ -80,37 +88,37 @@ class _Parent:
         if not data:
             os._exit(0)
         request = json.loads(data)
-        if "open" in request:
-            self._open(request["open"])
-            return
-        end = descriptors[2]
+        results: list[int] = []
+        error = None
         try:
-            _check_threads()
-            pid, pidfd = kernel.clone_into_namespaces()
-            if pid == 0:
-                self._become_first(request, descriptors)
-        except Exception as error:  # noqa: BLE001 (told to the server)
-            self._server.send(str(error)[:2000].encode("utf-8", "replace"))
-            os.close(end)
-        else:
-            socket.send_fds(self._server, [b"process"], [pidfd])
-            self._pids[pidfd] = pid
-            self._ends[pid] = end
-            self._poll.register(pidfd, select.POLLIN)
-        for descriptor in descriptors:
-            if descriptor != end:
-                os.close(descriptor)
-
-    def _open(self, paths: list[str]) -> None:
-        opened: list[int] = []
-        try:
-            for path in paths:
-                opened.append(os.open(path, os.O_RDONLY))
-            socket.send_fds(self._server, [b"opened"], opened)
-        except OSError as error:
-            self._server.send(str(error).encode("utf-8", "replace"))
-        for descriptor in opened:
+            if "open" in request:
+                for path in request["open"]:
+                    results.append(os.open(path, os.O_RDONLY))
+            else:
+                results.append(self._fork(request, descriptors))
+        except Exception as raised:  # noqa: BLE001 (told to the server)
+            error = raised
+        _send(self._server, request["nonce"], error, [] if error else results)
+        # The descriptor of a run's process stays open here, too, to learn of its end.
+        for descriptor in {*results, *descriptors} - {*self._pids, *self._ends.values()}:
             os.close(descriptor)
+
+    def _fork(self, request: dict[str, Any], descriptors: list[int]) -> int:
+        """A pidfd of the run's first process."""
+        _check_threads()
+        answer, log, start, end, *groups = descriptors
+        pid, pidfd = kernel.clone_into_namespaces()
+        if pid == 0:
+            try:
+                self._server.detach()
+                kernel.keep_descriptors([answer, start, log, *groups])
+                _become_first(request, len(groups), self._filter)
+            finally:
+                os._exit(1)  # whatever goes wrong, it never goes on as the parent
+        self._pids[pidfd] = pid
+        self._ends[pid] = end
+        self._poll.register(pidfd, select.POLLIN)
+        return pidfd
 
     def _collect(self, pidfd: int) -> None:
         pid = self._pids.pop(pidfd)
@@ -124,82 +132,81 @@ class _Parent:
                 os.write(end, str(code).encode())
         os.close(end)
 
-    def _become_first(self, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
-        try:
-            kernel.die_with_parent()
-            first = _First(request, descriptors, self._filter)
-            socket.send_fds(self._server, [b"scratch"], first.enter())
-            child = os.fork()
-        except BaseException as error:  # noqa: BLE001 (nothing of the user's has run yet)
-            self._server.send(str(error)[:2000].encode("utf-8", "replace"))
-            os._exit(1)
-        if child == 0:
-            first.run()
-        first.wait(child)
+
+def _become_first(request: dict[str, Any], groups: int, filtered: bytes) -> NoReturn:
+    """Be the first process of a run's pid namespace; of its descriptors the last ones are those of its groups."""
+    start = socket.socket(fileno=_START)
+    try:
+        kernel.die_with_parent()
+        _enter(request, groups, filtered)
+        folders = [os.open(folder, os.O_RDONLY) for folder in ("/tmp", "/dev/shm")]  # noqa: S108
+        _send(start, request["nonce"], None, folders)
+        child = os.fork()
+    except BaseException as error:  # noqa: BLE001 (nothing of the user's has run yet)
+        _send(start, request["nonce"], error)
+        os._exit(1)
+    if child == 0:
+        _become_runner(start)
+    _wait(child)
 
 
-class _First:
-    """The first process of a run's pid namespace, and what it makes the runner of."""
+def _enter(request: dict[str, Any], groups: int, filtered: bytes) -> None:
+    """Join the groups, make the private mounts, and give up every privilege."""
+    for group in range(_LOG + 1, _LOG + 1 + groups):
+        os.write(group, b"0")
+    kernel.unshare(kernel.CLONE_NEWCGROUP)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("proc", "/proc", "proc", flags | kernel.MS_NOEXEC)
+    kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"mode=1777,size={request['scratch']}")  # noqa: S108
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, f"mode=1777,size={request['shared']}")  # noqa: S108
+    os.chdir("/tmp")  # noqa: S108
+    if request["hidden"] is not None:
+        # Covered, because a mount of the parent's can't be removed here.
+        kernel.mount("tmpfs", request["hidden"], "tmpfs", flags | kernel.MS_RDONLY, "mode=555,size=4k")
+    os.setsid()
+    if request["cpus"]:
+        os.sched_setaffinity(0, request["cpus"])
+    for number, value in request["rlimits"].items():
+        kernel.limit(int(number), value)
+    kernel.drop_capabilities()
+    kernel.filter_calls(filtered)
+    kernel.be_opaque(True)
 
-    def __init__(self, request: dict[str, Any], descriptors: list[int], filtered: bytes) -> None:
-        self._request = request
-        self._answer, self._log, _, self._start = descriptors[:4]
-        self._groups = descriptors[4:]
-        self._filter = filtered
 
-    def enter(self) -> list[int]:
-        """Join the groups, make the private mounts, and give up every privilege; descriptors of the scratch."""
-        request = self._request
-        for group in self._groups:
-            os.write(group, b"0")
-        kernel.unshare(kernel.CLONE_NEWCGROUP)
-        kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-        flags = kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount("proc", "/proc", "proc", flags | kernel.MS_NOEXEC)
-        kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"mode=1777,size={request['scratch']}")  # noqa: S108
-        kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, f"mode=1777,size={request['shared']}")  # noqa: S108
-        os.chdir("/tmp")  # noqa: S108
-        if request["hidden"] is not None:
-            # Covered, because a mount of the parent's can't be removed here.
-            kernel.mount("tmpfs", request["hidden"], "tmpfs", flags | kernel.MS_RDONLY, "mode=555,size=4k")
-        os.setsid()
-        if request["cpus"]:
-            os.sched_setaffinity(0, request["cpus"])
-        for number, value in request["rlimits"].items():
-            _limit(int(number), value)
-        kernel.drop_capabilities()
-        kernel.filter_calls(self._filter)
-        kernel.be_opaque(True)
-        return [os.open(folder, os.O_RDONLY) for folder in ("/tmp", "/dev/shm")]  # noqa: S108
+def _become_runner(start: socket.socket) -> NoReturn:
+    """Become the runner, once the start brings its task."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (_LOG, 1), (_LOG, 2)):
+        os.dup2(source, target)
+    kernel.keep_descriptors([_ANSWER, _START])
+    with start:
+        data, files, _, _ = socket.recv_fds(start, _REQUEST_BYTES, _MOST_DESCRIPTORS)
+    if not data:
+        os._exit(0)
+    kernel.be_opaque(False)
+    task = json.loads(data)
+    task = {**task, "answer": _ANSWER, **dict(zip(task["files"], files, strict=True))}
+    sys.modules["numpy"].random.seed()
+    run_task(task)
 
-    def run(self) -> NoReturn:
-        """Become the runner, once the start brings its task."""
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (self._log, 1), (self._log, 2)):
-            os.dup2(source, target)
-        kept = sorted([self._answer, self._start])
-        for low, high in zip([2, *kept], [*kept, _open_files()], strict=True):
-            os.closerange(low + 1, high)
-        with socket.socket(fileno=self._start) as start:
-            data, files, _, _ = socket.recv_fds(start, _REQUEST_BYTES, _MOST_DESCRIPTORS)
-        if not data:
-            os._exit(0)
-        kernel.be_opaque(False)
-        task = json.loads(data)
-        task = {**task, "answer": self._answer, **dict(zip(task["files"], files, strict=True))}
-        sys.modules["numpy"].random.seed()
-        run_task(task)
 
-    def wait(self, child: int) -> NoReturn:
-        """Collect what dies until the runner does, and end as it ended; the kernel then kills all that is left."""
-        os.closerange(0, _open_files())
-        for signalled in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signalled, signal.SIG_IGN)
-        while True:
-            pid, status = os.wait()
-            if pid == child:
-                code = os.waitstatus_to_exitcode(status)
-                os._exit(code if code >= 0 else 128 - code)
+def _wait(child: int) -> NoReturn:
+    """Collect what dies until the runner does, and end as it ended; the kernel then kills all that is left."""
+    kernel.close_descriptors(0)
+    for signalled in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signalled, signal.SIG_IGN)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def _send(to: socket.socket, nonce: str, error: BaseException | None, descriptors: Sequence[int] = ()) -> None:
+    told = json.dumps({"nonce": nonce, "error": None if error is None else str(error)[:2000]})
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        socket.send_fds(to, [told.encode("ascii")], descriptors)
 
 
 def _check_threads() -> None:
@@ -207,13 +214,3 @@ def _check_threads() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"it has {threads} threads and can't be forked")
-
-
-def _limit(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (most, most))
-
-
-def _open_files() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -35,7 +35,7 @@ def uv_executable() -> str:
         return find_uv_bin()
     except (ImportError, FileNotFoundError) as error:
         raise SetupError(
-            "uv is missing, which builds the runtimes. Install it: pip install 'predictd[server]'."
+            "uv is missing, which builds the runtimes. Install it in the clone of predictd: pip install '.[server]'."
         ) from error
 
 

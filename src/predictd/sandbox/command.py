@@ -16,6 +16,8 @@ TREES = Path(__file__).parent.parent / "trees"
 INSIDE = "/opt/predictd"
 HASH_SEED = 0
 _RUNTIME = "/opt/runtime"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICE_LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = {
     "passwd": "predictd:x:1000:1000::/tmp:/bin/sh\n",
@@ -108,24 +110,23 @@ def bubblewrap(
             command += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             command += ["--ro-bind", str(path), str(path)]
-    command += [
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--size",
-        str(shared),
-        "--tmpfs",
-        "/dev/shm",  # noqa: S108
-        "--remount-ro",
-        "/dev",
-    ]
+    command += ["--proc", "/proc", *_devices(shared)]
     for path in (Path("/etc/ld.so.cache"), Path("/etc/localtime")):
         if path.exists():
             command += ["--ro-bind", str(path.resolve()), str(path)]
     for descriptor, inside in (texts or {}).items():
         command += ["--ro-bind-data", str(descriptor), inside]
     return [*command, "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]  # noqa: S108
+
+
+def _devices(shared_bytes: int) -> list[str]:
+    """A /dev without terminals, whose bytes the kernel would move outside of the run's group."""
+    arguments = ["--tmpfs", "/dev"]
+    for name in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in _DEVICE_LINKS.items():
+        arguments += ["--symlink", f"/proc/self/{target}", f"/dev/{name}"]
+    return [*arguments, "--size", str(shared_bytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
 
 
 def etc_files() -> dict[str, str]:

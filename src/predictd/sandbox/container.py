@@ -16,6 +16,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest
+from predictd.runner import kernel
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
     INSIDE,
@@ -146,6 +147,8 @@ def _walls(engine: Engine, profile: Path) -> list[str]:
         "--ipc=private",
         "--hostname=predictd",
         "--workdir=/tmp",
+        # In the place of the terminals that an engine makes, whose work the kernel does outside of the run's group.
+        "--tmpfs=/dev/pts:ro,noexec,nosuid,nodev,mode=0555,size=4k",
     ]
     walls += ["--security-opt=no-new-privileges", f"--security-opt=seccomp={profile}", "--log-driver=none"]
     if engine.name == "podman":
@@ -193,7 +196,7 @@ def _mounts(request: RunRequest, folder: Path) -> list[str]:
 
 def _task(request: RunRequest, program: Sequence[str]) -> Mapping[str, object]:
     names = {name: f"{INSIDE}/data/{name}" for name in data_files(request)}
-    return {**task_of(request, 3, names, None), "program": list(program)}
+    return {**task_of(request, kernel.FIRST_DESCRIPTOR, names, None), "program": list(program)}
 
 
 def _at_once(engine: Engine) -> list[str]:

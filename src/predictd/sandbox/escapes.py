@@ -5,19 +5,22 @@ an argument N it holds N MiB of memory instead, to see whether the limit ends it
 """
 
 import ctypes
+import fcntl
 import os
 import platform
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
 
 _CALLS = {
-    "x86_64": {"ptrace": 101, "mount": 165, "keyctl": 250, "bpf": 321, "perf_event_open": 298},
-    "aarch64": {"ptrace": 117, "mount": 40, "keyctl": 219, "bpf": 280, "perf_event_open": 241},
+    "x86_64": {"ptrace": 101, "mount": 165, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "inotify_init1": 294},
+    "aarch64": {"ptrace": 117, "mount": 40, "keyctl": 219, "bpf": 280, "perf_event_open": 241, "inotify_init1": 26},
 }.get(platform.machine(), {})
 # The same on every architecture.
 _NEW_CALLS = {"io_uring_setup": 425, "clone3": 435}
+_F_NOTIFY, _DN_ACCESS = 1026, 1
 _NEW_USER = 0x10000000
 _NO_NEW_PRIVILEGES = "NoNewPrivs:\t1"
 
@@ -63,6 +66,14 @@ def _see_others() -> None:
         raise OSError(names)
 
 
+def _notify(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.fcntl(folder, _F_NOTIFY, _DN_ACCESS)
+    finally:
+        os.close(folder)
+
+
 def _find_interface() -> None:
     if [name for _, name in socket.if_nameindex() if name != "lo"] == []:
         raise OSError("only lo")
@@ -81,6 +92,22 @@ def _have_environment() -> None:
         raise OSError("none")
 
 
+def _inherit_descriptors() -> None:
+    """Besides the standard streams a run has one pipe, for its answer, and its files, which it can only read."""
+    pipes = 0
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            mode, flags = os.fstat(number).st_mode, fcntl.fcntl(number, fcntl.F_GETFL)
+        except OSError:  # that of the listing
+            continue
+        if number <= 2 or (stat.S_ISREG(mode) and flags & os.O_ACCMODE == os.O_RDONLY):
+            continue
+        pipes += 1
+        if pipes > 1 or not stat.S_ISFIFO(mode):
+            return
+    raise OSError("none")
+
+
 _ATTEMPTS: dict[str, Callable[[], object]] = {
     "reading /etc/shadow": lambda: _read("/etc/shadow"),
     "listing root's home": lambda: _list("/root"),
@@ -94,6 +121,7 @@ _ATTEMPTS: dict[str, Callable[[], object]] = {
     "writing to the sysrq trigger": lambda: _write("/proc/sysrq-trigger"),
     "seeing other processes": _see_others,
     "seeing the server's environment": _have_environment,
+    "inheriting descriptors of the server": _inherit_descriptors,
     "becoming root": lambda: os.setuid(0),
     "having capabilities": _have_capabilities,
     "an internet socket": lambda: socket.socket(socket.AF_INET),
@@ -110,6 +138,9 @@ _ATTEMPTS: dict[str, Callable[[], object]] = {
     "a BPF program": lambda: _call("bpf", 0, 0, 0),
     "an io_uring": lambda: _call("io_uring_setup", 1, 0),
     "a performance counter": lambda: _call("perf_event_open", 0, 0, 0, 0, 0),
+    "watching files by inotify": lambda: _call("inotify_init1", 0),
+    "watching files by dnotify": lambda: _notify("/usr/bin"),
+    "a terminal": os.openpty,
 }
 NAMES = tuple(_ATTEMPTS)
 

@@ -7,6 +7,7 @@ from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import Predictions, RunReport, describe_stages
+from predictd.runtimes.modules import cause_of_missing
 from predictd.sandbox.frames import PickleVersions, PlatformTrouble, ReportedFailure
 
 _NO_CHANNEL = 70
@@ -84,11 +85,11 @@ def judge(seen: Evidence, limits: Limits, runtime_version: str) -> RunReport:
             tables=seen.tables,
             imports=seen.imports,
         )
-    failure = _explained(_failure(seen, limits), seen, runtime_version)
+    failure = _explained(_failure(seen, limits, runtime_version), seen, runtime_version)
     return RunReport(failure=failure, stages=seen.stages, peak_memory_bytes=seen.peak_bytes)
 
 
-def _failure(seen: Evidence, limits: Limits) -> ModelFailure:
+def _failure(seen: Evidence, limits: Limits, runtime_version: str) -> ModelFailure:
     if seen.out_of_memory:
         return _out_of_memory(seen, limits, "")
     if seen.too_large is not None:
@@ -96,7 +97,7 @@ def _failure(seen: Evidence, limits: Limits) -> ModelFailure:
     if seen.bad_output is not None:
         return _fail("bad_output", detail=seen.bad_output)
     if seen.reported is not None:
-        return _reported(seen, seen.reported, limits)
+        return _reported(seen, seen.reported, limits, runtime_version)
     if seen.timed_out:
         taken = describe_stages(seen.stages)
         return _fail("timeout", limit=f"{limits.seconds:g} seconds", stage=seen.stage or "", taken=taken)
@@ -109,12 +110,15 @@ def _out_of_memory(seen: Evidence, limits: Limits, detail: str) -> ModelFailure:
     return _fail("out_of_memory", limit=f"{limits.memory_bytes / MIB:.0f} MiB", peak=peak, detail=asked)
 
 
-def _reported(seen: Evidence, reported: ReportedFailure, limits: Limits) -> ModelFailure:
+def _reported(seen: Evidence, reported: ReportedFailure, limits: Limits, runtime_version: str) -> ModelFailure:
     if reported.code == "output_too_large":
         return _fail(reported.code, limit=f"{limits.output_bytes / MIB:.0f} MiB of predictions")
     if reported.code == "out_of_memory":
         return _out_of_memory(seen, limits, reported.detail)
-    return _fail(reported.code, detail=reported.detail)
+    cause, facts = reported.cause, reported.facts
+    if reported.code == "import_error":
+        cause, facts = cause_of_missing(reported.detail, runtime_version)
+    return ModelFailure(code=reported.code, cause=cause, facts={**facts, "detail": reported.detail})
 
 
 def _by_exit_code(code: int | None) -> ModelFailure:
@@ -133,6 +137,8 @@ def _by_exit_code(code: int | None) -> ModelFailure:
 
 def _explained(failure: ModelFailure, seen: Evidence, runtime_version: str) -> ModelFailure:
     """The same failure told by its cause, where that is another Python or another version of a package."""
+    if failure.code == "unpickle_error" and failure.cause is not None:
+        return failure
     pythons = seen.versions.pythons
     if failure.code in _MISMATCH_EXPLAINS and pythons and runtime_version not in pythons:
         return _fail(
@@ -141,6 +147,8 @@ def _explained(failure: ModelFailure, seen: Evidence, runtime_version: str) -> M
             runtime_python=runtime_version,
             detail=_symptom(failure),
         )
+    if failure.code == "exception" and failure.cause is not None:
+        return failure
     package = _package_to_blame(failure, seen)
     if package is None:
         return failure

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from predictd.domain.failures import FAILURES, fields_of
+from predictd.domain.limits import MIB, most_prediction_bytes, most_rows
 from predictd.domain.runs import Predictions
 from predictd.runner.channel import USUAL_MODULES
 
@@ -32,11 +34,10 @@ REPORTABLE = frozenset(
         "output_too_large",
     }
 )
+_RESULT_HEAD = struct.Struct(">cII")
 _SMALL = 64 * 1024
 _MOST_FRAMES = 64
 _BYTES_PER_ROW = 12  # a u32 length and a float64
-_LEAST_PER_ROW = 24  # what a row with an id of 12 characters takes; bounds the ids that the parent has to build
-_FEW_ROWS = 100_000
 
 
 class BadFrame(Exception):
@@ -44,7 +45,42 @@ class BadFrame(Exception):
 
 
 class TooLarge(Exception):
-    """The result exceeds the limit of one run's answer."""
+    """A result exceeds a limit; the message names the limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerLimits:
+    """How large what comes back of a run may be.
+
+    Attributes:
+        expected: rows of its data, each of which needs a prediction.
+        output_bytes: of the predictions, and of the compiled tables; the limit of any run.
+    """
+
+    expected: int
+    output_bytes: int
+
+    @property
+    def rows(self) -> int:
+        """Predictions at most."""
+        return most_rows(self.expected)
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of all predictions at most."""
+        return min(self.output_bytes, most_prediction_bytes(self.rows) + self.rows * _BYTES_PER_ROW)
+
+    def check_result(self, size: int, rows: int = 0) -> None:
+        """Raise TooLarge for a result of more bytes or rows than the limits."""
+        if size > self.output_bytes:
+            raise TooLarge(f"{self.output_bytes / MIB:.0f} MiB of predictions")
+        if size > self.result_bytes or rows > self.rows:
+            raise TooLarge(f"{self.rows} predictions for data of {self.expected} rows")
+
+    def check_tables(self, size: int) -> None:
+        """Raise TooLarge for tables of more bytes than the limit."""
+        if size > self.output_bytes:
+            raise TooLarge(f"{self.output_bytes / MIB:.0f} MiB of compiled trees")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +111,15 @@ class ReportedFailure:
         code: one of REPORTABLE.
         detail: fills the sentence of that code.
         packages: packages of the runtime in whose code it happened, with their versions.
+        cause: one of the causes of that code, None where it is unknown.
+        facts: exactly those that the remedy of the cause is filled with.
     """
 
     code: str
     detail: str
     packages: dict[str, str] = field(default_factory=dict)
+    cause: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +154,10 @@ Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Modules | T
 
 
 class FrameReader:
-    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, of `most_bytes` and a little."""
+    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, within `limits`."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, limits: AnswerLimits) -> None:
+        self._limits = limits
         self._buffer = bytearray()
         self._count = 0
         self._stage = -1
@@ -152,8 +192,11 @@ class FrameReader:
             raise BadFrame("more after the answer")
         if self._count >= _MOST_FRAMES:
             raise BadFrame("too many frames")
-        if kind in b"RT" and length > self._most_bytes:
-            raise TooLarge
+        if kind == b"R":
+            is_counted = len(self._buffer) >= _RESULT_HEAD.size
+            self._limits.check_result(length, _RESULT_HEAD.unpack_from(self._buffer)[2] if is_counted else 0)
+        if kind == b"T":
+            self._limits.check_tables(length)
         if kind not in b"RT" and length > _SMALL:
             raise BadFrame("a frame longer than its type allows")
 
@@ -163,7 +206,7 @@ class FrameReader:
             if self._stage != len(STAGES) - 1:
                 raise BadFrame("a result out of turn")
             self._ended = True
-            return Result(predictions=read_predictions(payload, self._most_bytes))
+            return Result(predictions=read_predictions(payload, self._limits))
         if kind == b"T":
             if self._stage != len(STAGES) - 1:
                 raise BadFrame("tables out of turn")
@@ -190,7 +233,8 @@ class FrameReader:
         packages = content.get("packages", {})
         if not isinstance(packages, dict) or not all(map(_is_short, (*packages, *packages.values()))):
             raise BadFrame("a list of packages that is none")
-        return ReportedFailure(code=code, detail=detail, packages=packages)
+        cause, facts = _cause(code, content)
+        return ReportedFailure(code=code, detail=detail, packages=packages, cause=cause, facts=facts)
 
     def _decode_stage(self, content: dict[str, Any]) -> Stage:
         name = content.get("stage")
@@ -198,6 +242,17 @@ class FrameReader:
             raise BadFrame("a stage out of turn")
         self._stage += 1
         return Stage(name=name)
+
+
+def _cause(code: str, content: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
+    cause, facts = content.get("cause"), content.get("facts", {})
+    failure = FAILURES[code]
+    if cause is not None and (not isinstance(cause, str) or cause not in failure.causes):
+        raise BadFrame("a cause that the failure can't have")
+    expected = set() if cause is None else fields_of(failure.causes[cause])
+    if not isinstance(facts, dict) or facts.keys() != expected or not all(map(_is_short, facts.values())):
+        raise BadFrame("facts that are not those of the cause")
+    return cause, facts
 
 
 def _json(payload: bytes) -> dict[str, Any]:
@@ -238,7 +293,7 @@ def _is_short(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 100
 
 
-def read_predictions(payload: bytes, most_bytes: int) -> Predictions:
+def read_predictions(payload: bytes, limits: AnswerLimits) -> Predictions:
     """The ids and values in the payload of a result. Raises BadFrame and TooLarge."""
     import numpy as np  # noqa: PLC0415 (the data scientist's side works without it up to here)
 
@@ -247,8 +302,7 @@ def read_predictions(payload: bytes, most_bytes: int) -> Predictions:
     (count,) = struct.unpack_from(">I", payload)
     if count * _BYTES_PER_ROW > len(payload) - 4:
         raise BadFrame("a result shorter than its count")
-    if count > max(_FEW_ROWS, most_bytes // _LEAST_PER_ROW):
-        raise TooLarge
+    limits.check_result(len(payload), count)
     ends = np.frombuffer(payload, dtype=">u4", count=count, offset=4).astype(np.int64).cumsum()
     texts_at = 4 + 4 * count
     values_at = texts_at + (int(ends[-1]) if count else 0)

@@ -1,9 +1,11 @@
 """Whether this machine can isolate a run: asked by trying to get out of one."""
 
 import os
+import pickle
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from predictd.sandbox.engines import find_engine
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import find_bubblewrap, seccomp_program, user_of
 from predictd.sandbox.resources import hierarchy, resource_group
-from predictd.sandbox.runs import launch
+from predictd.sandbox.runs import launch, run
+from predictd.sandbox.warm import WarmParents
 
 _SECONDS = 20.0
 _PROBE_SLOT = 999
@@ -27,6 +30,7 @@ _LIMITS = Limits(memory_bytes=128 * MIB, scratch_bytes=MIB, processes=16)
 # More than the limit, and less than the rlimits that stand behind it where memory is sampled.
 _TOO_MUCH_MIB = 192
 _SAID_BYTES = 16 * 1024
+_PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +168,12 @@ def _version(kind: SandboxKind) -> str | None:
 
 def _attempts(kind: SandboxKind) -> tuple[dict[str, bool], str]:
     """Whether each attempt worked, by name, and the last thing that the sandbox said besides."""
+    return _results(_run_inside(kind)[0])
+
+
+def _results(said: bytes) -> tuple[dict[str, bool], str]:
     results: dict[str, bool] = {}
     complaint = "it said nothing"
-    said, _ = _run_inside(kind)
     for line in said.decode("utf-8", "replace").splitlines():
         word, _, name = line.partition(" ")
         if word in ("shut", "open") and name in escapes.NAMES:
@@ -174,6 +181,40 @@ def _attempts(kind: SandboxKind) -> tuple[dict[str, bool], str]:
         elif line.strip():
             complaint = line.strip()
     return results, complaint
+
+
+def probe_forked(parents: WarmParents, runtime: RuntimePaths, limits: Limits, folder: Path) -> list[str]:
+    """What keeps a run that is forked from a warm parent from being isolated, found by trying to get out of one.
+
+    The warm parent is one that seeded runs of the first slot are forked from afterwards.
+
+    Args:
+        parents: may fork runs whose files lie in `folder`.
+        runtime: what the run is of.
+        limits: of the run.
+        folder: writable; what is put there is removed.
+
+    Raises:
+        PlatformError: no such run can be started.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as inside:
+        attempt, nothing = Path(inside, "attempt.pkl"), Path(inside, "nothing.parquet")
+        attempt.write_bytes(pickle.dumps(_Attempt()))
+        nothing.write_bytes(_PARQUET_MAGIC * 2)
+        request = RunRequest(pickle=attempt, live=nothing, benchmarks=None, runtime=runtime, limits=limits, seed=0)
+        printed: list[bytes] = []
+        report = run(request, on_log=printed.append, parents=parents)
+    results, complaint = _results(b"".join(printed))
+    if not results and report.failure is not None:
+        complaint = report.failure.describe()
+    return _wrong(SandboxKind.BUBBLEWRAP, results, complaint)
+
+
+class _Attempt:
+    """Pickled: a model that makes every attempt when it is loaded, which the runner refuses afterwards."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return exec, (Path(escapes.__file__).read_text(), {"__name__": "__main__"})
 
 
 def _run_inside(kind: SandboxKind, *arguments: str) -> tuple[bytes, bool]:

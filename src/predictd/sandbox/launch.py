@@ -14,6 +14,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest, RuntimePaths
+from predictd.runner import kernel
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
     INSIDE,
@@ -36,10 +37,37 @@ from predictd.sandbox.launched import BubblewrapRun, Launched, PlainRun
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STAGING = "/tmp"  # noqa: S108 (covered by a private tmpfs, in a mount namespace of the launcher's own)
 _FIRST_USER = 200_000
-_FIRST_FILE = 200
 _OPEN_FILES = 1024
 # From here on the kernel counts the processes of a user for each user namespace by itself.
 _COUNTS_PER_NAMESPACE = (5, 14)
+
+
+class Passed:
+    """What a launched program gets beside its standard streams, as the descriptors from 3 on.
+
+    The numbers of the server's own descriptors never matter: a busy server's are higher than a run may have.
+
+    Args:
+        files: paths that the launcher opens read-only; they come first.
+    """
+
+    def __init__(self, files: Sequence[str] = ()) -> None:
+        self.files = tuple(files)
+        self.descriptors: list[int] = []
+
+    def add(self, descriptor: int) -> int:
+        """Pass this descriptor, which is closed with the others here; returns its number in the program."""
+        self.descriptors.append(descriptor)
+        return kernel.FIRST_DESCRIPTOR + len(self.files) + len(self.descriptors) - 1
+
+    def add_file(self, name: str, content: bytes) -> int:
+        """Pass a file in memory; returns its number in the program."""
+        return self.add(memory_file(name, content))
+
+    def close(self) -> None:
+        """Close them here."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -57,23 +85,24 @@ def launched(
     Raises:
         PlatformError: bubblewrap, libseccomp or the runtime is missing, or the process can't be started.
     """
-    with ExitStack() as stack:
-        passed: list[int] = []
+    with ExitStack() as stack, ExitStack() as writes:
+        is_staged = isolate and user_of(request.slot) is not None
+        passed = Passed(tuple(data_files(request).values()) if is_staged else ())
+        writes.callback(passed.close)
+        answer, answer_write = _pipe(stack)
+        answer_number = passed.add(answer_write)
+        log, log_write = _pipe(stack)
+        writes.callback(os.close, log_write)
         status: int | None = None
-        try:
-            answer, log = _pipe(stack, passed), _pipe(stack, passed)
-            answer_write, log_write = passed
-            if isolate:
-                status = _pipe(stack, passed)
-                config = _isolated(request, group, passed, answer_write, passed[-1], program)
-            else:
-                config = _plain(request, stack, answer_write)
-            config |= {"joins": list(group.joins), "cpus": group.processors}
-            config |= {"rlimits": {**file_limits(request.limits), **group.rlimits}}
-            process = start(config, [fd for fd in passed if fd != log_write], log_write)
-        finally:
-            for descriptor in passed:
-                os.close(descriptor)
+        if isolate:
+            status, status_write = _pipe(stack)
+            config = _isolated(request, group, passed, answer_number, passed.add(status_write), program)
+        else:
+            config = _plain(request, stack, answer_number)
+        config |= {"joins": list(group.joins), "cpus": group.processors}
+        config |= {"rlimits": {**file_limits(request.limits), **group.rlimits}}
+        process = start(config, passed, log_write)
+        writes.close()
         group.watch(process.pid)
         if status is None:
             yield PlainRun(process, answer, log)
@@ -82,8 +111,13 @@ def launched(
             yield BubblewrapRun(process, answer, log, status, most)
 
 
-def start(config: Mapping[str, object], passed: list[int], output: int) -> subprocess.Popen[bytes]:
+def start(config: Mapping[str, object], passed: Passed, output: int) -> subprocess.Popen[bytes]:
     """Start the launcher with what `config` adds to the defaults (see launcher.py).
+
+    Args:
+        config: what differs from the defaults.
+        passed: what its program gets.
+        output: descriptor of its standard output and error.
 
     Raises:
         PlatformError: the process can't be started.
@@ -94,6 +128,7 @@ def start(config: Mapping[str, object], passed: list[int], output: int) -> subpr
         "cpus": None,
         "uid": None,
         "staging": None,
+        "descriptors": passed.descriptors,
         "env": {},
         "reap": False,
         "rlimits": {},
@@ -111,7 +146,7 @@ def start(config: Mapping[str, object], passed: list[int], output: int) -> subpr
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=[told, *passed],
+            pass_fds=[told, *passed.descriptors],
         )
     except OSError as error:
         raise PlatformError(f"The sandbox could not be started: {error.strerror}.") from error
@@ -164,37 +199,41 @@ def memory_file(name: str, content: bytes) -> int:
 def _isolated(
     request: RunRequest,
     group: ResourceGroup,
-    passed: list[int],
+    passed: Passed,
     answer: int,
     status: int,
     program: Sequence[str],
 ) -> dict[str, object]:
     runtime, limits = request.runtime, request.limits
     files = data_files(request)
-    seccomp = _keep(passed, "seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
+    seccomp = passed.add_file("seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
     command = bubblewrap(find_bubblewrap(), limits, status=status, seccomp=seccomp, texts=_texts(runtime, passed))
     names: Mapping[str, int | str]
-    if user_of(request.slot) is None:
-        names = {name: f"{INSIDE}/data/{name}" for name in files}
-        binds, opened = {f"{INSIDE}/data/{name}": path for name, path in files.items()}, {}
+    binds: dict[str, str] = {}
+    if passed.files:
+        names = {name: number for number, name in enumerate(files, kernel.FIRST_DESCRIPTOR)}
     else:
-        first = max(_FIRST_FILE, *(descriptor + 64 for descriptor in passed))
-        names = {name: first + i for i, name in enumerate(files)}
-        binds, opened = {}, {first + i: path for i, path in enumerate(files.values())}
+        names = {name: f"{INSIDE}/data/{name}" for name in files}
+        binds = {f"{INSIDE}/data/{name}": path for name, path in files.items()}
     task = task_of(request, answer, names, limits.processes if processes_are_counted_inside() else None)
     python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, where_inside(runtime), task)
-    return _bubblewrapped(request, passed, command, binds, opened, python)
+    return _bubblewrapped(request, passed, command, binds, python)
 
 
-@contextmanager
 def parent_sandbox(
-    request: RunRequest, server: int, filtered: bytes, imports: Sequence[str], folders: Mapping[str, Path]
-) -> Iterator[tuple[dict[str, object], list[int]]]:
-    """What starts a warm parent for such runs, and the descriptors to pass to it, which are closed on leaving.
+    request: RunRequest,
+    passed: Passed,
+    server: int,
+    filtered: bytes,
+    imports: Sequence[str],
+    folders: Mapping[str, Path],
+) -> dict[str, object]:
+    """What starts a warm parent for such runs; what it needs is added to `passed`.
 
     Args:
         request: a run like those that it will be forked for.
-        server: descriptor of the socket on which it is told of runs.
+        passed: what it gets.
+        server: its number of the socket on which it is told of runs.
         filtered: the filter of system calls, which it gives to its runs.
         imports: modules that it imports besides those of every run.
         folders: by path inside, what it sees besides.
@@ -202,51 +241,39 @@ def parent_sandbox(
     Raises:
         PlatformError: bubblewrap is missing.
     """
-    passed: list[int] = []
-    try:
-        runtime = request.runtime
-        told = {"socket": server, "filter": _keep(passed, "filter", filtered), "imports": list(imports)}
-        command = bubblewrap(find_bubblewrap(), request.limits, texts=_texts(runtime, passed), parent=True)
-        python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "parent")
-        binds = {inside: str(path) for inside, path in folders.items()}
-        config = _bubblewrapped(request, passed, command, binds, {}, python)
-        yield {**config, "parent": None}, [server, *passed]
-    finally:
-        for descriptor in passed:
-            os.close(descriptor)
+    runtime = request.runtime
+    told = {"socket": server, "filter": passed.add_file("filter", filtered), "imports": list(imports)}
+    command = bubblewrap(find_bubblewrap(), request.limits, texts=_texts(runtime, passed), parent=True)
+    python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "parent")
+    binds = {inside: str(path) for inside, path in folders.items()}
+    return {**_bubblewrapped(request, passed, command, binds, python), "parent": None}
 
 
 def _bubblewrapped(
     request: RunRequest,
-    passed: list[int],
+    passed: Passed,
     command: list[str],
     binds: Mapping[str, str],
-    files: Mapping[int, str],
     python: Sequence[str],
 ) -> dict[str, object]:
-    """The launcher's configuration for `python` in a sandbox that sees the runtime, `binds` and the opened `files`."""
+    """The launcher's configuration for `python` in a sandbox that sees the runtime, `binds` and what is passed."""
     runtime = request.runtime
     uid = user_of(request.slot)
     folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
     folders["trees"] = str(TREES)
     staging = None
     if uid is not None:
-        staging = {"at": _STAGING, "folders": folders, "files": files}
+        staging = {"at": _STAGING, "folders": folders, "files": passed.files}
         folders = {name: f"{_STAGING}/{name}" for name in folders}
     inner = inside(runtime, Folders(**folders), binds, request.limits, seeded=request.seed is not None)
     # By a descriptor, because every process of the run can read the first one's command line.
-    options = _keep(passed, "options", b"\0".join(os.fsencode(one) for one in [*command[1:], *inner]) + b"\0")
+    options = passed.add_file("options", b"\0".join(map(os.fsencode, [*command[1:], *inner])) + b"\0")
     return {"uid": uid, "staging": staging, "argv": [command[0], "--args", str(options), "--", *python]}
 
 
-def _texts(runtime: RuntimePaths, passed: list[int]) -> dict[int, str]:
-    made = etc_files() | environment_files(runtime)
-    return {_keep(passed, "text", text.encode()): path for path, text in made.items()}
-
-
-def _keep(passed: list[int], name: str, content: bytes) -> int:
-    passed.append(memory_file(name, content))
-    return passed[-1]
+def _texts(runtime: RuntimePaths, passed: Passed) -> dict[int, str]:
+    texts = etc_files() | environment_files(runtime)
+    return {passed.add_file("text", text.encode()): path for path, text in texts.items()}
 
 
 def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, object]:
@@ -293,12 +320,11 @@ def data_files(request: RunRequest) -> dict[str, str]:
     return {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
 
-def _pipe(stack: ExitStack, writes: list[int]) -> int:
-    """The read end of a new pipe, closed with the stack; the write end joins `writes`, whose owner closes it."""
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    """A new pipe; its read end is closed with the stack."""
     read, write = os.pipe()
     stack.callback(os.close, read)
-    writes.append(write)
-    return read
+    return read, write
 
 
 def processes_are_counted_inside() -> bool:

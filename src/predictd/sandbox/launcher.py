@@ -10,29 +10,26 @@ The configuration:
     rlimits   {name of a resource.RLIMIT_*: value}
     cpus      processors to stay on, or null
     uid       user and group to become, or null
-    staging   null, or {"at": folder, "folders": {name: path}, "files": {descriptor: path}}: bind-mounts into a private
-              tmpfs over that folder, so that `uid` reaches them whatever the modes above them; files are left open,
-              read-only, as those descriptors
-    argv, env what to run
+    staging   null, or {"at": folder, "folders": {name: path}, "files": [path]}: bind-mounts into a private tmpfs over
+              that folder, so that `uid` reaches them whatever the modes above them; files are left open, read-only
+    descriptors   numbers of what is passed on
+    argv, env what to run; it has the staged files and then the descriptors as 3, 4, …, and no others
     reap      run it as a child instead, and kill all that it leaves behind (there is no pid namespace to do so)
 """
 
-import ctypes
 import json
 import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
-_CLONE_NEWNS = 0x20000
-_MS_READ_ONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC = 0x1, 0x2, 0x4, 0x20, 0x1000, 0x4000
-_MS_PRIVATE = 0x40000
+# Isolated, the interpreter finds nothing of ours by itself.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-_libc = ctypes.CDLL(None, use_errno=True)
+from predictd.runner import kernel
 
 
 def main() -> None:
@@ -44,12 +41,13 @@ def main() -> None:
     for path in config["joins"]:
         with open(path, "w", encoding="ascii") as group:
             group.write(str(os.getpid()))
-    for name, value in config["rlimits"].items():
-        _limit(getattr(resource, name), value)
     if config["cpus"]:
         os.sched_setaffinity(0, config["cpus"])
-    if config["staging"]:
-        _stage(**config["staging"])
+    files = _stage(**config["staging"]) if config["staging"] else []
+    # Before there is a limit of open files, which the server's descriptors may exceed.
+    kernel.keep_descriptors([*files, *config["descriptors"]])
+    for name, value in config["rlimits"].items():
+        kernel.limit(getattr(resource, name), value)
     if config["uid"] is not None:
         os.setgroups([])
         os.setresgid(config["uid"], config["uid"], config["uid"])
@@ -61,60 +59,42 @@ def main() -> None:
     os.execve(config["argv"][0], config["argv"], config["env"])  # noqa: S606
 
 
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
 def _die_with(parent: int) -> None:
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
+    kernel.die_with_parent()
     if os.getppid() != parent:
         sys.exit("the server is gone")
 
 
-def _limit(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (most, most))
-
-
-def _stage(at: str, folders: dict[str, str], files: dict[str, str]) -> None:
-    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+def _stage(at: str, folders: dict[str, str], files: Sequence[str]) -> list[int]:
+    """Bind the folders below `at`; descriptors of the files."""
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     # Opened in this namespace and before `at` is covered, because they may lie below it.
-    sources = {path: os.open(path, os.O_PATH) for path in (*folders.values(), *files.values())}
-    _mount("tmpfs", at, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")
+    sources = {path: os.open(path, os.O_PATH) for path in (*folders.values(), *files)}
+    kernel.mount("tmpfs", at, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     for name, path in folders.items():
-        target = f"{at}/{name}"
-        os.mkdir(target)
-        _bind(sources[path], target)
-    for descriptor, path in files.items():
-        target = f"{at}/{descriptor}"
+        os.mkdir(f"{at}/{name}")
+        _bind(sources[path], f"{at}/{name}")
+    opened = []
+    for number, path in enumerate(files):
+        target = f"{at}/{number}"
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o400))
         _bind(sources[path], target)
         # Opened through the read-only mount: no way to reopen it for writing, whatever the file's mode.
-        opened = os.open(target, os.O_RDONLY)
-        os.dup2(opened, int(descriptor), inheritable=True)
-        os.close(opened)
-    for source in sources.values():
-        os.close(source)
+        opened.append(os.open(target, os.O_RDONLY))
+    return opened
 
 
 def _bind(source: int, target: str) -> None:
-    _mount(f"/proc/self/fd/{source}", target, None, _MS_BIND | _MS_REC)
-    _mount(None, target, None, _MS_BIND | _MS_REMOUNT | _MS_READ_ONLY | _MS_NOSUID | _MS_NODEV)
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
-    _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
+    flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount(f"/proc/self/fd/{source}", target, None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.mount(None, target, None, flags)
 
 
 def _supervise(config: dict[str, Any]) -> NoReturn:
     """Run the command as a child; once it ends, or on SIGTERM, kill all that descends from here."""
-    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    kernel.adopt_orphans()
+    kernel.refuse_privileges()
 
     def stop(*_: object) -> NoReturn:
         _kill_descendants()

@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import resource
+import secrets
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from predictd.domain.runs import RunRequest
 from predictd.sandbox.command import INSIDE, where_inside
 from predictd.sandbox.groups import ResourceGroup
 from predictd.sandbox.launch import (
+    Passed,
     data_files,
     file_limits,
     parent_sandbox,
@@ -45,6 +47,8 @@ _DEATH_SECONDS = 10.0
 _HIDDEN = f"{INSIDE}/host"
 _BYTES = 64 * 1024
 _MOST_RECEIVED = 8
+_MOST_SHOWN = 2000
+_NONCE_BYTES = 16
 # An answer of usual size goes at one stroke, without waking the server for each part of it.
 _ANSWER_BYTES = 1 << 20
 
@@ -75,9 +79,13 @@ class WarmParent:
         try:
             binds = {f"{_HIDDEN}/{number}": folder for number, folder in enumerate(self._hidden)}
             filtered = seccomp_program(counts_all_memory=hierarchy() is not None)
-            with parent_sandbox(request, theirs.fileno(), filtered, request.imports, binds) as (config, passed):
+            passed = Passed()
+            number = passed.add(theirs.detach())
+            try:
+                config = parent_sandbox(request, passed, number, filtered, request.imports, binds)
                 self._process = start(config, passed, output)
-            theirs.close()
+            finally:
+                passed.close()
             self._socket.settimeout(_START_SECONDS)
             answer = self._socket.recv(_BYTES)
             if answer != b"ready":
@@ -90,7 +98,6 @@ class WarmParent:
             self.close()
             raise
         finally:
-            theirs.close()
             os.close(said)
             os.close(output)
 
@@ -116,12 +123,12 @@ class WarmParent:
         run = None
         try:
             if waiting is not None and waiting.limits != request.limits:
-                self._answers(waiting)  # nobody else may take them for its own
+                self._receive(waiting.nonce, 1, waiting.stack)  # so that each reply follows its own request
                 waiting.discard()
                 waiting = None
             waiting = waiting or self._fork(request.limits)
             run = self._begin(waiting, request)
-        except (OSError, KeyError) as error:
+        except OSError as error:
             raise CannotFork(str(error)) from error
         finally:
             if waiting is not None and run is None:
@@ -148,71 +155,71 @@ class WarmParent:
                 task, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.callback(task.close)
                 passed.callback(theirs.close)
-                writes.append(theirs.fileno())
+                task.settimeout(_ANSWER_SECONDS)
+                writes.insert(2, theirs.fileno())
                 for path in group.joins:
                     writes.append(os.open(path, os.O_WRONLY))
                     passed.callback(os.close, writes[-1])
-                told = {
+                request = {
                     "rlimits": {getattr(resource, k): v for k, v in {**file_limits(limits), **group.rlimits}.items()},
                     "cpus": group.processors,
                     "scratch": limits.scratch_bytes,
                     "shared": max(limits.scratch_bytes // 4, 1),
                     "hidden": _HIDDEN if self._hidden else None,
                 }
-                socket.send_fds(self._socket, [json.dumps(told).encode()], writes)
+                nonce = self._send(request, writes)
             except (OSError, PlatformError) as error:
                 raise CannotFork(str(error)) from error
-            return _Waiting(limits, group, reads, task, stack.pop_all())
+            return _Waiting(limits, nonce, group, reads, task, stack.pop_all())
 
     def _begin(self, waiting: "_Waiting", request: RunRequest) -> "WarmRun":
-        got = self._answers(waiting)
-        self._check_alive()
-        process = got["process"][0]
+        (process,) = self._receive(waiting.nonce, 1, waiting.stack)
+        scratch = _receive(waiting.task, waiting.nonce, 2, waiting.stack)
         files = data_files(request)
         with ExitStack() as opened:
-            if user_of(self._slot) is None:
-                paths = [self._path_inside(path) for path in files.values()]
-                self._socket.send(json.dumps({"open": paths}).encode())
-                descriptors = self._answer(opened)[1]
-            else:
-                descriptors = [opened_read_only(Path(path)) for path in files.values()]
-                for descriptor in descriptors:
-                    opened.callback(os.close, descriptor)
+            descriptors = self._opened([Path(path) for path in files.values()], opened)
             processes = request.limits.processes if processes_are_counted_inside() else None
             task = {**task_of(request, -1, {}, processes), "files": list(files)}
             task |= {"packages": where_inside(request.runtime).packages}
-            waiting.group.watch(_pid_of(process), got["scratch"])
-            socket.send_fds(waiting.task, [json.dumps(task).encode()], list(descriptors))
+            waiting.group.watch(_pid_of(process), scratch)
+            self._check_silence()  # a run that waits dies with its parent
+            socket.send_fds(waiting.task, [json.dumps(task).encode()], descriptors)
         return WarmRun(process, waiting)
 
-    def _answers(self, waiting: "_Waiting") -> dict[str, Sequence[int]]:
-        """Those of the parent and of the first process, in whichever order."""
-        return dict(self._answer(waiting.stack) for _ in range(2))
+    def _opened(self, paths: Sequence[Path], stack: ExitStack) -> list[int]:
+        """Descriptors through which nobody can write to the files, closed with the stack."""
+        if user_of(self._slot) is not None:
+            descriptors = []
+            for path in paths:
+                descriptors.append(opened_read_only(path))
+                stack.callback(os.close, descriptors[-1])
+            return descriptors
+        nonce = self._send({"open": [self._path_inside(path) for path in paths]})
+        descriptors = self._receive(nonce, len(paths), stack)
+        for path, descriptor in zip(paths, descriptors, strict=True):
+            if not _is_of(descriptor, path):
+                raise CannotFork(f"what it opened is not {path}")
+        return descriptors
 
-    def _answer(self, stack: ExitStack) -> tuple[str, Sequence[int]]:
-        """What a packet brings, and its descriptors, which are closed with the stack."""
-        received = array.array("i")
-        data, ancillary, _, _ = self._socket.recvmsg(
-            _BYTES, socket.CMSG_SPACE(_MOST_RECEIVED * received.itemsize), socket.MSG_CMSG_CLOEXEC
-        )
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                received.frombytes(content[: len(content) - len(content) % received.itemsize])
-        for descriptor in received:
-            stack.callback(os.close, descriptor)
-        if not received:
-            raise CannotFork(data.decode("utf-8", "replace") or "it has ended")
-        return data.decode(), list(received)
+    def _send(self, request: Mapping[str, object], descriptors: Sequence[int] = ()) -> str:
+        """Request something of the parent; the nonce of its reply."""
+        self._check_silence()
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        socket.send_fds(self._socket, [json.dumps({"nonce": nonce, **request}).encode()], descriptors)
+        return nonce
 
-    def _check_alive(self) -> None:
-        """A run that waits dies with its parent."""
+    def _receive(self, nonce: str, count: int, stack: ExitStack) -> list[int]:
+        return _receive(self._socket, nonce, count, stack)
+
+    def _check_silence(self) -> None:
+        """Raise CannotFork where the parent has spoken without being asked, or has ended; it is not used again then."""
         if is_readable(self._socket.fileno()):
-            raise CannotFork("it has ended")
+            raise CannotFork("it has ended, or spoke out of turn")
 
-    def _path_inside(self, path: str) -> str:
+    def _path_inside(self, path: Path) -> str:
         for number, folder in enumerate(self._hidden):
-            if Path(path).is_relative_to(folder):
-                return f"{_HIDDEN}/{number}/{Path(path).relative_to(folder)}"
+            if path.is_relative_to(folder):
+                return f"{_HIDDEN}/{number}/{path.relative_to(folder)}"
         raise CannotFork(f"{path} lies outside of the folders of runs")
 
 
@@ -220,9 +227,16 @@ class _Waiting:
     """A run that was forked and waits for its task; all that it holds is closed with the stack."""
 
     def __init__(
-        self, limits: Limits, group: ResourceGroup, pipes: Sequence[int], task: socket.socket, stack: ExitStack
+        self,
+        limits: Limits,
+        nonce: str,
+        group: ResourceGroup,
+        pipes: Sequence[int],
+        task: socket.socket,
+        stack: ExitStack,
     ) -> None:
         self.limits = limits
+        self.nonce = nonce
         self.group = group
         self.pipes = pipes
         self.task = task
@@ -265,6 +279,42 @@ class WarmRun:
     def close(self) -> None:
         """Close what leads to the run."""
         self._waiting.stack.close()
+
+
+def _receive(sender: socket.socket, nonce: str, count: int, stack: ExitStack) -> list[int]:
+    """The descriptors of the reply to the request with that nonce, closed with the stack.
+
+    Raises:
+        CannotFork: the reply is an error, has another nonce, or does not have so many descriptors.
+    """
+    received = array.array("i")
+    room = socket.CMSG_SPACE(_MOST_RECEIVED * received.itemsize)
+    data, ancillary, flags, _ = sender.recvmsg(_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received.frombytes(content[: len(content) - len(content) % received.itemsize])
+    for descriptor in received:
+        stack.callback(os.close, descriptor)
+    if not data:
+        raise CannotFork("it has ended")
+    try:
+        reply = json.loads(data)
+        of, error = reply["nonce"], reply["error"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        raise CannotFork("its reply can't be read") from None
+    if of != nonce:
+        raise CannotFork("it replied to what was not asked")
+    if error is not None:
+        raise CannotFork(str(error)[:_MOST_SHOWN])
+    if len(received) != count or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise CannotFork(f"it replied with {len(received)} descriptors in place of {count}")
+    return list(received)
+
+
+def _is_of(descriptor: int, path: Path) -> bool:
+    """Whether the descriptor is of this very file, and for reading alone."""
+    mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    return mode == os.O_RDONLY and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _pid_of(process: int) -> int:

@@ -12,6 +12,7 @@ from predictd.domain.errors import CancelledError
 from predictd.domain.limits import MIB, Limits
 from predictd.sandbox.evidence import Evidence
 from predictd.sandbox.frames import (
+    AnswerLimits,
     BadFrame,
     Frame,
     FrameReader,
@@ -46,7 +47,7 @@ class RunCancelled(CancelledError):
 
 
 class Follower:
-    """Collects the evidence of one run. Reads its pipes, and no file that it could have written."""
+    """Collects the evidence of one run on data of `rows` rows; reads its pipes, and no file it may have written."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Follower:
         group: ResourceGroup,
         limits: Limits,
         *,
+        rows: int,
         on_log: Callable[[bytes], None],
         on_started: Callable[[], None] | None,
         cancel: threading.Event | None,
@@ -65,7 +67,7 @@ class Follower:
         self._on_log = on_log
         self._on_started = on_started
         self._cancel = cancel
-        self._reader = FrameReader(limits.output_bytes)
+        self._reader = FrameReader(AnswerLimits(expected=rows, output_bytes=limits.output_bytes))
         self._printed = 0
         self._startup = bytearray()
         self._is_cut = False
@@ -150,8 +152,8 @@ class Follower:
                 self._take(frame)
         except BadFrame as error:
             self.seen.bad_output = str(error)
-        except TooLarge:
-            self.seen.too_large = f"{self._limits.output_bytes / MIB:.0f} MiB of predictions"
+        except TooLarge as error:
+            self.seen.too_large = str(error)
         return data != b""
 
     def _take(self, frame: Frame) -> None:

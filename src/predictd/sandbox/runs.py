@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from predictd.data.mapping import is_mapped
-from predictd.domain.errors import PlatformError
+from predictd.data.mapping import count_rows, is_mapped
+from predictd.domain.errors import InvalidInputError, PlatformError
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
+from predictd.runner.mapped import DamagedFileError
 from predictd.sandbox.container import contained
 from predictd.sandbox.engines import find_engine
 from predictd.sandbox.evidence import judge
@@ -50,8 +52,11 @@ def run(
         RunCancelled: `cancel` was set.
     """
     _check_inputs(request)
+    rows = _count_rows(request.live)
     with _started(request, kind, parents) as (started, group):
-        follower = Follower(started, group, request.limits, on_log=on_log, on_started=on_started, cancel=cancel)
+        follower = Follower(
+            started, group, request.limits, rows=rows, on_log=on_log, on_started=on_started, cancel=cancel
+        )
         seen = follower.follow()
     report = judge(seen, request.limits, request.runtime.version)
     log.info("the model ended after %.2f s with at most %d MiB", report.limited_seconds, report.peak_memory_bytes >> 20)
@@ -86,6 +91,14 @@ def launch(
     if kind is SandboxKind.PODMAN or kind is SandboxKind.DOCKER:
         return contained(find_engine(kind.value), request, group, program)
     return launched(request, group, isolate=kind is SandboxKind.BUBBLEWRAP, program=program)
+
+
+def _count_rows(live: Path) -> int:
+    try:
+        return count_rows(live)
+    except (InvalidInputError, DamagedFileError, OSError) as error:
+        log.error("live data: %s", error)
+        raise PlatformError("The live data of this run can't be read.") from error
 
 
 def _check_inputs(request: RunRequest) -> None:

@@ -10,19 +10,30 @@ _AF_UNIX = 1
 # Namespaces: user, pid, network, mount, ipc, uts, cgroup.
 _CLONE_NEW = (0x10000000, 0x20000000, 0x40000000, 0x00020000, 0x08000000, 0x04000000, 0x02000000)
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-# Libraries try these first and fall back when the kernel seems too old for them.
-_UNKNOWN = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+# Libraries try these first and fall back when the kernel seems too old for them: rings and asynchronous files, whose
+# work the kernel does outside of the run's group; what reports which files of the host are opened, or are in its page
+# cache; advice on the memory of other processes.
+_UNKNOWN = (
+    *("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
+    *("inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", "fanotify_init", "fanotify_mark"),
+    *("mincore", "cachestat", "process_madvise"),
+)
 _REFUSED = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "userfaultfd"),
     *("mount", "umount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "mount_setattr"),
     *("fsopen", "fsconfig", "fsmount", "fspick", "unshare", "setns", "bpf", "keyctl", "add_key", "request_key"),
     *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module"),
-    *("open_by_handle_at", "name_to_handle_at", "fanotify_init", "quotactl", "quotactl_fd", "acct", "swapon"),
+    *("open_by_handle_at", "name_to_handle_at", "quotactl", "quotactl_fd", "acct", "swapon"),
     *("swapoff", "reboot", "syslog", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "stime"),
     *("sethostname", "setdomainname", "iopl", "ioperm", "modify_ldt", "vm86", "vm86old", "uselib", "ustat", "sysfs"),
     *("nfsservctl", "lookup_dcookie", "vhangup", "memfd_secret", "_sysctl", "personality"),
+    # They write back whatever the host has not written yet, and their duration shows how much that is.
+    *("sync", "syncfs"),
 )
-
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
+_RWF_NOWAIT = 8
+_MADV_MERGEABLE, _PR_SET_MEMORY_MERGE = 12, 67
+_WHOLE_INT = 0xFFFFFFFF
 
 _UNCOUNTED = ("memfd_create", "shmget", "semget", "msgget")
 
@@ -43,10 +54,21 @@ class Rule:
     argument: tuple[int, tuple[str, int] | tuple[str, int, int]] | None = None
 
 
+# Arguments with which a call reports what the host does (leases and notifications of the files that a run sees, reads
+# that only the page cache serves) or makes the kernel compare the memory of the run with that of other processes.
+_SIDE_CHANNELS = [
+    *(
+        Rule(names=("fcntl", "fcntl64"), error=errno.EINVAL, argument=(1, ("masked_eq", _WHOLE_INT, command)))
+        for command in (_F_SETLEASE, _F_NOTIFY)
+    ),
+    Rule(names=("preadv2",), error=errno.EOPNOTSUPP, argument=(5, ("masked_eq", _RWF_NOWAIT, _RWF_NOWAIT))),
+    Rule(names=("madvise",), error=errno.EINVAL, argument=(2, ("masked_eq", _WHOLE_INT, _MADV_MERGEABLE))),
+    Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_MEMORY_MERGE))),
+]
 # Where there is no control group: larger buffers of sockets are memory that belongs to no process, and a run is kept to
 # its share of the processors by its affinity.
 _WITHOUT_GROUP = [
-    Rule(names=("setsockopt",), error=errno.EPERM, argument=(2, ("masked_eq", 0xFFFFFFFF, 7))),  # SO_SNDBUF
+    Rule(names=("setsockopt",), error=errno.EPERM, argument=(2, ("masked_eq", _WHOLE_INT, 7))),  # SO_SNDBUF
     Rule(names=("sched_setaffinity",), error=errno.EPERM),
 ]
 
@@ -62,11 +84,14 @@ def rules(*, counts_all_memory: bool = True) -> list[Rule]:
     return [
         Rule(names=_REFUSED, error=errno.EPERM),
         Rule(names=unknown, error=errno.ENOSYS),
+        # Of another process: with a limit of its own the first one could be made to end, as if from outside.
+        Rule(names=("prlimit64",), error=errno.EPERM, argument=(0, ("ne", 0))),
         Rule(names=("socket", "socketpair"), error=errno.EAFNOSUPPORT, argument=(0, ("ne", _AF_UNIX))),
+        *_SIDE_CHANNELS,
         *([] if counts_all_memory else _WITHOUT_GROUP),
         *(Rule(names=("clone",), error=errno.EPERM, argument=(0, ("masked_eq", f, f))) for f in _CLONE_NEW),
         *(
-            Rule(names=("ioctl",), error=errno.EPERM, argument=(1, ("masked_eq", 0xFFFFFFFF, request)))
+            Rule(names=("ioctl",), error=errno.EPERM, argument=(1, ("masked_eq", _WHOLE_INT, request)))
             for request in _TERMINAL_INJECTION
         ),
     ]

@@ -15,9 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from predictd.data.catalogue import row_count
 from predictd.data.mapped_cache import MappedCache
+from predictd.data.schema import VALIDATION_FILE
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
+from predictd.parsing.columns import Columns
 from predictd.scoring.measured import release_memory
 from predictd.scoring.metrics import Diagnostics
 from predictd.scoring.metrics.ranks import Floats
@@ -27,8 +31,6 @@ from predictd.scoring.validation import Progress, ValidationData, open_validatio
 _MODULE = "predictd.scoring.apart"
 _POLL_SECONDS = 0.2
 _NICE = 5
-# Of an uploaded file; the validation data have some 3.3 million.
-MAX_ROWS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def diagnose_apart(
     if "refused" in answer:
         raise InvalidInputError(answer["refused"])
     if "failure" in answer:
-        return ModelFailure(code=answer["failure"]["code"], facts=answer["failure"]["facts"]), answer["folder"]
+        return ModelFailure(**answer["failure"]), answer["folder"]
     return Diagnostics.from_wire(answer["diagnostics"], suspicion=answer["suspicion"]), answer["folder"]
 
 
@@ -125,9 +127,10 @@ def main() -> None:
 
 def _answer(task: Task) -> dict[str, Any]:
     first: dict[str, Any] | None = None
+    predictions = read_submission_columns(Path(task.predictions), most_rows(_largest(task)))
     for number, folder in enumerate(task.folders):
         with _opened(Path(folder), task) as validation:
-            placed = _placed(task, validation)
+            placed = _placed(predictions, validation, whole=task.whole)
             if not isinstance(placed, ModelFailure):
                 found = validation.diagnose([placed], lambda done, every: _say({"done": done, "all": every}))[0]
                 return {"diagnostics": found.wire(), "suspicion": found.suspicion, "folder": number}
@@ -139,10 +142,17 @@ def _answer(task: Task) -> dict[str, Any]:
     return first
 
 
-def _placed(task: Task, validation: ValidationData) -> Floats | ModelFailure:
-    ids, values = read_submission_columns(Path(task.predictions), max_rows=MAX_ROWS)
-    placed = validation.place(ids.cast(validation.ids.type), values, whole=task.whole)
-    del ids, values
+def _largest(task: Task) -> int:
+    """Rows of the largest of the data versions."""
+    try:
+        return max(row_count(Path(folder) / VALIDATION_FILE) for folder in task.folders)
+    except InvalidInputError as error:
+        raise PlatformError(f"A data version can't be used: {error.message}") from error
+
+
+def _placed(predictions: Columns, validation: ValidationData, *, whole: bool) -> Floats | ModelFailure:
+    ids, values = predictions
+    placed = validation.place(ids.cast(validation.ids.type), values, whole=whole)
     release_memory()
     return placed
 

@@ -32,7 +32,8 @@ def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
     given, live = set(ids), set(live_ids)
     if len(given) < len(ids):
         repeated = [id_ for id_, times in Counter(ids).items() if times > 1]
-        return ModelFailure(code="duplicate_ids", facts={"count": str(len(repeated)), "example": repeated[0]})
+        facts = {"count": str(len(repeated)), "example": repeated[0]}
+        return ModelFailure(code="duplicate_ids", cause=cause_of_id(repeated[0]), facts=facts)
     if given == live:
         return None
     total = str(len(live))
@@ -41,8 +42,15 @@ def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
         ("missing_ids", [id_ for id_ in live_ids if id_ not in given]),
     ):
         if those:
-            return ModelFailure(code=code, facts={"count": str(len(those)), "total": total, "example": those[0]})
+            facts = {"count": str(len(those)), "total": total, "example": those[0]}
+            cause = cause_of_id(those[0]) if code == "unknown_ids" else None
+            return ModelFailure(code=code, cause=cause, facts=facts)
     return None
+
+
+def cause_of_id(example: str) -> str | None:
+    """Return why an id is not one of the data: it is the number of a row, or that is unknown."""
+    return "row_numbers" if example.isdecimal() else None
 
 
 def check_values(id_of: Callable[[int], str], values: NDArray[np.float64]) -> ModelFailure | None:
@@ -54,7 +62,8 @@ def check_values(id_of: Callable[[int], str], values: NDArray[np.float64]) -> Mo
     odd = ~np.isfinite(values)
     if odd.any():
         facts = {"count": str(np.count_nonzero(odd)), "total": total, "example": id_of(int(np.argmax(odd)))}
-        return ModelFailure(code="nan_predictions", facts=facts)
+        cause = "all_missing" if np.isnan(values).all() else None
+        return ModelFailure(code="nan_predictions", cause=cause, facts=facts)
     # As numpy.isclose computes it: with another order of rounding, values at the border would differ.
     outside = (values < -_ABSOLUTE) | (values - 1 > _ABSOLUTE + _RELATIVE)
     if outside.any():

@@ -21,7 +21,7 @@ from predictd.data.tables import INDEX
 from predictd.data.verification import read_feature_sets
 from predictd.domain.errors import InvalidInputError, PlatformError
 from predictd.domain.failures import ModelFailure
-from predictd.scoring.checks import check_values
+from predictd.scoring.checks import cause_of_id, check_values
 from predictd.scoring.metrics import Features, KeptFactors, MappedFeatures, Truth, meta_model
 from predictd.scoring.metrics.ranks import Floats, Integers
 
@@ -75,7 +75,8 @@ class MeasuredData:
 
     def _about_ids(self, code: str, count: int, example: pa.Scalar) -> ModelFailure:
         facts = {"count": str(count), "total": str(len(self.ids)), "example": str(example), "kind": self.kind}
-        return ModelFailure(code=code, facts=facts)
+        cause = None if code == "missing_ids" else cause_of_id(str(example))
+        return ModelFailure(code=code, cause=cause, facts=facts)
 
 
 @contextmanager

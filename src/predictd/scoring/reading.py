@@ -6,22 +6,28 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
+from predictd.domain.limits import MIB, most_prediction_bytes
 from predictd.domain.runs import Predictions
+from predictd.parsing import ParserLimits, parse_confined
+from predictd.parsing.columns import Columns, columns_size, pack_columns, unpack_columns
 
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
 _BLOCK = 1024 * 1024
 _LONGEST_ID = 256
+_PARSER_BYTES = 48 * MIB
+_PARSER_BYTES_PER_ROW = 512
+_PARSER_SECONDS = 120.0
 _BATCH_ROWS = 65_536
 _PARQUET_MAGIC = b"PAR1"
 _ARROW_ROW = re.compile(r"Row #(\d+): (.*)", re.DOTALL)
@@ -32,32 +38,60 @@ def read_submission_file(path: Path, max_rows: int) -> Predictions:
     """Read an uploaded CSV or parquet file of the columns id and prediction (or probability), values unchecked.
 
     A CSV has exactly these two, in this order; in a parquet file either may be the index. Missing values ('', 'NaN',
-    'NA') become NaN for `check_submission` to find. The file is read in blocks, and not beyond `max_rows` rows, so that
-    memory stays at some 150 bytes per row.
-    Raises InvalidInputError that says which row or column is wrong and how to write the file.
+    'NA') become NaN for `check_submission` to find. The file is parsed in a confined process (`predictd.parsing`), not
+    beyond `max_rows` rows, so that memory stays at some 150 bytes per row.
+
+    Raises:
+        InvalidInputError: names the row or column that is wrong, or the limit, and how to write the file.
+        OutageError: the confined process could not do its work.
     """
     ids, values = read_submission_columns(path, max_rows)
     return Predictions(ids=ids.to_pylist(), values=values)
 
 
-def read_submission_columns(path: Path, max_rows: int) -> tuple[pa.StringArray, NDArray[np.float64]]:
+def read_submission_columns(path: Path, max_rows: int) -> Columns:
     """The same as two columns, which takes half the memory: ids and values of the same length."""
-    with path.open("rb") as file:
-        is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    limits = ParserLimits(
+        memory_bytes=_PARSER_BYTES + max_rows * _PARSER_BYTES_PER_ROW,
+        result_bytes=columns_size(max_rows, most_prediction_bytes(max_rows)),
+        seconds=_PARSER_SECONDS,
+    )
+    content = parse_confined(parse_submission_file, [path], limits, {"max_rows": max_rows})
+    return unpack_columns(content, max_rows)
+
+
+def parse_submission_file(files: list[BinaryIO], max_rows: int) -> list[bytes | memoryview]:
+    """Parse the one file, in the process that calls this, to packed columns."""
+    return pack_columns(*parse_submission_columns(files[0], max_rows))
+
+
+def parse_submission_columns(file: BinaryIO, max_rows: int) -> Columns:
+    """Parse the file in the process that calls this: for files of the user's own on the user's own machine.
+
+    Raises InvalidInputError as `read_submission_file`.
+    """
+    is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    file.seek(0)
     ids: list[pa.Array] = []
     values: list[pa.Array] = []
-    rows = 0
+    rows = size = 0
     try:
-        for batch in _parquet_batches(path, max_rows) if is_parquet else _csv_batches(path):
+        for batch in _parquet_batches(file, max_rows) if is_parquet else _csv_batches(file):
             rows += batch.num_rows
             if rows > max_rows:
                 raise _too_many(max_rows)
             ids.append(_texts(batch.column(0)))
+            size += ids[-1].nbytes
+            if size > (most := most_prediction_bytes(max_rows)):
+                raise InvalidInputError(f"The ids take more than {most} bytes; use the ids of the data.")
             values.append(pc.cast(batch.column(1), pa.float64(), safe=False))
     except (pa.ArrowException, OSError) as error:
         # Arrow tells of a damaged parquet file by an OSError without a number; one with a number is the disk's.
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
+        if "bad_alloc" in str(error):
+            # Arrow's thrift reader gives no other sign.
+            raise MemoryError from error
         raise _explained(str(error)) from error
     numbers = [array.to_numpy(zero_copy_only=False) for array in values]
     return pa.concat_arrays(ids or [pa.array([], pa.string())]), np.concatenate(numbers or [np.empty(0)])
@@ -98,13 +132,14 @@ def _plain_lines(predictions: Predictions) -> list[str]:
     return ended
 
 
-def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    header = _csv_header(path)
+def _csv_batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
+    header = _csv_header(file)
+    file.seek(0)
     if header not in _HEADERS:
         shown = ",".join(header)[:100]
         raise InvalidInputError(f"The header must be 'id,prediction', but it is '{shown}'; {_REMEDY}.")
     yield from pyarrow.csv.open_csv(
-        path,
+        file,
         # One thread: only then do errors say which row it was.
         read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
         convert_options=pyarrow.csv.ConvertOptions(
@@ -113,31 +148,28 @@ def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
     )
 
 
-def _csv_header(path: Path) -> tuple[str, ...]:
-    with path.open("rb") as file:
-        line = file.readline(_BLOCK)
+def _csv_header(file: BinaryIO) -> tuple[str, ...]:
+    line = file.readline(_BLOCK)
     if not line:
         raise InvalidInputError(f"The file is empty; {_REMEDY}.")
     try:
-        return tuple(next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), ()))
+        return tuple(next(csv.reader([line.decode("utf-8").removeprefix("\ufeff").rstrip("\r\n")]), ()))
     except UnicodeDecodeError:
         raise InvalidInputError(f"The file is not text in UTF-8, so it is no CSV; {_REMEDY}.") from None
     except csv.Error as error:
         raise InvalidInputError(f"The header can't be read as CSV ({error}); {_REMEDY}.") from error
 
 
-def _parquet_batches(path: Path, max_rows: int) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        header = _parquet_header(file.schema_arrow)
-        if file.metadata.num_rows > max_rows:
-            raise _too_many(max_rows)
-        groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
-        if sum(group.total_byte_size for group in groups) > _BLOCK + max_rows * 2 * _LONGEST_ID:
-            raise InvalidInputError(f"The file unpacks to more than {max_rows} predictions can take; {_REMEDY}.")
+def _parquet_batches(file: BinaryIO, max_rows: int) -> Iterator[pa.RecordBatch]:
+    metadata = pq.read_metadata(file)
+    header = _parquet_header(metadata.schema.to_arrow_schema())
+    if metadata.num_rows > max_rows:
+        raise _too_many(max_rows)
+    file.seek(0)
     # Ids come as indices into their distinct values: a small file can repeat a huge text a million times.
-    with pq.ParquetFile(path, read_dictionary=["id"]) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=list(header)):
-            yield batch.select(header)
+    parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=["id"])
+    for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(header), use_threads=False):
+        yield batch.select(header)
 
 
 def _parquet_header(columns: pa.Schema) -> tuple[str, str]:

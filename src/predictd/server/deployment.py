@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +13,12 @@ from pathlib import Path
 from predictd.db import Database
 from predictd.db.secrets import shared_secret
 from predictd.domain.errors import SetupError
-from predictd.settings import Settings
+from predictd.settings import Settings, refuse_example_secrets
 from predictd.storage import Storage, open_storage
 
 # Name of the key of URLs by which the server itself takes uploads for a bucket.
 STORAGE_KEY = "storage"
+_PRIVATE_FOLDERS = ("storage", "objects", "mapped", "tmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,16 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     """Open the data dir and the database, making both where they are missing.
 
     Raises:
-        SetupError: the data dir or the storage's folder can't be written to, or the schema does not suit.
+        SetupError: the data dir or the storage's folder can't be written to or closed to other users, a secret is that
+            of an example, or the schema does not suit.
         InvalidInputError: the storage's URL can't be taken.
     """
+    refuse_example_secrets(settings)
     home = settings.home
-    database = Database(settings.resolved_database_url)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_folders(home)
+        database = Database(settings.resolved_database_url)
         storage = storage_of(settings, database, base_url)
     except OSError as error:
         folder = settings.storage_url or home
@@ -51,6 +56,22 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     else:
         database.check()
     return Deployment(settings=settings, database=database, storage=storage)
+
+
+def _close_folders(home: Path) -> None:
+    """Close the folders of pickles and data to other users, also where the data dir itself is open to them.
+
+    The data dir is left as it is: it may be a folder that others need, and its runtimes are no secret.
+
+    Raises:
+        OSError: a folder is open to others and belongs to another user.
+    """
+    for name in _PRIVATE_FOLDERS:
+        folder = home / name
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(folder.stat().st_mode)
+            if mode & 0o077:
+                folder.chmod(mode & 0o700)
 
 
 def storage_of(settings: Settings, database: Database, base_url: str = "") -> Storage:

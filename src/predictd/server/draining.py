@@ -4,6 +4,7 @@ A first SIGTERM or SIGINT begins it, a second one ends the server at once.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -17,6 +18,8 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.05
 _TRANSFERS = "/files"
+# Connections that the kernel holds until the server accepts them.
+LISTEN_BACKLOG = 1024
 
 
 class Draining:
@@ -96,6 +99,12 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._draining = draining
         self._waiting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
+        """Start to serve; accept few connections in one step, but let many of them queue in the kernel."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(LISTEN_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end at once where that has begun; called by the signal."""

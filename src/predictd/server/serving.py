@@ -22,10 +22,12 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.api.app import Services, build_app
 from predictd.archive import refuse_unfinished_import
-from predictd.domain.errors import SetupError
+from predictd.db.catalogue import choose_runtime
+from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
 from predictd.engine.config import WorkerConfig
 from predictd.engine.executor import Executor
@@ -37,13 +39,15 @@ from predictd.notify.courier import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.life import tick
 from predictd.rounds.ticker import Ticker
-from predictd.sandbox import WarmParents, choose_sandbox
+from predictd.sandbox import WarmParents, choose_sandbox, probe_forked
 from predictd.server.cluster import open_cluster
+from predictd.server.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, raise_descriptor_limit
 from predictd.server.deployment import Deployment, open_deployment, server_id
-from predictd.server.draining import Draining, DrainingServer
+from predictd.server.draining import LISTEN_BACKLOG, Draining, DrainingServer
 from predictd.server.preparation import Progress, Say, ensure_data, ensure_runtime, find_runtime, has_runtime
 from predictd.server.scoring import mapped_cache, scorer_of
 from predictd.server.telling import courier_of, mail_server_of
+from predictd.server.turns import Turns
 from predictd.settings import Settings
 from predictd.web import web_routes
 
@@ -53,6 +57,7 @@ GRACE_SECONDS = 5
 THREADS = 64
 SWEEP_SECONDS = 3600
 TICK_SECONDS = 1.0
+VANISHED_SECONDS = 120
 # How long a thread may keep the interpreter while others wait. Requests take many short steps, at each of which they
 # would wait that long for a worker that is computing; the interpreter's own 5 ms add up to most of their time.
 SWITCH_SECONDS = 0.001
@@ -99,6 +104,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
         parents = WarmParents(settings.most_warm_parents, folders)
+        _check_forked(deployment, parents)
     server = server_id(settings.home)
     executor = Executor(
         deployment.database,
@@ -150,6 +156,26 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     lock.close()
 
 
+def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
+    """Raise SetupError where runs that are forked from a warm parent are not isolated; leaves it to the first runs.
+
+    Where none can be forked, runs start cold.
+    """
+    settings = deployment.settings
+    with deployment.database.read() as session:
+        folder = choose_runtime(session, None).folder
+    try:
+        problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
+    except PlatformError as error:
+        log.warning("forked_runs_not_checked", error=error.message)
+        return
+    if problems and not settings.trust_users:
+        raise SetupError(
+            f"Runs forked from a warm parent are not isolated on this machine: {' '.join(problems)} "
+            "To start every run cold, say PREDICTD_WARM_PARENTS=0."
+        )
+
+
 def _config_of(
     deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
 ) -> WorkerConfig:
@@ -166,6 +192,7 @@ def _config_of(
         retry_seconds=settings.retry_seconds,
         find_runtime=partial(find_runtime, deployment),
         has_runtime=partial(has_runtime, deployment),
+        quotas=settings.quotas,
         account_runs=settings.account_runs,
         place=place,
     )
@@ -209,11 +236,12 @@ def _run(
         for ticker in tickers:
             ticker.start()
         announce()
-        sweeping = asyncio.create_task(_sweep(deployment))
+        sweeping = [asyncio.create_task(_sweep(deployment)), asyncio.create_task(connections.sweep())]
         try:
             yield
         finally:
-            sweeping.cancel()
+            for task in sweeping:
+                task.cancel()
             for ticker in tickers:
                 await anyio.to_thread.run_sync(ticker.stop)
             await draining.wait_for_runs()
@@ -229,16 +257,21 @@ def _run(
     # The server stops on these by itself and then hands them on to whoever was there before: nobody, it has ended well.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
+    app = Turns(draining.counting(build_app(services, lifespan, web_routes(services))))
+    proxied = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]
+    connections = Connections(raise_descriptor_limit(), proxied.trusted_hosts.__contains__)
     config = uvicorn.Config(
-        draining.counting(build_app(services, lifespan, web_routes(services))),
+        proxied,
         # Its lines go to the program's own log.
         log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
+        proxy_headers=False,
+        http=partial(BoundedProtocol, connections),  # type: ignore[arg-type]
+        ws="none",
+        backlog=ACCEPTED_AT_ONCE,
     )
     # Such a failure is logged already, with the id of its request.
     logging.getLogger("uvicorn.error").addFilter(lambda one: "Exception in ASGI application" not in one.getMessage())
@@ -293,9 +326,12 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit both: a client that vanished is noticed, whether something is being sent or not.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
     try:
         listener.bind((host, port))
-        listener.listen(1024)
+        listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
         raise SetupError(

@@ -144,7 +144,7 @@ def _client(endpoint: str, region: str) -> "S3Client":
         import boto3  # noqa: PLC0415 (an extra, and slow to import)
         from botocore.config import Config  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SetupError("Storage in S3 needs boto3: pip install 'predictd[server,s3]'") from error
+        raise SetupError("Storage in S3 needs boto3. In the clone of predictd: pip install '.[server,s3]'") from error
     session = boto3.session.Session()
     try:
         client: S3Client = session.client(

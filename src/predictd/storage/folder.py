@@ -32,7 +32,8 @@ class FolderStorage:
     @classmethod
     def open(cls, root: Path, base_url: str) -> "FolderStorage":
         """Open the folder, making it and its secret where they are missing."""
-        (root / DRAFTS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / DRAFTS).mkdir(mode=0o700, exist_ok=True)
         return cls(root=root, secret=load_secret(root / ".secret"), base_url=base_url.rstrip("/"))
 
     @property

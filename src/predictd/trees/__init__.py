@@ -108,7 +108,7 @@ def built() -> bytes:
 
 
 def problems() -> list[str]:
-    """What kept tables were not used for, or a library was not patched for, since `install`."""
+    """Return why kept or new tables were not used, or a library was not patched, since `install`."""
     return list(_installed.store.problems) if _installed is not None else []
 
 

@@ -237,10 +237,11 @@ class _Model:
         return blake2b(f"catboost {features} {part}".encode(), key=self._digest, digest_size=32).digest()
 
     def raw(self, sums: NDArray[Any], from_first: bool) -> NDArray[numpy.float64]:
-        """Raw values [rows] or [rows, outputs] from sums [rows, outputs]; a part of the trees has no bias."""
-        import numpy as np  # noqa: PLC0415
+        """Raw values [rows] or [rows, outputs] from sums [rows, outputs]; a part of the trees has no bias.
 
-        found = np.ascontiguousarray(sums if self.scale == 1 else sums * self.scale)
+        Several outputs are in Fortran order, as CatBoost's own.
+        """
+        found = sums if self.scale == 1 else sums * self.scale
         if from_first:
             found += self.bias
         return found[:, 0] if found.shape[1] == 1 else found
@@ -263,20 +264,20 @@ class _Model:
             return raw
         if kind == "Class":
             labels = self.labels.astype(np.int64 if self.labels.dtype.kind in "iu" else object)
-            found: NDArray[Any] = labels[(raw > 0).astype(np.intp)] if raw.ndim == 1 else labels[raw.argmax(1)[:, None]]
+            found: NDArray[Any] = labels[(raw > 0).astype(np.intp)] if raw.ndim == 1 else labels[raw.argmax(1)[None]].T
             return found
         if raw.min() < _LEAST:
             return None
         # NumPy's exp has other last bits than that of the C library, which CatBoost calls.
         one = np.array([1 / (1 + math.exp(-value)) for value in raw.tolist()])
-        return np.stack([1 - one, one], axis=1)
+        return np.stack([1 - one, one]).T  # in Fortran order, as CatBoost's own
 
 
 class Patch(Replaced):
     """CatBoost with one of its models' methods replaced, the one that all kinds of predict call."""
 
     def __init__(self, catboost: Any, store: Store) -> None:
-        super().__init__()
+        super().__init__(store)
         self._store = store
         self._models: Known[tuple[tuple[object, ...], _Model | UnsupportedModel]] = Known()
         free = ("data", "prediction_type", "ntree_start", "ntree_end", "thread_count", "verbose", "parent_method_name")

@@ -168,7 +168,7 @@ class _Boosters:
     """What is known of this process's boosters: their text, and whether their handle is still to be made."""
 
     def __init__(self, lightgbm: Any, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._texts: Known[str] = Known()
         self._models: Known[Text | UnsupportedModel] = Known()
         self._lock = threading.RLock()
@@ -265,7 +265,7 @@ class _Boosters:
 
     def _evaluator(self, model: Text, first: int, count: int) -> Any:
         fingerprint = model.fingerprint(first, count)
-        return self._store.evaluator(fingerprint, lambda: model.tables(first, count, fingerprint))
+        return self.store.evaluator(fingerprint, lambda: model.tables(first, count, fingerprint))
 
     def _answer(self, model: Text, matrix: NDArray[np.int8], first: int, count: int, raw_score: bool) -> Any:
         import numpy as np  # noqa: PLC0415
@@ -292,7 +292,7 @@ class Patch(Replaced):
     """LightGBM with some of its boosters' methods replaced."""
 
     def __init__(self, lightgbm: Any, boosters: _Boosters) -> None:
-        super().__init__()
+        super().__init__(boosters.store)
         self._lightgbm, self._boosters = lightgbm, boosters
         owner = lightgbm.Booster
         free = ("data", "start_iteration", "num_iteration", "raw_score", "data_has_header", "kwargs")
@@ -365,5 +365,5 @@ class Patch(Replaced):
 def patch(lightgbm: Any, store: Store) -> Replaced:
     """Let boosters answer by compiled trees of `store`; `undo` of what is returned puts LightGBM's own methods back."""
     if int(lightgbm.__version__.split(".")[0]) < _FIRST_VERSION or "__getattr__" in lightgbm.Booster.__dict__:
-        return Replaced()
+        return Replaced(store)
     return Patch(lightgbm, _Boosters(lightgbm, store))

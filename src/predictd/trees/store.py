@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from .errors import TablesError, UnsupportedModel
@@ -19,7 +20,8 @@ class Store:
     """Evaluators by the fingerprint of their model and the kind of prediction.
 
     `kept` are tables from an earlier process, by fingerprint; they are checked when they are first asked for. Damaged
-    ones are not used: `problems` says so, and the model is compiled anew.
+    ones are not used: `problems` says so, and the model is compiled anew. `problems` also says which new tables the
+    library itself contradicts.
     """
 
     def __init__(self, kept: dict[bytes, Buffer] | None = None) -> None:
@@ -27,6 +29,28 @@ class Store:
         self.used: dict[bytes, Evaluator] = {}
         self.refused: dict[bytes, str] = {}
         self.problems: list[str] = []
+        self._new: set[bytes] = set()
+        self._thread = threading.local()
+
+    @property
+    def asked(self) -> bytes | None:
+        """The fingerprint that this thread asked for last; whoever wants to know sets it to None before."""
+        fingerprint: bytes | None = getattr(self._thread, "asked", None)
+        return fingerprint
+
+    @asked.setter
+    def asked(self, fingerprint: bytes | None) -> None:
+        self._thread.asked = fingerprint
+
+    def is_new(self, fingerprint: bytes) -> bool:
+        """Return whether these tables were built in this process; kept ones are of calls that were compared before."""
+        return fingerprint in self._new
+
+    def refuse(self, fingerprint: bytes, reason: str) -> None:
+        """Let the library itself answer for this model from now on."""
+        self.refused[fingerprint] = reason
+        self.used.pop(fingerprint, None)
+        self.problems.append(reason)
 
     def evaluator(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
         """The evaluator of the model with this fingerprint (32 bytes), from kept tables or from `make()`.
@@ -36,9 +60,13 @@ class Store:
         """
         if fingerprint in self.refused:
             raise UnsupportedModel(self.refused[fingerprint])
-        if fingerprint not in self.used:
-            self.used[fingerprint] = self._kept(fingerprint) or self._made(fingerprint, make)
-        return self.used[fingerprint]
+        evaluator = self.used.get(fingerprint) or self._kept(fingerprint)
+        if evaluator is None:
+            evaluator = self._made(fingerprint, make)
+            self._new.add(fingerprint)
+        self.used[fingerprint] = evaluator
+        self.asked = fingerprint
+        return evaluator
 
     def _kept(self, fingerprint: bytes) -> Evaluator | None:
         tables = self.kept.get(fingerprint)

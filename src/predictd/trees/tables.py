@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 MAGIC = b"predictd trees\n\0"
-VERSION = 1
+VERSION = 2
 NO_FINGERPRINT = bytes(32)
 HEADER = struct.Struct("<16sIIQ32s")
 HEADER_LENGTH = 128

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from . import ubjson
-from .calls import MOST_PARTS, Known, Replaced, columns_of, sums
+from .calls import HEAD_ROWS, MOST_PARTS, Known, Replaced, columns_of, sums
 from .errors import UnsupportedModel
 from .nodes import forest_of_nodes
 
@@ -195,7 +195,7 @@ class Patch(Replaced):
     """XGBoost with some of its boosters' methods replaced."""
 
     def __init__(self, xgboost: Any, store: Store) -> None:
-        super().__init__()
+        super().__init__(store)
         self._xgboost, self._store = xgboost, store
         self._models: Known[_Model] = Known()
         self._watched: set[int] = set()
@@ -203,7 +203,7 @@ class Patch(Replaced):
         self._ask = owner.inplace_predict
         self.answer(owner, "inplace_predict", ("data", "iteration_range", "predict_type"), self._in_place)
         if hasattr(xgboost.DMatrix, "num_nonmissing"):
-            self.answer(owner, "predict", ("data", "iteration_range", "output_margin"), self._of_matrix)
+            self.answer(owner, "predict", ("data", "iteration_range", "output_margin"), self._of_matrix, head=_head)
         for name in _CHANGES:
             self.around(owner, name, after=self._models.forget)
         # A model in training changes too often to compile it for each look at its metrics.
@@ -264,6 +264,14 @@ class Patch(Replaced):
 def patch(xgboost: Any, store: Store) -> Patch:
     """Let boosters answer by compiled trees of `store`; `undo` of what is returned puts XGBoost's own methods back."""
     return Patch(xgboost, store)
+
+
+def _head(data: Any) -> Any:
+    """The first rows of a DMatrix, which loses the names of its columns by slicing."""
+    part = data.slice(list(range(min(HEAD_ROWS, data.num_row()))))
+    part.feature_names = data.feature_names
+    part.feature_types = data.feature_types
+    return part
 
 
 def _values(data: Any) -> NDArray[numpy.float32] | None:

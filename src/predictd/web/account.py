@@ -96,7 +96,7 @@ def _configurations(address: str, new: NewToken | None) -> dict[str, str]:
         "VS Code": json.dumps(
             {"servers": {"predictd": {"type": "http", "url": url, "headers": {"Authorization": header}}}}, indent=2
         ),
-        "Claude Desktop, and others that start a program (pip install predictd)": json.dumps(
+        "Claude Desktop, and others that start a program (predictd installed)": json.dumps(
             {
                 "mcpServers": {
                     "predictd": {

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from predictd.api.app import Services
 from predictd.db.sessions import find_session
 from predictd.db.tables import Diagnostics, Pickle, Trigger, TriggerLog, TriggerStatus
+from predictd.domain.text import is_storable
 from predictd.web.headers import secured
 from predictd.web.visits import SESSION_COOKIE, Visit
 
@@ -21,26 +23,31 @@ from predictd.web.visits import SESSION_COOKIE, Visit
 STREAM_SECONDS = 20.0
 LOOK_SECONDS = 0.5
 MOST_STREAMS = 500
+MOST_OF_ACCOUNT = 50
+# Of each number of a cursor: the largest that the database numbers its rows with.
+MOST_NUMBER = (1 << 31) - 1
 
 
 def live_route(services: Services) -> Route:
     """`/live?from=CURSOR`, with `run=ID` for one run and its log alone."""
-    count = 0
+    open_streams: Counter[str] = Counter()
 
     async def answer(request: Request) -> Response:
         asked = request.headers.get("last-event-id") or request.query_params.get("from", "")
         cursor = _parsed(asked)
+        run_id = request.query_params.get("run")
+        if cursor is None or not is_storable(run_id or ""):
+            return secured(JSONResponse({"error": "The cursor or the run is invalid; load the page again."}, 400))
         account_id = await run_in_threadpool(_account_id, services, request)
-        if account_id is None or cursor is None:
+        if account_id is None:
             return secured(JSONResponse({"error": "Your session is invalid or has expired."}, 401))
-        if count >= MOST_STREAMS:
+        if open_streams.total() >= MOST_STREAMS or open_streams[account_id] >= MOST_OF_ACCOUNT:
             return secured(JSONResponse({"error": "Too many pages are open; load this one again."}, 503))
-        stream = changes(account_id, request.query_params.get("run"), cursor)
+        stream = changes(account_id, run_id, cursor)
         return secured(StreamingResponse(stream, media_type="text/event-stream"))
 
     async def changes(account_id: str, run_id: str | None, cursor: tuple[int, int]) -> AsyncIterator[str]:
-        nonlocal count
-        count += 1
+        open_streams[account_id] += 1
         try:
             yield "retry: 300\n\n"
             end = time.monotonic() + STREAM_SECONDS
@@ -51,7 +58,9 @@ def live_route(services: Services) -> Route:
                     yield f"id: {cursor[0]}.{cursor[1]}\ndata: changed\n\n"
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            count -= 1
+            open_streams[account_id] -= 1
+            if not open_streams[account_id]:
+                del open_streams[account_id]
 
     return Route("/live", answer, methods=["GET"])
 
@@ -97,4 +106,7 @@ def _account_id(services: Services, request: Request) -> str | None:
 
 def _parsed(cursor: str) -> tuple[int, int] | None:
     status, _, line = cursor.partition(".")
-    return (int(status), int(line)) if status.isdecimal() and line.isdecimal() and len(cursor) < 40 else None
+    if not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in (status, line)):
+        return None
+    numbers = int(status), int(line)
+    return numbers if max(numbers) <= MOST_NUMBER else None

@@ -109,7 +109,7 @@ def trigger(visit: Visit) -> Response:
         if model.pickle_id is None:
             raise ConflictError(f"Model {model.name} has no pickle assigned; upload or assign one first.")
         pickle = get_pickle(session, visit.account, model.pickle_id)
-        check_queue(session, visit.account, visit.services.settings.quotas)
+        check_queue(session, visit.services.storage, visit.account, visit.services.settings.quotas)
         run = trigger_now(session, pickle, visit.now, validation=False, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{run.id}")

@@ -1,7 +1,6 @@
 """Templates, and how values are shown in them."""
 
 import hashlib
-import re
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -10,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from predictd.domain.terminal import printable
 from predictd.reports.numbers import NOTHING, shown
 
 ASSETS = {
@@ -21,8 +21,6 @@ ASSETS = {
     "icon.svg": ("predictd.web", "image/svg+xml"),
 }
 _MIB = 1024 * 1024
-# What steers a terminal: whole sequences go, other control characters are shown as a mark.
-_SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
 STATES = {
     "pending": "Pending",
     "running": "Running",
@@ -70,7 +68,7 @@ def _environment() -> Environment:
     environment.globals["types"] = TYPES
     environment.filters["time"] = time_element
     environment.filters["countdown"] = countdown_element
-    environment.filters["harmless"] = harmless
+    environment.filters["harmless"] = printable
     environment.filters["score"] = score
     environment.filters["size"] = size
     environment.filters["seconds"] = seconds
@@ -88,12 +86,6 @@ def time_element(at: datetime | None, is_precise: bool = False) -> Markup:
 def countdown_element(at: datetime) -> Markup:
     """The same; the script tells how long it is until then beside it."""
     return Markup('<time datetime="{}" data-countdown>{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), _utc(at))
-
-
-def harmless(line: str) -> str:
-    """The line without what would steer a terminal or turn the text around."""
-    kept = _SEQUENCES.sub("", line)
-    return "".join(one if one.isprintable() or one == "\t" else "\N{REPLACEMENT CHARACTER}" for one in kept)
 
 
 def score(value: float | None) -> str:

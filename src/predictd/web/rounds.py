@@ -24,7 +24,7 @@ def round_routes(services: Services) -> list[Route]:
     """The routes of these pages."""
     return [
         page_route(services, "/rounds", show_rounds),
-        page_route(services, "/rounds/{number:int}", show_round),
+        page_route(services, "/rounds/{number}", show_round),
     ]
 
 
@@ -46,7 +46,7 @@ def coming_windows(visit: Visit, count: int) -> list[Window]:
 
 def show_round(visit: Visit) -> Response:
     """One round: its times, how many submitted, and the scores that there are."""
-    round_ = find_round(visit.session, CLASSIC, int(visit.part("number")))
+    round_ = find_round(visit.session, CLASSIC, visit.number("number"))
     if round_ is None:
         raise NotFoundError("There is no round of that number.")
     count = visit.session.scalar(

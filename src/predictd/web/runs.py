@@ -15,6 +15,7 @@ from predictd.domain.failures import FAILURES, told_apart
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.terminal import printable
 from predictd.engine.cancelling import CANCELLED, cancel_run
 from predictd.engine.fallback import MEANWHILE
 from predictd.engine.predicting import predictions_key
@@ -22,12 +23,11 @@ from predictd.engine.queue import NO_OPEN_ROUND
 from predictd.engine.quotas import check_queue
 from predictd.engine.slots import trigger_now
 from predictd.reports.histogram import histogram
-from predictd.scoring.reading import read_submission_file
+from predictd.scoring.reading import read_submission_columns
 from predictd.web.downloads import download
 from predictd.web.headers import secured
 from predictd.web.live import cursor_of
 from predictd.web.records import record_facts
-from predictd.web.rendering import harmless
 from predictd.web.visits import Visit, download_route, form_route, page_route
 
 SHOWN_LINES = 1000
@@ -114,7 +114,7 @@ def download_log(visit: Visit) -> Response:
     lines = visit.session.scalars(
         sa.select(TriggerLog.message).where(TriggerLog.trigger_id == run.id).order_by(TriggerLog.sequence)
     )
-    response = PlainTextResponse("".join(f"{harmless(line)}\n" for line in lines))
+    response = PlainTextResponse("".join(f"{printable(line)}\n" for line in lines))
     response.headers["Content-Disposition"] = f'attachment; filename="run-{run.id[:8]}.log"'
     return secured(response)
 
@@ -136,7 +136,7 @@ def rerun(visit: Visit) -> Response:
     with visit.write() as session:
         pickle = session.get_one(Pickle, run.pickle_id)
         is_validation = run.type == TriggerType.VALIDATION
-        check_queue(session, visit.account, visit.services.settings.quotas)
+        check_queue(session, visit.services.storage, visit.account, visit.services.settings.quotas)
         again = trigger_now(session, pickle, visit.now, validation=is_validation, tournament=CLASSIC)
     visit.services.wake()
     return visit.go(f"/runs/{again.id}")
@@ -214,6 +214,6 @@ def _histogram(visit: Visit, run: Trigger) -> str:
         return ""
     try:
         with visit.services.storage.local_path(key) as path:
-            return histogram(read_submission_file(path, MOST_ROWS).values)
+            return histogram(read_submission_columns(path, MOST_ROWS)[1])
     except PredictdError:
         return ""

@@ -5,13 +5,11 @@ from starlette.routing import Route
 
 from predictd.api.app import Services
 from predictd.api.proving import prove
-from predictd.db.accounts import create_account
+from predictd.api.sign_up import sign_up as sign_up_account
 from predictd.db.password_links import find_link, use_link
-from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account
 from predictd.domain.errors import NotFoundError
-from predictd.notify.addresses import ask_to_confirm
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 WRONG = "The name or the password is wrong, or the account has no password."
@@ -61,13 +59,17 @@ def sign_up(visit: Visit) -> Response:
     """Make an account and begin a session."""
     if not visit.services.settings.sign_up:
         raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
-    name = visit.form.get("name", "")
-    visit.services.attempts.begin(f"sign-up:{name}", visit.address)
-    with visit.write() as session:
-        account = create_account(session, name, visit.now, visit.form.get("email") or None)
-        set_password(session, account, visit.form.get("password", ""), visit.now)
-        if account.email and visit.services.settings.smtp_url:
-            ask_to_confirm(session, account, visit.now)
+    services = visit.services
+    account = sign_up_account(
+        services.database,
+        services.attempts,
+        services.settings,
+        username=visit.form.get("name", ""),
+        email=visit.form.get("email") or None,
+        password=visit.form.get("password", ""),
+        address=visit.address,
+        now=visit.now,
+    )
     return _signed_in(visit, account, "/models")
 
 

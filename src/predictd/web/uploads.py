@@ -60,7 +60,8 @@ def receive(visit: Visit, file: Path, filename: str) -> Response:
     """The same in one step, for browsers without scripts: the form with the file; on to its check."""
     auth = _authorised(visit, filename)
     with visit.write() as session:
-        receive_file(session, visit.services.storage, visit.account, auth.filename, file)
+        quotas = visit.services.settings.quotas
+        receive_file(session, visit.services.storage, visit.account, auth.filename, file, visit.now, quotas)
     return visit.go(f"/models/{visit.part('id')}/upload/{auth.filename}")
 
 
@@ -96,7 +97,7 @@ def run(visit: Visit) -> Response:
     """Register what arrived and start its validation; on to the run."""
     quotas = visit.services.settings.quotas
     with visit.write() as session:
-        check_queue(session, visit.account, quotas)
+        check_queue(session, visit.services.storage, visit.account, quotas)
         pickle = register_pickle(
             session,
             visit.services.storage,

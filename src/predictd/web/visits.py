@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from predictd.db.tables import Account
 from predictd.domain.errors import (
     BusyError,
     ConflictError,
+    InvalidInputError,
     LimitReachedError,
     NotAuthenticatedError,
     NotFoundError,
@@ -35,6 +36,8 @@ from predictd.domain.errors import (
     StorageDownError,
     TooLargeError,
 )
+from predictd.domain.text import is_storable
+from predictd.engine.quotas import check_free
 from predictd.storage import Storage
 from predictd.web.headers import secured
 from predictd.web.rendering import render
@@ -43,6 +46,7 @@ SESSION_COOKIE = "predictd_session"
 # Forms that are filled in before there is a session are proven by a cookie of their own.
 VISIT_COOKIE = "predictd_visit"
 MOST_FORM_BYTES = 256 * 1024
+NO_TEXT = "The request has a NUL character or bytes that are not UTF-8; remove them and send it again."
 # The name of the routes of pages.
 PAGE = "page"
 DONE = {
@@ -147,6 +151,13 @@ class Visit:
         """A part of the path."""
         return str(self.request.path_params[name])
 
+    def number(self, name: str) -> int:
+        """A part of the path that is a number, of at most 9 digits; NotFoundError for anything else."""
+        text = self.part(name)
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise NotFoundError("There is no such page.")
+        return int(text)
+
     def asked(self, name: str) -> str:
         """A value of the query, empty where there is none."""
         return self.request.query_params.get(name, "")
@@ -155,7 +166,7 @@ class Visit:
     def offset(self) -> int:
         """Where a page of a long list begins."""
         at = self.asked("at")
-        return int(at) if at.isdecimal() and len(at) < 8 else 0
+        return int(at) if at.isascii() and at.isdecimal() and len(at) < 8 else 0
 
     def write(self) -> AbstractContextManager[Session]:
         """A writing transaction."""
@@ -237,8 +248,11 @@ def form_route(
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > MOST_FORM_BYTES:
             return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
-        async with request.form(max_files=0, max_fields=100) as form:
-            given = {name: value for name, value in form.items() if isinstance(value, str)}
+        try:
+            async with request.form(max_files=0, max_fields=100) as form:
+                given = {name: value for name, value in form.items() if isinstance(value, str)}
+        except UnicodeError:  # of a charset that the form names
+            return secured(JSONResponse({"error": NO_TEXT}, 400))
         handle = take if proven_by_link else _checked(take)
         return await to_thread.run_sync(_answer, services, request, given, handle, back, limiter=limiter)
 
@@ -260,13 +274,18 @@ def file_route(
             if admit is not None:
                 admit(visit)
 
+    def admit_bytes(size_bytes: int, _total_bytes: int) -> None:
+        free_bytes = services.settings.quotas.free_bytes
+        if free_bytes:
+            check_free(services.settings.home, free_bytes, size_bytes)
+
     async def answer(request: Request) -> Response:
         body = Body(request)
         with tempfile.TemporaryDirectory(prefix="receiving-", dir=services.settings.home) as folder:
             file = Path(folder) / "file"
             try:
                 await to_thread.run_sync(check, request)
-                form = await _received(request, body, file, most_bytes)
+                form = await _received(request, body, file, most_bytes, admit_bytes)
             except PredictdError as error:
                 await body.drain()
                 return await to_thread.run_sync(_answer, services, request, {}, partial(_raise, error), back)
@@ -278,14 +297,16 @@ def file_route(
     return Route(path, answer, methods=["POST"])
 
 
-async def _received(request: Request, body: Body, file: Path, most_bytes: int) -> Form:
+async def _received(
+    request: Request, body: Body, file: Path, most_bytes: int, admit_bytes: Callable[[int, int], None]
+) -> Form:
     length = request.headers.get("content-length", "")
     # The fields around the file are few.
     if length.isdecimal() and int(length) > most_bytes + MOST_FORM_BYTES:
         raise TooLargeError(f"At most {most_bytes} bytes can be taken; send a smaller file.")
     form = Form(request.headers.get("content-type", ""))
     with file.open("xb") as opened:
-        sink = Sink(opened, most_bytes)
+        sink = Sink(opened, most_bytes, admit_bytes)
         async for content in form.file_of(body):
             await sink.write(content)
         await sink.flush()
@@ -315,10 +336,19 @@ def _answer(
         visit = Visit(request=request, services=services, session=session, form=form)
         actor = Actor(way="web", at=visit.now, account=lambda: visit.visitor, address=visit.address)
         with acting(actor):
+            if not all(map(is_storable, _texts_of(request, form))):
+                return _refusal(visit, InvalidInputError(NO_TEXT), None)
             try:
                 return handle(visit)
             except PredictdError as error:
                 return _refusal(visit, error, back)
+
+
+def _texts_of(request: Request, form: Mapping[str, str]) -> Iterator[str]:
+    """All values that a client chose."""
+    yield from map(str, request.path_params.values())
+    yield from (value for _, value in request.query_params.multi_items())
+    yield from form.values()
 
 
 def _refusal(visit: Visit, error: PredictdError, back: Handler | None) -> Response:

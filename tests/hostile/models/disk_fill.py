@@ -1,6 +1,7 @@
 """Fills the scratch with files until there is no room left."""
 
 CODE = "exception"
+CAUSE = "full_disk"
 SAYS = "The model raised OSError: [Errno 28] No space left on device."
 
 

@@ -1,6 +1,7 @@
 """Opens files until there are no more descriptors, here and in the whole machine."""
 
 CODE = "exception"
+CAUSE = "open_files"
 SAYS = "The model raised OSError: [Errno 24] Too many open files: '/dev/null'."
 
 

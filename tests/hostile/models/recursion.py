@@ -1,6 +1,7 @@
 """Calls itself without end."""
 
 CODE = "exception"
+CAUSE = "recursion"
 SAYS = "The model raised RecursionError: maximum recursion depth exceeded."
 
 

@@ -1,6 +1,7 @@
 """Makes a file of a terabyte that is all holes."""
 
 CODE = "exception"
+CAUSE = "full_disk"
 SAYS = "The model raised OSError: [Errno 27] File too large."
 
 

@@ -1,6 +1,7 @@
 """Starts threads for ever, each with nothing to do."""
 
 CODE = "exception"
+CAUSE = "too_many_processes"
 SAYS = "The model raised RuntimeError: can't start new thread."
 
 

@@ -11,7 +11,14 @@ from graphql import execute as execute_document
 from graphql.validation import validate
 
 from predictd.api.graphql.leniency import relax, squash
-from predictd.api.graphql.limits import check_limits
+from predictd.api.graphql.limits import (
+    MAX_VALUES,
+    SLOW_FIELDS,
+    BoundedExecutor,
+    TooManyValuesError,
+    check_limits,
+    root_fields,
+)
 from predictd.api.graphql.rules import RULES
 from predictd.db.outages import is_outage
 from predictd.domain.errors import OutageError, PredictdError
@@ -19,7 +26,7 @@ from predictd.domain.outages import is_full
 
 log = structlog.get_logger()
 
-MAX_TOKENS = 20_000
+MAX_TOKENS = 10_000
 CACHED_DOCUMENTS = 512
 # Longer ones are not what a client sends again and again, and would let anybody fill the memory.
 CACHED_CHARACTERS = 16_000
@@ -46,14 +53,34 @@ class Endpoint:
         prepared = self._prepare(query)
         if isinstance(prepared, list):
             return {"data": None, "errors": [error.formatted for error in prepared]}
-        result = execute_document(
-            self._schema, prepared, context_value=context, variable_values=variables, operation_name=name
-        )
+        try:
+            result = execute_document(
+                self._schema,
+                prepared,
+                context_value=context,
+                variable_values=variables,
+                operation_name=name,
+                executor_class=BoundedExecutor,
+            )
+        except TooManyValuesError:
+            message = f"The response has more than {MAX_VALUES} values; ask for fewer fields, or with a smaller limit."
+            return {"data": None, "errors": [{"message": message}]}
         answered = cast(ExecutionResult, result)
         answer: dict[str, Any] = {"data": answered.data}
         if answered.errors:
             answer["errors"] = [_shown(error) for error in answered.errors]
         return answer
+
+    def slow_field(self, body: object) -> str | None:
+        """Return the field of `SLOW_FIELDS` that a request has at its root; None if it has none or is not valid."""
+        try:
+            query, _, _ = _read_body(body)
+        except GraphQLError:
+            return None
+        prepared = self._prepare(query)
+        if isinstance(prepared, list):
+            return None
+        return min(SLOW_FIELDS.keys() & root_fields(prepared), default=None)
 
     def _prepare(self, query: str) -> DocumentNode | list[GraphQLError]:
         with self._lock:
@@ -79,6 +106,8 @@ def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLErr
     """Parse, relax and validate a document; the errors when it is not valid."""
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
+        if (too_much := check_limits(document)) is not None:
+            return [too_much]
         document = relax(document, schema)
     except GraphQLError as error:
         return [error]
@@ -90,8 +119,7 @@ def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLErr
         return [GraphQLError("The query is nested too deeply to be read.")]
     if errors:
         return [one for one in map(_about_money, errors) if one] or errors
-    too_much = check_limits(document)
-    return [too_much] if too_much else document
+    return document
 
 
 def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
@@ -107,6 +135,11 @@ def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
         raise GraphQLError("The query is missing: send it as the string 'query'.")
     if not isinstance(variables, dict | None):
         raise GraphQLError("The variables must be an object.")
+    try:
+        # Errors repeat what was sent, and a response can hold no half of a character.
+        json.dumps([query, variables, name], ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise GraphQLError("The request has unpaired surrogates (U+D800 to U+DFFF); send text.") from error
     return query, variables or {}, name if isinstance(name, str) and name else None
 
 

@@ -1,4 +1,7 @@
-"""How deep and how costly a document may be."""
+"""How deep and how costly a document may be: counted before validation, whose rules compare fields with each other."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -7,41 +10,183 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     OperationDefinitionNode,
+    OperationType,
+    SelectionNode,
     SelectionSetNode,
 )
+from graphql.execution import Executor
 
 MAX_DEPTH = 16
 MAX_FIELDS = 2000
+MAX_MUTATIONS = 10
+MAX_ROOT_FIELDS = 20
+MAX_OPERATIONS = 10
+MAX_FRAGMENTS = 50
+MAX_VARIABLES = 100
+# How often one key may be selected at one place. Validation compares each two of them.
+MAX_REPEATED = 10
+MAX_VALUES = 250_000
+# Fields of the root that are slow, and how many requests with each of them are served at once. Passwords and pickles
+# take the processor; a webhook takes none, and has a stricter limit of its own.
+SLOW_FIELDS = {
+    "triggerModelWebhook": 32,
+    "createComputePickleUpload": 4,
+    "login": 6,
+    "createUser": 6,
+    "createApiToken": 6,
+}
+# Those that take seconds; a request may have one of each.
+_ONCE = ("triggerModelWebhook", "createComputePickleUpload")
+_INTROSPECTION = ("__schema", "__type")
+_INTROSPECTION_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
 
 
 def check_limits(document: DocumentNode) -> GraphQLError | None:
-    """An error when an operation nests deeper than `MAX_DEPTH` or selects more than `MAX_FIELDS` fields.
+    """Return an error if a document is over one of the limits.
 
-    Fields count as often as their fragments are spread. The document is valid: fragments exist and have no cycles.
+    What is in a fragment counts as often as it is spread. The document does not have to be valid: what validation
+    refuses (unknown fragments, cycles) counts as nothing.
+
+    Raises:
+        RecursionError: it is nested too deeply to be measured.
     """
-    fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-    measured: dict[str, tuple[int, int]] = {}
+    try:
+        _Measure(document).check()
+    except GraphQLError as error:
+        return error
+    return None
 
-    def measure(selected: SelectionSetNode | None) -> tuple[int, int]:
+
+def root_fields(document: DocumentNode) -> set[str]:
+    """Return the names of the fields of the root that a valid document selects in any operation."""
+    measure = _Measure(document)
+    return {field.name.value for operation in measure.operations for field in measure.fields([operation.selection_set])}
+
+
+class _Measure:
+    def __init__(self, document: DocumentNode) -> None:
+        definitions = document.definitions
+        self.operations = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
+        self._definitions = [one for one in definitions if isinstance(one, FragmentDefinitionNode)]
+        self._fragments = {fragment.name.value: fragment for fragment in self._definitions}
+        self._measured: dict[str, tuple[int, int]] = {}
+
+    def check(self) -> None:
+        """Raise GraphQLError for the first limit that is exceeded."""
+        _limit(len(self.operations), MAX_OPERATIONS, "The document has {} operations")
+        _limit(len(self._definitions), MAX_FRAGMENTS, "The document has {} fragments")
+        for operation in self.operations:
+            _limit(len(operation.variable_definitions or ()), MAX_VARIABLES, "The query has {} variables")
+        for definition in (*self.operations, *self._definitions):
+            depth, count = self._size(definition.selection_set)
+            _limit(depth, MAX_DEPTH, "The query is {} levels deep")
+            _limit(count, MAX_FIELDS, "The query selects {} fields and fragments")
+            self._check_repeated([definition.selection_set])
+        for operation in self.operations:
+            self._check_root(operation)
+
+    def _size(self, selected: SelectionSetNode | None) -> tuple[int, int]:
+        """Return the depth in fields and the number of fields and fragments; no fragment is visited twice."""
         depth = count = 0
         for node in selected.selections if selected else ():
             if isinstance(node, FragmentSpreadNode):
                 name = node.name.value
-                if name not in measured:
-                    measured[name] = measure(fragments[name].selection_set)
-                inner_depth, inner_count = measured[name]
+                if name not in self._measured:
+                    # What a cycle finds until the fragment is measured.
+                    self._measured[name] = 0, 0
+                    fragment = self._fragments.get(name)
+                    self._measured[name] = self._size(fragment.selection_set if fragment else None)
+                inner_depth, inner_count = self._measured[name]
             else:
-                own = 1 if isinstance(node, FieldNode) else 0
-                inner_depth, inner_count = measure(getattr(node, "selection_set", None))
-                inner_depth, inner_count = inner_depth + own, inner_count + own
-            depth, count = max(depth, inner_depth), count + inner_count
+                inner_depth, inner_count = self._size(getattr(node, "selection_set", None))
+                inner_depth += isinstance(node, FieldNode)
+            depth, count = max(depth, inner_depth), count + inner_count + 1
         return depth, count
 
-    for operation in document.definitions:
-        if isinstance(operation, OperationDefinitionNode):
-            depth, count = measure(operation.selection_set)
-            if depth > MAX_DEPTH:
-                return GraphQLError(f"The query is {depth} levels deep; at most {MAX_DEPTH} are answered.")
-            if count > MAX_FIELDS:
-                return GraphQLError(f"The query selects {count} fields; at most {MAX_FIELDS} are answered.")
-    return None
+    def fields(self, selected: Iterable[SelectionSetNode | None]) -> Iterator[FieldNode]:
+        """Return the fields at one place, through fragments, each fragment once for each spread."""
+        for selection_set in selected:
+            yield from self._fields_in(selection_set, frozenset())
+
+    def _fields_in(self, selected: SelectionSetNode | None, within: frozenset[str]) -> Iterator[FieldNode]:
+        for node in selected.selections if selected else ():
+            if isinstance(node, FieldNode):
+                yield node
+                continue
+            inside = self._spread(node, within)
+            yield from self._fields_in(*inside)
+
+    def _spread(self, node: SelectionNode, within: frozenset[str]) -> tuple[SelectionSetNode | None, frozenset[str]]:
+        if not isinstance(node, FragmentSpreadNode):
+            return getattr(node, "selection_set", None), within
+        name = node.name.value
+        fragment = self._fragments.get(name) if name not in within else None
+        return (fragment.selection_set if fragment else None), within | {name}
+
+    def _check_repeated(self, selected: list[SelectionSetNode]) -> None:
+        keys: dict[str, list[FieldNode]] = {}
+        for node in self.fields(selected):
+            fields = keys.setdefault((node.alias or node.name).value, [])
+            fields.append(node)
+            if len(fields) > MAX_REPEATED:
+                raise _refusal(
+                    f"The query selects {node.name.value[:64]!r} more than {MAX_REPEATED} times at one place"
+                )
+        for fields in keys.values():
+            if inner := [node.selection_set for node in fields if node.selection_set]:
+                self._check_repeated(inner)
+
+    def _check_root(self, operation: OperationDefinitionNode) -> None:
+        fields = list(self.fields([operation.selection_set]))
+        names = [node.name.value for node in fields]
+        if operation.operation is OperationType.MUTATION:
+            _limit(len(names), MAX_MUTATIONS, "The request has {} mutations")
+        else:
+            _limit(len(names), MAX_ROOT_FIELDS, "The query has {} fields at its root")
+        for name in _ONCE:
+            _limit(names.count(name), 1, f"The request has {{}} times {name}")
+        for node in fields:
+            if node.name.value in _INTROSPECTION:
+                if node.name.value == "__schema" and node.alias:
+                    raise _refusal("The query gives __schema an alias")
+                self._check_introspection([node.selection_set], has_list=False)
+
+    def _check_introspection(self, selected: list[SelectionSetNode | None], *, has_list: bool) -> None:
+        """Without aliases and nested lists, the largest query of the schema is that of the usual tools."""
+        for node in self.fields(selected):
+            name = node.name.value
+            if node.alias is not None:
+                raise _refusal(f"The query of the schema has the alias {node.alias.value[:64]!r}")
+            if has_list and name in _INTROSPECTION_LISTS:
+                raise _refusal(f"The query of the schema selects {name} within another list")
+            self._check_introspection([node.selection_set], has_list=has_list or name in _INTROSPECTION_LISTS)
+
+
+def _limit(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise _refusal(what.format(count), f"at most {most} are answered")
+
+
+def _refusal(what: str, limit: str = "this is not answered") -> GraphQLError:
+    return GraphQLError(f"{what}; {limit}. Send several smaller requests.")
+
+
+class TooManyValuesError(BaseException):
+    """A response has more than `MAX_VALUES` values. It ends the execution, as no `except Exception` catches it."""
+
+
+class BoundedExecutor(Executor[Any]):
+    """Executes a document as long as its response has at most `MAX_VALUES` values."""
+
+    _values = 0
+
+    def execute_field(self, *arguments: Any, **named: Any) -> Any:
+        """Resolve one field.
+
+        Raises:
+            TooManyValuesError: it is one value too many.
+        """
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise TooManyValuesError
+        return super().execute_field(*arguments, **named)

@@ -1,13 +1,18 @@
 """The scalars of the contract."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any
 
 from ariadne import ScalarType
-from graphql import GraphQLError, GraphQLInt, GraphQLScalarType, GraphQLSchema
+from graphql import GraphQLError, GraphQLID, GraphQLInt, GraphQLScalarType, GraphQLSchema, GraphQLString
+
+from predictd.domain.text import is_storable
 
 MOST = 2**53
-# The scalar is one for the whole process: taken here, so that a second schema does not wrap the first one's.
+# The scalars are the same for the whole process: taken here, so that a second schema does not wrap the first one's.
 _NARROW = GraphQLInt.coerce_output_value
+_TEXTS = {one.name: (one.coerce_input_value, one.coerce_input_literal) for one in (GraphQLString, GraphQLID)}
 
 time_scalar = ScalarType("Time")
 date_scalar = ScalarType("Date")
@@ -48,3 +53,23 @@ def widen_int(schema: GraphQLSchema) -> None:
         return value if is_wide and isinstance(value, int) else int(_NARROW(value))
 
     scalar.coerce_output_value = serialize
+
+
+def check_texts(schema: GraphQLSchema) -> None:
+    """Refuse strings and ids that no database can hold, wherever they are arguments."""
+    for name, (of_value, of_literal) in _TEXTS.items():
+        scalar = schema.type_map[name]
+        assert isinstance(scalar, GraphQLScalarType)
+        assert of_literal is not None
+        scalar.coerce_input_value = _checked(name, of_value)
+        scalar.coerce_input_literal = _checked(name, of_literal)
+
+
+def _checked(name: str, coerce: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*given: Any) -> Any:
+        text = coerce(*given)
+        if isinstance(text, str) and not is_storable(text):
+            raise GraphQLError(f"{name} cannot hold a NUL character or an unpaired surrogate; remove it.")
+        return text
+
+    return checked

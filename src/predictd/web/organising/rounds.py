@@ -31,9 +31,9 @@ def round_routes(services: Services) -> list[Route]:
         organiser_page(services, "/organise/rounds", show_rounds),
         organiser_form(services, "/organise/rounds/open", open_now, show_rounds),
         organiser_form(services, "/organise/rounds/close", close_now, show_rounds),
-        organiser_page(services, "/organise/rounds/{number:int}", show_round),
-        organiser_form(services, "/organise/rounds/{number:int}/resolve", resolve, show_round),
-        organiser_file_form(services, "/organise/rounds/{number:int}/score", score, show_round),
+        organiser_page(services, "/organise/rounds/{number}", show_round),
+        organiser_form(services, "/organise/rounds/{number}/resolve", resolve, show_round),
+        organiser_file_form(services, "/organise/rounds/{number}/score", score, show_round),
     ]
 
 
@@ -119,7 +119,7 @@ def score(visit: Visit, file: Path, filename: str) -> Response:
 
 
 def _find(visit: Visit) -> Round:
-    round_ = find_round(visit.session, CLASSIC, int(visit.part("number")))
+    round_ = find_round(visit.session, CLASSIC, visit.number("number"))
     if round_ is None:
         raise NotFoundError("There is no round of that number.")
     return round_

@@ -8,15 +8,14 @@ from predictd.api.context import Context
 from predictd.api.graphql.resolvers.models import model_object, profile_object
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.proving import prove
-from predictd.db.accounts import create_account, create_token, find_account, list_tokens, revoke_token
+from predictd.api.sign_up import sign_up
+from predictd.db.accounts import create_token, find_account, list_tokens, revoke_token
 from predictd.db.models import list_models
-from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session, end_session
 from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
-from predictd.notify.addresses import ask_to_confirm
 from predictd.notify.preferences import set_wire_preferences, wire_preferences
 
 query = QueryType()
@@ -42,7 +41,9 @@ def account_object(context: Context, account: Account) -> Object:
         "updatedAt": account.updated_at,
         "mfaEnabled": False,
         "maxModelSlots": context.settings.max_model_slots,
-        "apiTokens": lambda info: [token_object(token) for token in list_tokens(context.session, account)],
+        "apiTokens": lambda info: [
+            token_object(token) for token in list_tokens(context.session, account) if context.may_manage(token)
+        ],
         "models": lambda info: [model_object(context, model) for model in list_models(context.session, account)],
         "emailPreferences": wire_preferences(account),
     }
@@ -108,11 +109,17 @@ def resolve_create_user(_: Any, info: Info, email: str, password: str, username:
     context = context_of(info)
     if not context.settings.sign_up:
         raise InvalidInputError(BY_THE_ORGANISER)
-    with context.write() as session:
-        account = create_account(session, username, context.now, email or None)
-        set_password(session, account, password, context.now)
-        if account.email and context.settings.smtp_url:
-            ask_to_confirm(session, account, context.now)
+    account = sign_up(
+        context.database,
+        context.attempts,
+        context.settings,
+        username=username,
+        email=email or None,
+        password=password,
+        address=context.address,
+        now=context.now,
+    )
+    context.session.rollback()
     return account_object(context, context.load(Account, account.id))
 
 
@@ -170,9 +177,12 @@ def _proven(context: Context, name: str, password: str) -> Account:
 
 @mutation.field("revokeApiToken")
 def resolve_revoke_api_token(_: Any, info: Info, publicId: str) -> Object:
-    """End one of the account's own tokens."""
+    """End one of the account's own tokens; with a token, only one that can do nothing that it can't do itself."""
     context = context_of(info)
     account = context.account("read_user_info")
+    token = context.session.get(Token, publicId)
+    if token is not None and token.account_id == account.id and token.revoked_at is None:
+        context.check_may_manage(token)
     with context.write() as session:
         return token_object(revoke_token(session, publicId, context.now, account))
 

@@ -80,8 +80,10 @@ def resolve_create_diagnostics(
     with context.write() as session:
         if modelId:
             get_model(session, account, modelId)
-        check_queue(session, account, context.settings.quotas, diagnostics=True)
-        diagnostics_id = diagnose_file(session, context.storage, account, filename, modelId, context.now).id
+        check_queue(session, context.storage, account, context.settings.quotas, diagnostics=True)
+        diagnostics_id = diagnose_file(
+            session, context.storage, account, filename, modelId, context.now, context.settings.quotas
+        ).id
     context.wake()
     return diagnostics_object(context.load(Diagnostics, diagnostics_id))
 

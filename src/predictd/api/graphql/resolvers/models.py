@@ -240,10 +240,14 @@ def resolve_set_submission_webhook(
 def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
     """Call the model's webhook now."""
     context = context_of(info)
+    account_id = context.account(WRITE).id
     model = get_model(context.session, context.account(WRITE), modelId)
-    if not model.submission_webhook:
+    url, body = model.submission_webhook, {"modelId": model.id}
+    if not url:
         raise InvalidInputError(f"Model {model.name} has no submission webhook; set one with setSubmissionWebhook.")
-    deliver(model.submission_webhook, {"modelId": model.id}, allow_private=context.settings.webhooks_to_private)
+    # The call may take seconds, in which others need the connection to the database.
+    context.session.rollback()
+    deliver(account_id, url, body, allow_private=context.settings.webhooks_to_private)
     return "true"
 
 

@@ -292,7 +292,7 @@ def resolve_create_pickle(
     # Before the transaction that writes: a large pickle takes seconds.
     inspection = inspect_upload(context.session, context.storage, account, filename)
     with context.write() as session:
-        check_queue(session, account, context.settings.quotas)
+        check_queue(session, context.storage, account, context.settings.quotas)
         pickle_id = register_pickle(
             session,
             context.storage,
@@ -352,7 +352,7 @@ def resolve_trigger(
                 raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
             wanted = model.pickle_id
         pickle = get_pickle(session, account, wanted)
-        check_queue(session, account, context.settings.quotas)
+        check_queue(session, context.storage, account, context.settings.quotas)
         trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
     context.wake()
     return pickle_object(context, context.load(Pickle, wanted))

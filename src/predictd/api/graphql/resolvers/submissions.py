@@ -123,6 +123,7 @@ def resolve_create_submission(
         trigger_id=triggerId if is_own else None,
         source=source[:100] if source else None,
         data_datestamp=dataDatestamp,
+        quotas=context.settings.quotas,
     )
     context.session.rollback()
     return submission_object(context.load(Submission, submission_id))

@@ -1,0 +1,119 @@
+"""What a parser process gives up before it reads its first untrusted byte. Linux only.
+
+Each step is for this process alone and can't be undone by it.
+"""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import sys
+from collections.abc import Collection
+from typing import Any
+
+# Runs have the user ids from 200,000 on.
+PARSER_USER = 199_999
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_CLONE_THREAD = 0x10000
+_MOST_DESCRIPTORS = 64
+# All that a parser needs once its modules are imported: memory, threads, and what is open already. Nothing here opens a
+# file, makes a process, talks to one or reaches the network.
+_ALLOWED = (
+    *("read", "readv", "pread64", "preadv", "write", "writev", "lseek", "_llseek", "close", "fstat", "fstat64"),
+    *("dup", "fcntl", "fcntl64", "poll", "ppoll", "select", "pselect6", "pipe2", "eventfd2"),
+    *("mmap", "mmap2", "munmap", "mprotect", "mremap", "madvise", "brk", "membarrier"),
+    *("futex", "futex_time64", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "sched_yield"),
+    *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"),
+    *("clock_gettime", "clock_gettime64", "clock_getres", "clock_nanosleep", "clock_nanosleep_time64", "nanosleep"),
+    *("gettimeofday", "time", "getrandom", "getpid", "gettid", "getrusage", "getrlimit", "sched_getaffinity"),
+    *("sched_getscheduler", "sched_getparam", "getcpu", "sysinfo", "uname", "arch_prctl", "exit", "exit_group"),
+)
+
+
+def compile_filter() -> Any | None:
+    """Return the system call filter of parsers, to be loaded by `confine`; None where libseccomp is missing."""
+    try:
+        import pyseccomp  # noqa: PLC0415 (loads libseccomp, which a machine may lack)
+
+        compiled = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+        for name in _ALLOWED:
+            _add(pyseccomp, compiled, pyseccomp.ALLOW, name)
+        # glibc makes threads by clone where the kernel has no clone3.
+        _add(pyseccomp, compiled, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+        thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
+        _add(pyseccomp, compiled, pyseccomp.ALLOW, "clone", thread)
+    except (ImportError, OSError, RuntimeError) as error:
+        sys.stderr.write(f"Parsers run without a filter of system calls: {error}\n")
+        return None
+    return compiled
+
+
+def _add(library: Any, compiled: Any, action: int, name: str, *conditions: Any) -> None:
+    if library.resolve_syscall(library.system_arch(), name) >= 0:
+        compiled.add_rule(action, name, *conditions)
+
+
+def confine(keep: Collection[int], *, memory_bytes: int, cpu_seconds: int, syscall_filter: Any | None) -> None:
+    """Keep the open descriptors `keep` and give up all other access.
+
+    Args:
+        keep: descriptors that stay open; standard input, output and error become /dev/null.
+        memory_bytes: how much the address space may grow from its present size.
+        cpu_seconds: of processor time, after which the process is killed by SIGXCPU.
+        syscall_filter: of `compile_filter`.
+
+    Raises:
+        OSError: a step failed; the process must not go on.
+    """
+    _keep_open(keep)
+    most_bytes = _address_space() + memory_bytes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(PARSER_USER, PARSER_USER, PARSER_USER)
+        os.setresuid(PARSER_USER, PARSER_USER, PARSER_USER)
+    # After the change of user, which clears it.
+    parent = os.getppid()
+    for option, value in ((_PR_SET_PDEATHSIG, int(signal.SIGKILL)), (_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl {option} failed")
+    if os.getppid() != parent:
+        raise OSError(errno.ESRCH, "the parent process is gone")
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        # Pipes don't count; memory files do.
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS),
+        (resource.RLIMIT_AS, most_bytes),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (most, most))
+    # SIGXCPU says why it died; a second later it is killed.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    if syscall_filter is not None:
+        syscall_filter.load()
+
+
+def _keep_open(keep: Collection[int]) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in keep:
+            # The one of the listing itself is closed already.
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    raise
+
+
+def _address_space() -> int:
+    """Bytes of this process's address space."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
