@@ -75,7 +75,7 @@ def check_inspected(
     found = [_whole(inspection)]
     if target is not None:
         found.append(check_python(inspection, target))
-        found += check_imports(inspection, target, reachable)
+        found += check_imports(inspection, target)
         found += check_versions(inspection, target)
     found += _by_value(inspection)
     found += _call(inspection)

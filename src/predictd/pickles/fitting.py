@@ -70,7 +70,7 @@ def check_python(inspection: Inspection, target: Target) -> Finding:
     )
 
 
-def check_imports(inspection: Inspection, target: Target, reachable: frozenset[str]) -> list[Finding]:
+def check_imports(inspection: Inspection, target: Target) -> list[Finding]:
     """Modules that the runtime lacks, or of which cannot be told whether it has them; one line if it has them all."""
     used = [one for one in inspection.imports if not one.guarded and one.top not in _OWN]
     found = [_own(inspection)] if any(one.top in _OWN and one.names for one in inspection.imports) else []
@@ -78,7 +78,7 @@ def check_imports(inspection: Inspection, target: Target, reachable: frozenset[s
     for one in missing_in(inspection, target):
         if not one.guarded:
             missing.setdefault(one.top, []).append(one)
-    found += [_missing(inspection, top, uses, target, reachable) for top, uses in missing.items()]
+    found += [_missing(inspection, top, uses, target) for top, uses in missing.items()]
     inner = [one for one in used if "." in one.module and target.has(one.module) and one.top != "cloudpickle"]
     unknown = sorted(
         {one.top for one in used if target.has(one.module) is None}
@@ -135,9 +135,7 @@ def _own(inspection: Inspection) -> Finding:
     )
 
 
-def _missing(
-    inspection: Inspection, top: str, uses: list[Import], target: Target, reachable: frozenset[str]
-) -> Finding:
+def _missing(inspection: Inspection, top: str, uses: list[Import], target: Target) -> Finding:
     one = next((use for use in uses if use.at_load), next((use for use in uses if use.certain), uses[0]))
     where = "when it is unpickled" if one.at_load else f"in the function {shown_name(one.function or '')}"
     sentence = f"It imports {shown_name(one.module)} {where}, which {target.name} does not have."
@@ -145,8 +143,7 @@ def _missing(
         make = warn if inspection.dynamic else fail
     else:
         make = fail if one.certain and not _makes_modules(inspection) else warn
-        called = one.certain or one.function in reachable
-        sentence += "" if make is fail or called else " It fails if predict calls that function."
+        sentence += "" if make is fail else " It fails only where a run comes to that import."
     cause, facts = cause_of_missing(one.module, target.python)
     failure = ModelFailure(code="import_error", cause=cause, facts={"detail": shown_name(one.module), **facts})
     code = "local_module" if cause is None and one.at_load else "import_error"
@@ -248,7 +245,7 @@ def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
     if target.folder is None:
         return []
     missing = {one.top: one for one in missing_in(inspection, target) if one.at_load}
-    return [_missing(inspection, top, [one], target, frozenset()) for top, one in missing.items()]
+    return [_missing(inspection, top, [one], target) for top, one in missing.items()]
 
 
 def _versions(modules: list[str], target: Target) -> str:

@@ -130,7 +130,7 @@ def check_returns(inspection: Inspection) -> Iterator[Finding]:
 
 def _shown_value(value: Value) -> str:
     what = _SHOWN_TYPES.get(value.type, f"an object of the type {shown_name(value.type)}" if value.type else "a value")
-    made_by = value.name.removesuffix("()").replace("<", "").replace(">", "")
+    made_by = value.name.removesuffix("()").replace("<", "").replace(">", "").replace("[]", "[...]")
     source = f" (the result of {shown_name(made_by)})" if made_by else ""
     return f"{what}{source}, which is no pandas DataFrame"
 
