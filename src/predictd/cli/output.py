@@ -45,8 +45,9 @@ def say(line: str) -> None:
 
 
 def echo(text: str) -> None:
-    """Print a line of data for people on standard output."""
+    """Print a line of data for people on standard output, at once."""
     sys.stdout.write(plain(text) + "\n")
+    sys.stdout.flush()
 
 
 def fail(error: PredictdError) -> None:
