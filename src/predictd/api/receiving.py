@@ -68,6 +68,7 @@ class BodyLimit:
         except TooLargeError as error:
             if is_answered or received <= self._max_bytes:
                 raise
+            await Body(Request(scope, receive)).drain()
             answer = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
             await JSONResponse(answer, 413, headers={"Connection": "close"})(scope, receive, send)
 
