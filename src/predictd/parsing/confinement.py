@@ -3,20 +3,17 @@
 Each step is for this process alone and can't be undone by it.
 """
 
-import ctypes
 import errno
 import os
 import resource
-import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
+
+from predictd.runner import kernel
 
 # Runs have the user ids from 200,000 on.
 PARSER_USER = 199_999
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 _CLONE_THREAD = 0x10000
 _MOST_DESCRIPTORS = 64
 # All that a parser needs once its modules are imported: memory, threads, and what is open already. Nothing here opens a
@@ -56,61 +53,49 @@ def _add(library: Any, compiled: Any, action: int, name: str, *conditions: Any) 
         compiled.add_rule(action, name, *conditions)
 
 
-def confine(keep: Collection[int], *, memory_bytes: int, cpu_seconds: int, syscall_filter: Any | None) -> None:
-    """Keep the open descriptors `keep` and give up all other access.
+def confine(
+    descriptors: Sequence[int], *, memory_bytes: int, cpu_seconds: int, syscall_filter: Any | None
+) -> Sequence[int]:
+    """Keep the open descriptors `descriptors` and give up all other access.
 
     Args:
-        keep: descriptors that stay open; standard input, output and error become /dev/null.
+        descriptors: what stays open; standard input, output and error become /dev/null.
         memory_bytes: how much the address space may grow from its present size.
         cpu_seconds: of processor time, after which the process is killed by SIGXCPU.
         syscall_filter: of `compile_filter`.
 
+    Returns:
+        The numbers that the descriptors have now.
+
     Raises:
         OSError: a step failed; the process must not go on.
     """
-    _keep_open(keep)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(kernel.FIRST_DESCRIPTOR):
+        os.dup2(null, standard)
+    kernel.keep_descriptors(descriptors)
     most_bytes = _address_space() + memory_bytes
-    libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(PARSER_USER, PARSER_USER, PARSER_USER)
         os.setresuid(PARSER_USER, PARSER_USER, PARSER_USER)
     # After the change of user, which clears it.
     parent = os.getppid()
-    for option, value in ((_PR_SET_PDEATHSIG, int(signal.SIGKILL)), (_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, value, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"prctl {option} failed")
+    kernel.die_with_parent()
     if os.getppid() != parent:
         raise OSError(errno.ESRCH, "the parent process is gone")
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        # Pipes don't count; memory files do.
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS),
-        (resource.RLIMIT_AS, most_bytes),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (most, most))
+    kernel.be_opaque(True)
+    kernel.refuse_privileges()
+    kernel.limit(resource.RLIMIT_CORE, 0)
+    # Pipes don't count; memory files do.
+    kernel.limit(resource.RLIMIT_FSIZE, 0)
+    kernel.limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
+    kernel.limit(resource.RLIMIT_AS, most_bytes)
     # SIGXCPU says why it died; a second later it is killed.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     if syscall_filter is not None:
         syscall_filter.load()
-
-
-def _keep_open(keep: Collection[int]) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in range(3):
-        os.dup2(null, standard)
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor not in keep:
-            # The one of the listing itself is closed already.
-            try:
-                os.close(descriptor)
-            except OSError as error:
-                if error.errno != errno.EBADF:
-                    raise
+    return range(kernel.FIRST_DESCRIPTOR, kernel.FIRST_DESCRIPTOR + len(descriptors))
 
 
 def _address_space() -> int:

@@ -90,8 +90,8 @@ def _parse(function: Any, request: dict[str, Any], result: int, descriptors: lis
     """Never returns."""
     status = PLATFORM_EXIT
     try:
-        confine(
-            {result, *descriptors},
+        result, *descriptors = confine(
+            [result, *descriptors],
             memory_bytes=request["memory_bytes"],
             cpu_seconds=max(1, math.ceil(request["seconds"])),
             syscall_filter=syscall_filter,
