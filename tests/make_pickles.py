@@ -23,6 +23,19 @@ def model_one_argument(live_features):
     return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
 
 
+def model_lists_descriptors(live_features):
+    import os
+    import stat
+
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            kind = stat.filemode(os.fstat(number).st_mode)[0]
+        except OSError:  # that of the listing
+            continue
+        print("descriptor", number, kind)
+    return live_features.iloc[:, 5].rank(pct=True, method="first").to_frame("prediction")
+
+
 def model_slow(live_features):
     import time
 

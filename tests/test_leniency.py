@@ -210,7 +210,10 @@ def test_operations_are_found_by_name(schema: GraphQLSchema) -> None:
 
 
 def test_tools_may_read_the_schema(schema: GraphQLSchema) -> None:
-    answer = Endpoint(served_schema()).execute({"query": get_introspection_query()}, None)
+    query = get_introspection_query(
+        specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
+    )
+    answer = Endpoint(served_schema()).execute({"query": query}, None)
     assert "errors" not in answer
     told = set(build_client_schema(answer["data"]).type_map)
     assert told == set(served_schema().type_map)

@@ -103,6 +103,25 @@ def test_held_sessions_keep_nobody_out(small_server: Server, addresses: int) -> 
     assert_serves(small_server)
 
 
+def test_runs_inherit_no_descriptor_of_a_busy_server(server: Server, pickles: dict[str, bytes]) -> None:
+    user = server.user("busy")
+    with ExitStack() as held:
+        # Half a head keeps a connection for longer than a run takes.
+        for number in range(1300):
+            held.enter_context(connect(server, f"127.0.{1 + number % 100}.1", b"GET / HTTP/1.1\r\nX-Slow: "))
+        assert server.process is not None
+        process, deadline = psutil.Process(server.process.pid), time.monotonic() + 15
+        while process.num_fds() <= 1300:
+            assert time.monotonic() < deadline, "the server has not accepted the connections"
+            time.sleep(0.05)
+        pickle_id = user.upload(pickles["lists_descriptors"])
+        [trigger] = user.wait(pickle_id)["triggers"]
+    listed = [line.removeprefix("descriptor ").split() for line in user.logs(trigger["id"])]
+    # The standard streams, the answer, and perhaps its own data.
+    assert {number for number, kind in listed if kind != "-"} == {"0", "1", "2", "500"}
+    assert {kind for _, kind in listed} <= {"c", "p", "-"}
+
+
 def test_no_stream_is_opened_that_would_say_nothing(server: Server) -> None:
     headers = {"Accept": "text/event-stream"}
     assert requests.get(f"{server.address}/mcp", headers=headers, timeout=30).status_code == 405
