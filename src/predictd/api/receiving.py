@@ -30,6 +30,8 @@ OTHER_BYTES = 256 * 1024
 # sends is read and thrown away, within bounds.
 DRAIN_BYTES = 256 << 20
 DRAIN_SECONDS = 60
+# Of a body over the limit of all routes: enough for an honest mistake.
+_REFUSED_BYTES = 16 << 20
 
 
 class BodyLimit:
@@ -68,7 +70,7 @@ class BodyLimit:
         except TooLargeError as error:
             if is_answered or received <= self._max_bytes:
                 raise
-            await Body(Request(scope, receive)).drain()
+            await Body(Request(scope, receive)).drain(_REFUSED_BYTES)
             answer = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
             await JSONResponse(answer, 413, headers={"Connection": "close"})(scope, receive, send)
 
@@ -96,7 +98,7 @@ class Body:
             self._is_ended = not message.get("more_body", False)
             yield message.get("body", b"")
 
-    async def drain(self) -> None:
+    async def drain(self, most_bytes: int = DRAIN_BYTES) -> None:
         """Read and throw away what is still to come, within bounds."""
         if self._is_awaited:
             return
@@ -104,7 +106,7 @@ class Body:
         with suppress(ClientDisconnect), move_on_after(DRAIN_SECONDS):
             async for chunk in self.chunks():
                 drained += len(chunk)
-                if drained >= DRAIN_BYTES:
+                if drained >= most_bytes:
                     return
 
 
