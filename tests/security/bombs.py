@@ -149,3 +149,25 @@ def _varint(number: int) -> bytes:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*encoded, number])
+
+
+def pickles() -> Iterator[bytes]:
+    """Pickles whose opcodes claim much, or describe more than any model has."""
+    ints = b"J\x01\x02\x03\x04"
+    claimed, long_text = (1 << 40).to_bytes(8, "little"), 100 * MIB
+    yield b"\x80\x04\x8e" + claimed
+    yield b"\x80\x04\x8b" + long_text.to_bytes(4, "little") + b"\x01" * long_text + b"."
+    yield b"\x80\x04\x8d" + long_text.to_bytes(8, "little") + b"tree\n" + b"a" * (long_text - 5) + b"."
+    yield b"V" + b"a" * long_text + b"\n."
+    for part, times in (
+        (b"(", 20 * MIB),
+        (b"]\x94", 10 * MIB),
+        (b"K\x01\x85", 4 * MIB),
+        (b"}", 4 * MIB),
+        (b"cbuiltins\nlist\n", 2 * MIB),
+        (b"cbuiltins\nlist\n)R", MIB),
+        (b"X\x00\x10\x00\x00" + b"a" * 4096, 25_000),
+        (b"\x8a\xff" + b"\x01" * 255, 200_000),
+        (b"](" + ints * 19_000 + b"e", 200),
+    ):
+        yield b"\x80\x04(" + part * times + b"l."

@@ -23,14 +23,16 @@ log = structlog.get_logger()
 
 # A request waits for it, and what it does not find out the run does.
 _MOST_SECONDS = 5.0
-_AT_ONCE = BoundedSemaphore(8)
+# They take some 40 MB; a forest of 2,000 trees has about 60,000.
+_MOST_OBJECTS = 100_000
+_AT_ONCE = BoundedSemaphore(4)
 
 
 def inspect_upload(session: Session, storage: Storage, account: Account, filename: str) -> Inspection | None:
     """What the bytes say that arrived for a filename of the account's; None where there are none or no telling.
 
     Raises:
-        BusyError: eight other pickles are being inspected.
+        BusyError: too many other pickles are being inspected.
     """
     upload = session.scalar(select(Upload).where(Upload.filename == filename))
     if upload is None or upload.account_id != account.id or upload.kind != UploadKind.PICKLE:
@@ -42,7 +44,7 @@ def inspect_upload(session: Session, storage: Storage, account: Account, filenam
         raise BusyError("The server is inspecting as many pickles as it can. Try again in some seconds.")
     try:
         with storage.local_path(key) as path:
-            return inspect_pickle(path, _MOST_SECONDS)
+            return inspect_pickle(path, _MOST_SECONDS, _MOST_OBJECTS)
     except PredictdError:
         return None
     except Exception:

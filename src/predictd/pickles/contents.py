@@ -77,10 +77,11 @@ def values_of(reading: Reading) -> Iterator[Any]:
 def models_in(values: list[Any]) -> list[Model]:
     """The models by their classes, largest first."""
     found: dict[str, list[int]] = {}
-    trees: dict[str, int] = {}
+    trees: dict[str, int | None] = {}
     for one in values:
         for package, count in _trees(one):
-            trees[package] = trees.get(package, 0) + count
+            before = trees.get(package, 0)
+            trees[package] = None if before is None or count is None else before + count
         name = name_of(class_of(one)) if isinstance(one, Made) else None
         if name is None or name.partition(".")[0] not in _MODELS or "._tree." in name:
             continue
@@ -93,7 +94,7 @@ def models_in(values: list[Any]) -> list[Model]:
     return sorted(models, key=lambda model: -model.size)
 
 
-def _told(kind: str, trees: dict[str, int]) -> int | None:
+def _told(kind: str, trees: dict[str, int | None]) -> int | None:
     package, _, name = kind.partition(".")
     if name == "Booster":
         return trees.get(package)
@@ -101,7 +102,7 @@ def _told(kind: str, trees: dict[str, int]) -> int | None:
     return trees.get("sklearn") if forest else None
 
 
-def _trees(value: Any) -> Iterator[tuple[str, int]]:
+def _trees(value: Any) -> Iterator[tuple[str, int | None]]:
     if isinstance(value, Made):
         if (name_of(value.function) or "").endswith("sklearn.tree._tree.Tree"):
             yield "sklearn", 1

@@ -103,8 +103,10 @@ class Inspection:
         return replace(self, functions=behavior.functions, imports=imports, returns=behavior.returns)
 
 
-def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspection:
+def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS, budget: int | None = None) -> Inspection:
     """What a file, or its bytes, says; takes some seconds for each hundred megabytes, and about `seconds` at most.
+
+    `budget` bounds the memory that it takes, see `read_pickle`.
 
     A file that is no pickle, or only a part of one, gives an inspection with a `flaw`.
 
@@ -112,7 +114,7 @@ def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Inspe
         InvalidInputError: the file can't be opened.
     """
     # What is made of the objects takes about as long as reading them.
-    reading = read_pickle(source, seconds / 2)
+    reading = read_pickle(source, seconds / 2, budget)
     path = source if isinstance(source, Path) else None
     try:
         return _inspection(reading, path)

@@ -16,13 +16,16 @@ from predictd.runner.packages import Recorded
 from predictd.runner.scan import flaw_of
 
 MOST_SECONDS = 60.0
-_MOST_OBJECTS = 1_000_000
+_MOST_LISTED = 1_000_000
 _MOST_OPCODES = 100_000_000
-_MOST_KEPT = 256 << 20
-_WHOLE_TEXT = 1 << 20
-_WHOLE_BYTES = 1 << 20
-_SHORT = 4096
-_HEAD = {str: 512 << 10, bytes: 64 << 10}
+# Of texts and bytes, for each object that may be described.
+_KEPT_PER_OBJECT = 256
+_WHOLE = 1 << 20
+_SHORT = 128
+_MOST_COUNTED = 256 << 20
+_MOST_BITS = 128
+_RELEASED = 16 << 20
+_HEAD: dict[type, int] = {str: 512 << 10, bytes: 64 << 10}
 _MOST_NESTED = 3
 _MOST_IN_A_ROW = 6
 _LOADERS = {"_load_from_bytes", "loads", "load", "_loads"}
@@ -30,18 +33,44 @@ _LOADING = {"torch", "pickle", "_pickle", "cloudpickle", "dill", "joblib"}
 
 
 class Long:
-    """A text or bytes too long to keep: its length and its beginning.
+    """A text or bytes too long to keep: its length, its beginning and, until it is kept, its end.
 
     Attributes:
-        trees: how many trees of LightGBM the whole of it lists.
+        trees: how many trees the text of a LightGBM model lists; None where that takes too long to count.
     """
 
-    __slots__ = ("head", "size", "trees")
+    __slots__ = ("head", "size", "tail", "trees")
 
-    def __init__(self, whole: "str | memoryview | bytes", head: int) -> None:
-        self.size = len(whole)
-        self.head: str | bytes = whole[:head] if isinstance(whole, str) else bytes(whole[:head])
-        self.trees = whole.count("\nTree=") if isinstance(whole, str) else 0
+    def __init__(self, size: int, head: str | bytes, tail: bytes = b"", trees: int | None = None) -> None:
+        self.size = size
+        self.head = head
+        self.tail = tail
+        self.trees = trees
+
+    @classmethod
+    def of(cls, view: memoryview, kind: type) -> "Long":
+        """What is kept of a text (UTF-8) or of bytes, which is never copied as a whole."""
+        head = view[: _HEAD[kind]].tobytes()
+        if kind is str:
+            is_counted = head.startswith(b"tree\n") and len(view) <= _MOST_COUNTED
+            trees = _count(view, b"\nTree=") if is_counted else None
+            return cls(len(view), head.decode("utf-8", "ignore"), trees=trees)
+        return cls(len(view), head, view[-_HEAD[kind] :].tobytes())
+
+
+def _count(view: memoryview, text: bytes) -> int:
+    """How often the text is in the view, which is never copied as a whole."""
+    found = 0
+    for start in range(0, len(view), _RELEASED):
+        found += view[start : start + _RELEASED + len(text) - 1].tobytes().count(text)
+        _release(view)
+    return found
+
+
+def _release(view: memoryview) -> None:
+    """Give back the memory of what was read of a mapped file; it is read again where it is needed."""
+    if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        view.obj.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(kw_only=True)
@@ -74,17 +103,23 @@ class Reading:
     names_outside: bool = False
 
 
-def read_pickle(source: Path | bytes, seconds: float = MOST_SECONDS) -> Reading:
+def read_pickle(source: Path | bytes, seconds: float = MOST_SECONDS, budget: int | None = None) -> Reading:
     """Read a file or its bytes for at most about `seconds`; never raises for what they hold.
+
+    Args:
+        source: the file or its bytes.
+        seconds: how long it may take.
+        budget: how many objects may be described, items of lists and dicts among them, each of which takes up to 0.5 kB
+            of memory; beyond it the reading is not complete. None for any number.
 
     Raises:
         InvalidInputError: the file can't be opened or is no file.
     """
     deadline = time.monotonic() + seconds
     if isinstance(source, bytes):
-        return _read(memoryview(source), deadline, 0)
+        return _Reader(deadline, budget).read(memoryview(source))
     with _mapped(source) as view:
-        return _read(view, deadline, 0)
+        return _Reader(deadline, budget).read(view)
 
 
 @contextmanager
@@ -104,87 +139,164 @@ def _mapped(path: Path) -> Iterator[memoryview]:
 
 
 class _Stream:
-    """The part of a file that pickletools wants; never hands out more than there is, and long parts without a copy."""
+    """The part of a file that pickletools wants; never hands out more than there is."""
 
     def __init__(self, view: memoryview, position: int = 0) -> None:
         self._view = view
-        self._position = position
+        self._position = self._released = position
 
-    def read(self, size: int) -> "bytes | memoryview":
+    def read(self, size: int) -> bytes:
+        return self.view(size).tobytes()
+
+    def view(self, size: int) -> memoryview:
+        """The next bytes, without a copy."""
         if size < 0:
             raise ValueError("a length below zero")
+        if self._position - self._released > _RELEASED:
+            self._released = self._position
+            _release(self._view)
         part = self._view[self._position : self._position + size]
         self._position += len(part)
-        return part if len(part) > _WHOLE_BYTES else part.tobytes()
+        return part
 
     def readline(self) -> bytes:
         line = bytearray()
-        while True:
+        while len(line) <= _WHOLE:
             part = self._view[self._position : self._position + 4096].tobytes()
             end = part.find(b"\n") + 1
             line += part[:end] if end else part
             self._position += end or len(part)
             if end or not part:
                 return bytes(line)
+        raise TooMuch
 
     def tell(self) -> int:
         return self._position
 
 
-class _Keeper:
-    """Decides what of the texts and bytes is kept."""
-
-    def __init__(self) -> None:
-        self._left = _MOST_KEPT
-
-    def keep(self, value: Any) -> Any:
-        kind = str if isinstance(value, str) else bytes
-        whole = len(value) <= (_WHOLE_TEXT if kind is str else _WHOLE_BYTES)
-        size = len(value) if whole else _HEAD[kind]
-        if len(value) > _SHORT and size > self._left:
-            return Long(value, 0)
-        self._left -= size
-        if not whole:
-            return Long(value, _HEAD[kind])
-        return value if kind is str else bytes(value)
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+# What is as long as the file says: the bytes of the length, and what it is a length of. Numbers so long are not read.
+_SIZED: dict[str, tuple[int, type | None]] = {
+    "BINSTRING": (4, bytes),
+    "BINUNICODE": (4, str),
+    "BINUNICODE8": (8, str),
+    "BINBYTES": (4, bytes),
+    "BINBYTES8": (8, bytes),
+    "BYTEARRAY8": (8, bytes),
+    "LONG4": (4, None),
+}
 
 
-def _read(view: memoryview, deadline: float, depth: int, position: int = 0) -> Reading:
-    reading = Reading(size=len(view))
-    machine = Machine(_Keeper().keep, _MOST_OBJECTS)
-    stream = _Stream(view, position)
-    recorded = Recorded()
-    try:
-        reading.complete = _walk(stream, machine, recorded, reading, deadline)
-        if reading.complete:
-            reading.top = machine.top
-    except (AttributeError, TooMuch):  # pickletools takes the long texts of Python 2 for bytes, and they are a view
-        reading.complete = False
-    except Exception as error:  # noqa: BLE001 (the file may hold anything)
-        reading.flaw = flaw_of(view[:32].tobytes(), _told(error))
-    reading.complete = reading.complete and not machine.cut
-    reading.globals, reading.made = machine.globals, machine.made
-    reading.versions = recorded.versions
-    reading.names_outside = machine.names_outside
-    reading.behind = len(view) - stream.tell()
-    if depth < _MOST_NESTED:
-        reading.nested = list(_nested(machine, deadline, depth + 1))
-    return reading
+def _opcodes(stream: _Stream) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int]]:
+    """What pickletools.genops gives, but long texts and bytes as `Long`, and long numbers as None.
+
+    Raises:
+        ValueError: the bytes are no whole pickle.
+    """
+    while True:
+        place = stream.tell()
+        code = stream.read(1)
+        opcode = _OPCODES.get(code)
+        if opcode is None:
+            if not code:
+                raise ValueError("pickle exhausted before seeing STOP")
+            raise ValueError(f"at position {place}, opcode {code!r} unknown")
+        argument: Any = None
+        if opcode.name in _SIZED:
+            argument = _sized(stream, opcode, *_SIZED[opcode.name])
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(stream)  # type: ignore[arg-type]
+            if isinstance(argument, int) and argument.bit_length() > _MOST_BITS:
+                argument = None
+        yield opcode, argument, place
+        if code == b".":
+            return
 
 
-def _walk(stream: _Stream, machine: Machine, recorded: Recorded, reading: Reading, deadline: float) -> bool:
-    for count, (opcode, arg, place) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
-        if count % 1024 == 0 and (time.monotonic() > deadline or count > _MOST_OPCODES):
-            return False
-        if opcode.name == "PROTO":
-            reading.protocol = int(arg or 0)
-        if isinstance(arg, memoryview):
-            recorded.see(arg[:_WHOLE_BYTES].tobytes())
-            recorded.see(arg[-_WHOLE_BYTES:].tobytes())
-        else:
-            recorded.see(arg)
-        machine.apply(opcode, arg, place or 0)
-    return True
+def _sized(stream: _Stream, opcode: pickletools.OpcodeInfo, width: int, kind: type | None) -> Any:
+    assert opcode.arg is not None
+    length = stream.read(width)
+    size = int.from_bytes(length, "little")
+    part = stream.view(size)
+    if len(part) <= _WHOLE:
+        # Also where it is cut short, which the reader reports.
+        return opcode.arg.reader(io.BytesIO(length + part.tobytes()))
+    if len(part) < size:
+        raise ValueError(f"expected {size} bytes in a {opcode.arg.name}, but only {len(part)} remain")
+    return None if kind is None else Long.of(part, kind)
+
+
+class _Reader:
+    """Reads one file, and the pickles in it, within one bound of time and of what is kept of it."""
+
+    def __init__(self, deadline: float, budget: int | None) -> None:
+        self._deadline = deadline
+        self._budget = budget
+        self._bytes_left = (budget or _MOST_LISTED) * _KEPT_PER_OBJECT
+
+    def read(self, view: memoryview, depth: int = 0, position: int = 0) -> Reading:
+        """The pickle that begins there."""
+        reading = Reading(size=len(view))
+        machine = Machine(self._keep, _MOST_LISTED, self._budget)
+        stream = _Stream(view, position)
+        recorded = Recorded()
+        try:
+            reading.complete = self._walk(stream, machine, recorded, reading)
+            if reading.complete:
+                reading.top = machine.top
+        except (AttributeError, TooMuch):
+            reading.complete = False
+        except Exception as error:  # noqa: BLE001 (the file may hold anything)
+            reading.flaw = flaw_of(view[:32].tobytes(), _told(error))
+        reading.complete = reading.complete and not machine.cut
+        reading.globals, reading.made = machine.globals, machine.made
+        reading.versions = recorded.versions
+        reading.names_outside = machine.names_outside
+        reading.behind = len(view) - stream.tell()
+        if depth < _MOST_NESTED:
+            reading.nested = list(self._nested(machine, depth + 1))
+        return reading
+
+    def _walk(self, stream: _Stream, machine: Machine, recorded: Recorded, reading: Reading) -> bool:
+        for count, (opcode, arg, place) in enumerate(_opcodes(stream)):
+            if count % 1024 == 0 and (time.monotonic() > self._deadline or count > _MOST_OPCODES):
+                return False
+            if opcode.name == "PROTO":
+                reading.protocol = int(arg or 0)
+            for seen in (arg.head, arg.tail) if isinstance(arg, Long) else (arg,):
+                recorded.see(seen)
+            machine.apply(opcode, arg, place)
+        return True
+
+    def _keep(self, value: Any) -> Any:
+        """What is kept of a text or of bytes."""
+        kept = Long(value.size, value.head, trees=value.trees) if isinstance(value, Long) else value
+        head = kept.head if isinstance(kept, Long) else kept
+        if len(head) > _SHORT and len(head) > self._bytes_left:
+            return Long(kept.size if isinstance(kept, Long) else len(kept), head[:0])
+        self._bytes_left -= len(head)
+        return bytes(kept) if isinstance(kept, bytearray) else kept
+
+    def _nested(self, machine: Machine, depth: int) -> Iterator[Reading]:
+        """The pickles in the bytes that unpickling gives to a function that unpickles."""
+        for made in machine.made:
+            function, arguments = made.function, made.arguments
+            if not isinstance(function, Global) or function.name not in _LOADERS or not isinstance(arguments, tuple):
+                continue
+            if str(function.module).partition(".")[0] not in _LOADING or not arguments:
+                continue
+            content = arguments[0].head if isinstance(arguments[0], Long) else arguments[0]
+            if isinstance(content, bytes):
+                yield from self._in_a_row(content, depth)
+
+    def _in_a_row(self, content: bytes, depth: int) -> Iterator[Reading]:
+        position = 0
+        for _ in range(_MOST_IN_A_ROW):
+            reading = self.read(memoryview(content), depth, position)
+            yield reading
+            position = len(content) - reading.behind
+            if reading.flaw is not None or position >= len(content) or time.monotonic() > self._deadline:
+                return
 
 
 def _told(error: Exception) -> Exception:
@@ -193,26 +305,3 @@ def _told(error: Exception) -> Exception:
         words = str(error) if isinstance(error, IndexError) and " in it " in str(error) else ""
         return ValueError(words or "its instructions do not add up, so it was damaged or made to look like a pickle")
     return error
-
-
-def _nested(machine: Machine, deadline: float, depth: int) -> Iterator[Reading]:
-    """The pickles in the bytes that unpickling gives to a function that unpickles."""
-    for made in machine.made:
-        function, arguments = made.function, made.arguments
-        if not isinstance(function, Global) or function.name not in _LOADERS or not isinstance(arguments, tuple):
-            continue
-        if str(function.module).partition(".")[0] not in _LOADING or not arguments:
-            continue
-        content = arguments[0].head if isinstance(arguments[0], Long) else arguments[0]
-        if isinstance(content, bytes):
-            yield from _in_a_row(content, deadline, depth)
-
-
-def _in_a_row(content: bytes, deadline: float, depth: int) -> Iterator[Reading]:
-    position = 0
-    for _ in range(_MOST_IN_A_ROW):
-        reading = _read(memoryview(content), deadline, depth, position)
-        yield reading
-        position = len(content) - reading.behind
-        if reading.flaw is not None or position >= len(content) or time.monotonic() > deadline:
-            return

@@ -11,6 +11,7 @@ from typing import Any
 
 _MOST_ITEMS = 20_000
 _MOST_DEPTH = 2_000_000
+_WITHOUT_BUDGET = 1 << 62
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
 _TEXTS = (
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BINBYTES",
@@ -102,6 +103,11 @@ class Persistent:
 class Machine:
     """Takes one opcode after the other.
 
+    Args:
+        keep: returns what is kept of a text or of bytes.
+        most: how many names and calls are listed.
+        budget: how many objects are described, with their items, before there are too many; None for any number.
+
     Attributes:
         globals: every name that is looked up, in order.
         made: every call, in order, as far as `most` of them.
@@ -109,13 +115,15 @@ class Machine:
         names_outside: whether it names objects that are kept outside of the file.
     """
 
-    def __init__(self, keep: Callable[[Any], Any], most: int) -> None:
+    def __init__(self, keep: Callable[[Any], Any], most: int, budget: "int | None" = None) -> None:
         self.globals: list[Global] = []
         self.made: list[Made] = []
         self.cut = False
         self.names_outside = False
         self._keep = keep
         self._most = most
+        self._left = _WITHOUT_BUDGET if budget is None else budget
+        self._most_depth = _MOST_DEPTH if budget is None else min(_MOST_DEPTH, 2 * budget)
         self._stack: list[Any] = []
         self._places: list[int] = []
         self._marks: list[int] = []
@@ -132,8 +140,8 @@ class Machine:
             **dict.fromkeys(_TEXTS, self._push_kept), **dict.fromkeys(_NUMBERS, self._push),
             "NONE": lambda _, place: self._push(None, place), "NEWTRUE": lambda _, place: self._push(True, place),
             "NEWFALSE": lambda _, place: self._push(False, place), "STOP": lambda _, place: None,
-            "EMPTY_LIST": lambda _, place: self._push(Items("list"), place),
-            "EMPTY_SET": lambda _, place: self._push(Items("set"), place),
+            "EMPTY_LIST": lambda _, place: self._describe(Items("list"), place),
+            "EMPTY_SET": lambda _, place: self._describe(Items("set"), place),
             **{name: partial(self._tuple_of, count) for name, count in _TUPLES.items()},
             "BUILD": self._build, "PERSID": self._persid, "BINPERSID": self._binpersid,
         }  # fmt: skip
@@ -164,7 +172,17 @@ class Machine:
         stack = self._stack
         stack.append(value)
         self._places.append(place)
-        if len(stack) > _MOST_DEPTH:
+        if len(stack) > self._most_depth:
+            raise TooMuch
+
+    def _describe(self, value: Any, place: int, items: int = 0) -> None:
+        """Push an object that takes memory for as long as something holds it."""
+        self._spend(1 + items)
+        self._push(value, place)
+
+    def _spend(self, objects: int) -> None:
+        self._left -= objects
+        if self._left < 0:
             raise TooMuch
 
     def _push_kept(self, arg: Any, place: int) -> None:
@@ -183,7 +201,7 @@ class Machine:
 
     def _tuple_of(self, count: int, _arg: Any, place: int) -> None:
         parts = [self._pop() for _ in range(count)][::-1]
-        self._push(tuple(value for value, _ in parts), parts[0][1] if parts else place)
+        self._describe(tuple(value for value, _ in parts), parts[0][1] if parts else place, count)
 
     def _by_its_counts(self, opcode: OpcodeInfo, place: int) -> None:
         """Every opcode that needs no care: pop and push as many as it says."""
@@ -196,7 +214,7 @@ class Machine:
 
     def _mark(self, _arg: Any, _place: int) -> None:
         self._marks.append(len(self._stack))
-        if len(self._marks) > _MOST_DEPTH:
+        if len(self._marks) > self._most_depth:
             raise TooMuch
 
     def _pop_mark(self, _arg: Any, _place: int) -> None:
@@ -219,7 +237,7 @@ class Machine:
 
     def _remember(self, number: int) -> None:
         self._memo[number] = self._stack[-1]
-        if len(self._memo) > _MOST_DEPTH:
+        if len(self._memo) > self._most_depth:
             raise TooMuch
 
     def _get(self, arg: Any, place: int) -> None:
@@ -227,7 +245,7 @@ class Machine:
 
     def _tuple(self, _arg: Any, place: int) -> None:
         values, places = self._since_mark()
-        self._push(tuple(values), places[0] if places else place)
+        self._describe(tuple(values), places[0] if places else place, len(values))
 
     def _list(self, _arg: Any, place: int) -> None:
         self._collect("list", place)
@@ -239,16 +257,16 @@ class Machine:
         values, places = self._since_mark()
         made = Items(kind)
         made.add(values)
-        self._push(made, places[0] if places else place)
+        self._describe(made, places[0] if places else place, len(made.values))
 
     def _empty_dict(self, _arg: Any, place: int) -> None:
-        self._push(Pairs(), place)
+        self._describe(Pairs(), place)
 
     def _dict(self, _arg: Any, place: int) -> None:
         values, places = self._since_mark()
         made = Pairs()
         _add_pairs(made, values, [*places, place])
-        self._push(made, places[0] if places else place)
+        self._describe(made, places[0] if places else place, 2 * len(made.values))
 
     def _append(self, _arg: Any, _place: int) -> None:
         value, _ = self._pop()
@@ -263,7 +281,9 @@ class Machine:
             owner.items = owner.items or Items("list")
             owner = owner.items
         if isinstance(owner, Items):
+            self._spend(-len(owner.values))
             owner.add(values)
+            self._spend(len(owner.values))
 
     def _setitem(self, _arg: Any, place: int) -> None:
         value, value_place = self._pop()
@@ -280,7 +300,9 @@ class Machine:
             owner.pairs = owner.pairs or Pairs()
             owner = owner.pairs
         if isinstance(owner, Pairs):
+            self._spend(-2 * len(owner.values))
             _add_pairs(owner, values, places)
+            self._spend(2 * len(owner.values))
 
     def _global(self, arg: Any, place: int) -> None:
         module, _, name = str(arg).partition(" ")
@@ -297,7 +319,7 @@ class Machine:
             self.globals.append(found)
         else:
             self.cut = True
-        self._push(found, place)
+        self._describe(found, place)
 
     def _reduce(self, _arg: Any, place: int) -> None:
         arguments, _ = self._pop()
@@ -324,6 +346,7 @@ class Machine:
     def _make(self, function: Any, arguments: Any, since: int, place: int) -> None:
         # A setter is called with the object that it changes, and its result is thrown away.
         if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Made):
+            self._spend(1)
             arguments[0].states.append(arguments[1])
             arguments[0].end = place
         made = Made(function, arguments, since, place)
@@ -331,18 +354,19 @@ class Machine:
             self.made.append(made)
         else:
             self.cut = True
-        self._push(made, since)
+        self._describe(made, since)
 
     def _build(self, _arg: Any, place: int) -> None:
         state, _ = self._pop()
         owner = self._stack[-1]
         if isinstance(owner, Made):
+            self._spend(1)
             owner.states.append(state)
             owner.end = place
 
     def _persid(self, arg: Any, place: int) -> None:
         self.names_outside = True
-        self._push(Persistent(arg), place)
+        self._describe(Persistent(arg), place)
 
     def _binpersid(self, _arg: Any, place: int) -> None:
         name, since = self._pop()
