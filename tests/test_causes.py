@@ -20,7 +20,7 @@ from predictd.pickles import check_pickle, target_of_built
 from predictd.runner.removed import MODULE_NAMES, PANDAS_METHODS
 from predictd.runtimes import BuiltRuntime, load
 from predictd.sandbox import run
-from predictd.sandbox.frames import BadFrame, FrameReader, ReportedFailure
+from predictd.sandbox.frames import AnswerLimits, BadFrame, FrameReader, ReportedFailure
 from predictd.scoring import check_submission
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "causes.py"
@@ -357,7 +357,7 @@ def test_a_cause_or_fact_that_a_model_makes_up_is_no_frame() -> None:
     stages = [b'{"stage": "import"}', b'{"stage": "unpickle"}']
     begun = b"".join(b"S" + struct.pack(">I", len(stage)) + stage for stage in stages)
     good = sent(cause="target", facts={"column": "target"})
-    *_, reported = FrameReader(1 << 20).feed(begun + good)
+    *_, reported = FrameReader(AnswerLimits(expected=1, output_bytes=1 << 20)).feed(begun + good)
     assert isinstance(reported, ReportedFailure)
     assert (reported.cause, reported.facts) == ("target", {"column": "target"})
     for wrong in (
@@ -371,7 +371,7 @@ def test_a_cause_or_fact_that_a_model_makes_up_is_no_frame() -> None:
         sent(cause="target", facts=["column"]),
     ):
         with pytest.raises(BadFrame):
-            list(FrameReader(1 << 20).feed(begun + wrong))
+            list(FrameReader(AnswerLimits(expected=1, output_bytes=1 << 20)).feed(begun + wrong))
 
 
 # The table of all

@@ -46,6 +46,7 @@ from predictd.sandbox.frames import (
     ReportedFailure,
     Result,
     Stage,
+    Tables,
     TooLarge,
 )
 from predictd.sandbox.resources import hierarchy
@@ -545,10 +546,12 @@ class _Pipe:
         return written
 
 
-def _answer(ids: list[str], values: list[float]) -> bytes:
+def _answer(ids: list[str], values: list[float], tables: bytes = b"") -> bytes:
     pipe = _Pipe()
     for stage in STAGES:
         pipe.channel.stage(stage)
+    if tables:
+        pipe.channel.tables(tables)
     pipe.channel.result(ids, np.array(values, dtype="<f8").tobytes())
     return pipe.bytes()
 
@@ -566,11 +569,18 @@ def _feed(data: bytes, seed: int, most: int = 1 << 20) -> list[object]:
     return frames
 
 
-@given(rows=st.lists(st.tuples(st.text(max_size=20), st.floats(allow_nan=False)), max_size=50), seed=st.integers())
-def test_result_arrives_as_it_was_sent(rows: list[tuple[str, float]], seed: int) -> None:
+@given(
+    rows=st.lists(st.tuples(st.text(max_size=20), st.floats(allow_nan=False)), max_size=50),
+    tables=st.binary(min_size=1, max_size=300),
+    seed=st.integers(),
+)
+def test_result_arrives_as_it_was_sent(rows: list[tuple[str, float]], tables: bytes, seed: int) -> None:
     ids, values = [row[0] for row in rows], [row[1] for row in rows]
-    *stages, result = _feed(_answer(ids, values), seed)
+    *stages, arrived, result = _feed(_answer(ids, values, tables), seed)
     assert stages == [Stage(name=name) for name in STAGES]
+    assert isinstance(arrived, Tables)
+    with arrived.file as file:
+        assert Path(file.name).read_bytes() == tables
     assert isinstance(result, Result)
     assert result.predictions.ids == ids
     assert result.predictions.values.tolist() == values

@@ -302,6 +302,15 @@ def test_an_answer_of_eleven_million_rows_is_refused_as_the_models_failure(
     assert trigger["status"] == "model_failed"
 
 
+def test_compiled_trees_that_a_run_hands_out_take_little(
+    site: Server, mallory: User, pickles: dict[str, bytes]
+) -> None:
+    with bounded(site):
+        pickle = mallory.wait(mallory.upload(pickles["hands_out_large_tables"]), seconds=240)
+    assert pickle["validationStatus"] == "validated", pickle
+    assert "tables_not_stored" in site.log
+
+
 def measured(environment: dict[str, str], *arguments: str) -> tuple[int, int, str]:
     """Exit code of a command, the most memory that it or a process of its had, and what it said."""
     with subprocess.Popen(

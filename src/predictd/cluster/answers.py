@@ -7,9 +7,13 @@ the server believes nothing: types, sizes and counts are checked, and nothing is
 
 import json
 import math
+import os
+import shutil
 import struct
+import tempfile
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -56,53 +60,61 @@ def write_answer(report: RunReport) -> bytes:
     }
     facts = json.dumps(content).encode()
     predictions = b"" if report.predictions is None else _packed(report.predictions)
-    tables = report.tables or b""
+    tables = b"" if report.tables is None else Path(report.tables.name).read_bytes()
     return b"".join((MAGIC, _SIZES.pack(len(facts), len(predictions), len(tables)), facts, predictions, tables))
 
 
-def read_answer(content: bytes, limits: AnswerLimits) -> RunReport:
-    """The report in the bytes.
+def read_answer(file: IO[bytes], limits: AnswerLimits) -> RunReport:
+    """The report in the file, which is read from its beginning.
 
     Raises:
-        PlatformError: they are no answer to a run within these limits.
+        PlatformError: it is no answer to a run within these limits.
     """
     try:
-        return _read(content, limits)
+        return _read(file, limits)
     except BadFrame as error:
         raise PlatformError(f"The node's answer can't be read: {error}.") from error
     except TooLarge as error:
         raise PlatformError(f"The node's answer can't be read: it is larger than {error}.") from error
 
 
-def _read(content: bytes, limits: AnswerLimits) -> RunReport:
-    head = len(MAGIC) + _SIZES.size
-    if len(content) < head or not content.startswith(MAGIC):
+def _read(file: IO[bytes], limits: AnswerLimits) -> RunReport:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(len(MAGIC) + _SIZES.size)
+    if len(head) < len(MAGIC) + _SIZES.size or not head.startswith(MAGIC):
         raise BadFrame("it does not begin as one")
-    facts_size, predictions_size, tables_size = _SIZES.unpack_from(content, len(MAGIC))
+    facts_size, predictions_size, tables_size = _SIZES.unpack_from(head, len(MAGIC))
     if facts_size > _MOST_JSON:
         raise TooLarge(f"{_MOST_JSON} bytes of facts")
     limits.check_result(predictions_size)
     limits.check_tables(tables_size)
-    if head + facts_size + predictions_size + tables_size != len(content):
+    if len(head) + facts_size + predictions_size + tables_size != size:
         raise BadFrame("its sizes do not add up")
-    predictions_at = head + facts_size
-    tables_at = predictions_at + predictions_size
-    facts = _facts(content[head:predictions_at])
+    facts = _facts(file.read(facts_size))
     failure = _failure(facts["failure"])
     if (failure is None) != (predictions_size > 0):
         raise BadFrame("neither predictions nor a failure, or both")
     if failure is not None and tables_size:
         raise BadFrame("tables of a run that failed")
     return RunReport(
-        predictions=None if failure else read_predictions(content[predictions_at:tables_at], limits),
+        predictions=None if failure else read_predictions(file.read(predictions_size), limits),
         failure=failure,
         stages=_stages(facts["stages"]),
         peak_memory_bytes=_count(facts["peak_memory_bytes"]),
-        tables=content[tables_at:] or None,
+        tables=_copied(file) if tables_size else None,
         imports=_imports(facts["imports"]),
         forked=facts["forked"] is True,
         machine=_machine(facts["machine"]),
     )
+
+
+def _copied(file: IO[bytes]) -> IO[bytes]:
+    """What is left of the file, in one of its own."""
+    copy = tempfile.NamedTemporaryFile(prefix="predictd-tables-")  # noqa: SIM115
+    shutil.copyfileobj(file, copy)
+    copy.flush()
+    return copy
 
 
 def _facts(payload: bytes) -> dict[str, Any]:

@@ -188,6 +188,8 @@ class Daemon:
                 keeping = self._keeping
                 report = run(request, on_log=reporter.write, cancel=cancel, kind=keeping.kind, parents=keeping.parents)
             put(order.answer_url, write_answer(report), cancel)
+            if report.tables is not None:
+                report.tables.close()
             return report
         except CancelledError:
             if reporter.why_gone:

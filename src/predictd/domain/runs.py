@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import MIB, Limits
@@ -112,7 +112,8 @@ class RunReport:
         failure: why the model failed, None when it answered.
         stages: seconds spent per stage, in order: import, unpickle, read, predict, write.
         peak_memory_bytes: the most memory that the run held at once, 0 where it can't be told.
-        tables: compiled tables of the model's trees, if asked for and if it has some; for runs of this pickle alone.
+        tables: a named temporary file of the compiled tables of the model's trees, if asked for and if it has some; for
+            runs of this pickle alone. It is removed when nothing refers to it any more.
         imports: modules that the model imported, of those that a warm parent may have ready.
         forked: whether it was forked from a warm parent.
         machine: where it ran.
@@ -122,7 +123,7 @@ class RunReport:
     failure: ModelFailure | None = None
     stages: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int = 0
-    tables: bytes | None = None
+    tables: "IO[bytes] | None" = None
     imports: tuple[str, ...] = ()
     forked: bool = False
     machine: Machine | None = None

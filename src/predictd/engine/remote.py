@@ -217,8 +217,8 @@ class RemoteRuns:
             raise PlatformError("The node said that the run has ended, but brought no answer.")
         if size > most_bytes(limits):
             raise PlatformError(f"The node's answer has {size} bytes, which is more than any has.")
-        with self._storage.local_path(key) as path:
-            return read_answer(path.read_bytes(), limits)
+        with self._storage.local_path(key) as path, path.open("rb") as file:
+            return read_answer(file, limits)
 
 
 class _Beats:

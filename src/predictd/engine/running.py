@@ -82,6 +82,8 @@ def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) ->
         report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
     if report.predictions is not None:
         keep(job.database, job.storage, wanted.pickle_id, report, job.config.quotas, wanted=keeps_tables)
+    if report.tables is not None:
+        report.tables.close()
     return report, features
 
 

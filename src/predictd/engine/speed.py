@@ -2,11 +2,11 @@
 
 import functools
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -103,26 +103,26 @@ def most_table_bytes(pickle_bytes: int) -> int:
     return TABLE_BYTES + TABLE_RATIO * pickle_bytes
 
 
-def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: bytes, quotas: Quotas) -> str:
+def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: IO[bytes], quotas: Quotas) -> str:
     """Store the tables and return their key, or `NO_TREES` where they are more than may be stored."""
-    key = f"tables/{pickle_id}/{VERSION}-{hashlib.sha256(tables).hexdigest()}"
+    path = Path(tables.name)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        key = f"tables/{pickle_id}/{VERSION}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
     try:
         with database.write() as session:
             pickle = session.get_one(Pickle, pickle_id)
             most = most_table_bytes(pickle.size_bytes)
-            if len(tables) > most:
+            if size > most:
                 raise LimitReachedError(
-                    f"The tables have {len(tables)} bytes, and at most {most} are stored for a pickle of its size."
+                    f"The tables have {size} bytes, and at most {most} are stored for a pickle of its size."
                 )
-            check_disk(storage, quotas.free_bytes, len(tables))
-            charge(session, pickle.account_id, key, len(tables), datetime.now(UTC), quota_bytes=quotas.storage_bytes)
+            check_disk(storage, quotas.free_bytes, size)
+            charge(session, pickle.account_id, key, size, datetime.now(UTC), quota_bytes=quotas.storage_bytes)
     except (LimitReachedError, BusyError) as error:
         log.warning("tables_not_stored", pickle=pickle_id, error=error.message)
         return NO_TREES
-    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
-        path = Path(folder) / "tables"
-        path.write_bytes(tables)
-        storage.put_file(key, path)
+    storage.put_file(key, path)
     return key
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass, field
+from typing import IO
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
@@ -58,7 +59,7 @@ class Evidence:
     exit_code: int | None = None
     lost: str | None = None
     peak_bytes: int = 0
-    tables: bytes | None = None
+    tables: IO[bytes] | None = None
     imports: tuple[str, ...] = ()
 
     @property

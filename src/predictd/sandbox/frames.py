@@ -5,9 +5,10 @@ A frame is a type byte, a big-endian u32 length and a payload. All types but the
 
 import json
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from predictd.domain.failures import FAILURES, fields_of
 from predictd.domain.limits import MIB, most_prediction_bytes, most_rows
@@ -138,9 +139,13 @@ class Modules:
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Compiled tables of the model's trees; nobody looks into them but a sandbox with the same pickle."""
+    """Compiled tables of the model's trees; nobody looks into them but a sandbox with the same pickle.
 
-    content: bytes
+    Attributes:
+        file: a named temporary file, at its end.
+    """
+
+    file: IO[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +159,16 @@ Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Modules | T
 
 
 class FrameReader:
-    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, within `limits`."""
+    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, within `limits`.
+
+    Tables go into a file as they come, because they may be large.
+    """
 
     def __init__(self, limits: AnswerLimits) -> None:
         self._limits = limits
         self._buffer = bytearray()
+        self._tables: IO[bytes] | None = None
+        self._tables_left = 0
         self._count = 0
         self._stage = -1
         self._ended = False
@@ -166,7 +176,7 @@ class FrameReader:
     @property
     def is_between_frames(self) -> bool:
         """Whether no part of a further frame has arrived."""
-        return not self._buffer
+        return not self._buffer and self._tables is None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that `data` completes, each before the next is looked at.
@@ -176,14 +186,42 @@ class FrameReader:
             TooLarge: a result is announced that exceeds the limit.
         """
         self._buffer += data
-        while len(self._buffer) >= 5:
+        while self._tables is not None or len(self._buffer) >= 5:
+            if self._tables is not None:
+                tables = self._take_tables(self._tables)
+                if tables is None:
+                    break
+                yield tables
+                continue
             kind, length = struct.unpack_from(">cI", self._buffer)
             self._check_head(kind, length)
+            if kind == b"T":
+                self._begin_tables(length)
+                continue
             if len(self._buffer) < 5 + length:
                 break
             payload = bytes(memoryview(self._buffer)[5 : 5 + length])
             del self._buffer[: 5 + length]
             yield self._decode(kind, payload)
+
+    def _begin_tables(self, length: int) -> None:
+        if self._stage != len(STAGES) - 1:
+            raise BadFrame("tables out of turn")
+        self._count += 1
+        del self._buffer[:5]
+        self._tables, self._tables_left = tempfile.NamedTemporaryFile(prefix="predictd-tables-"), length  # noqa: SIM115
+
+    def _take_tables(self, file: IO[bytes]) -> Tables | None:
+        """What has arrived of them; None while there is more to come."""
+        part = self._buffer[: self._tables_left]
+        file.write(part)
+        del self._buffer[: len(part)]
+        self._tables_left -= len(part)
+        if self._tables_left:
+            return None
+        file.flush()
+        self._tables = None
+        return Tables(file=file)
 
     def _check_head(self, kind: bytes, length: int) -> None:
         if kind not in b"SVFPMTR":
@@ -207,10 +245,6 @@ class FrameReader:
                 raise BadFrame("a result out of turn")
             self._ended = True
             return Result(predictions=read_predictions(payload, self._limits))
-        if kind == b"T":
-            if self._stage != len(STAGES) - 1:
-                raise BadFrame("tables out of turn")
-            return Tables(content=payload)
         content = _json(payload)
         simple: dict[bytes, Callable[[dict[str, Any]], Frame]] = {
             b"S": self._decode_stage,

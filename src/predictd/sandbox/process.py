@@ -168,8 +168,8 @@ class Follower:
                 self.seen.trouble = frame
             case Modules(names=names):
                 self.seen.imports = names
-            case Tables(content=content):
-                self.seen.tables = content
+            case Tables(file=file):
+                self.seen.tables = file
             case Result(predictions=predictions):
                 self.seen.predictions = predictions
 
