@@ -12,11 +12,13 @@ _CLONE_NEW = (0x10000000, 0x20000000, 0x40000000, 0x00020000, 0x08000000, 0x0400
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 # Libraries try these first and fall back when the kernel seems too old for them: rings and asynchronous files, whose
 # work the kernel does outside of the run's group; what reports which files of the host are opened, or are in its page
-# cache; advice on the memory of other processes.
+# cache; advice on the memory of other processes; policies for memory, which the kernel stores for each page of a file in
+# memory of its own that no control group counts; pages in pipes, each of which may hold on to 2 MiB.
 _UNKNOWN = (
     *("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
     *("inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", "fanotify_init", "fanotify_mark"),
     *("mincore", "cachestat", "process_madvise"),
+    *("mbind", "set_mempolicy", "set_mempolicy_home_node", "migrate_pages", "move_pages", "vmsplice"),
 )
 _REFUSED = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "userfaultfd"),
@@ -29,10 +31,16 @@ _REFUSED = (
     *("nfsservctl", "lookup_dcookie", "vhangup", "memfd_secret", "_sysctl", "personality"),
     # They write back whatever the host has not written yet, and their duration shows how much that is.
     *("sync", "syncfs"),
+    # Further filters: the kernel compiles them into memory that no control group counts and that all processes share.
+    "seccomp",
 )
 _F_SETLEASE, _F_NOTIFY = 1024, 1026
+# F_SETLK and F_SETLKW, and those of open file descriptions.
+_RECORD_LOCKS = (6, 7, 37, 38)
 _RWF_NOWAIT = 8
+_POSIX_FADV_DONTNEED = 4
 _MADV_MERGEABLE, _PR_SET_MEMORY_MERGE = 12, 67
+_PR_SET_SECCOMP, _PR_SCHED_CORE = 22, 62
 _WHOLE_INT = 0xFFFFFFFF
 
 _UNCOUNTED = ("memfd_create", "shmget", "semget", "msgget")
@@ -55,15 +63,31 @@ class Rule:
 
 
 # Arguments with which a call reports what the host does (leases and notifications of the files that a run sees, reads
-# that only the page cache serves) or makes the kernel compare the memory of the run with that of other processes.
+# that only the page cache serves, and removal of files from it, after which a slow read shows that nobody has read them
+# since) or makes the kernel compare the memory of the run with that of other processes.
 _SIDE_CHANNELS = [
     *(
         Rule(names=("fcntl", "fcntl64"), error=errno.EINVAL, argument=(1, ("masked_eq", _WHOLE_INT, command)))
         for command in (_F_SETLEASE, _F_NOTIFY)
     ),
     Rule(names=("preadv2",), error=errno.EOPNOTSUPP, argument=(5, ("masked_eq", _RWF_NOWAIT, _RWF_NOWAIT))),
+    Rule(
+        names=("fadvise64", "arm_fadvise64_64"),
+        error=errno.EINVAL,
+        argument=(3, ("masked_eq", _WHOLE_INT, _POSIX_FADV_DONTNEED)),
+    ),
     Rule(names=("madvise",), error=errno.EINVAL, argument=(2, ("masked_eq", _WHOLE_INT, _MADV_MERGEABLE))),
     Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_MEMORY_MERGE))),
+]
+# Arguments with which a call takes what no control group limits: the kernel's memory for locks on parts of files (locks
+# on whole files, of which an open file has one, are allowed), compiled filters, and the other half of a processor.
+_UNLIMITED = [
+    *(
+        Rule(names=("fcntl", "fcntl64"), error=errno.ENOLCK, argument=(1, ("masked_eq", _WHOLE_INT, command)))
+        for command in _RECORD_LOCKS
+    ),
+    Rule(names=("prctl",), error=errno.EPERM, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_SECCOMP))),
+    Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SCHED_CORE))),
 ]
 # Where there is no control group: larger buffers of sockets are memory that belongs to no process, and a run is kept to
 # its share of the processors by its affinity.
@@ -88,6 +112,7 @@ def rules(*, counts_all_memory: bool = True) -> list[Rule]:
         Rule(names=("prlimit64",), error=errno.EPERM, argument=(0, ("ne", 0))),
         Rule(names=("socket", "socketpair"), error=errno.EAFNOSUPPORT, argument=(0, ("ne", _AF_UNIX))),
         *_SIDE_CHANNELS,
+        *_UNLIMITED,
         *([] if counts_all_memory else _WITHOUT_GROUP),
         *(Rule(names=("clone",), error=errno.EPERM, argument=(0, ("masked_eq", f, f))) for f in _CLONE_NEW),
         *(
