@@ -37,6 +37,9 @@ _REFUSED = (
 _F_SETLEASE, _F_NOTIFY = 1024, 1026
 # F_SETLK and F_SETLKW, and those of open file descriptions.
 _RECORD_LOCKS = (6, 7, 37, 38)
+# SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF.
+_SOCKET_FILTERS = (26, 51)
+_MAP_SHARED_AND_ANONYMOUS, _MAP_HUGETLB, _MFD_HUGETLB = 0x21, 0x40000, 4
 _RWF_NOWAIT = 8
 _POSIX_FADV_DONTNEED = 4
 _MADV_MERGEABLE, _PR_SET_MEMORY_MERGE = 12, 67
@@ -80,18 +83,30 @@ _SIDE_CHANNELS = [
     Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_MEMORY_MERGE))),
 ]
 # Arguments with which a call takes what no control group limits: the kernel's memory for locks on parts of files (locks
-# on whole files, of which an open file has one, are allowed), compiled filters, and the other half of a processor.
+# on whole files, of which an open file has one, are allowed), compiled filters, huge pages that the machine has set
+# aside, and the other half of a processor.
 _UNLIMITED = [
     *(
         Rule(names=("fcntl", "fcntl64"), error=errno.ENOLCK, argument=(1, ("masked_eq", _WHOLE_INT, command)))
         for command in _RECORD_LOCKS
     ),
+    *(
+        Rule(names=("setsockopt",), error=errno.EPERM, argument=(2, ("masked_eq", _WHOLE_INT, option)))
+        for option in _SOCKET_FILTERS
+    ),
+    Rule(names=("mmap",), error=errno.ENOMEM, argument=(3, ("masked_eq", _MAP_HUGETLB, _MAP_HUGETLB))),
+    Rule(names=("memfd_create",), error=errno.ENOMEM, argument=(1, ("masked_eq", _MFD_HUGETLB, _MFD_HUGETLB))),
     Rule(names=("prctl",), error=errno.EPERM, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_SECCOMP))),
     Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SCHED_CORE))),
 ]
-# Where there is no control group: larger buffers of sockets are memory that belongs to no process, and a run is kept to
-# its share of the processors by its affinity.
+# Where there is no control group: larger buffers of sockets and shared memory without a file are memory that belongs to
+# no process, and a run is kept to its share of the processors by its affinity.
 _WITHOUT_GROUP = [
+    Rule(
+        names=("mmap",),
+        error=errno.EPERM,
+        argument=(3, ("masked_eq", _MAP_SHARED_AND_ANONYMOUS, _MAP_SHARED_AND_ANONYMOUS)),
+    ),
     Rule(names=("setsockopt",), error=errno.EPERM, argument=(2, ("masked_eq", _WHOLE_INT, 7))),  # SO_SNDBUF
     Rule(names=("sched_setaffinity",), error=errno.EPERM),
 ]

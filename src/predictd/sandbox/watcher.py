@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from predictd.domain.limits import Limits
@@ -18,7 +18,12 @@ _SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
 _VIRTUAL_SHARE = 2
 # What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
 _SOCKET_BYTES = 212_992
-_FEW_FILES = 64
+_EPOLL = "anon_inode:[eventpoll]"
+# What a file that an epoll watches takes of the kernel's memory.
+_WATCH_BYTES = 160
+# All that a user's processes watch, the server's among them, has a limit, of which a run gets this share.
+_WATCHES = Path("/proc/sys/fs/epoll/max_user_watches")
+_WATCHES_SHARE = 4
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -36,6 +41,7 @@ class WatchedGroup:
         self.processors = share_of_processors(limits, slot)
         self.rlimits = {"RLIMIT_DATA": _VIRTUAL_SHARE * limits.memory_bytes}
         self._limit = limits.memory_bytes
+        self._watch_bytes = max(_WATCH_BYTES, _WATCHES_SHARE * limits.memory_bytes // int(_WATCHES.read_text()))
         self._scratch_size = limits.scratch_bytes
         self._peak = 0
         self._exceeded = False
@@ -68,7 +74,7 @@ class WatchedGroup:
         assert self._root is not None
         while True:
             pids = descendants(self._root)
-            others = self._files(pids) + _kernels(pids)
+            others = self._files(pids) + _kernels(pids, self._watch_bytes, self._limit)
             held = others + sum(_resident(pid) for pid in pids)
             if held > self._limit:
                 # Pages that forked processes share were counted for each of them.
@@ -116,28 +122,40 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _kernels(pids: list[int]) -> int:
-    """What of the kernel's memory the processes cause: page tables, and the buffers of sockets."""
-    tables = 0
+def _kernels(pids: list[int], watch_bytes: int, most: int) -> int:
+    """What the processes take beside what is resident: page tables, swap, buffers of sockets, and what epolls watch."""
+    used = 0
     sockets: set[str] = set()
     for pid in pids:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("VmPTE:"):
-                    tables += int(line.split()[1]) * 1024
-            sockets |= _sockets(pid)
-    return tables + _SOCKET_BYTES * len(sockets)
+                if line.startswith(("VmPTE:", "VmSwap:")):
+                    used += int(line.split()[1]) * 1024
+            for number, target in _open_files(pid):
+                if target.startswith("socket:"):
+                    sockets.add(target)
+                if target == _EPOLL and used < most:
+                    used += watch_bytes * _watches(pid, number, (most - used) // watch_bytes)
+    return used + _SOCKET_BYTES * len(sockets)
 
 
-def _sockets(pid: int) -> set[str]:
-    """The sockets that a process has open, where it has more than a few files."""
+def _open_files(pid: int) -> Iterator[tuple[str, str]]:
+    """Descriptor and target of each file that a process has open."""
     folder = f"/proc/{pid}/fd"
-    found = set()
-    names = os.listdir(folder)
-    for name in names if len(names) > _FEW_FILES else ():
+    for name in os.listdir(folder):
         with contextlib.suppress(OSError):
-            found.add(os.readlink(f"{folder}/{name}"))
-    return {one for one in found if one.startswith("socket:")}
+            yield name, os.readlink(f"{folder}/{name}")
+
+
+def _watches(pid: int, descriptor: str, most: int) -> int:
+    """How many files an epoll watches; counts to a little more than `most`."""
+    count = 0
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+        for line in file:
+            count += line.startswith("tfd:")
+            if count > most:
+                break
+    return count
 
 
 def _resident(pid: int) -> int:

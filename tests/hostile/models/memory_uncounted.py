@@ -11,6 +11,7 @@ def predict(live_features):
     import fcntl
     import mmap
     import os
+    import socket
     import struct
 
     with open("/tmp/locked", "w+b") as file:
@@ -29,8 +30,13 @@ def predict(live_features):
     _, write = os.pipe()
     vector = struct.pack("QQ", start, 1)
     refused("pages in pipes", lambda: call("vmsplice", write, vector, 1, 0), "ENOSYS")
+    refused("huge pages", lambda: mmap.mmap(-1, 1 << 21, flags=0x40022), "ENOMEM")
+    refused("a file of huge pages", lambda: call("memfd_create", b"huge", 4), "ENOMEM", "ENOSYS")
     allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000))
     program = struct.pack("HxxxxxxQ", 1, ctypes.addressof(allow))
     refused("filter", lambda: call("seccomp", 1, 0, program), "EPERM")
     refused("filter by prctl", lambda: call("prctl", 22, 2, program, 0, 0), "EPERM")
+    with socket.socket(socket.AF_UNIX) as local:
+        for option in (26, 51):
+            refused(f"filter of a socket {option}", lambda o=option: local.setsockopt(1, o, program), "EPERM")
     return answer(live_features)
