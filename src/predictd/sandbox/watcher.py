@@ -13,7 +13,7 @@ from predictd.sandbox.groups import share_of_processors
 _SECONDS = 0.05
 # What an empty file takes of the kernel's memory.
 _INODE_BYTES = 1024
-_SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
+SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
 # Libraries reserve more than they use; RLIMIT_AS, which counts all that is reserved, makes some of them hang.
 _VIRTUAL_SHARE = 2
 # What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
@@ -96,7 +96,7 @@ class WatchedGroup:
             used += _size(os.fstatvfs(descriptor))
         if self._scratch:
             return used
-        for folder in _SCRATCHES:
+        for folder in SCRATCHES:
             # The second process is the first one inside, of which no model can change the root.
             for pid in pids[1:2]:
                 with contextlib.suppress(OSError):
