@@ -1,6 +1,7 @@
 """Memory of a run where there is no control group: its processes are measured twenty times a second."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -10,12 +11,16 @@ from pathlib import Path
 from predictd.domain.limits import Limits
 from predictd.sandbox.groups import share_of_processors
 
+log = logging.getLogger(__name__)
+
 _SECONDS = 0.05
 # What an empty file takes of the kernel's memory.
 _INODE_BYTES = 1024
 SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
 # Libraries reserve more than they use; RLIMIT_AS, which counts all that is reserved, makes some of them hang.
 _VIRTUAL_SHARE = 2
+# What reading of a process raises that has ended meanwhile. Whatever else it raises is no measurement.
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 # What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
 _SOCKET_BYTES = 212_992
 _EPOLL = "anon_inode:[eventpoll]"
@@ -48,7 +53,7 @@ class WatchedGroup:
         self._root: int | None = None
         self._scratch: Sequence[int] = ()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._measure, name="predictd-memory", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="predictd-memory", daemon=True)
 
     def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
         """See ResourceGroup."""
@@ -70,24 +75,31 @@ class WatchedGroup:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _measure(self) -> None:
+    def _watch(self) -> None:
+        """Measure until the end. A run that can't be measured has no limit, so it is ended as if from outside."""
         assert self._root is not None
-        while True:
-            pids = descendants(self._root)
-            others = self._files(pids) + _kernels(pids, self._watch_bytes, self._limit)
-            held = others + sum(_resident(pid) for pid in pids)
-            if held > self._limit:
-                # Pages that forked processes share were counted for each of them.
-                held = others + sum(_proportional(pid) for pid in pids)
-            self._peak = max(self._peak, held)
-            if held > self._limit:
-                self._exceeded = True
-                for pid in reversed(pids):
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-                return
-            if self._stop.wait(_SECONDS):
-                return
+        try:
+            while not self._measure(self._root) and not self._stop.wait(_SECONDS):
+                pass
+        except Exception:
+            log.exception("the memory of a run can't be measured")
+            _kill(self._root)
+
+    def _measure(self, root: int) -> bool:
+        """Whether the run was killed, because it holds more than its limit."""
+        pids = descendants(root)
+        others = self._files(pids) + _kernels(pids, self._watch_bytes, self._limit)
+        held = others + sum(_resident(pid) for pid in pids)
+        if held > self._limit:
+            # Pages that forked processes share were counted for each of them.
+            held = others + sum(_proportional(pid) for pid in pids)
+        self._peak = max(self._peak, held)
+        if held <= self._limit:
+            return False
+        self._exceeded = True
+        for pid in reversed(pids):
+            _kill(pid)
+        return True
 
     def _files(self, pids: list[int]) -> int:
         """Bytes of the files in the sandbox's scratch and shared memory; 0 while it is not set up, or where none is."""
@@ -107,6 +119,11 @@ class WatchedGroup:
         return used
 
 
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def _size(seen: os.statvfs_result) -> int:
     """Bytes that a filesystem in memory takes."""
     return (seen.f_blocks - seen.f_bfree) * seen.f_frsize + (seen.f_files - seen.f_ffree) * _INODE_BYTES
@@ -116,9 +133,11 @@ def descendants(root: int) -> list[int]:
     """The process `root` and all that descends from it, parents first."""
     found = [root]
     for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += [int(child) for child in children.read_text().split()]
+        with contextlib.suppress(*_GONE):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(*_GONE):
+                    children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    found += [int(child) for child in children.split()]
     return found
 
 
@@ -127,9 +146,10 @@ def _kernels(pids: list[int], watch_bytes: int, most: int) -> int:
     used = 0
     sockets: set[str] = set()
     for pid in pids:
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith(("VmPTE:", "VmSwap:")):
+        with contextlib.suppress(*_GONE):
+            # Bytes, because a process chooses its name, which need not be text.
+            for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+                if line.startswith((b"VmPTE:", b"VmSwap:")):
                     used += int(line.split()[1]) * 1024
             for number, target in _open_files(pid):
                 if target.startswith("socket:"):
@@ -143,14 +163,14 @@ def _open_files(pid: int) -> Iterator[tuple[str, str]]:
     """Descriptor and target of each file that a process has open."""
     folder = f"/proc/{pid}/fd"
     for name in os.listdir(folder):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             yield name, os.readlink(f"{folder}/{name}")
 
 
 def _watches(pid: int, descriptor: str, most: int) -> int:
     """How many files an epoll watches; counts to a little more than `most`."""
     count = 0
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+    with contextlib.suppress(*_GONE), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
         for line in file:
             count += line.startswith("tfd:")
             if count > most:
@@ -161,7 +181,7 @@ def _watches(pid: int, descriptor: str, most: int) -> int:
 def _resident(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
+    except (*_GONE, IndexError):
         return 0
 
 
@@ -170,6 +190,6 @@ def _proportional(pid: int) -> int:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
+    except _GONE:
         pass
     return _resident(pid)
