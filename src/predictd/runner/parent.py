@@ -179,8 +179,8 @@ def _enter(request: dict[str, Any], groups: int, filtered: bytes) -> None:
     for number, value in request["rlimits"].items():
         kernel.limit(int(number), value)
     kernel.drop_capabilities()
-    kernel.filter_calls(filtered)
     kernel.be_opaque(True)
+    kernel.filter_calls(filtered)
 
 
 def _become_runner(start: socket.socket) -> NoReturn:

@@ -43,10 +43,13 @@ _MAP_SHARED_AND_ANONYMOUS, _MAP_HUGETLB, _MFD_HUGETLB = 0x21, 0x40000, 4
 _RWF_NOWAIT = 8
 _POSIX_FADV_DONTNEED = 4
 _MADV_MERGEABLE, _PR_SET_MEMORY_MERGE = 12, 67
-_PR_SET_SECCOMP, _PR_SCHED_CORE = 22, 62
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SCHED_CORE = 4, 22, 62
 _WHOLE_INT = 0xFFFFFFFF
 
 _UNCOUNTED = ("memfd_create", "shmget", "semget", "msgget")
+
+
+Argument = tuple[int, tuple[str, int] | tuple[str, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +61,18 @@ class Rule:
         error: the errno that they get.
         argument: position and test of one argument, None to refuse the call whatever its arguments; the test is
             ('ne', value), or ('masked_eq', mask, value).
+        also: the same of a further argument, both of which must be met.
     """
 
     names: tuple[str, ...]
     error: int
-    argument: tuple[int, tuple[str, int] | tuple[str, int, int]] | None = None
+    argument: Argument | None = None
+    also: Argument | None = None
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """All tests of arguments."""
+        return [argument for argument in (self.argument, self.also) if argument is not None]
 
 
 # Arguments with which a call reports what the host does (leases and notifications of the files that a run sees, reads
@@ -100,8 +110,15 @@ _UNLIMITED = [
     Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _WHOLE_INT, _PR_SCHED_CORE))),
 ]
 # Where there is no control group: larger buffers of sockets and shared memory without a file are memory that belongs to
-# no process, and a run is kept to its share of the processors by its affinity.
+# no process, what an opaque process has open can't be counted, and a run is kept to its share of the processors by its
+# affinity.
 _WITHOUT_GROUP = [
+    Rule(
+        names=("prctl",),
+        error=errno.EPERM,
+        argument=(0, ("masked_eq", _WHOLE_INT, _PR_SET_DUMPABLE)),
+        also=(1, ("masked_eq", _WHOLE_INT, 0)),
+    ),
     Rule(
         names=("mmap",),
         error=errno.EPERM,
@@ -151,10 +168,7 @@ def program(*, counts_all_memory: bool = True) -> bytes:
     compiled.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
     tests = {"ne": pyseccomp.NE, "masked_eq": pyseccomp.MASKED_EQ}
     for rule in rules(counts_all_memory=counts_all_memory):
-        conditions = []
-        if rule.argument is not None:
-            position, (test, *values) = rule.argument
-            conditions = [pyseccomp.Arg(position, tests[test], *values)]
+        conditions = [pyseccomp.Arg(position, tests[test], *values) for position, (test, *values) in rule.arguments]
         for name in rule.names:
             if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:
                 compiled.add_rule(pyseccomp.ERRNO(rule.error), name, *conditions)
@@ -173,7 +187,7 @@ def profile() -> dict[str, object]:
                 "names": list(rule.names),
                 "action": "SCMP_ACT_ERRNO",
                 "errnoRet": rule.error,
-                "args": [] if rule.argument is None else [_profile_argument(*rule.argument)],
+                "args": [_profile_argument(*argument) for argument in rule.arguments],
             }
             for rule in rules()
         ],
