@@ -6,6 +6,8 @@ That a forked run is held and explained as a cold one is tested with the hostile
 import ctypes
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -21,11 +23,28 @@ from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport, SandboxKind
 from predictd.runner import kernel
 from predictd.sandbox import WarmParents
+from predictd.sandbox.launch import user_of
 from test_sandbox import Workbench, wait_until, workbench
 
 __all__ = ["workbench"]
 
 _SYS_PIDFD_GETFD = 438
+# Sends descriptors that nobody receives, as many as one user with this limit may, and tells how many.
+_SENDS_DESCRIPTORS = """
+import os, resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+os.setuid(int(sys.argv[1]))
+nothing, pairs, count = os.open(os.devnull, os.O_RDONLY), [], 0
+try:
+    while True:
+        pairs.append(socket.socketpair())
+        for _ in range(8):
+            socket.send_fds(pairs[-1][0], [b"x"], [nothing] * 250)
+            count += 250
+except OSError:
+    print(count, flush=True)
+sys.stdin.read()
+"""
 
 
 def parents_here() -> list[int]:
@@ -163,3 +182,19 @@ def test_no_more_parents_are_kept_than_allowed(workbench: Workbench, parents: Wa
         workbench.printed.clear()
         assert sandbox.run(mine, on_log=workbench.printed.append, parents=parents).failure is None
     assert len(parents_here()) == 2
+
+
+def test_descriptors_that_others_have_on_their_way_delay_no_run(workbench: Workbench, parents: WarmParents) -> None:
+    assert run(workbench, parents, "good").failure is None
+    user = user_of(workbench.request("good").slot) or os.geteuid()
+    command = [sys.executable, "-c", _SENDS_DESCRIPTORS, str(user)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert int(holder.stdout.readline()) >= 1000
+        # Twice, as another run waited already.
+        reports = [run(workbench, parents, "good") for _ in range(2)]
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert [report.failure for report in reports] == [None, None]
+    assert len(parents_here()) == 1

@@ -41,6 +41,7 @@ def call(name, *arguments):
     x86_64 += " tgkill 234 quotactl 179 mknodat 259 capset 126"
     x86_64 += " inotify_init1 294 inotify_add_watch 254 fanotify_mark 301 mincore 27 io_setup 206"
     x86_64 += " sync 162 syncfs 306 madvise 28 prctl 157"
+    x86_64 += " mbind 237 set_mempolicy 238 migrate_pages 256 vmsplice 278 seccomp 317"
     aarch64 = "shmget 194 clone 220 semget 190 msgget 186 msgsnd 189 ptrace 117 settimeofday 170 mount 40 umount2 39"
     aarch64 += " pivot_root 41 chroot 51 adjtimex 171 sethostname 161 setdomainname 162 init_module 105"
     aarch64 += " delete_module 106 swapon 224 reboot 142 acct 89 syslog 116 personality 92 clock_settime 112"
@@ -49,6 +50,7 @@ def call(name, *arguments):
     aarch64 += " userfaultfd 282 name_to_handle_at 264 open_by_handle_at 265 fanotify_init 262 memfd_create 279"
     aarch64 += " tgkill 131 quotactl 60 mknodat 33 capset 91 inotify_init1 26 inotify_add_watch 27 fanotify_mark 263"
     aarch64 += " mincore 232 io_setup 0 sync 81 syncfs 267 madvise 233 prctl 167"
+    aarch64 += " mbind 235 set_mempolicy 237 migrate_pages 238 vmsplice 75 seccomp 277"
     words = {"x86_64": x86_64, "aarch64": aarch64}[platform.machine()].split()
     numbers |= dict(zip(words[::2], map(int, words[1::2]), strict=True))
     libc = ctypes.CDLL(None, use_errno=True)

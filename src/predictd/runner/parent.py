@@ -8,14 +8,15 @@ socket, one packet each: JSON with a `nonce`, and
     rlimits    {number of a resource.RLIMIT_*: value}
     cpus       processors to stay on, or null
     scratch, shared   bytes of /tmp and of /dev/shm
+    groups     how many lists of members come
     hidden     folder that a run does not see, or null
     descriptors, in this order: the answer, the log, the start, the end, the group's lists of members
 
 Each gets one packet back: JSON with its nonce and an `error` or null, and where there is none the opened descriptors or
 a descriptor of the first process of a run that waits for its task. Nothing is sent without a request.
 
-The start, a socket of that run alone, first brings the server such a packet with descriptors of the run's /tmp and
-/dev/shm, and then the run its task (JSON, `files` names those of its values that the packet's descriptors stand for).
+The start, a socket of that run alone, first brings the server such a packet, without descriptors, once the run is shut
+in, and then the run its task (JSON, `files` names those of its values that the packet's descriptors stand for).
 When the run has ended, its exit code (128 and the number for a signal) is written to the end as text; nothing is, where
 its first process was killed.
 
@@ -29,6 +30,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -52,6 +54,9 @@ def main() -> NoReturn:
     server = socket.socket(fileno=told["socket"])
     with os.fdopen(told["filter"], "rb") as file:
         filtered = file.read()
+    # Descriptors on their way count against a limit of the user, of which a run of the same user may take up a part.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         prepare(told["packages"])
         for name in told["imports"]:
@@ -98,7 +103,10 @@ class _Parent:
                 results.append(self._fork(request, descriptors))
         except Exception as raised:  # noqa: BLE001 (told to the server)
             error = raised
-        _send(self._server, request["nonce"], error, [] if error else results)
+        try:
+            _send(self._server, request["nonce"], error, [] if error else results)
+        except OSError as raised:
+            _send(self._server, request["nonce"], raised)
         # The descriptor of a run's process stays open here, too, to learn of its end.
         for descriptor in {*results, *descriptors} - {*self._pids, *self._ends.values()}:
             os.close(descriptor)
@@ -107,6 +115,8 @@ class _Parent:
         """A pidfd of the run's first process."""
         _check_threads()
         answer, log, start, end, *groups = descriptors
+        if len(groups) != request["groups"]:
+            raise OSError(f"only {len(descriptors)} descriptors arrived")
         pid, pidfd = kernel.clone_into_namespaces()
         if pid == 0:
             try:
@@ -139,8 +149,7 @@ def _become_first(request: dict[str, Any], groups: int, filtered: bytes) -> NoRe
     try:
         kernel.die_with_parent()
         _enter(request, groups, filtered)
-        folders = [os.open(folder, os.O_RDONLY) for folder in ("/tmp", "/dev/shm")]  # noqa: S108
-        _send(start, request["nonce"], None, folders)
+        _send(start, request["nonce"], None)
         child = os.fork()
     except BaseException as error:  # noqa: BLE001 (nothing of the user's has run yet)
         _send(start, request["nonce"], error)
@@ -170,8 +179,8 @@ def _enter(request: dict[str, Any], groups: int, filtered: bytes) -> None:
     for number, value in request["rlimits"].items():
         kernel.limit(int(number), value)
     kernel.drop_capabilities()
-    kernel.filter_calls(filtered)
     kernel.be_opaque(True)
+    kernel.filter_calls(filtered)
 
 
 def _become_runner(start: socket.socket) -> NoReturn:
@@ -205,7 +214,7 @@ def _wait(child: int) -> NoReturn:
 
 def _send(to: socket.socket, nonce: str, error: BaseException | None, descriptors: Sequence[int] = ()) -> None:
     told = json.dumps({"nonce": nonce, "error": None if error is None else str(error)[:2000]})
-    with contextlib.suppress(OSError):  # nobody waits for it any more
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
         socket.send_fds(to, [told.encode("ascii")], descriptors)
 
 

@@ -16,7 +16,8 @@ TREES = Path(__file__).parent.parent / "trees"
 INSIDE = "/opt/predictd"
 HASH_SEED = 0
 _RUNTIME = "/opt/runtime"
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+# Not zero: a shared mapping of it is memory that belongs to no process.
+_DEVICES = ("null", "full", "random", "urandom")
 _DEVICE_LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = {

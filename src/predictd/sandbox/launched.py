@@ -163,7 +163,8 @@ class BubblewrapRun(ProcessRun):
 
 
 def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    # Bytes, because a process chooses its name, which need not be text.
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 
 
 def has_ended(pid: int) -> bool:

@@ -38,6 +38,7 @@ from predictd.sandbox.launch import (
 from predictd.sandbox.launched import RunLost, is_readable, wait_for
 from predictd.sandbox.opened import opened_read_only
 from predictd.sandbox.resources import hierarchy, resource_group
+from predictd.sandbox.watcher import SCRATCHES
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,7 @@ class WarmParent:
                     "cpus": group.processors,
                     "scratch": limits.scratch_bytes,
                     "shared": max(limits.scratch_bytes // 4, 1),
+                    "groups": len(group.joins),
                     "hidden": _HIDDEN if self._hidden else None,
                 }
                 nonce = self._send(request, writes)
@@ -174,14 +176,15 @@ class WarmParent:
 
     def _begin(self, waiting: "_Waiting", request: RunRequest) -> "WarmRun":
         (process,) = self._receive(waiting.nonce, 1, waiting.stack)
-        scratch = _receive(waiting.task, waiting.nonce, 2, waiting.stack)
+        _receive(waiting.task, waiting.nonce, 0, waiting.stack)
         files = data_files(request)
         with ExitStack() as opened:
             descriptors = self._opened([Path(path) for path in files.values()], opened)
             processes = request.limits.processes if processes_are_counted_inside() else None
             task = {**task_of(request, -1, {}, processes), "files": list(files)}
             task |= {"packages": where_inside(request.runtime).packages}
-            waiting.group.watch(_pid_of(process), scratch)
+            pid = _pid_of(process)
+            waiting.group.watch(pid, _scratch_of(pid, process, waiting.stack))
             self._check_silence()  # a run that waits dies with its parent
             socket.send_fds(waiting.task, [json.dumps(task).encode()], descriptors)
         return WarmRun(process, waiting)
@@ -315,6 +318,21 @@ def _is_of(descriptor: int, path: Path) -> bool:
     """Whether the descriptor is of this very file, and for reading alone."""
     mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     return mode == os.O_RDONLY and os.path.samestat(os.fstat(descriptor), path.stat())
+
+
+def _scratch_of(pid: int, process: int, stack: ExitStack) -> list[int]:
+    """Descriptors of the run's filesystems in memory, closed with the stack.
+
+    Raises:
+        CannotFork: its first process, which has that number and pidfd, has ended.
+    """
+    scratch = []
+    for folder in SCRATCHES:
+        scratch.append(os.open(f"/proc/{pid}/root{folder}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        stack.callback(os.close, scratch[-1])
+    if is_readable(process):
+        raise CannotFork("the run that waited has ended")
+    return scratch
 
 
 def _pid_of(process: int) -> int:

@@ -1,6 +1,7 @@
 """The warm parents of a server: which there are, for which runs, and until when."""
 
 import logging
+import resource
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,10 @@ class WarmParents:
         self._lock = threading.Lock()
         self.forked_count = 0
         self.refused_count = 0
+        # Descriptors on their way to a parent count against a limit of the user, of which a run of the same user may
+        # take up a part.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def close(self) -> None:
         """End all of them, and the runs that were forked from them."""

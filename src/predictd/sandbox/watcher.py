@@ -1,24 +1,34 @@
 """Memory of a run where there is no control group: its processes are measured twenty times a second."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from predictd.domain.limits import Limits
 from predictd.sandbox.groups import share_of_processors
 
+log = logging.getLogger(__name__)
+
 _SECONDS = 0.05
 # What an empty file takes of the kernel's memory.
 _INODE_BYTES = 1024
-_SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
+SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
 # Libraries reserve more than they use; RLIMIT_AS, which counts all that is reserved, makes some of them hang.
 _VIRTUAL_SHARE = 2
+# What reading of a process raises that has ended meanwhile. Whatever else it raises is no measurement.
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 # What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
 _SOCKET_BYTES = 212_992
-_FEW_FILES = 64
+_EPOLL = "anon_inode:[eventpoll]"
+# What a file that an epoll watches takes of the kernel's memory.
+_WATCH_BYTES = 160
+# All that a user's processes watch, the server's among them, has a limit, of which a run gets this share.
+_WATCHES = Path("/proc/sys/fs/epoll/max_user_watches")
+_WATCHES_SHARE = 4
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -36,13 +46,14 @@ class WatchedGroup:
         self.processors = share_of_processors(limits, slot)
         self.rlimits = {"RLIMIT_DATA": _VIRTUAL_SHARE * limits.memory_bytes}
         self._limit = limits.memory_bytes
+        self._watch_bytes = max(_WATCH_BYTES, _WATCHES_SHARE * limits.memory_bytes // int(_WATCHES.read_text()))
         self._scratch_size = limits.scratch_bytes
         self._peak = 0
         self._exceeded = False
         self._root: int | None = None
         self._scratch: Sequence[int] = ()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._measure, name="predictd-memory", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="predictd-memory", daemon=True)
 
     def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
         """See ResourceGroup."""
@@ -64,24 +75,31 @@ class WatchedGroup:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _measure(self) -> None:
+    def _watch(self) -> None:
+        """Measure until the end. A run that can't be measured has no limit, so it is ended as if from outside."""
         assert self._root is not None
-        while True:
-            pids = descendants(self._root)
-            others = self._files(pids) + _kernels(pids)
-            held = others + sum(_resident(pid) for pid in pids)
-            if held > self._limit:
-                # Pages that forked processes share were counted for each of them.
-                held = others + sum(_proportional(pid) for pid in pids)
-            self._peak = max(self._peak, held)
-            if held > self._limit:
-                self._exceeded = True
-                for pid in reversed(pids):
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-                return
-            if self._stop.wait(_SECONDS):
-                return
+        try:
+            while not self._measure(self._root) and not self._stop.wait(_SECONDS):
+                pass
+        except Exception:
+            log.exception("the memory of a run can't be measured")
+            _kill(self._root)
+
+    def _measure(self, root: int) -> bool:
+        """Whether the run was killed, because it holds more than its limit."""
+        pids = descendants(root)
+        others = self._files(pids) + _kernels(pids, self._watch_bytes, self._limit)
+        held = others + sum(_resident(pid) for pid in pids)
+        if held > self._limit:
+            # Pages that forked processes share were counted for each of them.
+            held = others + sum(_proportional(pid) for pid in pids)
+        self._peak = max(self._peak, held)
+        if held <= self._limit:
+            return False
+        self._exceeded = True
+        for pid in reversed(pids):
+            _kill(pid)
+        return True
 
     def _files(self, pids: list[int]) -> int:
         """Bytes of the files in the sandbox's scratch and shared memory; 0 while it is not set up, or where none is."""
@@ -90,7 +108,7 @@ class WatchedGroup:
             used += _size(os.fstatvfs(descriptor))
         if self._scratch:
             return used
-        for folder in _SCRATCHES:
+        for folder in SCRATCHES:
             # The second process is the first one inside, of which no model can change the root.
             for pid in pids[1:2]:
                 with contextlib.suppress(OSError):
@@ -99,6 +117,11 @@ class WatchedGroup:
                     if seen.f_fsid != os.statvfs(folder).f_fsid and size <= self._scratch_size + _PAGE:
                         used += _size(seen)
         return used
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _size(seen: os.statvfs_result) -> int:
@@ -110,40 +133,55 @@ def descendants(root: int) -> list[int]:
     """The process `root` and all that descends from it, parents first."""
     found = [root]
     for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += [int(child) for child in children.read_text().split()]
+        with contextlib.suppress(*_GONE):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(*_GONE):
+                    children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    found += [int(child) for child in children.split()]
     return found
 
 
-def _kernels(pids: list[int]) -> int:
-    """What of the kernel's memory the processes cause: page tables, and the buffers of sockets."""
-    tables = 0
+def _kernels(pids: list[int], watch_bytes: int, most: int) -> int:
+    """What the processes take beside what is resident: page tables, swap, buffers of sockets, and what epolls watch."""
+    used = 0
     sockets: set[str] = set()
     for pid in pids:
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("VmPTE:"):
-                    tables += int(line.split()[1]) * 1024
-            sockets |= _sockets(pid)
-    return tables + _SOCKET_BYTES * len(sockets)
+        with contextlib.suppress(*_GONE):
+            # Bytes, because a process chooses its name, which need not be text.
+            for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+                if line.startswith((b"VmPTE:", b"VmSwap:")):
+                    used += int(line.split()[1]) * 1024
+            for number, target in _open_files(pid):
+                if target.startswith("socket:"):
+                    sockets.add(target)
+                if target == _EPOLL and used < most:
+                    used += watch_bytes * _watches(pid, number, (most - used) // watch_bytes)
+    return used + _SOCKET_BYTES * len(sockets)
 
 
-def _sockets(pid: int) -> set[str]:
-    """The sockets that a process has open, where it has more than a few files."""
+def _open_files(pid: int) -> Iterator[tuple[str, str]]:
+    """Descriptor and target of each file that a process has open."""
     folder = f"/proc/{pid}/fd"
-    found = set()
-    names = os.listdir(folder)
-    for name in names if len(names) > _FEW_FILES else ():
-        with contextlib.suppress(OSError):
-            found.add(os.readlink(f"{folder}/{name}"))
-    return {one for one in found if one.startswith("socket:")}
+    for name in os.listdir(folder):
+        with contextlib.suppress(*_GONE):
+            yield name, os.readlink(f"{folder}/{name}")
+
+
+def _watches(pid: int, descriptor: str, most: int) -> int:
+    """How many files an epoll watches; counts to a little more than `most`."""
+    count = 0
+    with contextlib.suppress(*_GONE), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+        for line in file:
+            count += line.startswith("tfd:")
+            if count > most:
+                break
+    return count
 
 
 def _resident(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
+    except (*_GONE, IndexError):
         return 0
 
 
@@ -152,6 +190,6 @@ def _proportional(pid: int) -> int:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
+    except _GONE:
         pass
     return _resident(pid)

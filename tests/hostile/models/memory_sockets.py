@@ -1,12 +1,13 @@
-"""Fills the buffers of local sockets, which are memory of the kernel's."""
+"""Fills the buffers of local sockets, which are memory of the kernel's, and hides what it has open."""
 
-from inside import answer
+from inside import answer, call
 
 CODE = "out_of_memory"
 SAYS = "Out of memory: the model needed more than 256 MiB; its peak was {number} MiB."
 
 
 def predict(live_features):
+    import contextlib
     import os
     import signal
     import socket
@@ -21,6 +22,8 @@ def predict(live_features):
             except BlockingIOError:
                 continue
 
+    with contextlib.suppress(PermissionError):
+        call("prctl", 4, 0, 0, 0, 0)
     for _ in range(6):
         if os.fork() == 0:
             pairs = [socket.socketpair() for _ in range(450)]

@@ -1,11 +1,11 @@
 """Takes more than its one processor: moves to others and works in four processes at once."""
 
-from inside import answer
+from inside import answer, call, refused
 
 CODE = "success"
 SAYS = None
 # Where no control group holds it to its share, it must not leave the processors that it was given.
-OTHERWISE = {"sampling": {"LOG": "shut"}}
+OTHERWISE = {"sampling": {"LOG": "shut [Errno 1]"}}
 
 
 def predict(live_features):
@@ -16,6 +16,8 @@ def predict(live_features):
         os.sched_setaffinity(0, range(os.cpu_count()))
     except OSError as error:
         print("shut", error)
+    # The other half of its processor would be idle for as long as this process runs.
+    refused("a core of its own", lambda: call("prctl", 62, 1, 0, 0, 0), "EINVAL")
     since = time.monotonic()
     children = []
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Asks which pages of shared files are in memory, by which it would see programs that the host and other runs start."""
+"""Asks which pages of shared files are in memory, and removes them: so it would see programs that others start."""
 
 from inside import answer, call, refused
 
@@ -20,4 +20,7 @@ def predict(live_features):
     refused("mincore", lambda: call("mincore", start, 4096, pages), "ENOSYS")
     refused("cachestat", lambda: call("cachestat", file, ctypes.create_string_buffer(16), pages, 0), "ENOSYS")
     refused("a read without waiting", lambda: os.preadv(file, [bytearray(4096)], 0, os.RWF_NOWAIT), "ENOTSUP")
+    # Reading it again would be slow, unless somebody else had read it meanwhile.
+    refused("removal", lambda: os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED), "EINVAL")
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
     return answer(live_features)

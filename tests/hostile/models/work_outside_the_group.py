@@ -18,7 +18,7 @@ def predict(live_features):
     refused("syncfs", lambda: call("syncfs", os.open("/usr", os.O_RDONLY)), "EPERM")
     with open("/tmp/own", "wb") as file:
         os.fsync(file.fileno())
-    page = mmap.mmap(-1, 1 << 16)
+    page = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     start = ctypes.addressof(ctypes.c_char.from_buffer(page))
     refused("merging of pages", lambda: call("madvise", start, 1 << 16, 12), "EINVAL")
     refused("merging of all pages", lambda: call("prctl", 67, 1, 0, 0, 0), "EINVAL")
