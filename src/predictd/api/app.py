@@ -46,7 +46,8 @@ from predictd.storage import Storage
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES = 1024 * 1024
+# More than any client sends: a document, its variables, or a batch of a node's log lines.
+MAX_BODY_BYTES = 384 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
 # What is served beside the contract; each file extends its types.
 EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")

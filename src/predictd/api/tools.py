@@ -1,13 +1,17 @@
 """The MCP server of this server: the same tools, answered by its own GraphQL without going through the network."""
 
+import json
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from anyio import CancelScope, current_time
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +21,13 @@ from predictd.mcp import Call, build_server
 MOST_SESSIONS = 256
 MOST_OF_CLIENT = 32
 SILENT_SECONDS = 3600.0
+# Requests of a client's sessions, and of all sessions, that have no response yet. The library accepts any number of them
+# and stores each until the client has read the response.
+MOST_PENDING_OF_CLIENT = 8
+MOST_PENDING = 64
+PENDING_SECONDS = 300.0
+MESSAGE_BYTES = 64 * 1024
+_SESSION_ID = re.compile(rb"session_id=([0-9a-f]{32})")
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 Answer = Callable[[Request, str, object], dict[str, Any]]
@@ -41,6 +52,9 @@ class _Backend:
 @dataclass(eq=False)
 class _Session:
     client: str
+    id: str = ""
+    # When its requests without a response arrived.
+    pending: deque[float] = field(default_factory=deque)
     scope: CancelScope = field(default_factory=CancelScope)
     is_started: bool = False
     is_ended: bool = False
@@ -79,10 +93,17 @@ class _Sessions:
                 session.is_started = True
             else:
                 session.is_ended = not message.get("more_body", False)
+                body = message.get("body", b"")
                 # A comment, with which the library only keeps the connection open, begins with a colon.
-                if message.get("body", b"")[:1] not in (b"", b":"):
+                if body[:1] not in (b"", b":"):
                     self._note_event(session)
+                # The first event has the address for messages.
+                if not session.id and (address := _SESSION_ID.search(body)):
+                    session.id = address[1].decode()
             await send(message)
+            if message.get("body", b"").startswith(b"event: message"):
+                with suppress(IndexError):
+                    session.pending.popleft()
 
         try:
             with session.scope:
@@ -92,6 +113,21 @@ class _Sessions:
         finally:
             self._open.pop(session, None)
 
+    def begin_request(self, session_id: str) -> bool:
+        """Count a request of that session; return False, and count nothing, if too many have no response yet."""
+        session = next((session for session in self._open if session.id == session_id), None)
+        if session is None:
+            return True
+        for other in self._open:
+            # A request that its client cancels gets no response. A client that reads none is cut long before.
+            while other.pending and other.pending[0] < current_time() - PENDING_SECONDS:
+                other.pending.popleft()
+        own = sum(len(other.pending) for other in self._open if other.client == session.client)
+        if own >= MOST_PENDING_OF_CLIENT or sum(len(other.pending) for other in self._open) >= MOST_PENDING:
+            return False
+        session.pending.append(current_time())
+        return True
+
     def _note_event(self, session: _Session) -> None:
         session.scope.deadline = current_time() + SILENT_SECONDS
         self._open.pop(session, None)
@@ -100,6 +136,40 @@ class _Sessions:
     def _end(self, session: _Session) -> None:
         self._open.pop(session, None)
         session.scope.cancel()
+
+
+class _Messages:
+    """The messages of the SSE sessions, with a bounded number of requests that have no response yet."""
+
+    def __init__(self, app: ASGIApp, sessions: _Sessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the message to its session, or respond with 429."""
+        request = Request(scope, receive)
+        body = await request.body()
+        session_id = request.query_params.get("session_id", "").replace("-", "").lower()
+        if _is_request(body) and not self._sessions.begin_request(session_id):
+            text = "Too many requests of your sessions have no response yet. Read the responses, then try again.\n"
+            headers = {"Connection": "close", "Retry-After": "5"}
+            await PlainTextResponse(text, 429, headers=headers)(scope, receive, send)
+            return
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+
+def _is_request(body: bytes) -> bool:
+    """Whether a message gets a response in its session."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and "method" in message and "id" in message
 
 
 class McpEndpoint:
@@ -120,8 +190,9 @@ class McpEndpoint:
             sse_path="/mcp/sse",
             message_path="/mcp/messages/",
             transport_security=security,
-            max_request_body_size=max_body_bytes,
+            max_request_body_size=MESSAGE_BYTES,
         )
+        sessions = _Sessions(sse)
         self.routes: list[BaseRoute] = [
             # A GET would open a stream of what the server has to say by itself, which is nothing.
             *(
@@ -129,8 +200,12 @@ class McpEndpoint:
                 for route in streamable.routes
                 if isinstance(route, Route)
             ),
-            Route("/mcp/sse", _Sessions(sse), methods=["GET"]),
-            *(route for route in sse.routes if isinstance(route, Mount)),
+            Route("/mcp/sse", sessions, methods=["GET"]),
+            *(
+                Mount(route.path, _Messages(route.app, sessions))
+                for route in sse.routes
+                if isinstance(route, Mount)
+            ),
         ]
 
     @asynccontextmanager
