@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, Semaphore, move_on_after, to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from predictd.domain.errors import InvalidInputError, TooLargeError
@@ -87,6 +87,10 @@ class BodyLimit:
         try:
             async with AsyncExitStack() as places:
                 await self._app(scope, whole, sent)
+        except ClientDisconnect:
+            # Anybody can break off, so that it is no failure of the server. Nobody reads the response; it is counted.
+            if not is_answered:
+                await PlainTextResponse("The request did not arrive whole.\n", 400)(scope, receive, send)
         except TooLargeError as error:
             if is_answered or len(received) <= self._max_bytes:
                 raise

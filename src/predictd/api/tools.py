@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,18 +15,22 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from predictd.api.client_limiter import ClientLimiter
 from predictd.domain.addresses import client_key
 from predictd.mcp import Call, build_server
 
 MOST_SESSIONS = 256
 MOST_OF_CLIENT = 32
 SILENT_SECONDS = 3600.0
-# Requests of a client's sessions, and of all sessions, that have no response yet. The library accepts any number of them
-# and stores each until the client has read the response.
+# Requests of one client's sessions, and of all sessions, that have no response yet. The library accepts any number of
+# them and stores each until the client has read the response.
 MOST_PENDING_OF_CLIENT = 8
-MOST_PENDING = 64
+MOST_PENDING = 24
 PENDING_SECONDS = 300.0
 MESSAGE_BYTES = 64 * 1024
+# Messages of streamable HTTP at once, of all clients and of one.
+MOST_TOOLS = 24
+MOST_TOOLS_OF_CLIENT = 8
 _SESSION_ID = re.compile(rb"session_id=([0-9a-f]{32})")
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -138,6 +142,21 @@ class _Sessions:
         session.scope.cancel()
 
 
+class _Streamable:
+    """The messages of streamable HTTP. Tools use the threads of all requests, so that they must not get all of them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._limiter = ClientLimiter(MOST_TOOLS, MOST_TOOLS_OF_CLIENT)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the message when it is its turn, which waits for no slow body."""
+        request = Request(scope, receive)
+        body = await request.body()
+        async with self._limiter.client(scope["client"][0] if scope.get("client") else ""), self._limiter.places:
+            await self._app(scope, _replayed(body, receive), send)
+
+
 class _Messages:
     """The messages of the SSE sessions, with a bounded number of requests that have no response yet."""
 
@@ -155,12 +174,17 @@ class _Messages:
             headers = {"Connection": "close", "Retry-After": "5"}
             await PlainTextResponse(text, 429, headers=headers)(scope, receive, send)
             return
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        await self._app(scope, _replayed(body, receive), send)
 
-        async def replay() -> Message:
-            return messages.pop() if messages else await receive()
 
-        await self._app(scope, replay, send)
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a function that receives the body first, which has been read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 def _is_request(body: bytes) -> bool:
@@ -196,16 +220,12 @@ class McpEndpoint:
         self.routes: list[BaseRoute] = [
             # A GET would open a stream of what the server has to say by itself, which is nothing.
             *(
-                Route("/mcp", route.endpoint, methods=["POST"])
+                Route("/mcp", _Streamable(route.endpoint), methods=["POST"])
                 for route in streamable.routes
                 if isinstance(route, Route)
             ),
             Route("/mcp/sse", sessions, methods=["GET"]),
-            *(
-                Mount(route.path, _Messages(route.app, sessions))
-                for route in sse.routes
-                if isinstance(route, Mount)
-            ),
+            *(Mount(route.path, _Messages(route.app, sessions)) for route in sse.routes if isinstance(route, Mount)),
         ]
 
     @asynccontextmanager
