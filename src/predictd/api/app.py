@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import structlog
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from ariadne import load_schema_from_path, make_executable_schema
 from graphql import GraphQLSchema
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 
 from predictd import __version__
 from predictd.api.attempts import Attempts
+from predictd.api.client_limiter import ClientLimiter
 from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.limits import SLOW_FIELDS
@@ -46,7 +47,8 @@ from predictd.storage import Storage
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES = 1024 * 1024
+# More than any client sends: a document, its variables, or a batch of a node's log lines.
+MAX_BODY_BYTES = 384 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
 # What is served beside the contract; each file extends its types.
 EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
@@ -102,7 +104,7 @@ def build_app(
     """The application. `lifespan` starts and stops what runs beside it; `pages` are what people open."""
     endpoint = Endpoint(build_schema())
     # They have threads of their own, so that however many there are, other requests are served.
-    slow_requests = {field: CapacityLimiter(at_once) for field, at_once in SLOW_FIELDS.items()}
+    slow_requests = {field: ClientLimiter(at_once, at_once // 2) for field, at_once in SLOW_FIELDS.items()}
 
     async def graphql(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -115,7 +117,9 @@ def build_app(
         authorization = request.headers.get("authorization", "")
         answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
         if isinstance(answered, str):
-            answered = await to_thread.run_sync(answer, request, authorization, body, limiter=slow_requests[answered])
+            limiter = slow_requests[answered]
+            async with limiter.client(address_of(request)):
+                answered = await to_thread.run_sync(answer, request, authorization, body, limiter=limiter.places)
         # Clients try again after a 5xx, and take errors with a 200 for their own.
         return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
 

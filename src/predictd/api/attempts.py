@@ -6,7 +6,6 @@ Too many failures of one account, wherever they come from, make each further att
 """
 
 import hashlib
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 
 from predictd.db import Database
 from predictd.db.shared_tables import SignInAttempt
+from predictd.domain.addresses import client_key
 from predictd.domain.errors import PredictdError
 
 WINDOW = timedelta(minutes=15)
@@ -25,8 +25,6 @@ MOST_OF_PAIR = 10
 MOST_OF_ADDRESS = 50
 MOST_OF_ACCOUNT = 30
 MOST_SIGN_UPS = 10
-# A network of IPv6 is one customer, who has all of its addresses.
-_IPV6_PREFIX = 64
 _STEP_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 # Attempts that are slowed down hold a thread each, so that only some of them wait at a time.
@@ -75,7 +73,7 @@ class Attempts:
         Raises:
             TooManyAttemptsError: as many as may be were created from the address within `WINDOW`.
         """
-        subject = _hashed(f"sign-up:{_network(address)}")
+        subject = _hashed(f"sign-up:{client_key(address)}")
         self._count({subject: MOST_SIGN_UPS}, WINDOW, "accounts created from your address")
         try:
             yield
@@ -142,23 +140,12 @@ def _take_back(session: sa.orm.Session, subject: str) -> None:
 
 def _subjects(name: str, address: str) -> tuple[str, str, str]:
     """Return the subjects that an attempt counts for: the account from the address, the address, the account."""
-    account, network = name.strip().lower()[:320], _network(address)
+    account, network = name.strip().lower()[:320], client_key(address)
     return (
         _hashed(f"account:{account}\naddress:{network}"),
         _hashed(f"address:{network}"),
         _hashed(f"account:{account}"),
     )
-
-
-def _network(address: str) -> str:
-    """Return what one client can choose its address from."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)) if parsed.version == 6 else address
 
 
 def _hashed(subject: str) -> str:

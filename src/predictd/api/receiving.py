@@ -1,15 +1,15 @@
 """The body of a request as it arrives, and the form with a file that it may hold."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import CapacityLimiter, move_on_after, to_thread
+from anyio import CapacityLimiter, Semaphore, move_on_after, to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from predictd.domain.errors import InvalidInputError, TooLargeError
@@ -23,6 +23,7 @@ WRITE_BYTES = 1 << 20
 # what waits for its turn keeps its client waiting, not the memory.
 WRITERS = CapacityLimiter(8)
 FIELD_BYTES = 16 * 1024
+# Parts of a form, whatever their names: each takes a tenth of a millisecond of the event loop.
 MOST_FIELDS = 50
 # Of parts of the body that hold nothing of the file: fields with all that is around them.
 OTHER_BYTES = 256 * 1024
@@ -34,30 +35,50 @@ DRAIN_SECONDS = 60
 _REFUSED_BYTES = 16 << 20
 
 
+# A parsed body takes up to thirty times its size, so that only some requests with larger ones are served at once.
+SMALL_BYTES = 16 * 1024
+LARGE_AT_ONCE = 6
+
+
 class BodyLimit:
     """ASGI middleware: no route gets more than `max_bytes` of a body, however it arrives and whoever reads it.
 
-    A request that exceeds the limit gets 413. Only `Body` reads more; routes that use it count by themselves.
+    A body is read whole before a route gets it, and at most `LARGE_AT_ONCE` requests with more than `SMALL_BYTES` are
+    served at once; the others wait. A request that exceeds the limit gets 413. Only `Body` reads more, as it arrives;
+    routes that use it count by themselves.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._large = Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request with its body counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received, is_answered = 0, False
+        received, is_answered, is_read = bytearray(), False, False
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise TooLargeError(f"The request is larger than {self._max_bytes} bytes; send a smaller one.")
-            return message
+        async def whole() -> Message:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            is_read = True
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return message
+                received.extend(message.get("body", b""))
+                if len(received) > self._max_bytes:
+                    raise TooLargeError(f"The request is larger than {self._max_bytes} bytes; send a smaller one.")
+                more = message.get("more_body", False)
+            if len(received) > SMALL_BYTES:
+                await places.enter_async_context(self._large)
+            body = bytes(received)
+            received.clear()
+            return {"type": "http.request", "body": body, "more_body": False}
 
         async def sent(message: Message) -> None:
             nonlocal is_answered
@@ -66,9 +87,14 @@ class BodyLimit:
 
         scope[_UNLIMITED] = receive
         try:
-            await self._app(scope, counted, sent)
+            async with AsyncExitStack() as places:
+                await self._app(scope, whole, sent)
+        except ClientDisconnect:
+            # Anybody can break off, so that it is no failure of the server. Nobody reads the response; it is counted.
+            if not is_answered:
+                await PlainTextResponse("The request did not arrive whole.\n", 400)(scope, receive, send)
         except TooLargeError as error:
-            if is_answered or received <= self._max_bytes:
+            if is_answered or len(received) <= self._max_bytes:
                 raise
             await Body(Request(scope, receive)).drain(_REFUSED_BYTES)
             answer = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
@@ -171,6 +197,7 @@ class Form:
         self.filename = ""
         self._content = bytearray()
         self._other_bytes = 0
+        self._parts = 0
         self._is_file_begun = False
         self._is_ended = False
         self._header_name = bytearray()
@@ -218,10 +245,15 @@ class Form:
             self._other_bytes += arrived
         size = sum(len(name) + len(value) for name, value in self.fields.items())
         size += len(self._value) + len(self._header_name) + len(self._header_value)
-        if size > FIELD_BYTES or len(self.fields) > MOST_FIELDS or self._other_bytes > OTHER_BYTES:
+        if size > FIELD_BYTES or self._other_bytes > OTHER_BYTES:
             raise InvalidInputError("The form's fields are larger than any that this server gave out.")
 
     def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_FIELDS:
+            raise InvalidInputError(
+                f"The form has more than {MOST_FIELDS} fields; send those that this server gave out and the file."
+            )
         self._name = ""
         self._value.clear()
 

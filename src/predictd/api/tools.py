@@ -1,22 +1,37 @@
 """The MCP server of this server: the same tools, answered by its own GraphQL without going through the network."""
 
+import json
+import re
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from anyio import CancelScope, current_time
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from predictd.api.client_limiter import ClientLimiter
 from predictd.domain.addresses import client_key
 from predictd.mcp import Call, build_server
 
 MOST_SESSIONS = 256
 MOST_OF_CLIENT = 32
 SILENT_SECONDS = 3600.0
+# Requests of one client's sessions, and of all sessions, that have no response yet. The library accepts any number of
+# them and stores each until the client has read the response.
+MOST_PENDING_OF_CLIENT = 8
+MOST_PENDING = 24
+PENDING_SECONDS = 300.0
+MESSAGE_BYTES = 64 * 1024
+# Messages of streamable HTTP at once, of all clients and of one.
+MOST_TOOLS = 24
+MOST_TOOLS_OF_CLIENT = 8
+_SESSION_ID = re.compile(rb"session_id=([0-9a-f]{32})")
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 Answer = Callable[[Request, str, object], dict[str, Any]]
@@ -41,6 +56,9 @@ class _Backend:
 @dataclass(eq=False)
 class _Session:
     client: str
+    id: str = ""
+    # When its requests without a response arrived.
+    pending: deque[float] = field(default_factory=deque)
     scope: CancelScope = field(default_factory=CancelScope)
     is_started: bool = False
     is_ended: bool = False
@@ -79,10 +97,17 @@ class _Sessions:
                 session.is_started = True
             else:
                 session.is_ended = not message.get("more_body", False)
+                body = message.get("body", b"")
                 # A comment, with which the library only keeps the connection open, begins with a colon.
-                if message.get("body", b"")[:1] not in (b"", b":"):
+                if body[:1] not in (b"", b":"):
                     self._note_event(session)
+                # The first event has the address for messages.
+                if not session.id and (address := _SESSION_ID.search(body)):
+                    session.id = address[1].decode()
             await send(message)
+            if message.get("body", b"").startswith(b"event: message"):
+                with suppress(IndexError):
+                    session.pending.popleft()
 
         try:
             with session.scope:
@@ -92,6 +117,21 @@ class _Sessions:
         finally:
             self._open.pop(session, None)
 
+    def begin_request(self, session_id: str) -> bool:
+        """Count a request of that session; return False, and count nothing, if too many have no response yet."""
+        session = next((session for session in self._open if session.id == session_id), None)
+        if session is None:
+            return True
+        for other in self._open:
+            # A request that its client cancels gets no response. A client that reads none is cut long before.
+            while other.pending and other.pending[0] < current_time() - PENDING_SECONDS:
+                other.pending.popleft()
+        own = sum(len(other.pending) for other in self._open if other.client == session.client)
+        if own >= MOST_PENDING_OF_CLIENT or sum(len(other.pending) for other in self._open) >= MOST_PENDING:
+            return False
+        session.pending.append(current_time())
+        return True
+
     def _note_event(self, session: _Session) -> None:
         session.scope.deadline = current_time() + SILENT_SECONDS
         self._open.pop(session, None)
@@ -100,6 +140,60 @@ class _Sessions:
     def _end(self, session: _Session) -> None:
         self._open.pop(session, None)
         session.scope.cancel()
+
+
+class _Streamable:
+    """The messages of streamable HTTP. Tools use the threads of all requests, so that they must not get all of them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._limiter = ClientLimiter(MOST_TOOLS, MOST_TOOLS_OF_CLIENT)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the message when it is its turn, which waits for no slow body."""
+        request = Request(scope, receive)
+        body = await request.body()
+        async with self._limiter.client(scope["client"][0] if scope.get("client") else ""), self._limiter.places:
+            await self._app(scope, _replayed(body, receive), send)
+
+
+class _Messages:
+    """The messages of the SSE sessions, with a bounded number of requests that have no response yet."""
+
+    def __init__(self, app: ASGIApp, sessions: _Sessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the message to its session, or respond with 429."""
+        request = Request(scope, receive)
+        body = await request.body()
+        session_id = request.query_params.get("session_id", "").replace("-", "").lower()
+        if _is_request(body) and not self._sessions.begin_request(session_id):
+            text = "Too many requests of your sessions have no response yet. Read the responses, then try again.\n"
+            headers = {"Connection": "close", "Retry-After": "5"}
+            await PlainTextResponse(text, 429, headers=headers)(scope, receive, send)
+            return
+        await self._app(scope, _replayed(body, receive), send)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a function that receives the body first, which has been read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def _is_request(body: bytes) -> bool:
+    """Whether a message gets a response in its session."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and "method" in message and "id" in message
 
 
 class McpEndpoint:
@@ -120,17 +214,18 @@ class McpEndpoint:
             sse_path="/mcp/sse",
             message_path="/mcp/messages/",
             transport_security=security,
-            max_request_body_size=max_body_bytes,
+            max_request_body_size=MESSAGE_BYTES,
         )
+        sessions = _Sessions(sse)
         self.routes: list[BaseRoute] = [
             # A GET would open a stream of what the server has to say by itself, which is nothing.
             *(
-                Route("/mcp", route.endpoint, methods=["POST"])
+                Route("/mcp", _Streamable(route.endpoint), methods=["POST"])
                 for route in streamable.routes
                 if isinstance(route, Route)
             ),
-            Route("/mcp/sse", _Sessions(sse), methods=["GET"]),
-            *(route for route in sse.routes if isinstance(route, Mount)),
+            Route("/mcp/sse", sessions, methods=["GET"]),
+            *(Mount(route.path, _Messages(route.app, sessions)) for route in sse.routes if isinstance(route, Mount)),
         ]
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ Each step is for this process alone and can't be undone by it.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import sys
@@ -16,11 +17,14 @@ from predictd.runner import kernel
 PARSER_USER = 199_999
 _CLONE_THREAD = 0x10000
 _MOST_DESCRIPTORS = 64
+# Processes and threads of this user, so that a parser can't use up those of the machine.
+_MOST_TASKS = 4096
+_DESCRIPTOR_COMMANDS = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
 # All that a parser needs once its modules are imported: memory, threads, and what is open already. Nothing here opens a
 # file, makes a process, talks to one or reaches the network.
 _ALLOWED = (
     *("read", "readv", "pread64", "preadv", "write", "writev", "lseek", "_llseek", "close", "fstat", "fstat64"),
-    *("dup", "fcntl", "fcntl64", "poll", "ppoll", "select", "pselect6", "pipe2", "eventfd2"),
+    *("dup", "poll", "ppoll", "select", "pselect6", "pipe2", "eventfd2"),
     *("mmap", "mmap2", "munmap", "mprotect", "mremap", "madvise", "brk", "membarrier"),
     *("futex", "futex_time64", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "sched_yield"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"),
@@ -38,6 +42,10 @@ def compile_filter() -> Any | None:
         compiled = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
         for name in _ALLOWED:
             _add(pyseccomp, compiled, pyseccomp.ALLOW, name)
+        # Others make the kernel send signals to any process of this user (F_SETOWN), or take locks.
+        for command in _DESCRIPTOR_COMMANDS:
+            for name in ("fcntl", "fcntl64"):
+                _add(pyseccomp, compiled, pyseccomp.ALLOW, name, pyseccomp.Arg(1, pyseccomp.EQ, command))
         # glibc makes threads by clone where the kernel has no clone3.
         _add(pyseccomp, compiled, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
         thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
@@ -90,6 +98,7 @@ def confine(
     # Pipes don't count; memory files do.
     kernel.limit(resource.RLIMIT_FSIZE, 0)
     kernel.limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
+    kernel.limit(resource.RLIMIT_NPROC, _MOST_TASKS)
     kernel.limit(resource.RLIMIT_AS, most_bytes)
     # SIGXCPU says why it died; a second later it is killed.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))

@@ -1,6 +1,7 @@
 """What a parser must not be able to do, tried from inside: a parser for tests and diagnosis that reads no format."""
 
 import ctypes
+import fcntl
 import os
 import resource
 import socket
@@ -25,6 +26,8 @@ def try_everything(files: list[BinaryIO], server: int) -> list[bytes]:
         "make a socket": lambda: socket.socket(socket.AF_INET),
         "make a socket pair": socket.socketpair,
         "signal the server": lambda: os.kill(server, 0),
+        "signal by descriptor": lambda: fcntl.fcntl(files[0].fileno(), fcntl.F_SETOWN, server),
+        "lock the upload": lambda: fcntl.lockf(files[0], fcntl.LOCK_SH | fcntl.LOCK_NB),
         "become root": lambda: os.setuid(0),
         "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2),
         "write to the upload": lambda: os.write(files[0].fileno(), b"x"),

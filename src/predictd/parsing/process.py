@@ -138,7 +138,9 @@ def _judged(content: bytearray, outcome: dict[str, object], limits: ParserLimits
     if code == 0 and kind == RESULT:
         del content[:1]
         return bytes(content)
+    # A message may quote the file: a NUL, for one, is stored by no database.
     text = content[1:].decode("utf-8", "replace")[:_MOST_MESSAGE]
+    text = "".join(character if character.isprintable() else " " for character in text)
     if code == 0 and kind == INVALID:
         raise InvalidInputError(text)
     if code == 0 and kind == ERROR:

@@ -27,7 +27,8 @@ _BLOCK = 1024 * 1024
 _LONGEST_ID = 256
 _PARSER_BYTES = 48 * MIB
 _PARSER_BYTES_PER_ROW = 512
-_PARSER_SECONDS = 120.0
+_PARSER_SECONDS = 15.0
+_ROWS_PER_SECOND = 40_000
 _BATCH_ROWS = 65_536
 _PARQUET_MAGIC = b"PAR1"
 _ARROW_ROW = re.compile(r"Row #(\d+): (.*)", re.DOTALL)
@@ -54,7 +55,7 @@ def read_submission_columns(path: Path, max_rows: int) -> Columns:
     limits = ParserLimits(
         memory_bytes=_PARSER_BYTES + max_rows * _PARSER_BYTES_PER_ROW,
         result_bytes=columns_size(max_rows, most_prediction_bytes(max_rows)),
-        seconds=_PARSER_SECONDS,
+        seconds=_PARSER_SECONDS + max_rows / _ROWS_PER_SECOND,
     )
     content = parse_confined(parse_submission_file, [path], limits, {"max_rows": max_rows})
     return unpack_columns(content, max_rows)

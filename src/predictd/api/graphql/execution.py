@@ -27,9 +27,10 @@ from predictd.domain.outages import is_full
 log = structlog.get_logger()
 
 MAX_TOKENS = 10_000
-CACHED_DOCUMENTS = 512
-# Longer ones are not what a client sends again and again, and would let anybody fill the memory.
-CACHED_CHARACTERS = 16_000
+# Of all cached documents. A parsed document takes some 100 to 200 bytes for each of its characters.
+CACHED_CHARACTERS = 128 * 1024
+# A longer document is not what a client sends repeatedly.
+LONGEST_CACHED_CHARACTERS = 16_000
 INTERNAL_ERROR = "Internal server error."
 UNAVAILABLE = "The server's database or storage does not answer at the moment; try again soon."
 # Fields of Numerai's own interface that have no meaning here, by words of their names.
@@ -42,6 +43,7 @@ class Endpoint:
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
         self._documents: OrderedDict[str, DocumentNode | list[GraphQLError]] = OrderedDict()
+        self._cached_characters = 0
         self._lock = threading.Lock()
 
     def execute(self, body: object, context: object) -> dict[str, Any]:
@@ -88,12 +90,15 @@ class Endpoint:
                 self._documents.move_to_end(query)
                 return self._documents[query]
         prepared = prepare(self._schema, query)
-        if len(query) > CACHED_CHARACTERS:
+        if len(query) > LONGEST_CACHED_CHARACTERS:
             return prepared
         with self._lock:
-            self._documents[query] = prepared
-            while len(self._documents) > CACHED_DOCUMENTS:
-                self._documents.popitem(last=False)
+            if query not in self._documents:
+                self._documents[query] = prepared
+                self._cached_characters += len(query)
+            while self._cached_characters > CACHED_CHARACTERS:
+                oldest, _ = self._documents.popitem(last=False)
+                self._cached_characters -= len(oldest)
         return prepared
 
 

@@ -26,17 +26,18 @@ MAX_VARIABLES = 100
 # How often one key may be selected at one place. Validation compares each two of them.
 MAX_REPEATED = 10
 MAX_VALUES = 250_000
-# Fields of the root that are slow, and how many requests with each of them are served at once. Passwords and pickles
-# take the processor; a webhook takes none, and has a stricter limit of its own.
+# Fields of the root that are slow, and how many requests with each of them are served at once. Passwords, pickles
+# and submissions take the processor; a webhook takes none, and has a stricter limit of its own.
 SLOW_FIELDS = {
     "triggerModelWebhook": 32,
     "createComputePickleUpload": 4,
+    "createSubmission": 4,
     "login": 6,
     "createUser": 6,
     "createApiToken": 6,
 }
 # Those that take seconds; a request may have one of each.
-_ONCE = ("triggerModelWebhook", "createComputePickleUpload")
+_ONCE = ("triggerModelWebhook", "createComputePickleUpload", "createSubmission")
 _INTROSPECTION = ("__schema", "__type")
 _INTROSPECTION_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
 
