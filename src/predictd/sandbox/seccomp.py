@@ -12,8 +12,8 @@ _CLONE_NEW = (0x10000000, 0x20000000, 0x40000000, 0x00020000, 0x08000000, 0x0400
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 # Libraries try these first and fall back when the kernel seems too old for them: rings and asynchronous files, whose
 # work the kernel does outside of the run's group; what reports which files of the host are opened, or are in its page
-# cache; advice on the memory of other processes; policies for memory, which the kernel stores for each page of a file in
-# memory of its own that no control group counts; pages in pipes, each of which may hold on to 2 MiB.
+# cache; advice on the memory of other processes; policies for memory, which the kernel stores for each page of a file
+# in memory that no control group counts; pages in pipes, each of which may hold on to 2 MiB.
 _UNKNOWN = (
     *("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
     *("inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", "fanotify_init", "fanotify_mark"),

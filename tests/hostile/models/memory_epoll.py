@@ -1,4 +1,4 @@
-"""Has the kernel watch the same file under a thousand numbers, which takes memory and keeps its user from watching more."""
+"""Watches the same files under a thousand numbers, which takes the kernel's memory and keeps others from watching."""
 
 from inside import answer
 

@@ -1,6 +1,7 @@
 """Fills /dev/shm, whose files are memory, beyond what it was given."""
 
 CODE = "exception"
+CAUSE = "full_disk"
 SAYS = "The model raised OSError: [Errno 28] No space left on device."
 
 

@@ -1,6 +1,4 @@
-"""Leaves the first process of its namespace the largest before the memory runs out, so that the kernel ends that one."""
-
-from inside import answer
+"""Leaves the first process of its namespace the largest when memory runs out, so that the kernel ends that one."""
 
 CODE = "out_of_memory"
 SAYS = "Out of memory: the model needed more than 256 MiB; its peak was {number} MiB."

@@ -1,4 +1,4 @@
-"""Takes memory of the kernel's that no control group counts: locks, memory policies, compiled filters, pages in pipes."""
+"""Takes memory of the kernel's that no control group counts: locks, memory policies, filters, pages in pipes."""
 
 from inside import answer, call, refused
 
