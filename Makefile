@@ -3,7 +3,7 @@
 TWO := -n 2 --dist loadfile
 # What starts PostgreSQL itself, and what is of runs and runtimes rather than of the database.
 ONCE := $(addprefix --ignore tests/server/test_,several_servers.py export.py bad_input.py custom_runtimes.py rehearsal.py \
-	same_as_local.py speed.py check_with_server.py upload_check.py monitoring.py sound.py)
+	same_as_local.py speed.py check_with_server.py upload_check.py monitoring.py sound.py connections.py slow_requests.py)
 .PHONY: help setup demo test check wheel locks bench load faults screenshots clean
 
 help: ## Show this list
