@@ -19,6 +19,7 @@ from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.parsing import ParserLimits, parse_confined
 from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
 from predictd.parsing.probe import try_everything, use_up
+from predictd.scoring import read_submission_file
 
 MIB = 1 << 20
 LIMITS = ParserLimits(memory_bytes=64 * MIB, result_bytes=MIB, seconds=30)
@@ -51,6 +52,13 @@ def test_a_file_that_uses_a_limit_up_is_refused_with_the_limit(
     limits = ParserLimits(memory_bytes=64 * MIB, result_bytes=MIB, seconds=seconds)
     with pytest.raises(InvalidInputError, match=says):
         parse_confined(use_up, [upload], limits, {"what": what})
+
+
+def test_a_message_that_quotes_the_file_can_be_stored(upload: Path) -> None:
+    upload.write_bytes(b"id,\x00\x1b[31m\n")
+    with pytest.raises(InvalidInputError, match="The header must be") as refused:
+        read_submission_file(upload, max_rows=10)
+    assert refused.value.message.isprintable()
 
 
 def test_a_parser_that_is_killed_from_outside_is_no_fault_of_the_file(upload: Path) -> None:

@@ -216,3 +216,11 @@ def test_an_upload_that_can_not_be_written_leaves_nothing(storage: FolderStorage
     assert (answer.status_code, "nothing was kept" in answer.text) == (500, True)
     assert storage.stat("g/unwritten") is None
     assert leftovers(storage) == []
+
+
+def test_a_form_of_many_parts_is_refused_before_they_are_read(storage: FolderStorage) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = requests.post(f"{storage.base_url}/files", data=part * 4000, headers=headers, timeout=10)
+    assert answer.status_code == 400
+    assert "more than 50 fields" in answer.text

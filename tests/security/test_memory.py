@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -195,6 +196,57 @@ def test_what_fits_the_limit_takes_little(site: Server, mallory: User) -> None:
         for path, content in (("/", deep), ("/", wide), ("/", many), ("/mcp", deep), ("/mcp", call)):
             answer = requests.post(f"{site.address}{path}", data=content, headers=headers, timeout=60)
             assert answer.status_code < 500, (path, answer.text[:300])
+
+
+def test_many_large_requests_at_once_take_little(site: Server) -> None:
+    wide = (
+        b'{"query": "{ account { id } }", "variables": {"x": ['
+        + b",".join([b"{}"] * (MAX_BODY_BYTES // 3 - 40))
+        + b"]}}"
+    )
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+
+    def ask(path: str) -> int:
+        return requests.post(f"{site.address}{path}", data=wide, headers=headers, timeout=120).status_code
+
+    with bounded(site, most=2 * MOST_GROWTH), ThreadPoolExecutor(32) as clients:
+        assert set(clients.map(ask, ["/", "/mcp"] * 32)) <= {200, 400}
+
+
+def test_documents_that_are_all_different_take_little(site: Server) -> None:
+    with bounded(site), requests.Session() as client:
+        for number in range(50):
+            fields = " ".join(f"a{number}b{field}:id" for field in range(1500))
+            answer = client.post(
+                site.address, json={"query": f"{{account{{{fields[:15_900].rpartition(' ')[0]}}}}}"}, timeout=60
+            )
+            assert answer.json()["errors"][0]["extensions"]["code"] == "not_authenticated"
+
+
+def test_responses_that_a_session_does_not_read_take_little(site: Server) -> None:
+    place = urlsplit(site.address)
+    with socket.create_connection((place.hostname, place.port), timeout=30) as session, bounded(site):
+        session.sendall(b"GET /mcp/sse HTTP/1.1\r\nHost: x\r\n\r\n")
+        content = b""
+        while (found := re.search(rb"data: (\S+)\r\n", content)) is None:
+            content += session.recv(4096)
+        address = site.address + found[1].decode()
+        initialize = {"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        messages = [
+            {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": initialize},
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        ]
+        for message in messages:
+            assert requests.post(address, json=message, timeout=30).status_code == 202
+            time.sleep(0.5)
+        # The name is repeated in the response.
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x" * 60_000, "arguments": {}}}
+        body = json.dumps(call).encode()
+        headers = {"Content-Type": "application/json"}
+        with requests.Session() as client:
+            statuses = [client.post(address, data=body, headers=headers, timeout=30).status_code for _ in range(3000)]
+        assert 202 in statuses
+        assert statuses[-1] == 429
 
 
 SUBMIT = ("submissionUploadAuth", "createSubmission")

@@ -1,6 +1,8 @@
 """Connections that clients hold: /healthz and new clients are served all the same, and slow transfers end well."""
 
 import contextlib
+import io
+import json
 import resource
 import socket
 import time
@@ -9,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack
 from urllib.parse import urlsplit
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 
@@ -194,3 +198,50 @@ def test_few_requests_may_be_pipelined(server: Server) -> None:
     with connect(server, sent=b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000) as connection:
         assert is_cut(connection, 30)
     assert_serves(server)
+
+
+def test_requests_that_break_off_are_logged_in_a_line_each(server: Server) -> None:
+    before = len(server.log)
+    rest = b"Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\n{"
+    paths = ("/", "/graphql", "/mcp", f"/mcp/messages/?session_id={'0' * 32}", "/signin", "/nodes/runs/x/1")
+    for path in paths:
+        connect(server, sent=f"POST {path} HTTP/1.1\r\n".encode() + rest).close()
+    deadline = time.monotonic() + 30
+    while (log := server.log[before:]).count("status=400") < len(paths):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.1)
+    assert "Traceback" not in log
+    assert "request_failed" not in log
+
+
+def test_slow_submissions_keep_nobody_out(new_server: Callable[..., Server]) -> None:
+    server = new_server()
+    server.open_round()
+    user = server.user("mallory")
+    model_id = user.add_model("mallory")
+    content = io.BytesIO()
+    # Two gigabytes, page by page, in 80 kB; all ids are the same.
+    table = pa.table({"id": ["x" * 1_800_000] * 20, "prediction": [0.5] * 20})
+    with pq.ParquetWriter(
+        content, table.schema, compression="zstd", use_dictionary=False, data_page_size=1, write_statistics=False
+    ) as file:
+        for _ in range(50):
+            file.write_table(table)
+    submissions = []
+    auth = 'query($m: ID) { submissionUploadAuth(filename: "a.parquet", tournament: 8, modelId: $m) { filename url } }'
+    submit = "mutation($f: String!, $m: ID) { createSubmission(filename: $f, tournament: 8, modelId: $m) { id } }"
+    for _ in range(70):
+        upload = user.ask(auth, m=model_id)["submissionUploadAuth"]
+        assert requests.put(upload["url"], data=content.getvalue(), timeout=60).ok
+        body = json.dumps({"query": submit, "variables": {"f": upload["filename"], "m": model_id}})
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Token {user.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        submissions.append((head + body).encode())
+    with ExitStack() as held:
+        for number, submission in enumerate(submissions):
+            held.enter_context(connect(server, f"127.0.0.{1 + number % 3}", submission))
+        time.sleep(1)
+        assert_serves(server)
+    # It would wait for the submissions.
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()

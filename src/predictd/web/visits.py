@@ -255,7 +255,7 @@ def form_route(
                 return secured(JSONResponse({"error": f"A form has at most {MOST_SEPARATORS} fields."}, 413))
             async with request.form(max_files=0, max_fields=100) as form:
                 given = {name: value for name, value in form.items() if isinstance(value, str)}
-        except UnicodeError:  # of a charset that the form names
+        except (UnicodeError, LookupError):  # of a charset that the form names
             return secured(JSONResponse({"error": NO_TEXT}, 400))
         handle = take if proven_by_link else _checked(take)
         return await to_thread.run_sync(_answer, services, request, given, handle, back, limiter=limiter)
