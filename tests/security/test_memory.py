@@ -103,12 +103,12 @@ class Watched:
 
 
 @contextmanager
-def bounded(server: Server, usual: Watched | None = None) -> Iterator[None]:
+def bounded(server: Server, usual: Watched | None = None, most: int = MOST_GROWTH) -> Iterator[None]:
     """The server grows by little while this lasts, and with `usual` no process that it starts is much larger."""
     with Watched(server) as watched:
         before = watched.server
         yield
-        assert watched.server - before < MOST_GROWTH, f"the server grew by {(watched.server - before) / MIB:.0f} MiB"
+        assert watched.server - before < most, f"the server grew by {(watched.server - before) / MIB:.0f} MiB"
     if usual is not None:
         assert watched.child - usual.child < MOST_GROWTH, f"a process took {watched.child / MIB:.0f} MiB"
 

@@ -27,9 +27,9 @@ BAD = {
 MORE_MODELS = """
 import sys, cloudpickle
 
-def turned_round(live_features, live_benchmark_models=None, *, power=1 / 3):
+def turned_round(live_features, live_benchmark_models=None):
     ranks = live_features.iloc[:, 7].rank(pct=True, method="first").to_frame("mine")
-    return (ranks ** power).assign(other="not looked at").iloc[::-1]
+    return (ranks ** (1 / 3)).assign(other="not looked at").iloc[::-1]
 
 class Model:
     def __call__(self, live_features):

@@ -1,6 +1,7 @@
 """Parsing untrusted files from the server's side: start, deadline, bounded result, and what its end means."""
 
 import json
+import logging
 import os
 import select
 import signal
@@ -15,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import structlog
-
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.domain.limits import MIB
 from predictd.parsing.fork_server import ERROR, INVALID, MOST_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 Parser = Callable[..., Iterable[bytes | memoryview]]
 """A function of a module. It is called with a list of open files and JSON arguments, and returns parts of a result."""
@@ -146,7 +145,7 @@ def _judged(content: bytearray, outcome: dict[str, object], limits: ParserLimits
     if code == 0 and kind == ERROR:
         raise InvalidInputError(f"{names} can't be read: its content is damaged ({text}); write the file again.")
     if code in {PLATFORM_EXIT, -signal.SIGKILL}:
-        log.error("parser_failed", files=names, exit_code=code, error=repr(text))
+        log.error("the parser of %s failed with exit code %s: %r", names, code, text)
         raise OutageError(f"The process that reads uploaded files could not do its work (exit code {code}); try again.")
     raise InvalidInputError(
         f"{names} can't be read: its content is damaged (the parser ended with {code}); write the file again."
