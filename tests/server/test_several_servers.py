@@ -50,9 +50,13 @@ def bucket() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def pair(
-    postgres: Cluster, bucket: S3Server, make_server: Callable[..., AbstractContextManager[Server]]
+    postgres: Cluster,
+    bucket: S3Server,
+    make_server: Callable[..., AbstractContextManager[Server]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Server, Server]]:
     """Both start for the first time at once."""
+    tmp_path_factory.getbasetemp()  # which no two threads may create at once
     settings = {"database_url": postgres.create_database(), "storage_url": bucket.url("first"), "lease_seconds": 4}
     started: list[AbstractContextManager[Server]] = [make_server(**settings) for _ in range(2)]
     servers: list[Server] = []
