@@ -210,8 +210,8 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
         "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
         "/m/{name}": "/m/quartz",
         "/u/{name}": "/u/demo",
-        "/rounds/{number:int}": "/rounds/2",
-        "/organise/rounds/{number:int}": "/organise/rounds/2",
+        "/rounds/{number}": "/rounds/2",
+        "/organise/rounds/{number}": "/organise/rounds/2",
     }
 
 

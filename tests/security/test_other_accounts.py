@@ -30,6 +30,7 @@ from predictd.api.app import build_schema
 from predictd.api.attempts import Attempts
 from predictd.api.context import Context
 from predictd.api.graphql.execution import Endpoint
+from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.db import Database
 from predictd.db.tables import Trigger
 from predictd.settings import Settings
@@ -133,17 +134,20 @@ def test_an_object_of_another_account_is_answered_as_one_that_is_not(
     leaks = []
     for one in tried:
         wanted = [kind for kind in accounts.theirs if kind not in PUBLIC.get(one.field, ())]
-        for kinds in (wanted[:6], wanted[6:]):  # as many as one document may ask for
-            values = [UNKNOWN, *(accounts.theirs[kind] for kind in kinds)]
-            query, variables = one.document(values)
+        values = [UNKNOWN, *(accounts.theirs[kind] for kind in wanted)]
+        # As many as one document may ask for.
+        most = 1 if one.field in SLOW_FIELDS else 7
+        answers: list[str] = []
+        for start in range(0, len(values), most):
+            batch = values[start : start + most]
+            query, variables = one.document(batch)
             headers, asked = accounts.mallory.headers, {"query": query, "variables": variables}
             response = requests.post(accounts.mallory.address, json=asked, headers=headers, timeout=60)
             assert response.status_code == 200, (str(one), response.text)
-            expected, *found = [answered(response.json(), number, value) for number, value in enumerate(values)]
-            assert "Internal" not in expected, (str(one), expected)
-            leaks += [
-                (str(one), what, got, expected) for what, got in zip(kinds, found, strict=True) if got != expected
-            ]
+            answers += [answered(response.json(), number, value) for number, value in enumerate(batch)]
+        expected, *found = answers
+        assert "Internal" not in expected, (str(one), expected)
+        leaks += [(str(one), what, got, expected) for what, got in zip(wanted, found, strict=True) if got != expected]
     assert leaks == []
     assert accounts.alice.ask(EVERYTHING) == before
 

@@ -277,12 +277,12 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
         "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
         "/m/{name}": "/m/seed",
         "/u/{name}": "/u/alice",
-        "/rounds/{number:int}": "/rounds/1",
+        "/rounds/{number}": "/rounds/1",
         "/password/{secret}": link[link.index("/password/") :],
         "/account/confirm/{token}": confirm,
         "/unsubscribe/{token}": unsubscribe,
         "/organise/accounts/{id}": first("/organise/accounts", r'href="(/organise/accounts/[^"?]+)"'),
-        "/organise/rounds/{number:int}": "/organise/rounds/1",
+        "/organise/rounds/{number}": "/organise/rounds/1",
     }
     return {path: known.get(path, path) for path in page_paths()}
 
