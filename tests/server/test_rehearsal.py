@@ -12,15 +12,17 @@ from predictd.runtimes import load
 
 # Models without byte code, so that every Python can load them. `Later` is decided where the pickle is loaded.
 PLAIN_MODELS = """
-import functools, pathlib, pickle, sys
+import pathlib, pickle, sys
 import pandas as pd
+from sklearn.preprocessing import FunctionTransformer
 
 class Later:
     def __reduce__(self):
         return eval, ("__import__('sys').version_info[:2] == (%s, %s)" % sys.version_info[:2],)
 
 for name, ascending in (("steady", True), ("turning", Later())):
-    model = functools.partial(pd.DataFrame.rank, axis=0, numeric_only=True, pct=True, ascending=ascending)
+    options = {"axis": 0, "numeric_only": True, "pct": True, "ascending": ascending}
+    model = FunctionTransformer(pd.DataFrame.rank, kw_args=options).transform
     pathlib.Path(sys.argv[1], name + ".pkl").write_bytes(pickle.dumps(model))
 """
 

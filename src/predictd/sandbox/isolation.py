@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunRequest, RuntimePaths, SandboxKind
@@ -30,7 +33,6 @@ _LIMITS = Limits(memory_bytes=128 * MIB, scratch_bytes=MIB, processes=16)
 # More than the limit, and less than the rlimits that stand behind it where memory is sampled.
 _TOO_MUCH_MIB = 192
 _SAID_BYTES = 16 * 1024
-_PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +202,7 @@ def probe_forked(parents: WarmParents, runtime: RuntimePaths, limits: Limits, fo
     with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as inside:
         attempt, nothing = Path(inside, "attempt.pkl"), Path(inside, "nothing.parquet")
         attempt.write_bytes(pickle.dumps(_Attempt()))
-        nothing.write_bytes(_PARQUET_MAGIC * 2)
+        pq.write_table(pa.table({"id": ["a"]}), nothing)
         request = RunRequest(pickle=attempt, live=nothing, benchmarks=None, runtime=runtime, limits=limits, seed=0)
         printed: list[bytes] = []
         report = run(request, on_log=printed.append, parents=parents)
