@@ -232,7 +232,7 @@ def test_a_round_opens_once_however_many_servers_look_at_the_calendar(
     def look(database: Database, storage: Storage) -> None:
         for number in range(5):
             now = NOW + timedelta(minutes=5 * number, seconds=1)
-            ready.wait(60)
+            ready.wait(300)
             if tick(database, storage, calendar, now) is not None:
                 opened[now] += 1
 

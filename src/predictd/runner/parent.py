@@ -43,6 +43,8 @@ from .main import prepare, run_task
 
 _REQUEST_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 32
+# The last id alone, by itself.
+_PROJECT_IDS = "4294967294 4294967294 1"
 # Descriptors of a run's first process, and of its runner until it has its task.
 _ANSWER, _START, _LOG = range(kernel.FIRST_DESCRIPTOR, kernel.FIRST_DESCRIPTOR + 3)
 
@@ -58,6 +60,7 @@ def main() -> NoReturn:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
+        _close_project_ids()
         prepare(told["packages"])
         for name in told["imports"]:
             importlib.import_module(name)
@@ -216,6 +219,12 @@ def _send(to: socket.socket, nonce: str, error: BaseException | None, descriptor
     told = json.dumps({"nonce": nonce, "error": None if error is None else str(error)[:2000]})
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
         socket.send_fds(to, [told.encode("ascii")], descriptors)
+
+
+def _close_project_ids() -> None:
+    """Write the map of project ids, which can be written once and by anybody, so that no run writes it for all."""
+    with open("/proc/self/projid_map", "w", encoding="ascii") as file:
+        file.write(_PROJECT_IDS)
 
 
 def _check_threads() -> None:

