@@ -24,6 +24,6 @@ def predict(live_features):
     read = ctypes.c_ubyte.from_address
     for offset in range(0, size, 2 << 20):
         assert read(at + offset).value == 0
-    time.sleep(0.3)
+    time.sleep(3)
     print("open", (size >> 21) * 4 >> 10, "MiB of the kernel's")
     return answer(live_features)
