@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import sqlalchemy as sa
+from test_speed import BOOSTED
 
 from conftest import GraphQLErrors, Server, User
 from predictd.db import Database
@@ -33,19 +34,6 @@ def predict(live_features):
     rng = np.random.default_rng(1)
     x = rng.integers(0, 5, (4000, 8)).astype(np.float32)
     model = lightgbm.LGBMRegressor(n_estimators=2500, num_leaves=31, verbose=-1, n_jobs=1).fit(x, rng.random(4000))
-    names = [name for name in live_features.columns if name.startswith("feature")][:8]
-    raw = model.predict(live_features[names].fillna(2).astype("int8"))
-    return live_features[[]].assign(prediction=0.1 + 0.8 * (raw - raw.min()) / (raw.max() - raw.min()))
-
-sys.stdout.buffer.write(cloudpickle.dumps(predict))
-"""
-BOOSTED = """
-import sys, cloudpickle, lightgbm, numpy as np
-rng = np.random.default_rng(1)
-x = rng.integers(0, 5, (2000, 8)).astype(np.float32)
-model = lightgbm.LGBMRegressor(n_estimators=60, num_leaves=15, verbose=-1, n_jobs=1).fit(x, x[:, 0] * x[:, 1] + x[:, 2])
-
-def predict(live_features):
     names = [name for name in live_features.columns if name.startswith("feature")][:8]
     raw = model.predict(live_features[names].fillna(2).astype("int8"))
     return live_features[[]].assign(prediction=0.1 + 0.8 * (raw - raw.min()) / (raw.max() - raw.min()))
