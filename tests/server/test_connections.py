@@ -151,7 +151,7 @@ def test_clients_without_progress_are_cut_and_slow_ones_are_not(server: Server) 
         "slow download": (get, b""),
     }
     with ExitStack() as held:
-        clients = {name: held.enter_context(connect(server, sent=sent)) for name, (sent, _) in drips.items()}
+        clients = {name: held.enter_context(slow_link(server, sent)) for name, (sent, _) in drips.items()}
         began, cut = time.monotonic(), {}
         while len(cut) < 5 or time.monotonic() - began < 80:
             assert time.monotonic() - began < 300, f"only these were cut: {cut}"
@@ -167,6 +167,20 @@ def test_clients_without_progress_are_cut_and_slow_ones_are_not(server: Server) 
         assert cut["idle"] < 60
         assert cut["head"] < 60
         assert time.monotonic() - began > 61, "the slow ones went on for longer than a stall may last"
+
+
+def slow_link(server: Server, sent: bytes) -> socket.socket:
+    """A connection whose reader's kernel buffers little, as on a slow link.
+
+    Otherwise it takes megabytes in at once and acknowledges nothing more until the reader has read a sixteenth of them.
+    """
+    parts = urlsplit(server.address)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+    connection.settimeout(30)
+    connection.connect((parts.hostname, parts.port))
+    connection.sendall(sent)
+    return connection
 
 
 def ports_of_clients(server: Server) -> set[int]:

@@ -165,7 +165,9 @@ def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
     with deployment.database.read() as session:
         folder = choose_runtime(session, None).folder
     try:
-        problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
+        # What is logged of this run belongs to no trigger.
+        with structlog.contextvars.bound_contextvars(purpose="isolation_probe"):
+            problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
     except PlatformError as error:
         log.warning("forked_runs_not_checked", error=error.message)
         return
