@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from load_probes import Answers, Held, answering, ask, holding, percentile
 from load_stand import Stand, start
 
-from predictd.db.tables import Round, Submission, Trigger
+from predictd.db.models import Round, Submission, Trigger
 from predictd.domain.states import TriggerState
 from ray_cluster import ray_cluster
 

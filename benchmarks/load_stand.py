@@ -18,12 +18,12 @@ import trees
 from predictd.db import Database
 from predictd.db.accounts import create_account, create_token
 from predictd.db.catalogue import choose_data_version, choose_runtime
-from predictd.db.columns import new_id
+from predictd.db.models import Model, Pickle
 from predictd.db.rounds import latest_round
-from predictd.db.tables import Model, Pickle
+from predictd.db.types import new_id
 from predictd.domain.states import ValidationStatus
 from predictd.server.deployment import Deployment, open_deployment
-from predictd.server.preparation import ensure_data, ensure_runtime
+from predictd.server.setup import ensure_data, ensure_runtime
 from predictd.settings import Settings
 
 PREDICTD = str(Path(sys.executable).with_name("predictd"))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numerai_tools import scoring as reference
 
-from predictd.data.process import Era, Process
+from predictd.data.generator import Era, Process
 from predictd.scoring.metrics import Features, KeptFactors, Scores, Truth, score
 
 ROWS = 5_500

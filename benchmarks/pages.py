@@ -25,8 +25,7 @@ import uvicorn
 
 from predictd.api.app import Services, build_app
 from predictd.db import Database
-from predictd.db.sessions import begin_session
-from predictd.db.tables import (
+from predictd.db.models import (
     Account,
     DataVersion,
     Model,
@@ -38,6 +37,7 @@ from predictd.db.tables import (
     TriggerStatus,
     new_id,
 )
+from predictd.db.sessions import begin_session
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
 from predictd.web import web_routes

@@ -25,7 +25,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunRequest
 from predictd.sandbox import run
-from predictd.scoring.apart import Task, diagnose_apart
+from predictd.scoring.subprocess_scoring import Task, diagnose_apart
 
 FEATURES = 2748
 ROWS_OF_AN_ERA = 5077

@@ -24,7 +24,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.runtimes import SPECS, build
 from predictd.sandbox import WarmParents, run
-from predictd.sandbox.imports import likely_imports
+from predictd.sandbox.import_hints import likely_imports
 from predictd.scoring import check_submission, predictions_csv
 
 PEER = Path(__file__).with_name("peer.py")

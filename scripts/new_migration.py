@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import command
 
 from predictd.db.database import MIGRATIONS, Database
-from predictd.db.upgrade import alembic_config
+from predictd.db.migrate import alembic_config
 
 with tempfile.TemporaryDirectory() as folder:
     database = Database(f"sqlite:///{Path(folder) / 'empty.db'}")

@@ -26,10 +26,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from predictd.db import Database
 from predictd.db.accounts import get_account
 from predictd.domain.notices import Event
-from predictd.notify.addresses import set_address
-from predictd.notify.links import confirmation_token, secret_of, unsubscribe_token
+from predictd.notifications.addresses import set_address
+from predictd.notifications.signed_tokens import confirmation_token, secret_of, unsubscribe_token
 from predictd.settings import Settings
-from predictd.web.site import page_paths
+from predictd.web.routes import page_paths
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 PASSWORD = "four words in a row"

@@ -40,9 +40,9 @@ def page_paths() -> list[str]:
     from types import SimpleNamespace
 
     from predictd.settings import Settings
-    from predictd.web import site
+    from predictd.web import routes
 
-    return site.page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
+    return routes.page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
 
 
 @dataclass

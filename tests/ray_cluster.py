@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from conftest import PREDICTD, RUNTIMES
-from predictd.cluster.scratch import ScratchFolder
+from predictd.cluster.node.scratch import ScratchFolder
 
 START_SECONDS = 90
 PORT = 6379

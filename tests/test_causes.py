@@ -15,12 +15,12 @@ from predictd.domain.errors import PredictdError
 from predictd.domain.failures import FAILURES, ModelFailure, fields_of, told_apart
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunReport, RunRequest
-from predictd.local.trial_findings import about_failure
+from predictd.local_run.test_findings import about_failure
 from predictd.pickles import check_pickle, target_of_built
-from predictd.runner.removed import MODULE_NAMES, PANDAS_METHODS
+from predictd.runner.removed_apis import MODULE_NAMES, PANDAS_METHODS
 from predictd.runtimes import BuiltRuntime, load
 from predictd.sandbox import run
-from predictd.sandbox.frames import AnswerLimits, BadFrame, FrameReader, ReportedFailure
+from predictd.sandbox.protocol import AnswerLimits, BadFrame, FrameReader, ReportedFailure
 from predictd.scoring import check_submission
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "causes.py"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from predictd.data import PLANS, generate, import_version, list_files, publish_live, read_ids, resolve, row_count
-from predictd.data.process import Process, row_ids
+from predictd.data.generator import Process, row_ids
 from predictd.data.schema import spread
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 

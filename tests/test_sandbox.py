@@ -27,16 +27,16 @@ from predictd.domain.failures import FAILURES
 from predictd.domain.limits import GIB, MIB, Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.pickles import inspect_pickle
-from predictd.runner.calling import count_arguments
+from predictd.runner.calling_convention import count_arguments
 from predictd.runner.channel import Channel
 from predictd.runner.packages import Recorded, is_same_release
-from predictd.runner.scan import scan
+from predictd.runner.version_scan import scan
 from predictd.runtimes import find_interpreters, load
 from predictd.sandbox import RunCancelled, probe, run
 from predictd.sandbox.cgroups import Cgroup, find_hierarchy
 from predictd.sandbox.escapes import NAMES
-from predictd.sandbox.evidence import Evidence, judge
-from predictd.sandbox.frames import (
+from predictd.sandbox.memory_monitor import descendants
+from predictd.sandbox.protocol import (
     REPORTABLE,
     STAGES,
     AnswerLimits,
@@ -50,7 +50,7 @@ from predictd.sandbox.frames import (
     TooLarge,
 )
 from predictd.sandbox.resources import hierarchy
-from predictd.sandbox.watcher import descendants
+from predictd.sandbox.verdict import Evidence, judge
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "models.py"
 LIMITS = Limits(seconds=20, memory_bytes=512 * MIB, scratch_bytes=64 * MIB, processes=64, log_stop_bytes=4 * MIB)

@@ -21,7 +21,7 @@ from predictd import sandbox
 from predictd.data.mapping import map_parquet
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.runner import kernel
+from predictd.runner import syscalls
 from predictd.sandbox import WarmParents
 from predictd.sandbox.launch import user_of
 from test_sandbox import Workbench, wait_until, workbench
@@ -54,7 +54,7 @@ def parents_here() -> list[int]:
 
 def _is_parent(process: psutil.Process) -> bool:
     with suppress(psutil.Error):  # it ends while it is looked at
-        return process.name() == "bwrap" and "predictd_runner.parent" in " ".join(process.cmdline())
+        return process.name() == "bwrap" and "predictd_runner.fork_server" in " ".join(process.cmdline())
     return False
 
 
@@ -70,7 +70,7 @@ def socket_of(sandbox_pid: int) -> socket.socket:
     parent = next(one for one in inside if one.name() != "bwrap")
     libc = ctypes.CDLL(None, use_errno=True)
     process = os.pidfd_open(parent.pid)
-    stolen = libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, kernel.FIRST_DESCRIPTOR, 0)
+    stolen = libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, syscalls.FIRST_DESCRIPTOR, 0)
     os.close(process)
     assert stolen >= 0, os.strerror(ctypes.get_errno())
     return socket.socket(fileno=stolen)

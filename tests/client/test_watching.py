@@ -1,7 +1,7 @@
 """A log that is asked for again and again gives each line once."""
 
 from predictd.client import LogLine
-from predictd.client.watching import new_lines
+from predictd.client.follow import new_lines
 
 
 def lines(*messages: str) -> list[LogLine]:

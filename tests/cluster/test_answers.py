@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictd.cluster.answers import MAGIC, most_bytes, read_answer, write_answer
-from predictd.cluster.orders import Order, runtime_of
+from predictd.cluster.job_result import MAGIC, most_bytes, read_answer, write_answer
+from predictd.cluster.job_spec import Order, runtime_of
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions, RunReport
-from predictd.sandbox.frames import AnswerLimits
+from predictd.sandbox.protocol import AnswerLimits
 
 
 def file_of(tables: bytes) -> IO[bytes]:

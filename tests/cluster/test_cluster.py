@@ -17,10 +17,10 @@ import requests
 
 from conftest import PREDICTD, Server, User
 from predictd.db import Database
+from predictd.db.models import Trigger
 from predictd.db.run_tables import NodeRun
-from predictd.db.tables import Trigger
 from predictd.domain.states import TriggerState
-from predictd.engine.queue import withdraw
+from predictd.jobs.queue import withdraw
 from ray_cluster import Machine, NoNetworksError, RayCluster, ray_cluster
 
 LOST_AND_DONE = [

@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from predictd.cluster.placing import Placer
-from predictd.cluster.raylet import parse_address
+from predictd.cluster.ray_process import parse_address
+from predictd.cluster.scheduler import Placer
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.models import Pickle, Trigger, TriggerLog
 from predictd.db.run_tables import NodeRun
-from predictd.db.tables import Pickle, Trigger, TriggerLog
 from predictd.domain.errors import ForbiddenTransferError, SetupError
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import LINE_LENGTH
-from predictd.engine import node_runs
-from predictd.engine.queue import Claim, advance, claim, enqueue
-from predictd.engine.recovery import recover_owned
+from predictd.jobs.queue import Claim, advance, claim, enqueue
+from predictd.worker import node_runs
+from predictd.worker.lease_recovery import recover_owned
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 

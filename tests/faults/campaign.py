@@ -22,7 +22,7 @@ from faults.kinds import FAULTS
 from faults.plan import ACCOUNTS, Moment, Plan, Upload
 from faults.system import PatientUser, System
 from predictd.db import Database
-from predictd.db.tables import Round, Trigger
+from predictd.db.models import Round, Trigger
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings

@@ -15,16 +15,7 @@ from faults.plan import Plan
 from predictd.data import read_ids
 from predictd.data.layout import round_key
 from predictd.db import Database
-from predictd.db.tables import (
-    Diagnostics,
-    Model,
-    Pickle,
-    Round,
-    Submission,
-    Trigger,
-    TriggerLog,
-    Upload,
-)
+from predictd.db.models import Diagnostics, Model, Pickle, Round, Submission, Trigger, TriggerLog, Upload
 from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType, ValidationStatus
 from predictd.storage import Storage
 

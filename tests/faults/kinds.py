@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from database import PostgresMissingError, find_postgresql
 from faults.system import System
 from predictd.db import Database
-from predictd.db.tables import Trigger, TriggerStatus
+from predictd.db.models import Trigger, TriggerStatus
 from predictd.domain.states import TriggerState
-from predictd.engine.predicting import KILLED
+from predictd.worker.live_run import KILLED
 from s3 import RCLONE
 
 _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
@@ -100,7 +100,7 @@ def _workers() -> dict[str, list[psutil.Process]]:
 def _kind(process: psutil.Process) -> str | None:
     """Told by what it is inside of its sandbox; None for what is no worker."""
     line = " ".join(process.cmdline())
-    if "predictd.scoring.apart" in line:
+    if "predictd.scoring.subprocess_scoring" in line:
         return _SCORER
     with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as status:
         numbers = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
@@ -108,7 +108,7 @@ def _kind(process: psutil.Process) -> str | None:
         return _LAUNCHER if process.name() == "bwrap" else None
     if len(numbers) == 2:
         # A run that was not forked: what its first process ends with is all that is known of it.
-        return _PARENT if "predictd_runner.parent" in line else _RUNNER
+        return _PARENT if "predictd_runner.fork_server" in line else _RUNNER
     return _FIRST if numbers[-1] == "1" else _RUNNER
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from predictd.sandbox.memory_monitor import descendants
 from predictd.sandbox.resources import hierarchy
-from predictd.sandbox.watcher import descendants
 
 # Runs of these tests have a slot and users that others on this machine hardly have at the same time.
 SLOT = 100 + os.getpid() % 800
@@ -21,7 +21,7 @@ ORDINARY_USER = 60_000 + SLOT
 USERS = (200_000 + SLOT, ORDINARY_USER)
 SECRET = f"a-secret-of-the-server-{secrets.token_hex(8)}"
 MARK = "hostile-"
-WARM = "predictd_runner.parent"
+WARM = "predictd_runner.fork_server"
 _SHARED = ("kernel/core_pattern", "kernel/hostname", "kernel/domainname", "kernel/sysrq", "vm/overcommit_memory")
 _SHARED += ("kernel/randomize_va_space", "vm/drop_caches", "kernel/modprobe", "fs/suid_dumpable", "kernel/pid_max")
 _SHARED += ("kernel/shmmax", "kernel/msgmnb", "kernel/sem", "fs/mqueue/msg_max")

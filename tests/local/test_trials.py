@@ -19,11 +19,11 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.findings import Finding, Level
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import Predictions, RunReport, SandboxKind
-from predictd.local import run_on
-from predictd.local.agreement import Kind, agreement
-from predictd.local.forecast import forecast
-from predictd.local.trial_data import TrialData, prepare_trial, spread
-from predictd.local.trials import Step, Trial
+from predictd.local_run import run_on
+from predictd.local_run.compare_runs import Kind, agreement
+from predictd.local_run.cost_estimate import forecast
+from predictd.local_run.model_test import Step, Trial
+from predictd.local_run.test_data import TrialData, prepare_trial, spread
 from predictd.runtimes import BuiltRuntime, load
 from predictd.sandbox import WarmParents
 from predictd.scoring.validation import ValidationData, open_validation

@@ -17,22 +17,22 @@ from conftest import ROOT
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.models import Account, Pickle, Round, Trigger
 from predictd.db.notice_tables import Delivery, Notification
-from predictd.db.tables import Account, Pickle, Round, Trigger
 from predictd.domain.errors import SetupError
 from predictd.domain.notices import Channel, DeliveryState, Event
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.queue import claim as claim_run
-from predictd.engine.queue import enqueue, retry
-from predictd.notify.calling import post
-from predictd.notify.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
-from predictd.notify.endpoints import add_endpoint
-from predictd.notify.letters import news, write
-from predictd.notify.mailing import Encryption, parse_mail_server
-from predictd.notify.mails import Mail, claim_mail
-from predictd.notify.outbox import tell_of_round, tell_of_run
-from predictd.notify.signatures import body_of, sign, signed_headers
-from predictd.notify.spreading import spread
+from predictd.jobs.queue import claim as claim_run
+from predictd.jobs.queue import enqueue, retry
+from predictd.notifications.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
+from predictd.notifications.email_batching import Mail, claim_mail
+from predictd.notifications.email_content import news, write
+from predictd.notifications.endpoints import add_endpoint
+from predictd.notifications.fanout import spread
+from predictd.notifications.http_post import post
+from predictd.notifications.outbox import tell_of_round, tell_of_run
+from predictd.notifications.signatures import body_of, sign, signed_headers
+from predictd.notifications.smtp import Encryption, parse_mail_server
 from receiving import wait_until
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ import requests
 
 from browsing import Visitor
 from conftest import GraphQLErrors, Server, User
-from predictd.notify.calling import PrivateAddressError, post
+from predictd.notifications.http_post import PrivateAddressError, post
 from receiving import Hook, Mailbox, hook, link_in, mailbox, text_of, wait_until
 
 __all__ = ["hook", "mailbox"]

@@ -18,11 +18,11 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.findings import Finding, Level
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import SandboxKind
-from predictd.local import run_on
+from predictd.local_run import run_on
 from predictd.pickles.checks import DataColumns, check_inspected
 from predictd.pickles.columns import read_columns
 from predictd.pickles.inspection import inspect_pickle
-from predictd.pickles.targets import Target, known_targets, target_of_built
+from predictd.pickles.runtime_target import Target, known_targets, target_of_built
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
 from predictd.sandbox import WarmParents
 from predictd.scoring import check_submission

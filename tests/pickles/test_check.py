@@ -15,10 +15,10 @@ from pickles import broken, good
 from predictd.data.schema import BENCHMARKS, TARGETS, feature_names, feature_sets
 from predictd.pickles.checks import DataColumns, check_inspected
 from predictd.pickles.columns import read_columns
+from predictd.pickles.compatibility import certain_failures, choose_python, choose_target
 from predictd.pickles.findings import Finding, Level
-from predictd.pickles.fitting import certain_failures, choose_python, choose_target
 from predictd.pickles.inspection import Inspection, inspect_pickle
-from predictd.pickles.targets import Target, known_targets, target_of_built
+from predictd.pickles.runtime_target import Target, known_targets, target_of_built
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
 
 HERE = Path(__file__).parent

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from pickles import broken
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.checks import check_inspected
+from predictd.pickles.compatibility import certain_failures
 from predictd.pickles.findings import Finding, Level
-from predictd.pickles.fitting import certain_failures
 from predictd.pickles.inspection import Inspection, inspect_pickle
-from predictd.pickles.targets import target_of_spec
+from predictd.pickles.runtime_target import target_of_spec
 from predictd.runtimes import SPECS
 
 TARGET = target_of_spec(SPECS["3.12"])

@@ -10,10 +10,10 @@ import pytest
 
 from conftest import ROOT, RUNTIMES
 from predictd.pickles.checks import check_inspected
+from predictd.pickles.compatibility import certain_failures, choose_python
 from predictd.pickles.findings import Level
-from predictd.pickles.fitting import certain_failures, choose_python
 from predictd.pickles.inspection import inspect_pickle
-from predictd.pickles.targets import target_of_built
+from predictd.pickles.runtime_target import target_of_built
 from predictd.runtimes import BuiltRuntime, load
 
 INSIDE = Path(__file__).with_name("wrap_inside.py")
@@ -81,8 +81,8 @@ def test_check_has_nothing_to_say_and_reads_the_manifest(
 def test_networks_of_torch_become_arrays() -> None:
     torch = pytest.importorskip("torch")
     import predictd
-    from predictd.pickles.adapting import member_of
-    from predictd.pickles.exporting import CannotExportError
+    from predictd.pickles.adapters import member_of
+    from predictd.pickles.numpy_export import CannotExportError
 
     nn = torch.nn
     frame = pytest.importorskip("pandas").DataFrame(torch.randint(0, 5, (50, 10)).numpy())

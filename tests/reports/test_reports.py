@@ -13,7 +13,7 @@ from rich.console import Console
 
 from predictd.reports import Model, Report, page, print_report
 from predictd.reports.charts import cumulative_chart, drawdown_chart, era_chart, exposure_chart
-from predictd.reports.intervals import difference_chart
+from predictd.reports.forest_plot import difference_chart
 from predictd.reports.numbers import shown, ticks, widened
 from predictd.reports.sparklines import sparkline
 from predictd.scoring.metrics import compare, diagnose

@@ -14,12 +14,12 @@ from scipy.stats import norm
 
 from predictd.scoring.metrics.contribution import correlation_contribution
 from predictd.scoring.metrics.correlation import numerai_corr, spearman_correlation, tie_broken_rank_correlation
+from predictd.scoring.metrics.era_batch import Submitted, each
 from predictd.scoring.metrics.exposure import feature_correlations, largest
 from predictd.scoring.metrics.factors import GramFactor, NotConvergedError, SpanFactor, factor_of
 from predictd.scoring.metrics.features import FeatureMatrix
 from predictd.scoring.metrics.neutral import feature_neutral_corr, neutral_contribution, neutral_correlation
 from predictd.scoring.metrics.normal import quantile
-from predictd.scoring.metrics.submitted import Submitted, each
 
 Floats = NDArray[np.float64]
 NEAR = pytest.approx

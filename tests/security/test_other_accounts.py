@@ -27,12 +27,12 @@ from browsing import Visitor, make_account
 from conftest import Server, User
 from mcp import Client
 from predictd.api.app import build_schema
-from predictd.api.attempts import Attempts
-from predictd.api.context import Context
 from predictd.api.graphql.execution import Endpoint
 from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.db import Database
-from predictd.db.tables import Trigger
+from predictd.db.models import Trigger
+from predictd.http.context import Context
+from predictd.http.rate_limit import Attempts
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 from predictd.web import web_routes

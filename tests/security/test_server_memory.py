@@ -24,10 +24,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from browsing import Visitor, make_account
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.api.app import MAX_BODY_BYTES, Services, build_app
-from predictd.engine.uploads import UploadKind
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
-from predictd.web.site import web_routes
+from predictd.uploads.incoming import UploadKind
+from predictd.web.routes import web_routes
 
 MIB = 1 << 20
 MOST_GROWTH = 64 * MIB

@@ -13,8 +13,15 @@ import pytest
 import requests
 
 from conftest import PREDICTD, GraphQLErrors, Server, User
-from predictd.api.attempts import INTERVAL, MOST_OF_ACCOUNT, MOST_OF_PAIR, MOST_SIGN_UPS, Attempts, TooManyAttemptsError
 from predictd.db import Database
+from predictd.http.rate_limit import (
+    INTERVAL,
+    MOST_OF_ACCOUNT,
+    MOST_OF_PAIR,
+    MOST_SIGN_UPS,
+    Attempts,
+    TooManyAttemptsError,
+)
 
 PASSWORD, WRONG = "a good password", "a wrong password"
 OWNER, ATTACKER = "198.51.100.1", "203.0.113.9"

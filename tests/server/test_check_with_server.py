@@ -9,7 +9,7 @@ from typing import Any
 
 from conftest import PREDICTD, Server
 from predictd.db import Database
-from predictd.db.tables import Runtime
+from predictd.db.models import Runtime
 
 
 def check(path: Path, address: str, *options: str) -> tuple[int, dict[str, Any], str]:

@@ -17,8 +17,8 @@ from conftest import PREDICTD
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
 from predictd.db.database import newest_revision
-from predictd.db.tables import Diagnostics, Pickle
-from predictd.db.upgrade import alembic_config
+from predictd.db.migrate import alembic_config
+from predictd.db.models import Diagnostics, Pickle
 from predictd.domain.errors import ConflictError, SetupError
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import PREDICTD, RUNTIMES, Server, User
 from database import Cluster
-from predictd.archive import import_everything
+from predictd.backup import import_everything
 from predictd.db.accounts import list_accounts
 from predictd.domain.errors import InvalidInputError
 from predictd.server.deployment import open_deployment

@@ -15,11 +15,11 @@ from sqlalchemy import select, update
 from test_order import NOW, Platform, platform
 
 from conftest import GraphQLErrors, Server, User
-from predictd.db.tables import Model, Pickle, Trigger
+from predictd.db.models import Model, Pickle, Trigger
 from predictd.domain.states import TriggerState
-from predictd.engine.fallback import fall_back
-from predictd.engine.outcome import retry_or_give_up
-from predictd.engine.queue import advance
+from predictd.jobs.queue import advance
+from predictd.uploads.fallback import fall_back
+from predictd.worker.finalize import retry_or_give_up
 
 __all__ = ["platform"]
 

@@ -16,18 +16,18 @@ from conftest import GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
 from predictd.db.catalogue import record_data_version, record_runtime
-from predictd.db.columns import new_id
-from predictd.db.tables import Model, Pickle, Round, Trigger
+from predictd.db.models import Model, Pickle, Round, Trigger
+from predictd.db.types import new_id
 from predictd.domain.errors import BusyError, LimitReachedError
 from predictd.domain.quotas import Quotas
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.order import Priority, put_late_ones_back
-from predictd.engine.queue import Claim, advance, claim, enqueue, record_use
-from predictd.engine.quotas import check_queue, room_for_upload
-from predictd.engine.slots import trigger_assigned
-from predictd.engine.uploads import UploadKind
+from predictd.jobs.queue import Claim, advance, claim, enqueue, record_use
+from predictd.jobs.scheduling import Priority, put_late_ones_back
 from predictd.storage import FolderStorage
+from predictd.uploads.assignment import trigger_assigned
+from predictd.uploads.incoming import UploadKind
+from predictd.uploads.quotas import check_queue, room_for_upload
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 

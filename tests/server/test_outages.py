@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from conftest import Server
 from database import Cluster, PostgresMissingError, postgres_cluster
 from predictd.db import Database
-from predictd.db.outages import is_outage
+from predictd.db.retry import is_outage
 
 
 @pytest.fixture

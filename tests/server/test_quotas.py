@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from test_speed import BOOSTED
 
 from conftest import GraphQLErrors, Server, User
+from predictd.admin.garbage_collection import sweep_orphans
 from predictd.db import Database
 from predictd.db.stored_files import StoredFile
-from predictd.engine.orphans import sweep_orphans
-from predictd.engine.speed import most_table_bytes
 from predictd.storage import FolderStorage
+from predictd.worker.run_cache import most_table_bytes
 
 # A gigabyte in the settings has 10^9 bytes.
 QUOTA = 3_000_000

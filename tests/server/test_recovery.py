@@ -18,18 +18,18 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
-from predictd.db.tables import Pickle, Trigger, TriggerStatus
+from predictd.db.models import Pickle, Trigger, TriggerStatus
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.engine.config import Job, WorkerConfig
-from predictd.engine.logs import LogWriter
-from predictd.engine.missing import MissingRuntimes
-from predictd.engine.queue import advance, claim, enqueue, renew, retry
-from predictd.engine.recovery import LeaseWatch, bring_forward
-from predictd.engine.worker import work
+from predictd.jobs.queue import advance, claim, enqueue, renew, retry
 from predictd.storage import FolderStorage
+from predictd.worker.config import Job, WorkerConfig
+from predictd.worker.lease_recovery import LeaseWatch, bring_forward
+from predictd.worker.run_job import work
+from predictd.worker.run_logs import LogWriter
+from predictd.worker.runtime_backoff import MissingRuntimes
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 

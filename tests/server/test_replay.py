@@ -13,8 +13,8 @@ import pytest
 
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.db import Database
+from predictd.db.models import Trigger
 from predictd.db.run_tables import Recorded
-from predictd.db.tables import Trigger
 
 MODELS = """
 import pathlib, sys

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from conftest import GraphQLErrors, Server
 from predictd.db import Database
-from predictd.db.tables import Pickle, Trigger, TriggerLog
+from predictd.db.models import Pickle, Trigger, TriggerLog
 
 LONG_AGO = timedelta(days=400)
 AGES = ["--logs", "90d", "--pickles", "365d", "--json"]

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from conftest import GraphQLErrors, Server, User
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
-from predictd.db.tables import Round
+from predictd.db.models import Round
 from predictd.rounds.scoring import Scorer
 from predictd.storage import FolderStorage
 

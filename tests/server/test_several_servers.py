@@ -21,17 +21,17 @@ from test_recovery import queue, wait_for_log
 from conftest import Server, User
 from database import Cluster
 from predictd.db import Database
+from predictd.db.models import DataVersion, Round, Runtime, Trigger, TriggerStatus
 from predictd.db.secrets import shared_secret
-from predictd.db.tables import DataVersion, Round, Runtime, Trigger, TriggerStatus
 from predictd.domain.errors import RuntimeMissingError
-from predictd.engine.queue import claim
+from predictd.jobs.queue import claim
 from predictd.rounds.calendar import parse_calendar
-from predictd.rounds.life import tick
+from predictd.rounds.lifecycle import tick
 from predictd.runtimes import default_spec
 from predictd.runtimes.specs import RUNNER_IMPORTS
 from predictd.server.deployment import STORAGE_KEY, open_deployment
-from predictd.server.preparation import find_runtime
 from predictd.server.runtime_specs import keep_spec
+from predictd.server.setup import find_runtime
 from predictd.settings import Settings
 from predictd.storage import Storage, open_storage
 from s3 import S3Server, s3_server

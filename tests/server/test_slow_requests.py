@@ -14,7 +14,7 @@ import requests
 from conftest import Server, User
 
 TRIGGER = "mutation($m: String!) { triggerModelWebhook(modelId: $m) }"
-# The webhook's deadline is 10 s, which is what others waited for; see `predictd.notify.calling`.
+# The webhook's deadline is 10 s, which is what others waited for; see `predictd.notifications.http_post`.
 QUICK_SECONDS = 5
 
 

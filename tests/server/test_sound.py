@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from conftest import Server
 from predictd.db import Database
-from predictd.db.tables import Trigger
+from predictd.db.models import Trigger
 from predictd.doctor import State, run_checks
 from predictd.doctor.checks import ok
 from predictd.doctor.deployment import looks

@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 
 from predictd.db import Database
 from predictd.db.accounts import create_account
-from predictd.db.models import add_model
-from predictd.db.tables import Account, DataVersion, Diagnostics
+from predictd.db.model_queries import add_model
+from predictd.db.models import Account, DataVersion, Diagnostics
 from predictd.reports import Model, Report
 from predictd.reports.page import content_of
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.metrics import diagnose
-from predictd.web.standing import ratings_of
+from predictd.web.ratings import ratings_of
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 

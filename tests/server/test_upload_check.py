@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from predictd.db import Database
 from predictd.db.accounts import create_account
-from predictd.db.models import add_model
-from predictd.db.tables import Account, DataVersion, Model, Pickle, Runtime, Upload
+from predictd.db.model_queries import add_model
+from predictd.db.models import Account, DataVersion, Model, Pickle, Runtime, Upload
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.findings import Level
-from predictd.engine.checking import UploadCheck, check_upload
-from predictd.engine.uploads import UploadKind, authorise_upload, discard_upload, receive_file
 from predictd.storage import FolderStorage
+from predictd.uploads.incoming import UploadKind, authorise_upload, discard_upload, receive_file
+from predictd.uploads.upload_check import UploadCheck, check_upload
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

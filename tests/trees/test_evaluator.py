@@ -8,9 +8,9 @@ import pytest
 from forests import chain, random_forest, random_matrix, walked
 
 from predictd.trees import UnsupportedModel, native
+from predictd.trees.compiled import compile_forest
 from predictd.trees.evaluator import Evaluator
 from predictd.trees.matrix import small_integers
-from predictd.trees.tables import compile_forest
 
 SHAPES = {
     "stumps and single leaves": {"trees": 40, "most_leaves": 3},

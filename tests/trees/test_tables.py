@@ -7,9 +7,9 @@ import pytest
 from forests import random_forest, random_matrix, walked
 
 from predictd.trees import TablesError, native
+from predictd.trees.compiled import HEADER_LENGTH, compile_forest, pack, unpack
 from predictd.trees.evaluator import Evaluator
 from predictd.trees.store import Store
-from predictd.trees.tables import HEADER_LENGTH, compile_forest, pack, unpack
 
 RANDOM = np.random.default_rng(4)
 FOREST = random_forest(RANDOM, 12, 60, outputs=2)

@@ -16,11 +16,11 @@ from browsing import PASSWORD, Visitor, make_account, page_paths
 from conftest import RUNTIMES, Server
 from predictd.db import Database
 from predictd.db.accounts import create_account, get_account
-from predictd.db.models import add_model
-from predictd.db.tables import Diagnostics
+from predictd.db.model_queries import add_model
+from predictd.db.models import Diagnostics
 from predictd.domain.notices import Event
-from predictd.notify.addresses import set_address
-from predictd.notify.links import confirmation_token, secret_of, unsubscribe_token
+from predictd.notifications.addresses import set_address
+from predictd.notifications.signed_tokens import confirmation_token, secret_of, unsubscribe_token
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -21,29 +21,29 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from predictd import __version__
-from predictd.api.attempts import Attempts
-from predictd.api.client_limiter import ClientLimiter
-from predictd.api.context import Context
 from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
 from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
+from predictd.api.mcp import McpEndpoint
 from predictd.api.metrics import metrics_route
-from predictd.api.nodes import node_routes
-from predictd.api.observing import Observed
-from predictd.api.receiving import BodyLimit
-from predictd.api.tools import McpEndpoint
+from predictd.api.node_reports import node_routes
 from predictd.api.transfers import transfer_routes
 from predictd.db import Database
 from predictd.db.audit import Actor, acting
-from predictd.db.outages import is_outage
+from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError
-from predictd.engine.arrivals import Arrivals
+from predictd.http.client_limiter import ClientLimiter
+from predictd.http.context import Context
+from predictd.http.middleware import Observed
+from predictd.http.multipart import BodyLimit
+from predictd.http.rate_limit import Attempts
 from predictd.monitoring.health import readiness
-from predictd.monitoring.vitals import Vitals
+from predictd.monitoring.server_status import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
+from predictd.uploads.byte_metering import Arrivals
 
 log = structlog.get_logger()
 

@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from predictd.db import Database
 from predictd.domain.errors import SetupError
-from predictd.monitoring.gauges import Gauges
-from predictd.monitoring.vitals import Vitals
+from predictd.monitoring.collector import Gauges
+from predictd.monitoring.server_status import Vitals
 from predictd.settings import Settings
 
 

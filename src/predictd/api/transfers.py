@@ -14,7 +14,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from predictd.api.receiving import WRITERS, Body, Form, Sink
 from predictd.domain.errors import (
     BusyError,
     ForbiddenTransferError,
@@ -24,10 +23,11 @@ from predictd.domain.errors import (
     PredictdError,
     TooLargeError,
 )
-from predictd.engine.arrivals import Arrivals
+from predictd.http.multipart import WRITERS, Body, Form, Sink
 from predictd.storage import Draft, FolderStorage, Receiver
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
+from predictd.uploads.byte_metering import Arrivals
 
 log = structlog.get_logger()
 

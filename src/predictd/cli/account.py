@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
+from predictd.admin.suspension import reactivate as reactivate_account
+from predictd.admin.suspension import suspend as suspend_account
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, echo, print_json, print_rows, say
 from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_organiser
 from predictd.db.password_links import HOURS, make_link
 from predictd.db.passwords import check_password, set_password
 from predictd.domain.errors import InvalidInputError
-from predictd.engine.standing import reactivate as reactivate_account
-from predictd.engine.standing import suspend as suspend_account
-from predictd.notify.addresses import ask_to_confirm
+from predictd.notifications.addresses import ask_to_confirm
 from predictd.server.deployment import server_address
 
 app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no_args_is_help=True)

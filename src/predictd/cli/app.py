@@ -48,14 +48,14 @@ COMMANDS = (
 # Commands that share a module.
 SHARED = {
     "import": "import_",
-    "status": "watching",
-    "logs": "watching",
-    "trigger": "slots",
-    "assign": "slots",
-    "unassign": "slots",
-    "rollback": "slots",
-    "fallback": "slots",
-    "cancel": "cancelling",
+    "status": "status",
+    "logs": "status",
+    "trigger": "assignment",
+    "assign": "assignment",
+    "unassign": "assignment",
+    "rollback": "assignment",
+    "fallback": "assignment",
+    "cancel": "cancel",
     "list": "uploads",
     "download": "uploads",
 }
@@ -152,7 +152,7 @@ def _outage(error: Exception) -> OutageError | None:
     if is_full(error):
         return OutageError("The disk is full; make room on it and try again.")
     try:
-        from predictd.db.outages import is_outage  # noqa: PLC0415 (without the server's part there is no database)
+        from predictd.db.retry import is_outage  # noqa: PLC0415 (without the server's part there is no database)
     except ModuleNotFoundError:
         return None
     if not is_outage(error):

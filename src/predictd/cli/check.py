@@ -9,14 +9,14 @@ import typer
 from predictd.cli.findings import print_findings
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import print_json, say
-from predictd.cli.reading import inspected
+from predictd.cli.progress import inspected
 from predictd.domain.findings import verdict
 from predictd.pickles.checks import DataColumns, check_inspected
 from predictd.pickles.columns import read_columns
+from predictd.pickles.compatibility import choose_target
 from predictd.pickles.findings import Finding, Level, passed, warn
-from predictd.pickles.fitting import choose_target
-from predictd.pickles.offers import ask_offers
-from predictd.pickles.targets import Target, find_target, known_targets
+from predictd.pickles.runtime_target import Target, find_target, known_targets
+from predictd.pickles.server_runtimes import ask_offers
 from predictd.runtimes import load
 
 

@@ -11,7 +11,7 @@ from predictd.cli.output import console, print_rows, say
 from predictd.cli.steps import Steps
 from predictd.data.listing import list_version
 from predictd.db.catalogue import choose_data_version, list_data_versions, make_default, set_deprecated
-from predictd.server.preparation import import_data
+from predictd.server.setup import import_data
 
 app = typer.Typer(help="Data versions.\n\nExample: predictd data import ./v5.3 --version v5.3", no_args_is_help=True)
 

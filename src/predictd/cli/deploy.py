@@ -18,8 +18,8 @@ from predictd.cli.remote import (
     watch,
 )
 from predictd.client import Client, Outcome, Pickle, Runtime
-from predictd.client.choosing import python_of
-from predictd.client.uploading import open_pickle
+from predictd.client.selection import python_of
+from predictd.client.upload import open_pickle
 from predictd.domain.errors import NotFoundError
 from predictd.pickles import choose_python, inspect_pickle
 

@@ -5,17 +5,9 @@ from typing import Annotated
 
 import typer
 
+from predictd.cli.diagnostics_options import Asked, Data, Features, Html, Name, Runtime, show_report
 from predictd.cli.options import AsJson, Sandbox, Server, TrustUsers
-from predictd.cli.validation import (
-    Asked,
-    Data,
-    Features,
-    Html,
-    Name,
-    Runtime,
-    show_report,
-)
-from predictd.local import DEFAULT_SERVER
+from predictd.local_run import DEFAULT_SERVER
 from predictd.reports import print_report
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.archive import export_everything
+from predictd.backup import export_everything
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps

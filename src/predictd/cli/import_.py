@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.archive import import_everything
+from predictd.backup import import_everything
 from predictd.cli.options import AsJson, DataDir, opened, read_settings
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
-from predictd.server.serving import lock_home
+from predictd.server.app import lock_home
 
 
 def import_(

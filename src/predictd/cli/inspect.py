@@ -9,13 +9,13 @@ from rich.table import Table
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import output_console, print_json
-from predictd.cli.reading import inspected
+from predictd.cli.progress import inspected
 from predictd.domain.errors import InvalidInputError
+from predictd.pickles.compatibility import check_flaw
 from predictd.pickles.findings import listed, shown_name, shown_size
-from predictd.pickles.fitting import check_flaw
 from predictd.pickles.functions import FunctionSeen, Import
-from predictd.pickles.habits import suspicious_calls
 from predictd.pickles.inspection import Inspection
+from predictd.pickles.lint import suspicious_calls
 
 _SMALL = 1000
 

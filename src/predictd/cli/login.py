@@ -7,7 +7,7 @@ import typer
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import print_json, say
-from predictd.client import Client, Token, check_server, ring
+from predictd.client import Client, Token, check_server, keyring_store
 from predictd.client.credentials import IN_KEYRING
 from predictd.client.profiles import Profile, Profiles
 
@@ -33,9 +33,9 @@ def login(
     with Client(address, token.header) as client:
         info = client.token_info()
     text = f"{token.public_id}${token.secret_key}"
-    is_in_ring = use_keyring and ring.is_available()
+    is_in_ring = use_keyring and keyring_store.is_available()
     if is_in_ring:
-        ring.keep(profile, text)
+        keyring_store.keep(profile, text)
     kept = IN_KEYRING if is_in_ring else text
     profiles.added(Profile(name=profile, server=address, token=kept), default=True).save()
     where = "the keyring" if is_in_ring else str(profiles.path)

@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
-from predictd.db.models import find_by_name, set_meta_model_weight
-from predictd.db.tables import Account, Model
+from predictd.db.model_queries import find_by_name, set_meta_model_weight
+from predictd.db.models import Account, Model
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
 

@@ -8,7 +8,7 @@ import typer
 
 from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import say
-from predictd.cluster.node import run_node
+from predictd.cluster.node.main import run_node
 from predictd.domain.runs import SandboxKind
 from predictd.settings import Settings, refuse_example_secrets
 

@@ -147,7 +147,7 @@ def test_mail(address: Annotated[str, typer.Argument(help="Where to.")]) -> None
 
     Example: predictd notifications test-mail me@mail.org
     """
-    from predictd.notify.letters import trial, write  # noqa: PLC0415 (the server's part may not be installed)
+    from predictd.notifications.email_content import trial, write  # noqa: PLC0415 (the server's part may not be installed)
     from predictd.server.telling import mail_server_of  # noqa: PLC0415
 
     settings = read_settings()

@@ -6,7 +6,7 @@ import typer
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import print_rows, say
-from predictd.client import check_server, ring
+from predictd.client import check_server, keyring_store
 from predictd.client.credentials import IN_ENVIRONMENT, IN_KEYRING
 from predictd.client.profiles import Profile, Profiles
 from predictd.domain.errors import NotFoundError
@@ -66,7 +66,7 @@ def remove(name: Name) -> None:
     """
     profiles = Profiles.load()
     if _find(profiles, name).token == IN_KEYRING:
-        ring.forget(name)
+        keyring_store.forget(name)
     profiles.removed(name).save()
     say(f"Profile {name} is removed.")
 

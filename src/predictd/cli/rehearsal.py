@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, print_rows, say
 from predictd.db.catalogue import known_runtime, list_runtimes
-from predictd.db.tables import Runtime
+from predictd.db.models import Runtime
 from predictd.domain.limits import MIB
-from predictd.engine.rehearsal import Case, Outcome, Replay, Verdict, count_cases, find_cases, rehearse
+from predictd.replay.runtime_upgrade_check import Case, Outcome, Replay, Verdict, count_cases, find_cases, rehearse
 from predictd.runtimes import PYTHONS, SPECS
 from predictd.sandbox import choose_sandbox
-from predictd.server.preparation import find_runtime
+from predictd.server.setup import find_runtime
 
 
 def upgrade_rehearsal(

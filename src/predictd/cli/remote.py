@@ -11,7 +11,7 @@ from rich.text import Text
 from predictd.cli.output import console, fail, print_json, say
 from predictd.cli.transfers import Transfers
 from predictd.client import Client, LogLine, Outcome, Pickle, Run, Status, TransferError, shown_status
-from predictd.client.watching import NO_OPEN_ROUND
+from predictd.client.follow import NO_OPEN_ROUND
 from predictd.domain.errors import PlatformError, PredictdError
 
 Server = Annotated[

@@ -9,10 +9,10 @@ import typer
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import echo, fail, print_json, say
 from predictd.domain.errors import PredictdError
-from predictd.engine.replaying import Difference, Replay, Verdict, find_record, replay_run
+from predictd.replay.replay import Difference, Replay, Verdict, find_record, replay_run
 from predictd.sandbox import choose_sandbox
-from predictd.server.preparation import find_runtime
 from predictd.server.scoring import mapped_cache
+from predictd.server.setup import find_runtime
 
 EXIT_CODES = {Verdict.IDENTICAL: 0, Verdict.CLOSE: 0, Verdict.DIFFERS: 1, Verdict.IMPOSSIBLE: 2}
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from predictd.admin.retention import Removable, find_removable, remove
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
 from predictd.db.audit import record
 from predictd.domain.errors import InvalidInputError
-from predictd.engine.retention import Removable, find_removable, remove
 from predictd.rounds.calendar import parse_length
 
 

@@ -8,14 +8,14 @@ import typer
 
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
+from predictd.db.models import Round
 from predictd.db.rounds import list_rounds, status_of
-from predictd.db.tables import Round
 from predictd.domain.names import CLASSIC
 from predictd.rounds.calendar import parse_length
-from predictd.rounds.life import close_by_hand, open_by_hand
-from predictd.rounds.resolving import score_by_hand
+from predictd.rounds.lifecycle import close_by_hand, open_by_hand
+from predictd.rounds.manual_scoring import score_by_hand
 from predictd.rounds.targets import read_targets
-from predictd.scoring.measured import TARGET
+from predictd.scoring.evaluation_data import TARGET
 from predictd.server.scoring import scorer_of
 
 Number = Annotated[

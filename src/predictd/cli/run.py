@@ -20,7 +20,7 @@ from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
 from predictd.domain.terminal import TerminalLines
-from predictd.local import (
+from predictd.local_run import (
     DEFAULT_SERVER,
     Inputs,
     LocalResult,

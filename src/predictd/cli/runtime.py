@@ -10,11 +10,11 @@ from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import print_json, print_rows, say
 from predictd.cli.rehearsal import python_version, runtime_name, upgrade_rehearsal
 from predictd.db.catalogue import known_runtime, list_runtimes, make_default, set_deprecated
-from predictd.db.tables import Runtime
+from predictd.db.models import Runtime
 from predictd.domain.errors import InvalidInputError
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, BuiltRuntime, custom_spec, default_spec, load, spec_for
 from predictd.server.deployment import Deployment
-from predictd.server.preparation import build_missing_runtimes, build_runtime, remove_runtime
+from predictd.server.setup import build_missing_runtimes, build_runtime, remove_runtime
 
 app = typer.Typer(
     help="Runtimes: a Python version plus a locked package set.\n\nExample: predictd runtime build 3.11",

@@ -13,7 +13,7 @@ from predictd.cli.options import DataDir, read_settings
 from predictd.cli.output import console, say
 from predictd.cli.steps import Steps
 from predictd.domain.runs import SandboxKind
-from predictd.server.serving import serve as run_server
+from predictd.server.app import serve as run_server
 from predictd.settings import Settings
 
 

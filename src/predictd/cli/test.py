@@ -12,21 +12,21 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
+from predictd.cli.diagnostics_options import show_progress
 from predictd.cli.findings import print_findings
 from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
 from predictd.cli.output import console, print_json, refused, say
 from predictd.cli.run import ModelLog
 from predictd.cli.transfers import Transfers
-from predictd.cli.validation import show_progress
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
 from predictd.domain.findings import Level, warn
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.local import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
-from predictd.local.trial_data import TrialData, prepare_trial
-from predictd.local.trial_live import find_live
-from predictd.local.trials import RUNS, Step, Trial
-from predictd.pickles.fitting import check_second_parameter
+from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
+from predictd.local_run.model_test import RUNS, Step, Trial
+from predictd.local_run.test_data import TrialData, prepare_trial
+from predictd.local_run.test_live import find_live
+from predictd.pickles.compatibility import check_second_parameter
 from predictd.pickles.inspection import inspect_pickle
 from predictd.runtimes import BuiltRuntime
 from predictd.sandbox import choose_sandbox

@@ -3,12 +3,12 @@
 Needs requests alone. No command line and no rules of a server: it asks, and says what was answered.
 """
 
-from predictd.client.choosing import choose_runtime, python_of
 from predictd.client.client import Client, RuntimeChooser
 from predictd.client.connection import UnansweredError
 from predictd.client.credentials import Access, Token, check_server, find_access
 from predictd.client.errors import RefusedError, error_of, read_errors
-from predictd.client.objects import (
+from predictd.client.follow import Outcome, Run, shown_status
+from predictd.client.models import (
     DataVersion,
     Diagnostics,
     LogLine,
@@ -22,8 +22,8 @@ from predictd.client.objects import (
     TokenInfo,
     Trigger,
 )
+from predictd.client.selection import choose_runtime, python_of
 from predictd.client.transfer import ShowProgress, TransferError
-from predictd.client.watching import Outcome, Run, shown_status
 
 __all__ = [
     "Access",

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from predictd.client import documents, extensions
-from predictd.client.choosing import choose_data_version, choose_runtime, model_named
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.credentials import Token, find_access
 from predictd.client.datasets import dataset_url, list_datasets
+from predictd.client.follow import Run, Watch
 from predictd.client.history import previous_pickle
-from predictd.client.objects import (
+from predictd.client.models import (
     DataVersion,
     Diagnostics,
     LogLine,
@@ -23,10 +23,10 @@ from predictd.client.objects import (
     Submission,
     TokenInfo,
 )
-from predictd.client.pending import PendingUploads
+from predictd.client.resume import PendingUploads
+from predictd.client.selection import choose_data_version, choose_runtime, model_named
 from predictd.client.transfer import ShowProgress, download, place_for
-from predictd.client.uploading import Target, Uploader
-from predictd.client.watching import Run, Watch
+from predictd.client.upload import Target, Uploader
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 

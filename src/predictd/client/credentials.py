@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from predictd.client import ring
+from predictd.client import keyring_store
 from predictd.client.profiles import Profile, Profiles
 from predictd.domain.errors import InvalidInputError, NotFoundError, SetupError
 
@@ -141,7 +141,7 @@ def _kept(profile: Profile | None) -> Token | None:
         return Token.parse(text)
     if profile.token != IN_KEYRING:
         return Token.parse(profile.token)
-    text = ring.read(profile.name)
+    text = keyring_store.read(profile.name)
     if not text:
         raise SetupError(
             f"The token of the profile {profile.name} is not in the keyring any more, or there is none; "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from predictd.client.objects import Model, Pickle, Submission
+from predictd.client.models import Model, Pickle, Submission
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TextIO
 
-from predictd.cluster.raylet import Raylet, member_options, own_address, parse_address, place_options
+from predictd.cluster.ray_process import Raylet, member_options, own_address, parse_address, place_options
 from predictd.cluster.task import run_order
 from predictd.domain.errors import SetupError
 

@@ -3,10 +3,10 @@
 No database and no decision of when a round opens: callers say which folder and which round.
 """
 
-from predictd.data.catalogue import list_files, read_ids, resolve, row_count
+from predictd.data.files import list_files, read_ids, resolve, row_count
 from predictd.data.importing import ImportedVersion, import_version
 from predictd.data.live import publish_live
-from predictd.data.plans import PLANS, SyntheticPlan, plan_named
+from predictd.data.sizes import PLANS, SyntheticPlan, plan_named
 from predictd.data.synthetic import generate
 
 __all__ = [

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.data import schema
-from predictd.data.catalogue import list_files
+from predictd.data.atomic_write import refuse_occupied, staged_folder
 from predictd.data.copying import copy_settled
-from predictd.data.staging import refuse_occupied, staged_folder
+from predictd.data.files import list_files
 from predictd.data.verification import check_live_files, check_table, count_features
 from predictd.domain.errors import InvalidInputError
 

@@ -1,6 +1,6 @@
 """What a data version holds in storage."""
 
-from predictd.data.catalogue import PUBLIC_NAME
+from predictd.data.files import PUBLIC_NAME
 from predictd.data.layout import version_key
 from predictd.storage import Storage
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd.data import schema
-from predictd.data.catalogue import read_ids
+from predictd.data.atomic_write import staged_file, staged_folder
 from predictd.data.copying import copy_settled
-from predictd.data.process import Process
-from predictd.data.staging import staged_file, staged_folder
+from predictd.data.files import read_ids
+from predictd.data.generator import Process
 from predictd.data.synthetic import load_plan, write_live
 from predictd.data.tables import write_table
 from predictd.data.verification import check_live_files

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from predictd.data.catalogue import open_parquet, row_count
+from predictd.data.atomic_write import staged_file
+from predictd.data.files import open_parquet, row_count
 from predictd.data.mapping_plan import MappedGroup, MappingPlan
-from predictd.data.staging import staged_file
 from predictd.domain.errors import InvalidInputError
 from predictd.runner.mapped import (
     LINE,

@@ -7,7 +7,7 @@ SMALL_COUNT = 42
 MEDIUM_COUNT = 780
 FNCV3_COUNT = 400
 FAMILY_SIZE = 12
-"""Neighbouring features that share a latent value; see `predictd.data.process`."""
+"""Neighbouring features that share a latent value; see `predictd.data.generator`."""
 
 FEATURES_FILE = "features.json"
 TRAIN_FILE = "train.parquet"

@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from predictd.data import schema
-from predictd.data.plans import SyntheticPlan
-from predictd.data.process import Era, Process, row_ids
-from predictd.data.staging import staged_folder
+from predictd.data.atomic_write import staged_folder
+from predictd.data.generator import Era, Process, row_ids
+from predictd.data.sizes import SyntheticPlan
 from predictd.data.tables import TableFile, write_table
 from predictd.domain.errors import SetupError
 

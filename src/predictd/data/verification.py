@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from predictd.data import schema
-from predictd.data.catalogue import open_parquet, read_ids
+from predictd.data.files import open_parquet, read_ids
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import GIB

@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, UOWTransaction
 
 from predictd.db.audit_table import AuditEntry
-from predictd.db.notice_tables import WebhookEndpoint
-from predictd.db.tables import (
+from predictd.db.models import (
     Account,
     Base,
     DataVersion,
@@ -31,6 +30,7 @@ from predictd.db.tables import (
     Upload,
     WebSession,
 )
+from predictd.db.notice_tables import WebhookEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)

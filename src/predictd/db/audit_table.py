@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from predictd.db.tables import Base
+from predictd.db.models import Base
 
 
 class AuditEntry(Base):

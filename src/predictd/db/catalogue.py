@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import DataVersion, Model, Pickle, Runtime
+from predictd.db.models import DataVersion, Model, Pickle, Runtime
 from predictd.domain.errors import ConflictError, NotFoundError
 
 Offered = TypeVar("Offered", Runtime, DataVersion)

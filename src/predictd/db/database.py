@@ -104,7 +104,7 @@ class Database:
         return found == newest
 
     def _upgrade(self) -> None:
-        from predictd.db.upgrade import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
+        from predictd.db.migrate import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
 
         with self._unchecked() as connection:
             if not self.is_sqlite:

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from predictd.db.columns import new_id
-from predictd.db.tables import Base
+from predictd.db.models import Base
+from predictd.db.types import new_id
 
 
 class Notification(Base):

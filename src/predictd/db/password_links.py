@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from predictd.db.models import Account, PasswordLink
 from predictd.db.passwords import set_password
-from predictd.db.tables import Account, PasswordLink
 from predictd.domain.errors import NotFoundError
 
 HOURS = 24

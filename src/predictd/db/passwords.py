@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Account, WebSession
+from predictd.db.models import Account, WebSession
 from predictd.domain.errors import InvalidInputError, PredictdError
 
 SHORTEST = 10

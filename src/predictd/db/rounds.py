@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Round
+from predictd.db.models import Round
 from predictd.domain.states import RoundStatus
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Pickle, Trigger
+from predictd.db.models import Pickle, Trigger
 
 # SQLite takes some thousands of parameters in a query.
 _AT_ONCE = 500

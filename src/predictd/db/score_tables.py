@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from predictd.db.tables import Base, Model, Round
+from predictd.db.models import Base, Model, Round
 
 
 class Score(Base):

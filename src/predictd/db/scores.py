@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased, joinedload
 
+from predictd.db.models import Account, Model, Round, Submission
 from predictd.db.score_tables import Reputation, Score
-from predictd.db.tables import Account, Model, Round, Submission
 from predictd.domain.scores import METRICS
 
 YEAR = timedelta(days=365)

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 
 from predictd.db.database import Database
-from predictd.db.shared_tables import Secret
+from predictd.db.merged import Secret
 
 SECRET_BYTES = 32
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from predictd.db.tables import Account, WebSession
+from predictd.db.models import Account, WebSession
 
 SECRET_BYTES = 32
 

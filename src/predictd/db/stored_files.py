@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, String, delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from predictd.db.tables import Account, Base
+from predictd.db.models import Account, Base
 from predictd.domain.errors import LimitReachedError
 from predictd.domain.quotas import GB
 

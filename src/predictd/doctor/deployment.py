@@ -21,7 +21,7 @@ from predictd.data.schema import LIVE_FILE
 from predictd.db import Database
 from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.database import newest_revision
-from predictd.db.tables import Trigger, TriggerStatus
+from predictd.db.models import Trigger, TriggerStatus
 from predictd.doctor.checks import Check, Look, fail, ok, warn
 from predictd.domain.errors import PredictdError
 from predictd.domain.runs import SandboxKind

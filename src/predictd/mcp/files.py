@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from predictd.client.transfer import BrokenOffError, put
-from predictd.client.uploading import open_pickle
+from predictd.client.upload import open_pickle
 from predictd.domain.errors import InvalidInputError, PredictdError, TooLargeError
 from predictd.domain.limits import GIB
 

@@ -7,11 +7,11 @@ from mcp.server import MCPServer
 
 from predictd import __version__
 from predictd.mcp.backend import Backend
-from predictd.mcp.desk import Desk
 from predictd.mcp.files import LocalFiles
 from predictd.mcp.prompts import add_prompts
-from predictd.mcp.tournament import add_model_tools, add_tournament_tools
-from predictd.mcp.uploads import add_upload_tool
+from predictd.mcp.tool_context import Desk
+from predictd.mcp.tournament_tools import add_model_tools, add_tournament_tools
+from predictd.mcp.upload_tools import add_upload_tool
 
 INSTRUCTIONS = """A Model Uploads server: pickled models that predict stock returns are run in a sandbox every round.
 Start with check_api_credentials. To upload a model follow the order in the description of upload_model. Ask the user

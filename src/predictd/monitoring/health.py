@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from predictd.db import Database
 from predictd.db.database import newest_revision
-from predictd.db.workload import Place, list_running, list_waiting
-from predictd.monitoring.vitals import Vitals
+from predictd.db.queue_stats import Place, list_running, list_waiting
+from predictd.monitoring.server_status import Vitals
 from predictd.storage import Storage
 
 LEAST_FREE_SHARE = 0.05

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from predictd.runner import kernel
+from predictd.runner import syscalls
 
 # Runs have the user ids from 200,000 on.
 PARSER_USER = 199_999
@@ -79,9 +79,9 @@ def confine(
         OSError: a step failed; the process must not go on.
     """
     null = os.open(os.devnull, os.O_RDWR)
-    for standard in range(kernel.FIRST_DESCRIPTOR):
+    for standard in range(syscalls.FIRST_DESCRIPTOR):
         os.dup2(null, standard)
-    kernel.keep_descriptors(descriptors)
+    syscalls.keep_descriptors(descriptors)
     most_bytes = _address_space() + memory_bytes
     if os.geteuid() == 0:
         os.setgroups([])
@@ -89,22 +89,22 @@ def confine(
         os.setresuid(PARSER_USER, PARSER_USER, PARSER_USER)
     # After the change of user, which clears it.
     parent = os.getppid()
-    kernel.die_with_parent()
+    syscalls.die_with_parent()
     if os.getppid() != parent:
         raise OSError(errno.ESRCH, "the parent process is gone")
-    kernel.be_opaque(True)
-    kernel.refuse_privileges()
-    kernel.limit(resource.RLIMIT_CORE, 0)
+    syscalls.be_opaque(True)
+    syscalls.refuse_privileges()
+    syscalls.limit(resource.RLIMIT_CORE, 0)
     # Pipes don't count; memory files do.
-    kernel.limit(resource.RLIMIT_FSIZE, 0)
-    kernel.limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
-    kernel.limit(resource.RLIMIT_NPROC, _MOST_TASKS)
-    kernel.limit(resource.RLIMIT_AS, most_bytes)
+    syscalls.limit(resource.RLIMIT_FSIZE, 0)
+    syscalls.limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
+    syscalls.limit(resource.RLIMIT_NPROC, _MOST_TASKS)
+    syscalls.limit(resource.RLIMIT_AS, most_bytes)
     # SIGXCPU says why it died; a second later it is killed.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     if syscall_filter is not None:
         syscall_filter.load()
-    return range(kernel.FIRST_DESCRIPTOR, kernel.FIRST_DESCRIPTOR + len(descriptors))
+    return range(syscalls.FIRST_DESCRIPTOR, syscalls.FIRST_DESCRIPTOR + len(descriptors))
 
 
 def _address_space() -> int:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from predictd.pickles.checks import DataColumns, check_inspected, check_pickle
     from predictd.pickles.columns import read_columns
+    from predictd.pickles.compatibility import certain_failures, choose_python, choose_target
     from predictd.pickles.findings import Finding, Level
-    from predictd.pickles.fitting import certain_failures, choose_python, choose_target
     from predictd.pickles.inspection import Inspection, inspect_pickle
-    from predictd.pickles.targets import Target, find_target, known_targets, target_of_built, target_of_spec
+    from predictd.pickles.runtime_target import Target, find_target, known_targets, target_of_built, target_of_spec
     from predictd.pickles.wrapping import Wrapped, wrap
 
 __all__ = [
@@ -40,9 +40,9 @@ _PLACES = {
     "checks": ("DataColumns", "check_inspected", "check_pickle"),
     "columns": ("read_columns",),
     "findings": ("Finding", "Level"),
-    "fitting": ("certain_failures", "choose_python", "choose_target"),
+    "compatibility": ("certain_failures", "choose_python", "choose_target"),
     "inspection": ("Inspection", "inspect_pickle"),
-    "targets": ("Target", "find_target", "known_targets", "target_of_built", "target_of_spec"),
+    "runtime_target": ("Target", "find_target", "known_targets", "target_of_built", "target_of_spec"),
     "wrapping": ("Wrapped", "wrap"),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
-from predictd.runner.scan import opcode_tables
+from predictd.runner.version_scan import opcode_tables
 
 _NEWER_ATTRIBUTES = ("3.12", "3.13")
 _WITH_CACHES = ("3.11", "3.12", "3.13")

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.domain.failures import ModelFailure
-from predictd.pickles.file_access import check_files
-from predictd.pickles.findings import Finding, fail, listed, passed, shortened, shown_size, warn
-from predictd.pickles.fitting import (
+from predictd.pickles.compatibility import (
     check_call,
     check_flaw,
     check_imports,
@@ -16,9 +14,11 @@ from predictd.pickles.fitting import (
     check_versions,
     choose_target,
 )
-from predictd.pickles.habits import check_network, check_processes, check_returns, reachable_names
+from predictd.pickles.file_access import check_files
+from predictd.pickles.findings import Finding, fail, listed, passed, shortened, shown_size, warn
 from predictd.pickles.inspection import Inspection, inspect_pickle
-from predictd.pickles.targets import Target
+from predictd.pickles.lint import check_network, check_processes, check_returns, reachable_names
+from predictd.pickles.runtime_target import Target
 
 _LARGE_TABLE = 20 << 20
 _MUCH_MEMORY = 1 << 30

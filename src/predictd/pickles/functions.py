@@ -6,7 +6,7 @@ from typing import Any
 from predictd.pickles.bytecode import Code, Seen, look
 from predictd.pickles.control_flow import flow_of
 from predictd.pickles.data_flow import Body, Call, follow
-from predictd.pickles.forms import (
+from predictd.pickles.reconstruct import (
     Function,
     as_class,
     as_code,
@@ -18,7 +18,7 @@ from predictd.pickles.forms import (
     texts_in,
 )
 from predictd.pickles.values import UNKNOWN, Value, constant
-from predictd.runner.machine import Made
+from predictd.runner.pickle_vm import Made
 
 FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 _MUTATING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from predictd.pickles.contents import (
+from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of, with_inner
+from predictd.pickles.model_summary import (
     WRAPPED,
     Model,
     Part,
@@ -19,13 +20,12 @@ from predictd.pickles.contents import (
     tables_in,
     values_of,
 )
-from predictd.pickles.forms import Function, as_class, as_function, module_of, name_of, texts_in
-from predictd.pickles.functions import FLOW_PYTHONS, Behavior, FunctionSeen, Import, behavior_of, with_inner
-from predictd.pickles.reading import MOST_SECONDS, Reading, read_pickle
+from predictd.pickles.parser import MOST_SECONDS, Reading, read_pickle
+from predictd.pickles.reconstruct import Function, as_class, as_function, module_of, name_of, texts_in
 from predictd.pickles.signature import Signature, signature_of
 from predictd.pickles.values import Value
-from predictd.runner.machine import Made, Pairs
-from predictd.runner.scan import code_of, possible_pythons
+from predictd.runner.pickle_vm import Made, Pairs
+from predictd.runner.version_scan import code_of, possible_pythons
 
 MANIFEST_MARK = "predictd-manifest:"
 _MOST_FUNCTIONS = 5_000
@@ -61,7 +61,7 @@ class Inspection:
         imports: the modules that it needs, at most 1,000 of them.
         by_value: modules whose functions and classes are carried along; not __main__, and not what predictd.wrap adds.
         versions: package -> version, for the packages that leave theirs in a pickle.
-        models, parts, tables, devices, features: what is in it; see `predictd.pickles.contents`.
+        models, parts, tables, devices, features: what is in it; see `predictd.pickles.model_summary`.
         open_files: whether a file that was open was pickled with it.
         signature: with what it can be called.
         returns: what a call can return; empty if none returns, None where that is not known.

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from predictd.pickles.bytecode import Code
-from predictd.pickles.contents import WRAPPED
-from predictd.pickles.forms import (
+from predictd.pickles.model_summary import WRAPPED
+from predictd.pickles.reconstruct import (
     Carried,
     Function,
     as_class,
@@ -16,7 +16,7 @@ from predictd.pickles.forms import (
     is_plain,
     name_of,
 )
-from predictd.runner.calling import (
+from predictd.runner.calling_convention import (
     KEYWORD_ONLY,
     POSITIONAL,
     VAR_POSITIONAL,
@@ -25,7 +25,7 @@ from predictd.runner.calling import (
     count_arguments,
     show_parameters,
 )
-from predictd.runner.machine import Global, Items, Made, Pairs
+from predictd.runner.pickle_vm import Global, Items, Made, Pairs
 
 _MOST_DEEP = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.

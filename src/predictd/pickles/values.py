@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from predictd.runner.machine import Items
+from predictd.runner.pickle_vm import Items
 
 FRAME, SERIES, ARRAY = "frame", "series", "array"
 

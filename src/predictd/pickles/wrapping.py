@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from predictd.domain.errors import InvalidInputError
-from predictd.pickles.adapting import feature_names_of, member_of
-from predictd.pickles.carrying import dumps_carrying
+from predictd.pickles.adapters import feature_names_of, member_of
+from predictd.pickles.by_value import dumps_carrying
 from predictd.pickles.findings import shown_size
 from predictd.pickles.inspection import MANIFEST_MARK, Inspection
 from predictd.pickles.portable import Fill, Function, Predict, PredictWithBenchmarks, Scale, Transform
-from predictd.pickles.trying import try_it
+from predictd.pickles.smoke_test import try_it
 
 Ties = Literal["average", "first", "min", "max", "dense"]
 _TIES = ("average", "first", "min", "max", "dense")

@@ -5,9 +5,9 @@ import hashlib
 from importlib.resources import files
 
 from predictd.reports.charts import cumulative_chart, drawdown_chart, era_chart, exposure_chart
-from predictd.reports.figures import Figure, Group, known_groups, lacking
-from predictd.reports.intervals import difference_chart, difference_table
+from predictd.reports.forest_plot import difference_chart, difference_table
 from predictd.reports.markup import Markup, element, joined
+from predictd.reports.metric_catalog import Figure, Group, known_groups, lacking
 from predictd.reports.plots import COLORS
 from predictd.reports.ratings import Ratings
 from predictd.reports.report import Model, Report

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from predictd.reports.figures import RATED, Figure
+from predictd.reports.metric_catalog import RATED, Figure
 from predictd.scoring.metrics import Diagnostics
 
 LEAST_OTHERS = 5

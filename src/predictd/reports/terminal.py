@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from predictd.reports.figures import known_groups, lacking
+from predictd.reports.metric_catalog import known_groups, lacking
 from predictd.reports.numbers import shown
 from predictd.reports.report import Model, Report
 from predictd.reports.sparklines import sparkline

@@ -15,25 +15,25 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from predictd import counters
-from predictd.data.interim import interim_targets
+from predictd import prometheus
+from predictd.data.daily_targets import interim_targets
 from predictd.data.layout import meta_model_key, round_key, targets_key, version_key
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
+from predictd.db.models import DataVersion, Round, Submission
 from predictd.db.score_tables import Score
 from predictd.db.scores import record_reputations, selected_submissions
-from predictd.db.tables import DataVersion, Round, Submission
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import most_rows
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS
 from predictd.rounds.calendar import scoring_times
 from predictd.rounds.targets import read_targets
+from predictd.scoring.evaluation_data import MeasuredData
 from predictd.scoring.live import LiveScores, Targets, open_live, score_live
-from predictd.scoring.measured import MeasuredData
 from predictd.scoring.metrics.ranks import Floats
-from predictd.scoring.reading import read_submission_columns
+from predictd.scoring.prediction_files import read_submission_columns
 from predictd.storage import Storage
 
 log = structlog.get_logger()
@@ -131,7 +131,7 @@ class Scorer:
             record_reputations(session, round_.tournament, at)
         if final:
             shutil.rmtree(self._kept(round_), ignore_errors=True)
-        counters.SUBMISSIONS_SCORED.inc(len(rows))
+        prometheus.SUBMISSIONS_SCORED.inc(len(rows))
         log.info("round_scored", number=round_.number, submissions=len(rows), final=final)
         return len(rows)
 

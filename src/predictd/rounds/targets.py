@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from predictd.data.catalogue import open_parquet
+from predictd.data.files import open_parquet
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import MIB
 from predictd.parsing import ParserLimits, parse_confined
 from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
+from predictd.scoring.evaluation_data import TARGET, numbers
 from predictd.scoring.live import Targets
-from predictd.scoring.measured import TARGET, numbers
 
 # A round has some thousands of ids; the file may be of many rounds.
 MAX_ROWS = 200_000

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .calling import (
+from .calling_convention import (
     SignatureError,
     count_arguments,
     describe_unexpected_default,
     parameters_of,
     unexpected_default,
 )
-from .faults import ModelFault
+from .exceptions import ModelFault
 from .mapped import MappedTable
 
 _OF_NO_NUMBERS = {"id": "id_column", "era": "era_column"}

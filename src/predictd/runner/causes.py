@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .packages import package_of
-from .removed import MODULE_NAMES, replacement_of_argument, replacement_of_method
+from .removed_apis import MODULE_NAMES, replacement_of_argument, replacement_of_method
 
 Cause = tuple["str | None", "dict[str, str]"]
 _NO_CAUSE: Cause = (None, {})

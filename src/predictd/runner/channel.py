@@ -1,6 +1,6 @@
 """The pipe on which the runner answers: frames of a type byte, a big-endian u32 length and a payload.
 
-`predictd.sandbox.frames` reads them, and trusts nothing of what it reads.
+`predictd.sandbox.protocol` reads them, and trusts nothing of what it reads.
 """
 
 import fcntl

@@ -23,8 +23,8 @@ from typing import IO, Any, NoReturn
 from . import mapped
 from .answer import arguments_of, by_era, ids_and_values, joined
 from .channel import USUAL_MODULES, Channel
-from .faults import ModelFault, classify, packages_behind, print_traceback, summary
-from .scan import Scan, opcode_tables, scan
+from .exceptions import ModelFault, classify, packages_behind, print_traceback, summary
+from .version_scan import Scan, opcode_tables, scan
 
 _SCAN_SECONDS = 3.0
 _prepared: list[str] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest
-from predictd.runner import kernel
+from predictd.runner import syscalls
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
     INSIDE,
@@ -26,11 +26,11 @@ from predictd.sandbox.command import (
     interpreter,
     where_inside,
 )
-from predictd.sandbox.engines import Engine
-from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.container_engine import Engine
+from predictd.sandbox.handle import Launched, ProcessRun, has_ended, wait_for
 from predictd.sandbox.images import image_of
 from predictd.sandbox.launch import data_files, environment_of, task_of
-from predictd.sandbox.launched import Launched, ProcessRun, has_ended, wait_for
+from predictd.sandbox.resource_group import ResourceGroup
 
 _OPEN_FILES = 1024
 _START_SECONDS = 60.0
@@ -82,7 +82,7 @@ def contained(
             *_mounts(request, folder),
             *(f"--env={key}={value}" for key, value in environment_of(request).items()),
             image_of(engine, request.runtime),
-            *interpreter(ISOLATED_PYTHON, where_inside(request.runtime), _task(request, program), "contained"),
+            *interpreter(ISOLATED_PYTHON, where_inside(request.runtime), _task(request, program), "container_init"),
         ]
         process = _start(command)
         assert process.stdin is not None
@@ -196,7 +196,7 @@ def _mounts(request: RunRequest, folder: Path) -> list[str]:
 
 def _task(request: RunRequest, program: Sequence[str]) -> Mapping[str, object]:
     names = {name: f"{INSIDE}/data/{name}" for name in data_files(request)}
-    return {**task_of(request, kernel.FIRST_DESCRIPTOR, names, None), "program": list(program)}
+    return {**task_of(request, syscalls.FIRST_DESCRIPTOR, names, None), "program": list(program)}
 
 
 def _at_once(engine: Engine) -> list[str]:

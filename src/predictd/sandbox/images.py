@@ -15,7 +15,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RuntimePaths
 from predictd.sandbox.command import ISOLATED_PYTHON, environment_files, etc_files, executable_inside, where_inside
-from predictd.sandbox.engines import Engine
+from predictd.sandbox.container_engine import Engine
 
 log = logging.getLogger(__name__)
 

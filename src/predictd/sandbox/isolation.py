@@ -20,12 +20,12 @@ from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunRequest, RuntimePaths, SandboxKind
 from predictd.sandbox import escapes
 from predictd.sandbox.cgroups import Hierarchy
-from predictd.sandbox.engines import find_engine
-from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.container_engine import find_engine
+from predictd.sandbox.fork_pool import WarmParents
 from predictd.sandbox.launch import find_bubblewrap, seccomp_program, user_of
+from predictd.sandbox.resource_group import ResourceGroup
 from predictd.sandbox.resources import hierarchy, resource_group
 from predictd.sandbox.runs import launch, run
-from predictd.sandbox.warm import WarmParents
 
 _SECONDS = 20.0
 _PROBE_SLOT = 999

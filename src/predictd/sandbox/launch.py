@@ -14,7 +14,7 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest, RuntimePaths
-from predictd.runner import kernel
+from predictd.runner import syscalls
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
     INSIDE,
@@ -31,8 +31,8 @@ from predictd.sandbox.command import (
     interpreter,
     where_inside,
 )
-from predictd.sandbox.groups import ResourceGroup
-from predictd.sandbox.launched import BubblewrapRun, Launched, PlainRun
+from predictd.sandbox.handle import BubblewrapRun, Launched, PlainRun
+from predictd.sandbox.resource_group import ResourceGroup
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STAGING = "/tmp"  # noqa: S108 (covered by a private tmpfs, in a mount namespace of the launcher's own)
@@ -58,7 +58,7 @@ class Passed:
     def add(self, descriptor: int) -> int:
         """Pass this descriptor, which is closed with the others here; returns its number in the program."""
         self.descriptors.append(descriptor)
-        return kernel.FIRST_DESCRIPTOR + len(self.files) + len(self.descriptors) - 1
+        return syscalls.FIRST_DESCRIPTOR + len(self.files) + len(self.descriptors) - 1
 
     def add_file(self, name: str, content: bytes) -> int:
         """Pass a file in memory; returns its number in the program."""
@@ -211,7 +211,7 @@ def _isolated(
     names: Mapping[str, int | str]
     binds: dict[str, str] = {}
     if passed.files:
-        names = {name: number for number, name in enumerate(files, kernel.FIRST_DESCRIPTOR)}
+        names = {name: number for number, name in enumerate(files, syscalls.FIRST_DESCRIPTOR)}
     else:
         names = {name: f"{INSIDE}/data/{name}" for name in files}
         binds = {f"{INSIDE}/data/{name}": path for name, path in files.items()}
@@ -244,7 +244,7 @@ def parent_sandbox(
     runtime = request.runtime
     told = {"socket": server, "filter": passed.add_file("filter", filtered), "imports": list(imports)}
     command = bubblewrap(find_bubblewrap(), request.limits, texts=_texts(runtime, passed), parent=True)
-    python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "parent")
+    python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "fork_server")
     binds = {inside: str(path) for inside, path in folders.items()}
     return {**_bubblewrapped(request, passed, command, binds, python), "parent": None}
 

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 # Isolated, the interpreter finds nothing of ours by itself.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from predictd.runner import kernel
+from predictd.runner import syscalls
 
 
 def main() -> None:
@@ -45,9 +45,9 @@ def main() -> None:
         os.sched_setaffinity(0, config["cpus"])
     files = _stage(**config["staging"]) if config["staging"] else []
     # Before there is a limit of open files, which the server's descriptors may exceed.
-    kernel.keep_descriptors([*files, *config["descriptors"]])
+    syscalls.keep_descriptors([*files, *config["descriptors"]])
     for name, value in config["rlimits"].items():
-        kernel.limit(getattr(resource, name), value)
+        syscalls.limit(getattr(resource, name), value)
     if config["uid"] is not None:
         os.setgroups([])
         os.setresgid(config["uid"], config["uid"], config["uid"])
@@ -60,18 +60,18 @@ def main() -> None:
 
 
 def _die_with(parent: int) -> None:
-    kernel.die_with_parent()
+    syscalls.die_with_parent()
     if os.getppid() != parent:
         sys.exit("the server is gone")
 
 
 def _stage(at: str, folders: dict[str, str], files: Sequence[str]) -> list[int]:
     """Bind the folders below `at`; descriptors of the files."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     # Opened in this namespace and before `at` is covered, because they may lie below it.
     sources = {path: os.open(path, os.O_PATH) for path in (*folders.values(), *files)}
-    kernel.mount("tmpfs", at, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    syscalls.mount("tmpfs", at, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
     for name, path in folders.items():
         os.mkdir(f"{at}/{name}")
         _bind(sources[path], f"{at}/{name}")
@@ -86,15 +86,15 @@ def _stage(at: str, folders: dict[str, str], files: Sequence[str]) -> list[int]:
 
 
 def _bind(source: int, target: str) -> None:
-    flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.mount(f"/proc/self/fd/{source}", target, None, kernel.MS_BIND | kernel.MS_REC)
-    kernel.mount(None, target, None, flags)
+    flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount(f"/proc/self/fd/{source}", target, None, syscalls.MS_BIND | syscalls.MS_REC)
+    syscalls.mount(None, target, None, flags)
 
 
 def _supervise(config: dict[str, Any]) -> NoReturn:
     """Run the command as a child; once it ends, or on SIGTERM, kill all that descends from here."""
-    kernel.adopt_orphans()
-    kernel.refuse_privileges()
+    syscalls.adopt_orphans()
+    syscalls.refuse_privileges()
 
     def stop(*_: object) -> NoReturn:
         _kill_descendants()

@@ -6,8 +6,8 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.sandbox.cgroups import Cgroup, Hierarchy, find_hierarchy, remove_leftovers
-from predictd.sandbox.groups import ResourceGroup
-from predictd.sandbox.watcher import WatchedGroup
+from predictd.sandbox.memory_monitor import WatchedGroup
+from predictd.sandbox.resource_group import ResourceGroup
 
 
 @cache

@@ -14,16 +14,16 @@ from predictd.domain.errors import InvalidInputError, PlatformError
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
 from predictd.runner.mapped import DamagedFileError
 from predictd.sandbox.container import contained
-from predictd.sandbox.engines import find_engine
-from predictd.sandbox.evidence import judge
-from predictd.sandbox.groups import ResourceGroup
+from predictd.sandbox.container_engine import find_engine
+from predictd.sandbox.fork_pool import WarmParents
+from predictd.sandbox.fork_server import CannotFork, WarmRun
+from predictd.sandbox.handle import Launched
+from predictd.sandbox.host_info import this_machine
 from predictd.sandbox.launch import launched
-from predictd.sandbox.launched import Launched
-from predictd.sandbox.machine import this_machine
-from predictd.sandbox.parents import CannotFork, WarmRun
-from predictd.sandbox.process import Follower
+from predictd.sandbox.resource_group import ResourceGroup
 from predictd.sandbox.resources import resource_group
-from predictd.sandbox.warm import WarmParents
+from predictd.sandbox.supervisor import Follower
+from predictd.sandbox.verdict import judge
 
 log = logging.getLogger(__name__)
 

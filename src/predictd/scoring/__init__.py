@@ -4,6 +4,6 @@ No database and no state of a trigger: functions of predictions, ids, targets an
 """
 
 from predictd.scoring.checks import check_submission
-from predictd.scoring.reading import predictions_csv, read_submission_file, write_predictions_csv
+from predictd.scoring.prediction_files import predictions_csv, read_submission_file, write_predictions_csv
 
 __all__ = ["check_submission", "predictions_csv", "read_submission_file", "write_predictions_csv"]

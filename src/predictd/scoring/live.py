@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.scores import METRICS
-from predictd.scoring.measured import MeasuredData, open_measured, taken
+from predictd.scoring.evaluation_data import MeasuredData, open_measured, taken
 from predictd.scoring.metrics import meta_model, score
 from predictd.scoring.metrics.ranks import Floats, Ranking
 

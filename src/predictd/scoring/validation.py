@@ -10,7 +10,7 @@ import numpy as np
 from predictd.data import schema
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError
-from predictd.scoring.measured import MeasuredData, open_measured
+from predictd.scoring.evaluation_data import MeasuredData, open_measured
 from predictd.scoring.metrics import Diagnostics, diagnose_scores, score
 from predictd.scoring.metrics.ranks import Floats
 

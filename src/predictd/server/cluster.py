@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from predictd.cluster.placing import Placer
-from predictd.cluster.raylet import own_address, parse_address
+from predictd.cluster.ray_process import own_address, parse_address
+from predictd.cluster.scheduler import Placer
 from predictd.domain.errors import PlatformError, SetupError
-from predictd.engine.remote import RemoteRuns
 from predictd.server.deployment import Deployment
-from predictd.server.preparation import Say
 from predictd.server.runtime_specs import find_spec
+from predictd.server.setup import Say
 from predictd.settings import Settings
+from predictd.worker.cluster_backend import RemoteRuns
 
 _KNOWN_SECONDS = 60.0
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared with)

@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from predictd import counters
+from predictd import prometheus
 from predictd.domain.addresses import client_key
 
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ class Connections:
                 self._close("stalled", connection)
 
     def _close(self, reason: str, connection: "BoundedProtocol") -> None:
-        counters.CONNECTIONS_CLOSED.labels(reason).inc()
+        prometheus.CONNECTIONS_CLOSED.labels(reason).inc()
         log.debug("connection_closed", reason=reason, address=connection.host)
         self.forget(connection)
         connection.abort()

@@ -1,8 +1,8 @@
 """What tells the accounts of a deployment what happened."""
 
-from predictd.notify.courier import Courier
-from predictd.notify.deliveries import Pace
-from predictd.notify.mailing import MailServer, parse_mail_server
+from predictd.notifications.deliveries import Pace
+from predictd.notifications.dispatcher import Courier
+from predictd.notifications.smtp import MailServer, parse_mail_server
 from predictd.server.deployment import Deployment, server_id
 from predictd.settings import Settings
 

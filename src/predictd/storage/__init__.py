@@ -3,9 +3,9 @@
 Nothing here knows what an object means, and nothing reads one but its owner's run or download.
 """
 
-from predictd.storage.drafts import Draft, Receiver
+from predictd.storage.atomic_upload import Draft, Receiver
+from predictd.storage.factory import open_storage
 from predictd.storage.folder import FolderStorage
-from predictd.storage.opening import open_storage
 from predictd.storage.protocol import Storage, StoredObject
 
 __all__ = ["Draft", "FolderStorage", "Receiver", "Storage", "StoredObject", "open_storage"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError
 from predictd.domain.outages import is_full
-from predictd.storage.drafts import Draft
+from predictd.storage.atomic_upload import Draft
 from predictd.storage.keys import check_key
 from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, load_secret, signed_url

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from predictd.storage.drafts import Receiver
+from predictd.storage.atomic_upload import Receiver
 
 ABANDONED_SECONDS = 24 * 3600
 Progress = Callable[[str, float], None]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from predictd.domain.errors import ConflictError, NotFoundError, PlatformError, SetupError
+from predictd.storage.atomic_upload import Draft
 from predictd.storage.bucket import Bucket
 from predictd.storage.cache import ObjectCache
-from predictd.storage.drafts import Draft
 from predictd.storage.keys import check_key
 from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, signed_url

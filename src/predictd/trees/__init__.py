@@ -17,8 +17,8 @@ from .native import available
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from .compiled import Buffer
     from .store import Store
-    from .tables import Buffer
 
 __all__ = [
     "NativeError",
@@ -48,7 +48,7 @@ class _Installed:
     """What is patched in this process."""
 
     def __init__(self, kept: dict[bytes, Buffer] | None) -> None:
-        from .hooks import Imports  # noqa: PLC0415
+        from .import_hooks import Imports  # noqa: PLC0415
         from .store import Store  # noqa: PLC0415
 
         self.store: Store = Store(kept)
@@ -81,7 +81,7 @@ def install(tables: Buffer | dict[bytes, Buffer] | None = None) -> bool:
     if os.environ.get(SWITCH) == "0" or available() is not None:
         return False
     if tables is not None and not isinstance(tables, dict):
-        from .tables import unpack  # noqa: PLC0415
+        from .compiled import unpack  # noqa: PLC0415
 
         tables = unpack(tables)
     if _installed is None:

@@ -17,9 +17,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from .calls import MOST_PARTS, Known, Replaced, columns_of, sums
 from .errors import UnsupportedModel
 from .nodes import forest_of_nodes
+from .patching import MOST_PARTS, Known, Replaced, columns_of, sums
 
 if TYPE_CHECKING:
     import numpy

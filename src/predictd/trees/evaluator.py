@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
+from .compiled import verify
 from .errors import TablesError
 from .native import library, path_number
-from .tables import verify
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .tables import Buffer
+    from .compiled import Buffer
 
 _ALIGNMENT = 8
 

@@ -14,12 +14,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .calls import Known, Replaced
+from .compiled import compile_arrays
 from .errors import UnsupportedModel
 from .forest import HIGHEST, LOWEST
 from .matrix import small_integers
 from .native import ForestArrays, library
-from .tables import compile_arrays
+from .patching import Known, Replaced
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from .calls import Known, Replaced, columns_of, sums
 from .errors import UnsupportedModel
 from .nodes import forest_of_nodes
+from .patching import Known, Replaced, columns_of, sums
 
 if TYPE_CHECKING:
     import numpy

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from .compiled import compile_forest, pack
 from .errors import TablesError, UnsupportedModel
 from .evaluator import Evaluator
-from .tables import compile_forest, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .compiled import Buffer
     from .forest import Forest
-    from .tables import Buffer
 
 
 class Store:

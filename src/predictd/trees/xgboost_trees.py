@@ -15,9 +15,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from . import ubjson
-from .calls import HEAD_ROWS, MOST_PARTS, Known, Replaced, columns_of, sums
 from .errors import UnsupportedModel
 from .nodes import forest_of_nodes
+from .patching import HEAD_ROWS, MOST_PARTS, Known, Replaced, columns_of, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable

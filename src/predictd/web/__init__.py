@@ -3,6 +3,6 @@
 They read the database and change it by the functions that the resolvers use. No rule of the product lives here.
 """
 
-from predictd.web.site import web_routes
+from predictd.web.routes import web_routes
 
 __all__ = ["web_routes"]

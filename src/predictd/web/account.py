@@ -7,11 +7,11 @@ from starlette.routing import Route
 
 from predictd.api.app import Services, base_url
 from predictd.db.accounts import NewToken, create_token, list_tokens, revoke_token
+from predictd.db.models import Account
 from predictd.db.passwords import set_password
 from predictd.db.sessions import begin_session
-from predictd.db.tables import Account
 from predictd.domain.scopes import SCOPES
-from predictd.web.signing_in import proven
+from predictd.web.auth import proven
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
 # What an agent needs, without the scope that is of no use here.

@@ -7,15 +7,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.db.models import add_model, get_model, page_of_models, rename_model
+from predictd.db.model_queries import add_model, get_model, page_of_models, rename_model
+from predictd.db.models import Model, Pickle, Trigger
 from predictd.db.rounds import latest_round, status_of
-from predictd.db.tables import Model, Pickle, Trigger
 from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import ValidationStatus
-from predictd.engine.quotas import check_queue
-from predictd.engine.slots import assign, get_pickle, set_webhook, trigger_now, unassign
-from predictd.web.live import cursor_of
+from predictd.uploads.assignment import assign, get_pickle, set_webhook, trigger_now, unassign
+from predictd.uploads.quotas import check_queue
+from predictd.web.events import cursor_of
 from predictd.web.overview import overviews, runs_of
 from predictd.web.rounds import coming_windows
 from predictd.web.visits import Visit, form_route, page_route

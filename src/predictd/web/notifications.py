@@ -7,11 +7,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
+from predictd.db.models import Account
 from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.db.tables import Account
 from predictd.domain.notices import CHOICES, Channel, DeliveryState, Event
-from predictd.notify.addresses import ask_to_confirm, confirm, set_address
-from predictd.notify.endpoints import (
+from predictd.notifications.addresses import ask_to_confirm, confirm, set_address
+from predictd.notifications.email_content import title_of
+from predictd.notifications.endpoints import (
     add_endpoint,
     delete_endpoint,
     get_endpoint,
@@ -20,9 +21,8 @@ from predictd.notify.endpoints import (
     send_test,
     set_endpoint_events,
 )
-from predictd.notify.letters import title_of
-from predictd.notify.links import confirmed_account, unsubscribed
-from predictd.notify.preferences import email_events, set_email_events
+from predictd.notifications.preferences import email_events, set_email_events
+from predictd.notifications.signed_tokens import confirmed_account, unsubscribed
 from predictd.web.headers import secured
 from predictd.web.visits import Visit, form_route, page_route
 

@@ -8,8 +8,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload, selectinload
 
+from predictd.db.models import Diagnostics, Model, Pickle, Round, Submission, Trigger
 from predictd.db.rounds import list_rounds
-from predictd.db.tables import Diagnostics, Model, Pickle, Round, Submission, Trigger
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState
 

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from predictd.domain.limits import MIB
 from predictd.domain.records import RunRecord
-from predictd.engine.recording import records_of
+from predictd.worker.provenance import records_of
 
 
 def record_facts(session: Session, trigger_id: str) -> list[tuple[str, str]]:

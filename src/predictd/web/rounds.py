@@ -6,13 +6,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
+from predictd.db.models import Model, Submission
 from predictd.db.rounds import find_round, list_rounds, status_of
 from predictd.db.score_tables import Score
-from predictd.db.tables import Model, Submission
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.rounds.calendar import Window, parse_calendar
-from predictd.web.boards import LABELS
+from predictd.web.leaderboards import LABELS
 from predictd.web.visits import Visit, page_route
 
 MOST_ROUNDS = 100

@@ -9,26 +9,26 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.db.tables import Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
+from predictd.db.models import Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
 from predictd.domain.failures import FAILURES, told_apart
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import printable
-from predictd.engine.cancelling import CANCELLED, cancel_run
-from predictd.engine.fallback import MEANWHILE
-from predictd.engine.predicting import predictions_key
-from predictd.engine.queue import NO_OPEN_ROUND
-from predictd.engine.quotas import check_queue
-from predictd.engine.slots import trigger_now
+from predictd.jobs.queue import NO_OPEN_ROUND
 from predictd.reports.histogram import histogram
-from predictd.scoring.reading import read_submission_columns
+from predictd.scoring.prediction_files import read_submission_columns
+from predictd.uploads.assignment import trigger_now
+from predictd.uploads.cancellation import CANCELLED, cancel_run
+from predictd.uploads.fallback import MEANWHILE
+from predictd.uploads.quotas import check_queue
 from predictd.web.downloads import download
+from predictd.web.events import cursor_of
 from predictd.web.headers import secured
-from predictd.web.live import cursor_of
 from predictd.web.records import record_facts
 from predictd.web.visits import Visit, download_route, form_route, page_route
+from predictd.worker.live_run import predictions_key
 
 SHOWN_LINES = 1000
 MOST_ROWS = 1_000_000

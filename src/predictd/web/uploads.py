@@ -7,18 +7,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.db.models import get_model
-from predictd.db.tables import Model
+from predictd.db.model_queries import get_model
+from predictd.db.models import Model
 from predictd.domain.findings import Level, verdict
 from predictd.domain.names import CLASSIC
-from predictd.engine.checking import check_upload
-from predictd.engine.hashes import hash_pickle
-from predictd.engine.quotas import check_queue, room_for_upload
-from predictd.engine.registration import register_pickle
-from predictd.engine.slots import refuse_webhook
-from predictd.engine.uploads import UploadAuth, UploadKind, authorise_upload, discard_upload, receive_file
+from predictd.uploads.assignment import refuse_webhook
+from predictd.uploads.incoming import UploadAuth, UploadKind, authorise_upload, discard_upload, receive_file
+from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.registration import register_pickle
+from predictd.uploads.upload_check import check_upload
 from predictd.web.headers import secured
 from predictd.web.visits import Visit, file_route, form_route, page_route
+from predictd.worker.hashes import hash_pickle
 
 SOURCE = "web"
 # Looking into large pickles takes seconds of a processor.

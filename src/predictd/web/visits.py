@@ -20,11 +20,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from predictd.api.app import Services, address_of, base_url
-from predictd.api.attempts import TooManyAttemptsError
-from predictd.api.receiving import Body, Form, Sink
 from predictd.db.audit import Actor, acting
+from predictd.db.models import Account
 from predictd.db.sessions import find_session
-from predictd.db.tables import Account
 from predictd.domain.errors import (
     BusyError,
     ConflictError,
@@ -37,10 +35,12 @@ from predictd.domain.errors import (
     TooLargeError,
 )
 from predictd.domain.text import is_storable
-from predictd.engine.quotas import check_free
+from predictd.http.multipart import Body, Form, Sink
+from predictd.http.rate_limit import TooManyAttemptsError
 from predictd.storage import Storage
+from predictd.uploads.quotas import check_free
 from predictd.web.headers import secured
-from predictd.web.rendering import render
+from predictd.web.templating import render
 
 SESSION_COOKIE = "predictd_session"
 # Forms that are filled in before there is a session are proven by a cookie of their own.

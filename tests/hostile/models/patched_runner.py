@@ -11,5 +11,5 @@ def predict(live_features):
     channel = sys.modules["predictd_runner.channel"].Channel
     real = channel.result
     channel.result = lambda self, ids, values: real(self, ids, struct.pack("<d", 7.0) * len(ids))
-    sys.modules["predictd_runner.faults"].classify = None
+    sys.modules["predictd_runner.exceptions"].classify = None
     return live_features[["feature_a"]]

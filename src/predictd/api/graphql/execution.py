@@ -10,7 +10,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, GraphQLError, Grap
 from graphql import execute as execute_document
 from graphql.validation import validate
 
-from predictd.api.graphql.leniency import relax, squash
+from predictd.api.graphql.compat import relax, squash
 from predictd.api.graphql.limits import (
     MAX_VALUES,
     SLOW_FIELDS,
@@ -20,7 +20,7 @@ from predictd.api.graphql.limits import (
     root_fields,
 )
 from predictd.api.graphql.rules import RULES
-from predictd.db.outages import is_outage
+from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError, PredictdError
 from predictd.domain.outages import is_full
 

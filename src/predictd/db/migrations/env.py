@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from predictd.db.schema import all_tables
+from predictd.db.metadata import all_tables
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=all_tables(), render_as_batch=True, compare_type=True)

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from predictd.db.columns import UtcDateTime
+from predictd.db.types import UtcDateTime
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

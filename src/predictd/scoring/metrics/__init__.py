@@ -3,10 +3,10 @@
 Functions of arrays, with NumPy alone; docs/metrics.md defines each figure. The only files are factors that are kept.
 """
 
+from predictd.scoring.metrics.batch import Features, Scores, Truth, score
 from predictd.scoring.metrics.comparison import Comparison, Difference, compare, correlations_by_era
 from predictd.scoring.metrics.diagnostics import Diagnostics, EraDiagnostics, diagnose, diagnose_scores
-from predictd.scoring.metrics.engine import Features, Scores, Truth, score
-from predictd.scoring.metrics.kept import KeptFactors
+from predictd.scoring.metrics.factor_cache import KeptFactors
 from predictd.scoring.metrics.mapped_features import MappedFeatures
 from predictd.scoring.metrics.portfolio import meta_model
 from predictd.scoring.metrics.series import series

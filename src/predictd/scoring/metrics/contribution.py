@@ -3,8 +3,8 @@
 import numpy as np
 
 from predictd.scoring.metrics.correlation import overlaps
+from predictd.scoring.metrics.era_batch import Submitted
 from predictd.scoring.metrics.ranks import Floats, Ranking, extremes
-from predictd.scoring.metrics.submitted import Submitted
 
 
 def correlation_contribution(

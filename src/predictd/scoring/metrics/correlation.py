@@ -6,8 +6,8 @@ They give what numerai-tools gives for one submission at a time, and not a numbe
 
 import numpy as np
 
+from predictd.scoring.metrics.era_batch import Submitted
 from predictd.scoring.metrics.ranks import Floats, Ranking, Truths, extremes, powered
-from predictd.scoring.metrics.submitted import Submitted
 
 MOST_MISSING = 0.2
 """Largest part of a column's rows that may lack a counterpart; with more, a score is not a number."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd.scoring.metrics import summaries
-from predictd.scoring.metrics.engine import Scores
+from predictd.scoring.metrics.batch import Scores
 from predictd.scoring.metrics.ranks import Floats
 
 SUSPICIOUS_CORR = 0.1

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from predictd.scoring.metrics.era_batch import Submitted
 from predictd.scoring.metrics.factors import Factor
 from predictd.scoring.metrics.features import FeatureMatrix
 from predictd.scoring.metrics.ranks import Floats, Integers, extremes
-from predictd.scoring.metrics.submitted import Submitted
 
 
 def feature_correlations(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictd.scoring.metrics.cholesky import UnclearError, inverse_cholesky
 from predictd.scoring.metrics.features import FeatureMatrix
-from predictd.scoring.metrics.inverses import UnclearError, inverse_cholesky
 from predictd.scoring.metrics.ranks import Floats, Integers
 
 Factors = NDArray[Any]

@@ -4,10 +4,10 @@ import numpy as np
 
 from predictd.scoring.metrics.contribution import contributions
 from predictd.scoring.metrics.correlation import correlation, overlaps, pearson
+from predictd.scoring.metrics.era_batch import Submitted
 from predictd.scoring.metrics.factors import Factor, factor_of
 from predictd.scoring.metrics.features import FeatureMatrix
 from predictd.scoring.metrics.ranks import Floats, Ranking, powered
-from predictd.scoring.metrics.submitted import Submitted
 
 # Gaussianised predictions are about 1 in size, and their residuals right to a hundredth of this. Rows with the same
 # features and the same prediction have the same residual, of which rounding must not make different ranks.

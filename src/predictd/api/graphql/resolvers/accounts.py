@@ -4,19 +4,19 @@ from typing import Any
 
 from ariadne import MutationType, QueryType
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.models import model_object, profile_object
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.api.proving import prove
-from predictd.api.sign_up import sign_up
 from predictd.db.accounts import create_token, find_account, list_tokens, revoke_token
-from predictd.db.models import list_models
+from predictd.db.model_queries import list_models
+from predictd.db.models import Account, Token
 from predictd.db.sessions import begin_session, end_session
-from predictd.db.tables import Account, Token
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
-from predictd.notify.preferences import set_wire_preferences, wire_preferences
+from predictd.http.context import Context
+from predictd.http.password_auth import prove
+from predictd.http.sign_up import sign_up
+from predictd.notifications.preferences import set_wire_preferences, wire_preferences
 
 query = QueryType()
 mutation = MutationType()

@@ -5,7 +5,6 @@ from typing import Any
 
 from ariadne import MutationType, QueryType
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, context_of
 from predictd.data.layout import round_key, version_key
 from predictd.data.listing import list_version
@@ -14,6 +13,7 @@ from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import find_round, latest_round
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
+from predictd.http.context import Context
 
 query = QueryType()
 mutation = MutationType()

@@ -8,13 +8,13 @@ from sqlalchemy.orm import undefer
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_rows
 from predictd.api.graphql.resolvers.pickles import upload_auth
-from predictd.db.models import get_model
-from predictd.db.tables import Diagnostics
+from predictd.db.model_queries import get_model
+from predictd.db.models import Diagnostics
 from predictd.domain.names import CLASSIC, check_tournament
 from predictd.domain.states import DiagnosticsStatus
-from predictd.engine.diagnoses import delete_diagnostics, description_of, diagnose_file, status_of
-from predictd.engine.quotas import check_queue
-from predictd.engine.uploads import UploadKind
+from predictd.uploads.diagnostics import delete_diagnostics, description_of, diagnose_file, status_of
+from predictd.uploads.incoming import UploadKind
+from predictd.uploads.quotas import check_queue
 
 query = QueryType()
 mutation = MutationType()

@@ -4,7 +4,7 @@ from typing import Any
 
 from ariadne import MutationType, QueryType
 
-from predictd.api.graphql.leniency import squash
+from predictd.api.graphql.compat import squash
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.scores import AccountStanding, Ordering, Standing, account_leaderboard, leaderboard
 from predictd.domain.errors import InvalidInputError

@@ -5,7 +5,6 @@ from typing import Any
 from ariadne import MutationType, QueryType
 from sqlalchemy import select
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model
 from predictd.api.graphql.resolvers.pickles import pickle_object
@@ -15,14 +14,15 @@ from predictd.api.graphql.resolvers.scores import (
     user_score_objects,
 )
 from predictd.api.graphql.resolvers.submissions import list_submissions, submission_object
-from predictd.api.webhooks import deliver
-from predictd.db.models import add_model, find_by_name, get_model, is_name_available, rename_model
+from predictd.api.submission_webhook import deliver
+from predictd.db.model_queries import add_model, find_by_name, get_model, is_name_available, rename_model
+from predictd.db.models import Account, Model, Submission
 from predictd.db.rounds import list_rounds
 from predictd.db.scores import reputations_of
-from predictd.db.tables import Account, Model, Submission
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC, check_url
-from predictd.engine.slots import set_webhook
+from predictd.http.context import Context
+from predictd.uploads.assignment import set_webhook
 
 query = QueryType()
 mutation = MutationType()

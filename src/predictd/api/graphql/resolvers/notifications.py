@@ -7,13 +7,14 @@ from typing import Any
 from ariadne import MutationType, QueryType
 from sqlalchemy.orm import Session
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.models import Account
 from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.db.tables import Account
 from predictd.domain.notices import DeliveryState, Event, chosen_events
-from predictd.notify.addresses import ask_to_confirm, set_address
-from predictd.notify.endpoints import (
+from predictd.http.context import Context
+from predictd.notifications.addresses import ask_to_confirm, set_address
+from predictd.notifications.email_content import title_of
+from predictd.notifications.endpoints import (
     add_endpoint,
     delete_endpoint,
     get_endpoint,
@@ -22,8 +23,7 @@ from predictd.notify.endpoints import (
     send_test,
     set_endpoint_events,
 )
-from predictd.notify.letters import title_of
-from predictd.notify.preferences import email_events, set_email_events
+from predictd.notifications.preferences import email_events, set_email_events
 
 query = QueryType()
 mutation = MutationType()

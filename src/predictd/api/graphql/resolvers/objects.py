@@ -4,7 +4,7 @@ from typing import Any
 
 from graphql import GraphQLResolveInfo
 
-from predictd.api.context import Context
+from predictd.http.context import Context
 
 # A value is a plain one or a callable `(info, **arguments)` that is asked only when the client selects the field.
 Object = dict[str, Any]

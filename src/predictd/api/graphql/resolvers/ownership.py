@@ -6,10 +6,10 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm.interfaces import ORMOption
 
-from predictd.api.context import Context
-from predictd.db.models import get_model
-from predictd.db.tables import Account, Diagnostics, Model, Submission
+from predictd.db.model_queries import get_model
+from predictd.db.models import Account, Diagnostics, Model, Submission
 from predictd.domain.errors import InvalidInputError
+from predictd.http.context import Context
 
 OfModel = TypeVar("OfModel", Submission, Diagnostics)
 

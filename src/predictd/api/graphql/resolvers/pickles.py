@@ -7,21 +7,21 @@ from typing import Any
 from ariadne import MutationType, QueryType
 from sqlalchemy import func, select
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.catalogue import list_data_versions, list_runtimes
-from predictd.db.models import get_model
-from predictd.db.tables import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
+from predictd.db.model_queries import get_model
+from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
-from predictd.engine.cancelling import cancel_run
-from predictd.engine.diagnoses import description_of, status_of
-from predictd.engine.hashes import hash_pickle
-from predictd.engine.matching import inspect_upload, target_in
-from predictd.engine.quotas import check_queue, room_for_upload
-from predictd.engine.registration import register_pickle
-from predictd.engine.slots import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
-from predictd.engine.uploads import UploadKind, authorise_upload
+from predictd.http.context import Context
+from predictd.uploads.assignment import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
+from predictd.uploads.cancellation import cancel_run
+from predictd.uploads.diagnostics import description_of, status_of
+from predictd.uploads.incoming import UploadKind, authorise_upload
+from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.registration import register_pickle
+from predictd.uploads.runtime_selection import inspect_upload, target_in
+from predictd.worker.hashes import hash_pickle
 
 query = QueryType()
 mutation = MutationType()

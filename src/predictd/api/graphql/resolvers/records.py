@@ -8,7 +8,7 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.pickles import READ, own_trigger
 from predictd.db.run_tables import Recorded
 from predictd.domain.records import RunRecord
-from predictd.engine.recording import records_of
+from predictd.worker.provenance import records_of
 
 query = QueryType()
 mutation = MutationType()

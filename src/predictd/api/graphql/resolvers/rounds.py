@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
+from predictd.db.models import Model, Round, Submission
 from predictd.db.rounds import current_round, find_round, list_rounds, status_of
 from predictd.db.score_tables import Score
 from predictd.db.scores import latest_scores_of_round
-from predictd.db.tables import Model, Round, Submission
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig

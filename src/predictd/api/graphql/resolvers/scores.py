@@ -10,14 +10,14 @@ from ariadne import MutationType, QueryType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.rounds import TARGET
+from predictd.db.models import Model, Round, Submission
 from predictd.db.score_tables import Reputation, Score
 from predictd.db.scores import latest_scores_of_model, reputations_of, scores_of_model
-from predictd.db.tables import Model, Round, Submission
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
+from predictd.http.context import Context
 
 query = QueryType()
 mutation = MutationType()

@@ -6,18 +6,18 @@ from typing import Any
 from ariadne import MutationType, QueryType
 from sqlalchemy import select
 
-from predictd.api.context import Context
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model, own_rows
 from predictd.api.graphql.resolvers.pickles import download_auth, find_own_trigger, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
-from predictd.db.models import get_model
-from predictd.db.tables import Model, Submission
+from predictd.db.model_queries import get_model
+from predictd.db.models import Model, Submission
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import check_tournament
-from predictd.engine.intake import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
-from predictd.engine.slots import refuse_pickle
-from predictd.engine.uploads import UploadKind
+from predictd.http.context import Context
+from predictd.uploads.assignment import refuse_pickle
+from predictd.uploads.incoming import UploadKind
+from predictd.uploads.prediction_uploads import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
 
 query = QueryType()
 mutation = MutationType()

@@ -5,7 +5,7 @@ import uuid
 import sqlalchemy as sa
 from alembic import op
 
-from predictd.db.columns import UtcDateTime
+from predictd.db.types import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from predictd.db.columns import UtcDateTime
+from predictd.db.types import UtcDateTime
 
 revision = "0009"
 down_revision = "0008"

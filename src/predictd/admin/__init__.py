@@ -1,0 +1,1 @@
+"""What admins do to accounts, runs and stored files: suspension, run actions, retention, garbage collection."""

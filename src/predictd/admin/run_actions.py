@@ -1,0 +1,45 @@
+"""What an organiser does to single runs."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from predictd.db.models import Account, Diagnostics, Trigger
+from predictd.domain.errors import ConflictError, NotFoundError
+from predictd.domain.states import TriggerState
+from predictd.jobs.queue import NO_OPEN_ROUND, put_back
+from predictd.uploads.assignment import refuse_removed
+
+
+def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
+    """Queue a run again that ended as Error; its failed attempts are forgotten.
+
+    Raises:
+        NotFoundError: there is no such run.
+        ConflictError: it did not end as Error, nothing is left to run, or its account is suspended.
+    """
+    trigger = _find(session, trigger_id)
+    if trigger.state != TriggerState.ERROR:
+        raise ConflictError(
+            "Only a run that ended as Error can be put back; a model that failed is its owner's to run."
+        )
+    if trigger.statuses and trigger.statuses[-1].description == NO_OPEN_ROUND:
+        raise ConflictError("The run ended because no round was open; the next round runs the pickle by itself.")
+    if trigger.diagnostics_id and session.get(Diagnostics, trigger.diagnostics_id) is None:
+        raise ConflictError("Its diagnostics were deleted, so there is nothing to run.")
+    account = session.get(Account, trigger.account_id) if trigger.account_id else None
+    if account is None or account.suspended_at is not None:
+        raise ConflictError("The account of this run is suspended; reactivate it first.")
+    if trigger.pickle is not None:
+        session.refresh(trigger.pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
+        refuse_removed(trigger.pickle)
+    trigger.failures = 0
+    put_back(session, trigger, "Put back by the organiser; waiting for a machine.", now)
+    return trigger
+
+
+def _find(session: Session, trigger_id: str) -> Trigger:
+    trigger = session.get(Trigger, trigger_id, with_for_update=True)
+    if trigger is None:
+        raise NotFoundError(f"There is no run {trigger_id[:64]!r}.")
+    return trigger

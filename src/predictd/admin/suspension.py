@@ -1,0 +1,36 @@
+"""Suspending an account, and taking it back."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from predictd.db.models import Account, Trigger, WebSession
+from predictd.domain.states import TriggerState
+from predictd.jobs.queue import withdraw
+
+SUSPENDED = "The account was suspended by the organiser."
+_ON_THE_WAY = (TriggerState.PENDING, TriggerState.RUNNING, TriggerState.VALIDATING)
+
+
+def suspend(session: Session, account: Account, now: datetime) -> int:
+    """Keep the account out: its sessions end, its tokens are refused, its pickles don't run; harmless if it is.
+
+    What it has is kept. Returns how many runs were stopped.
+    """
+    if account.suspended_at is not None:
+        return 0
+    account.suspended_at = account.updated_at = now
+    session.execute(sa.delete(WebSession).where(WebSession.account_id == account.id))
+    on_the_way = sa.select(Trigger).where(Trigger.state.in_(_ON_THE_WAY), Trigger.account_id == account.id)
+    runs = session.scalars(on_the_way.with_for_update()).all()
+    for run in runs:
+        withdraw(session, run, SUSPENDED, now)
+    return len(runs)
+
+
+def reactivate(session: Session, account: Account, now: datetime) -> None:
+    """Let a suspended account in again; its pickles run from the next round on."""
+    if account.suspended_at is not None:
+        account.suspended_at, account.updated_at = None, now
+        session.flush()

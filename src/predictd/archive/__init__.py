@@ -1,9 +1,0 @@
-"""Everything of a deployment in one folder or tar file: every table and every object, with their hashes.
-
-Knows tables by the metadata alone and objects by their keys, so that new ones need no word here.
-"""
-
-from predictd.archive.exporting import Exported, export_everything
-from predictd.archive.importing import Imported, import_everything, refuse_unfinished_import
-
-__all__ = ["Exported", "Imported", "export_everything", "import_everything", "refuse_unfinished_import"]

@@ -1,0 +1,134 @@
+"""What one GraphQL request carries: who asks, and the transactions it reads and writes in."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from predictd.db import Database
+from predictd.db.accounts import authenticate
+from predictd.db.models import Account, Base, Pickle, Token
+from predictd.db.runs import newest_states
+from predictd.db.sessions import find_session
+from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
+from predictd.http.rate_limit import Attempts
+from predictd.settings import Settings
+from predictd.storage import Storage
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One request. Queries read in one transaction; each mutation writes in one of its own.
+
+    Args:
+        session: the reading transaction.
+        authorization: the header of that name, empty where there is none.
+        wake: called after something was queued.
+        address: where the request comes from.
+        attempts: the passwords that were tried of late.
+    """
+
+    database: Database
+    storage: Storage
+    settings: Settings
+    session: Session
+    authorization: str
+    wake: Callable[[], None]
+    address: str
+    attempts: Attempts
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _token: Token | None = field(default=None, init=False)
+    _is_token_known: bool = field(default=False, init=False)
+    _newest_states: dict[str, str | None] = field(default_factory=dict, init=False)
+
+    @property
+    def token(self) -> Token | None:
+        """The valid token of the request, if it has one."""
+        if not self._is_token_known:
+            credentials = parse_authorization(self.authorization)
+            self._token = authenticate(self.session, *credentials) if credentials else None
+            self._is_token_known = True
+        return self._token
+
+    @property
+    def session_secret(self) -> str:
+        """The secret of a session, if the request carries what may be one; empty otherwise."""
+        return "" if parse_authorization(self.authorization) else _last_word(self.authorization)
+
+    def account(self, *scopes: str) -> Account:
+        """The account that asks, with a token that has any of the scopes, or with a session, which may do everything.
+
+        Raises:
+            NotAuthenticatedError: no valid token and no session.
+            MissingScopeError: a token without these scopes.
+        """
+        token = self.token
+        if token is None:
+            secret = self.session_secret
+            begun = find_session(self.session, secret, self.now) if secret else None
+            if begun is None:
+                raise NotAuthenticatedError
+            return begun.account
+        if scopes and not set(scopes) & set(token.scopes):
+            raise MissingScopeError(
+                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}; make one that has it."
+            )
+        return token.account
+
+    def may_manage(self, token: Token) -> bool:
+        """Whether the request may list and revoke that token of its account: a token manages none with more scopes."""
+        return self.token is None or set(token.scopes) <= set(self.token.scopes)
+
+    def check_may_manage(self, token: Token) -> None:
+        """Raise MissingScopeError unless the request may revoke that token of its account."""
+        if self.token is not None and not self.may_manage(token):
+            missing = ", ".join(sorted(set(token.scopes) - set(self.token.scopes)))
+            raise MissingScopeError(
+                f"The token {self.token.name!r} can't revoke {token.name!r}, which has scopes that it lacks "
+                f"({missing}). Sign in with your password, or use a token that has them."
+            )
+
+    def asker(self) -> Account | None:
+        """Who asks, None for nobody."""
+        try:
+            return self.account()
+        except NotAuthenticatedError:
+            return None
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A writing transaction; what the request reads afterwards sees it."""
+        with self.database.write() as session:
+            yield session
+        # What was read before may be out of date now: the next look begins a new reading transaction.
+        self.session.rollback()
+        self._newest_states.clear()
+
+    def newest_state(self, pickle: Pickle) -> str | None:
+        """The state of the pickle's newest run; asked once for all pickles that the request has read."""
+        if pickle.id not in self._newest_states:
+            read = {one.id for one in self.session.identity_map.values() if isinstance(one, Pickle)} | {pickle.id}
+            unknown = sorted(read - self._newest_states.keys())
+            self._newest_states |= newest_states(self.session, unknown)
+        return self._newest_states[pickle.id]
+
+    def load(self, table: type[Row], key: str) -> Row:
+        """The row as the reading transaction sees it, for answering with."""
+        return self.session.get_one(table, key)
+
+
+def parse_authorization(header: str) -> tuple[str, str] | None:
+    """Read `Token PUBLIC_ID$SECRET_KEY`; some clients write `Token` twice."""
+    public_id, dollar, secret = _last_word(header).partition("$")
+    return (public_id, secret) if dollar and public_id and secret else None
+
+
+def _last_word(header: str) -> str:
+    words = header.split()
+    known = all(word.lower() in {"token", "bearer"} for word in words[:-1])
+    return words[-1] if words and known else ""

@@ -1,0 +1,76 @@
+"""What is counted and logged of runs, once it is committed; every line has the trigger's id."""
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from predictd import prometheus
+from predictd.db.hooks import after_commit
+from predictd.db.models import Trigger
+from predictd.domain.runs import RunReport
+from predictd.domain.states import TriggerState, TriggerType
+
+log = structlog.get_logger()
+
+
+def queued(session: Session, trigger: Trigger) -> None:
+    """It waits for a worker."""
+    names = {
+        "trigger": trigger.id,
+        "type": str(trigger.type),
+        "pickle": trigger.pickle_id,
+        "account": trigger.account_id,
+    }
+    after_commit(session, lambda: log.info("run_queued", **names, attempt=0))
+
+
+def claimed(
+    session: Session,
+    trigger_id: str,
+    attempt: int,
+    kind: TriggerType,
+    *,
+    account_id: str | None,
+    owner: str,
+    due: datetime,
+    now: datetime,
+) -> None:
+    """A worker has taken it, so long after it was due."""
+    waited = max(0.0, (now - due).total_seconds())
+    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "account": account_id, "owner": owner}
+
+    def tell() -> None:
+        prometheus.QUEUE_SECONDS.labels(kind).observe(waited)
+        log.info("run_claimed", **names, waited_seconds=round(waited, 3))
+
+    after_commit(session, tell)
+
+
+def ended(
+    session: Session, trigger_id: str, attempt: int, kind: TriggerType, state: TriggerState, code: str | None
+) -> None:
+    """It came to that end; an Error may be retried."""
+
+    def tell() -> None:
+        prometheus.RUNS_ENDED.labels(kind, state, code or "").inc()
+        log.info("run_ended", trigger=trigger_id, attempt=attempt, type=str(kind), state=str(state), code=code or "")
+
+    after_commit(session, tell)
+
+
+def retried(session: Session, trigger_id: str, attempt: int) -> None:
+    """It was put back after a failure of the platform."""
+
+    def tell() -> None:
+        prometheus.RETRIES.inc()
+        log.info("run_retried", trigger=trigger_id, attempt=attempt)
+
+    after_commit(session, tell)
+
+
+def used(session: Session, kind: TriggerType, report: RunReport) -> None:
+    """What the run took of its limits is known."""
+    if report.stages:
+        seconds = report.limited_seconds
+        after_commit(session, lambda: prometheus.RUN_SECONDS_USED.labels(kind).observe(seconds))

@@ -1,0 +1,246 @@
+"""The forms in which functions, classes and modules stand in a pickle, as cloudpickle, dill and pickle write them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from predictd.pickles.bytecode import Code
+from predictd.pickles.parser import Long
+from predictd.runner.calling_convention import KEYWORD_ONLY, POSITIONAL, VAR_KEYWORD, VAR_POSITIONAL, Parameter
+from predictd.runner.pickle_vm import Global, Items, Made, Pairs
+from predictd.runner.version_scan import code_of
+
+_TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
+_KINDS = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
+_MOST_DEEP = 20
+_PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function that is carried by value.
+
+    Attributes:
+        module: the module that it was defined in, None if the pickle does not say.
+        parameters: as `inspect.signature` has them where nothing is wrapped; None if the pickle does not say.
+        variables: the globals that it uses, and the variables of outer functions.
+        wrapped: the function that it decorates, if it says so.
+    """
+
+    code: Code
+    module: str | None
+    parameters: tuple[Parameter, ...] | None
+    variables: Pairs
+    wrapped: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """A class that is carried by value; `plain` is whether its class is `type` and adds nothing to it."""
+
+    name: str
+    module: str | None
+    bases: tuple[Any, ...]
+    attributes: Pairs
+    plain: bool
+
+
+def name_of(value: Any) -> str | None:
+    """'module.name' of what is looked up in a module, None for all else."""
+    if isinstance(value, Global) and isinstance(value.module, str) and isinstance(value.name, str):
+        return f"{value.module}.{value.name}"
+    if isinstance(value, Made) and (name_of(value.function) or "").endswith("._builtin_type"):
+        names = value.arguments
+        return f"types.{names[0]}" if isinstance(names, tuple) and names and isinstance(names[0], str) else None
+    return None
+
+
+def module_of(value: Any) -> str | None:
+    """The name of the module that stands in a pickle by reference, None for all else."""
+    if isinstance(value, Made) and (name_of(value.function) or "").endswith((".subimport", "_dill._import_module")):
+        names = value.arguments
+        return names[0] if isinstance(names, tuple) and names and isinstance(names[0], str) else None
+    return None
+
+
+def as_code(value: Any) -> Code | None:
+    """The code object that a call makes, None if it makes none."""
+    arguments = value.arguments if isinstance(value, Made) else None
+    if code_of(arguments) is None or not isinstance(arguments, tuple):
+        return None
+    newer = len(arguments) == 18
+    constants, names, variables, _, name = arguments[7:12]
+    frees, cells = arguments[-2:]
+    if not all(_are_names(part) for part in (names, variables, frees, cells)) or not isinstance(constants, tuple):
+        return None
+    positional, keyword_only, flags = arguments[0], arguments[2], arguments[5]
+    if not all(isinstance(one, int) for one in (positional, keyword_only, flags)):
+        return None
+    exceptions = arguments[15] if newer else b""
+    stars = list(variables[positional + keyword_only :])
+    any_name = stars.pop(0) if flags & _TAKES_ANY and stars else None
+    return Code(
+        name=name if isinstance(name, str) else "?",
+        arguments=variables[:positional],
+        keyword_only=variables[positional : positional + keyword_only],
+        takes_any=any_name,
+        takes_keywords=stars[0] if flags & _TAKES_KEYWORDS and stars else None,
+        kind=next((kind for flag, kind in _KINDS.items() if flags & flag), "function"),
+        bytecode=arguments[6],
+        constants=constants,
+        names=names,
+        variables=variables,
+        cells=(*cells, *frees),
+        exceptions=exceptions if isinstance(exceptions, bytes) else b"",
+        shape=len(arguments),
+    )
+
+
+def as_function(value: Any) -> Function | None:
+    """The function that a call makes of a code object, None if it makes none."""
+    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or not value.arguments:
+        return None
+    code = as_code(value.arguments[0])
+    if code is None:
+        return None
+    slots, attributes = _states(value)
+    defaults, required = slots.get("__defaults__"), slots.get("__kwdefaults__")
+    if defaults is None and len(value.arguments) > 3:
+        defaults = value.arguments[3]
+    given = {name for name, _, _ in required.values if isinstance(name, str)} if isinstance(required, Pairs) else set()
+    module = slots.get("__module__")
+    return Function(
+        code=code,
+        module=module if isinstance(module, str) else None,
+        parameters=None if attributes.get("__signature__") is not None else _parameters(code, defaults, given),
+        variables=_variables(value, code, slots),
+        wrapped=attributes.get("__wrapped__"),
+    )
+
+
+def _parameters(code: Code, defaults: Any, keyword_defaults: set[str]) -> tuple[Parameter, ...]:
+    required = len(code.arguments) - (len(defaults) if isinstance(defaults, tuple) else 0)
+    found = [Parameter(name, POSITIONAL, place >= required) for place, name in enumerate(code.arguments)]
+    if code.takes_any is not None:
+        found.append(Parameter(code.takes_any, VAR_POSITIONAL))
+    found += [Parameter(name, KEYWORD_ONLY, name in keyword_defaults) for name in code.keyword_only]
+    if code.takes_keywords is not None:
+        found.append(Parameter(code.takes_keywords, VAR_KEYWORD))
+    return tuple(found)
+
+
+def as_class(value: Any) -> Carried | None:
+    """The class that is carried by value, None if it is none."""
+    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
+        return None
+    if not (name_of(value.function) or "").endswith(("._make_skeleton_class", "._make_skeleton_enum")):
+        return None
+    kind, name, bases, keywords = value.arguments[:4]
+    attributes = _states(value)[1]
+    module = keywords.get("__module__") if isinstance(keywords, Pairs) else None
+    if module is None:
+        module = attributes.get("__module__")
+    return Carried(
+        name=name if isinstance(name, str) else "?",
+        module=module if isinstance(module, str) else None,
+        bases=bases if isinstance(bases, tuple) else (),
+        attributes=attributes,
+        plain=name_of(kind) in ("builtins.type", "abc.ABCMeta"),
+    )
+
+
+def class_of(value: Any) -> Any:
+    """What an object is an instance of: a `Global` or a `Made` class; None where the pickle does not say."""
+    if not isinstance(value, Made):
+        return None
+    called = name_of(value.function)
+    if called in ("copyreg._reconstructor", "copyreg.__newobj__", "copy_reg._reconstructor"):
+        return value.arguments[0] if isinstance(value.arguments, tuple) and value.arguments else None
+    if as_class(value.function) is not None:
+        return value.function
+    name = (called or "").rpartition(".")[2].lstrip("_")
+    return value.function if name[:1].isupper() else None
+
+
+def attribute_of(carried: Carried, name: str, depth: int = 0) -> tuple[Any, bool]:
+    """An attribute of a class or of its bases, and whether the answer is sure: no base is beyond the pickle."""
+    found = carried.attributes.get(name)
+    if found is not None:
+        return found, carried.plain
+    sure = carried.plain
+    for base in carried.bases:
+        inner = as_class(base)
+        if inner is not None:
+            found, certain = attribute_of(inner, name, depth + 1) if depth < _MOST_DEEP else (None, False)
+            if found is not None:
+                return found, certain
+            sure = sure and certain
+        elif name_of(base) not in ("builtins.object", "__builtin__.object"):
+            sure = False
+    return None, sure
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in constants, in tuples, lists and dicts of them too, some levels deep."""
+    todo = [(value, 0)]
+    while todo:
+        one, depth = todo.pop()
+        if isinstance(one, str):
+            yield one
+        elif depth < _MOST_DEEP:
+            todo += [(part, depth + 1) for part in parts_of(one)]
+
+
+def parts_of(value: Any) -> list[Any]:
+    """What a container holds; nothing for what is none."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Items):
+        return value.values
+    if isinstance(value, Pairs):
+        return [part for key, one, _ in value.values for part in (key, one)]
+    return []
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a number, a text or the like, which can't be called."""
+    return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Long))
+
+
+def attributes_of(made: Made) -> Pairs:
+    """The attributes that an object or a function gets."""
+    return _states(made)[1]
+
+
+def _states(made: Made) -> tuple[Pairs, Pairs]:
+    """The slots and the attributes that a setter or __setstate__ gets."""
+    for state in made.states:
+        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Pairs):
+            attributes = state[0] if isinstance(state[0], Pairs) else Pairs()
+            return state[1], attributes
+        if isinstance(state, Pairs):
+            return state, state
+    return Pairs(), Pairs()
+
+
+def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
+    found = Pairs()
+    for known in (slots.get("__globals__"), slots.get("globals"), *value.arguments[1:2]):
+        if isinstance(known, Pairs):
+            found.values += known.values
+    closure = slots.get("__closure__")
+    if closure is None and len(value.arguments) > 4:
+        closure = value.arguments[4]
+    held = closure if isinstance(closure, tuple) else ()
+    frees = code.cells[-len(held) :] if held else ()
+    for name, cell in zip(frees, held, strict=False):
+        if isinstance(cell, Made):
+            inner = cell.arguments[0] if isinstance(cell.arguments, tuple) and cell.arguments else None
+            states = [part for state in cell.states for part in parts_of(state) if part is not None]
+            content = inner if inner is not None else next(iter(states), None)
+            found.values.append((name, content, cell.end - cell.place))
+    return found
+
+
+def _are_names(part: Any) -> bool:
+    return isinstance(part, tuple) and all(isinstance(one, str) for one in part)

@@ -1,0 +1,47 @@
+"""Cancelling a run: by the account whose it is, or by the organiser."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from predictd.db.models import Account, Pickle, Trigger
+from predictd.domain.errors import ConflictError, NotFoundError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.states import TriggerType, ValidationStatus
+from predictd.jobs.queue import cancel
+from predictd.uploads.fallback import has_run_well
+
+CANCELLED = "cancelled"
+THE_ORGANISER = "the organiser"
+
+
+def cancel_run(session: Session, trigger_id: str, now: datetime, account: Account | None = None) -> Trigger:
+    """Cancel a run that waits or runs, and never run it again; harmless where it is cancelled already.
+
+    It ends as Failed with the code `cancelled`: Error is what the platform tries again. A pickle whose validation is
+    cancelled is invalid, or validated still if it was before. No other pickle falls in for a cancelled run.
+
+    Args:
+        account: who cancels it; None for the organiser, who may cancel any.
+
+    Raises:
+        NotFoundError: there is no such run of this account.
+        ConflictError: it has ended.
+    """
+    trigger = session.get(Trigger, trigger_id, with_for_update=True, populate_existing=True)
+    if trigger is None or (account is not None and trigger.account_id != account.id):
+        raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
+    by = account.username if account is not None else THE_ORGANISER
+    if cancel(session, trigger, ModelFailure(code=CANCELLED, facts={"by": by}), now):
+        if trigger.type == TriggerType.VALIDATION:
+            _end_validation(session, session.get_one(Pickle, trigger.pickle_id), now)
+    elif trigger.failure_code != CANCELLED:
+        raise ConflictError(f"The run {trigger.id} has ended already ({trigger.state}); there is nothing to cancel.")
+    return trigger
+
+
+def _end_validation(session: Session, pickle: Pickle, now: datetime) -> None:
+    was_validated = has_run_well(session, pickle)
+    pickle.validation_status = ValidationStatus.VALIDATED if was_validated else ValidationStatus.INVALID
+    pickle.updated_at = now
+    session.flush()

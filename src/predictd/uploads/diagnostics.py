@@ -1,0 +1,109 @@
+"""Which diagnostics there are: begun for a validated pickle or an uploaded file, and deleted."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from predictd.db.models import Account, Diagnostics, Pickle, Trigger
+from predictd.db.stored_files import release
+from predictd.domain.errors import NotFoundError
+from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.states import DiagnosticsStatus, TriggerState, TriggerType
+from predictd.jobs.queue import enqueue, withdraw
+from predictd.storage import Storage
+from predictd.uploads.incoming import UploadKind, take_upload
+
+DELETED = "The diagnostics were deleted."
+
+
+def status_of(diagnostics: Diagnostics) -> DiagnosticsStatus:
+    """How far they are."""
+    trigger = diagnostics.trigger
+    return DiagnosticsStatus.PENDING if trigger is None else DiagnosticsStatus.of(TriggerState(trigger.state))
+
+
+def description_of(diagnostics: Diagnostics) -> str | None:
+    """What a person should know of where they are: the newest line of their history."""
+    trigger = diagnostics.trigger
+    return trigger.statuses[-1].description if trigger is not None and trigger.statuses else None
+
+
+def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
+    """Queue the diagnostics of a validated pickle, unless it has some that are done or on their way."""
+    known = session.scalars(sa.select(Diagnostics).where(Diagnostics.pickle_id == pickle.id)).all()
+    if any(status_of(one) is not DiagnosticsStatus.FAILED for one in known):
+        return
+    diagnostics = Diagnostics(
+        account_id=pickle.account_id,
+        model_id=pickle.model_id,
+        pickle_id=pickle.id,
+        data_version_id=pickle.data_version_id,
+        filename=pickle.filename,
+        inserted_at=now,
+        updated_at=now,
+    )
+    _queue(session, pickle, diagnostics, "Waiting for a machine to run it on the validation data.", now)
+
+
+def diagnose_file(
+    session: Session,
+    storage: Storage,
+    account: Account,
+    filename: str,
+    model_id: str | None,
+    now: datetime,
+    quotas: Quotas = NO_LIMITS,
+) -> Diagnostics:
+    """Register an uploaded file of validation predictions and queue its diagnostics.
+
+    Raises:
+        NotFoundError: an unknown filename.
+        ConflictError: the file is registered already.
+        InvalidInputError: the bytes never arrived.
+        LimitReachedError: the account may not store so much.
+    """
+    taken = take_upload(session, storage, account, UploadKind.DIAGNOSTICS, filename, now, quotas)
+    diagnostics = Diagnostics(
+        account_id=account.id,
+        model_id=model_id or taken.upload.model_id or None,
+        filename=filename,
+        storage_key=taken.key,
+        inserted_at=now,
+        updated_at=now,
+    )
+    _queue(session, None, diagnostics, "Waiting for a machine to score it.", now)
+    return diagnostics
+
+
+def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], now: datetime) -> list[str]:
+    """Delete some of the account's diagnostics, cancelling what runs for them; answers the keys of their files.
+
+    Raises:
+        NotFoundError: one is not there, or another account's; nothing is deleted.
+    """
+    found = session.scalars(
+        sa.select(Diagnostics).where(Diagnostics.account_id == account.id, Diagnostics.id.in_(ids))
+    ).all()
+    missing = set(ids) - {one.id for one in found}
+    if missing:
+        raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found; nothing was deleted.")
+    triggers = session.scalars(
+        sa.select(Trigger).where(Trigger.diagnostics_id.in_([one.id for one in found])).with_for_update()
+    )
+    for trigger in triggers:
+        withdraw(session, trigger, DELETED, now)
+    for one in found:
+        session.delete(one)
+    session.flush()
+    keys = [one.storage_key for one in found if one.storage_key]
+    release(session, keys)
+    return keys
+
+
+def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, description: str, now: datetime) -> None:
+    session.add(diagnostics)
+    session.flush()
+    owner, key = diagnostics.account_id, diagnostics.id
+    enqueue(session, pickle, TriggerType.DIAGNOSTICS, None, now, description, account_id=owner, diagnostics_id=key)

@@ -1,0 +1,96 @@
+"""Predictions that a user uploads as a file, for a model without a pickle."""
+
+from datetime import datetime
+
+from predictd.data import read_ids
+from predictd.data.layout import round_key
+from predictd.db import Database
+from predictd.db.catalogue import list_data_versions
+from predictd.db.model_queries import get_model
+from predictd.db.models import Account
+from predictd.db.rounds import latest_round
+from predictd.domain.errors import ConflictError, InvalidInputError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import most_rows
+from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.runs import Predictions
+from predictd.jobs.queue import NO_OPEN_ROUND
+from predictd.scoring import check_submission, read_submission_file
+from predictd.storage import Storage
+from predictd.uploads.assignment import refuse_pickle
+from predictd.uploads.incoming import UploadKind, take_upload
+from predictd.uploads.submissions import StoredPredictions, accept
+
+PREDICTIONS_ARE_FOR_A_PICKLE = "predictions can't be uploaded for it"
+
+
+def submit_file(
+    database: Database,
+    storage: Storage,
+    account: Account,
+    model_id: str,
+    filename: str,
+    *,
+    now: datetime,
+    trigger_id: str | None = None,
+    source: str | None = None,
+    data_datestamp: int | None = None,
+    quotas: Quotas = NO_LIMITS,
+) -> str:
+    """Check an uploaded file of predictions and submit it to the open round, or keep it as late for the last one.
+
+    Returns:
+        The submission's id.
+
+    Raises:
+        NotFoundError: an unknown filename or model.
+        ConflictError: a pickle submits for the model, no round has ever opened, or the file is registered already.
+        InvalidInputError: the bytes never arrived, or they are no valid submission.
+        LimitReachedError: the account may not store so much.
+    """
+    with database.write() as session:
+        model = get_model(session, account, model_id)
+        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
+        round_ = latest_round(session, model.tournament, now)
+        if round_ is None:
+            raise ConflictError(NO_OPEN_ROUND)
+        versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
+        keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
+        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)
+    # The file is read between two transactions, so that a large one holds up nobody.
+    live_ids = [_live_ids(storage, key) for key in keys]
+    with storage.local_path(taken.key) as path:
+        predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
+    failure = _check(predictions, live_ids)
+    if failure is not None:
+        raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")
+    with database.write() as session:
+        model = get_model(session, account, model_id)
+        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
+        stored = StoredPredictions(key=taken.key, filename=filename, row_count=len(predictions.ids))
+        return accept(
+            session,
+            model,
+            session.merge(round_, load=True),
+            stored,
+            now=now,
+            trigger_id=trigger_id,
+            source=source,
+            data_datestamp=data_datestamp,
+        ).id
+
+
+def _live_ids(storage: Storage, key: str) -> list[str]:
+    with storage.local_path(key) as live:
+        return read_ids(live)
+
+
+def _check(predictions: Predictions, live_ids: list[list[str]]) -> ModelFailure | None:
+    """None when they are right for the live ids of any data version, else what is wrong for the default one."""
+    first: ModelFailure | None = None
+    for ids in live_ids:
+        failure = check_submission(predictions, ids)
+        if failure is None:
+            return None
+        first = first or failure
+    return first

@@ -1,0 +1,86 @@
+"""Making a pickle of an upload, and starting its validation."""
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from predictd.db.catalogue import choose_data_version, choose_runtime
+from predictd.db.model_queries import get_model
+from predictd.db.models import Account, Pickle
+from predictd.domain.names import check_tournament
+from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.states import TriggerType, ValidationStatus
+from predictd.jobs.queue import enqueue, fail_at_once
+from predictd.pickles import Inspection
+from predictd.storage import Storage
+from predictd.uploads.assignment import refuse_webhook
+from predictd.uploads.incoming import UploadKind, take_upload
+from predictd.uploads.quotas import check_pickle_count
+from predictd.uploads.runtime_selection import failure_anywhere, matching_runtime
+
+
+def register_pickle(
+    session: Session,
+    storage: Storage,
+    account: Account,
+    filename: str,
+    *,
+    tournament: int,
+    model_id: str | None,
+    runtime: str | None,
+    data_version: str | None,
+    source: str | None,
+    now: datetime,
+    inspection: Inspection | None = None,
+    runtimes_home: Path | None = None,
+    quotas: Quotas = NO_LIMITS,
+) -> Pickle:
+    """Register an uploaded pickle and queue its validation; for a model, it takes the slot once it is validated.
+
+    With an inspection, a pickle for which no runtime is named gets the one that suits it, and one that surely fails in
+    every runtime is invalid at once. `runtimes_home` is where the runtimes are built.
+
+    Raises:
+        InvalidInputError: another tournament than 8, or bytes that never arrived.
+        NotFoundError: an unknown filename, model, runtime or data version.
+        ConflictError: the file is registered already, or the model has a webhook.
+        LimitReachedError: the account has as many pickles or bytes as it may.
+    """
+    check_tournament(tournament)
+    chosen_runtime = None
+    if runtime is None and inspection is not None and runtimes_home is not None:
+        chosen_runtime = matching_runtime(session, inspection, runtimes_home)
+    chosen_runtime = chosen_runtime or choose_runtime(session, runtime)
+    chosen_version = choose_data_version(session, data_version)
+    if model_id is not None:
+        refuse_webhook(get_model(session, account, model_id))
+    check_pickle_count(session, account, quotas)
+    taken = take_upload(session, storage, account, UploadKind.PICKLE, filename, now, quotas)
+    for_model = model_id or taken.upload.model_id
+    if model_id is None and for_model is not None:
+        refuse_webhook(get_model(session, account, for_model))
+    pickle = Pickle(
+        account_id=account.id,
+        model_id=for_model,
+        runtime_id=chosen_runtime.id,
+        data_version_id=chosen_version.id,
+        filename=filename,
+        storage_key=taken.key,
+        size_bytes=taken.size_bytes,
+        source=source,
+        validation_status=ValidationStatus.PENDING,
+        takes_slot=for_model is not None,
+        inserted_at=now,
+        updated_at=now,
+    )
+    session.add(pickle)
+    session.flush()
+    trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    if inspection is not None and runtimes_home is not None:
+        failure = failure_anywhere(session, inspection, chosen_runtime, runtimes_home)
+        if failure is not None:
+            fail_at_once(session, trigger, failure, now)
+            pickle.validation_status = ValidationStatus.INVALID
+            session.flush()
+    return pickle

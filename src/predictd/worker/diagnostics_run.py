@@ -1,0 +1,248 @@
+"""Diagnostics: a pickle is run on the validation data, or an uploaded file taken, and its figures are computed."""
+
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from predictd.data.layout import version_key
+from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
+from predictd.db import Database
+from predictd.db.catalogue import list_data_versions
+from predictd.db.models import DataVersion, Diagnostics, Pickle, Trigger
+from predictd.db.retry import insist, outlast
+from predictd.db.stored_files import charge
+from predictd.domain.errors import BusyError, InvalidInputError, OutageError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.limits import Limits
+from predictd.domain.notices import Event
+from predictd.domain.records import RunRecord, StoredObject
+from predictd.domain.runs import Predictions, RunReport
+from predictd.domain.states import TriggerState
+from predictd.jobs.queue import Claim, advance, tell
+from predictd.notifications.outbox import tell_of_run
+from predictd.scoring.metrics import Diagnostics as Figures
+from predictd.scoring.subprocess_scoring import Task, diagnose_apart
+from predictd.scoring.validation import Progress
+from predictd.storage import Storage
+from predictd.uploads.quotas import check_disk
+from predictd.worker.config import Job
+from predictd.worker.execution import PickleRun, run_pickle
+from predictd.worker.hashes import sha256_of
+from predictd.worker.live_run import finish_log, record_failure
+from predictd.worker.provenance import keep_record, record_of
+
+log = structlog.get_logger()
+
+_TELL_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What is to be diagnosed: a pickle's run, or an uploaded file."""
+
+    diagnostics_id: str
+    run: PickleRun | None
+    upload_key: str | None
+    versions: list[str]
+
+
+def diagnose(job: Job) -> None:
+    """Bring the claimed trigger's diagnostics to their end.
+
+    Raises:
+        PlatformError: the platform is at fault.
+        CancelledError: the job was cancelled.
+    """
+    database, storage, claimed = job.database, job.storage, job.claimed
+    began = time.monotonic()
+    wanted = outlast(lambda: _prepare(database, storage, claimed), cancel=job.cancel)
+    if wanted is None:
+        return
+    used, key = "", wanted.upload_key
+    record: RunRecord | None = None
+    with ExitStack() as files:
+        if wanted.run is not None:
+            limits = job.config.diagnostics_limits
+            report, _ = run_pickle(job, wanted.run, limits, files)
+            outcome = report.outcome()
+            record = _record_of(job, wanted.run, report, limits)
+            if isinstance(outcome, ModelFailure):
+                record_failure(job, outcome, report, record)
+                return
+            used = report.describe_use(limits) + " "
+            finish_log(job)
+            key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
+            record = replace(record, output=_stored(job, key, outcome))
+            log.info("predictions_stored", key=key, rows=len(outcome.ids))
+            del report, outcome
+        assert key is not None
+        told = f"{used}Its predictions are being scored."
+        if not insist(
+            database,
+            lambda session: advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)),
+            cancel=job.cancel,
+        ):
+            return
+        progress = _Progress(database, claimed, told)
+        try:
+            found, number = _figures(job, wanted, key, files, progress.tell)
+        except InvalidInputError as error:
+            _refuse(job, error)
+            return
+    if isinstance(found, ModelFailure):
+        record_failure(job, found, record=record)
+        return
+    seconds, version = time.monotonic() - began, wanted.versions[number]
+    log.info("validated", version=version, eras=found.eras_accepted_count, seconds=round(seconds, 2))
+
+    def end(session: Session) -> None:
+        if _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds) and record is not None:
+            keep_record(session, claimed, record, datetime.now(UTC))
+
+    insist(database, end, cancel=job.cancel)
+
+
+class _Progress:
+    """Tells in the trigger's history how many eras are scored, now and then."""
+
+    def __init__(self, database: Database, claimed: Claim, told: str) -> None:
+        self._database = database
+        self._claimed = claimed
+        self._told = told
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def tell(self, done: int, every: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _TELL_SECONDS
+        with suppress(SQLAlchemyError), self._database.write() as session:
+            tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
+
+
+def _figures(
+    job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
+) -> tuple[Figures | ModelFailure, int]:
+    storage, config = job.storage, job.config
+    keys = [version_key(name) for name in wanted.versions]
+    folders = [files.enter_context(storage.local_folder(key, VALIDATION_FILES)) for key in keys]
+    task = Task(
+        predictions=str(files.enter_context(storage.local_path(key))),
+        folders=tuple(map(str, folders)),
+        mapped=str(config.mapped.folder),
+        mapped_limit=config.mapped.limit,
+        factors=str(config.factors),
+        whole=wanted.run is not None,
+    )
+    return diagnose_apart(task, progress=progress, cancel=job.cancel)
+
+
+def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:
+    """Read what the trigger is about; None where there is nothing to do any more."""
+    with database.write() as session:
+        trigger = session.get_one(Trigger, claimed.trigger_id)
+        diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
+        if trigger.attempt != claimed.attempt or diagnostics is None:
+            return None
+        pickle = session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
+        known = list_data_versions(session) if pickle is None else [pickle.data_version]
+        versions = [
+            version.name
+            for version in sorted(known, key=lambda version: not version.is_default)
+            if storage.stat(version_key(version.name, VALIDATION_FILE)) is not None
+        ]
+        if not versions:
+            names = ", ".join(version.name for version in known)
+            told = f"Data version {names} has no {VALIDATION_FILE}, so nothing can be validated on it."
+            advance(session, claimed, TriggerState.ERROR, told, datetime.now(UTC), code="no_validation_data")
+            return None
+        run = None
+        if pickle is not None:
+            run = PickleRun.of(
+                session,
+                pickle,
+                features_key=version_key(versions[0], VALIDATION_FILE),
+                benchmarks_key=version_key(versions[0], VALIDATION_BENCHMARKS_FILE),
+                is_validation=True,
+            )
+        return _Wanted(
+            diagnostics_id=diagnostics.id,
+            run=run,
+            upload_key=diagnostics.storage_key if pickle is None else None,
+            versions=versions,
+        )
+
+
+def predictions_table(predictions: Predictions) -> pa.Table:
+    """The predictions as they are stored: columns id and prediction."""
+    return pa.table({"id": pa.array(predictions.ids, pa.string()), "prediction": predictions.values})
+
+
+def _record_of(job: Job, run: PickleRun, report: RunReport, limits: Limits) -> RunRecord:
+    return outlast(lambda: record_of(job, run, report, limits), cancel=job.cancel)
+
+
+def _stored(job: Job, key: str, predictions: Predictions) -> StoredObject:
+    return outlast(lambda: _store(job, key, predictions), cancel=job.cancel)
+
+
+def _store(job: Job, key: str, predictions: Predictions) -> StoredObject:
+    """Store the predictions, which count toward the account's storage.
+
+    Raises:
+        OutageError: the disk's reserve is reached, so that the run is put off.
+    """
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "predictions.parquet"
+        pq.write_table(predictions_table(predictions), path)
+        size = path.stat().st_size
+        try:
+            check_disk(job.storage, job.config.quotas.free_bytes, size)
+        except BusyError as error:
+            raise OutageError(error.message) from error
+        with job.database.write() as session:
+            account_id = session.get_one(Trigger, job.claimed.trigger_id).account_id
+            if account_id is not None:
+                charge(session, account_id, key, size, datetime.now(UTC))
+        job.storage.put_file(key, path)
+        return StoredObject(key=key, sha256=sha256_of(path), size_bytes=size)
+
+
+def _conclude(
+    session: Session, claimed: Claim, wanted: _Wanted, found: Figures, *, key: str, version: str, seconds: float
+) -> bool:
+    """End the trigger with the figures; False, and nothing is changed, when the claim is no longer valid."""
+    now = datetime.now(UTC)
+    told = f"The diagnostics are done: {found.eras_accepted_count} eras"
+    if found.validation_corr_mean is not None:
+        told += f", mean CORR {found.validation_corr_mean:.5f}"
+    if not advance(session, claimed, TriggerState.SUCCEEDED, f"{told}.", now):
+        return False
+    diagnostics = session.get_one(Diagnostics, wanted.diagnostics_id)
+    diagnostics.figures = found.wire()
+    diagnostics.message = found.suspicion
+    diagnostics.storage_key = key
+    diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
+    diagnostics.process_seconds = seconds
+    diagnostics.updated_at = now
+    tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
+    return True
+
+
+def _refuse(job: Job, error: InvalidInputError) -> None:
+    claimed, now = job.claimed, datetime.now(UTC)
+
+    def end(session: Session) -> None:
+        if advance(session, claimed, TriggerState.FAILED, error.message, now, code="invalid_file"):
+            tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
+
+    insist(job.database, end, cancel=job.cancel)

@@ -1,0 +1,159 @@
+"""What becomes of a pickle and its models when a run has ended."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from predictd.db.models import Model, Pickle, Round, Trigger
+from predictd.db.rounds import current_round, status_of
+from predictd.domain.failures import ModelFailure
+from predictd.domain.names import CLASSIC
+from predictd.domain.notices import Event
+from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
+from predictd.jobs.queue import NO_OPEN_ROUND, Claim, advance, enqueue, retry
+from predictd.notifications.outbox import tell_of_run
+from predictd.uploads.assignment import assigned_models, take_slot_when_validated
+from predictd.uploads.diagnostics import diagnose_pickle
+from predictd.uploads.fallback import SOURCE, IsUsable, fall_back, has_submission
+from predictd.uploads.submissions import StoredPredictions, accept
+
+PLATFORM = "platform"
+
+
+def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime, is_usable: IsUsable) -> bool:
+    """End the trigger as the model's failure; a pickle in validation is invalid, its slot stays as it was.
+
+    Models that it leaves without a submission for the open round fall back to their last good pickle that `is_usable`.
+
+    Returns:
+        False, and nothing is changed, when the claim is no longer valid.
+    """
+    if not advance(session, claimed, TriggerState.FAILED, failure.describe(), now, code=failure.code):
+        return False
+    trigger = session.get_one(Trigger, claimed.trigger_id)
+    if trigger.type == TriggerType.VALIDATION:
+        pickle = session.get_one(Pickle, trigger.pickle_id)
+        pickle.validation_status = ValidationStatus.INVALID
+        pickle.updated_at = now
+    session.flush()
+    tell_of_run(session, trigger, Event.RUN_FAILED, now)
+    fall_back(session, claimed.trigger_id, failure.code, is_usable, now)
+    return True
+
+
+def retry_or_give_up(
+    session: Session,
+    claimed: Claim,
+    reason: str,
+    now: datetime,
+    *,
+    wait_seconds: float,
+    max_attempts: int,
+    is_usable: IsUsable,
+    is_outage: bool = False,
+) -> bool:
+    """Put a trigger back that the platform failed to run; after the last attempt its models fall back.
+
+    Returns:
+        Whether it will be tried again.
+    """
+    if retry(session, claimed, reason, now, wait_seconds=wait_seconds, max_attempts=max_attempts, is_outage=is_outage):
+        return True
+    trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
+    if trigger.attempt == claimed.attempt and trigger.state == TriggerState.ERROR:
+        fall_back(session, trigger.id, PLATFORM, is_usable, now)
+    return False
+
+
+def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, used: str, now: datetime) -> bool:
+    """End a run whose predictions are right, in one transaction.
+
+    A validation validates the pickle, which takes the slot it was uploaded for. The predictions become the submission
+    of every model that the pickle is assigned to. Without an open round a validation ends with `NO_OPEN_ROUND`. `used`
+    says what the run took of its limits.
+
+    Returns:
+        False, and nothing is changed, when the claim is no longer valid.
+    """
+    trigger = session.get_one(Trigger, claimed.trigger_id, with_for_update=True, populate_existing=True)
+    if trigger.attempt != claimed.attempt or trigger.state != TriggerState.VALIDATING:
+        return False
+    pickle = session.get_one(Pickle, trigger.pickle_id)
+    notes = []
+    is_validation = trigger.type == TriggerType.VALIDATION
+    if is_validation:
+        pickle.validation_status = ValidationStatus.VALIDATED
+        pickle.updated_at = now
+        session.flush()
+        notes.append("The pickle is validated.")
+        diagnose_pickle(session, pickle, now)
+        kept_out = take_slot_when_validated(session, pickle)
+        if kept_out is not None:
+            notes.append(kept_out)
+    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    if round_ is None:
+        advance(session, claimed, TriggerState.ERROR, NO_OPEN_ROUND, now)
+    else:
+        notes += [_submit(session, trigger, pickle, round_, predictions, now), used]
+        advance(session, claimed, TriggerState.SUCCEEDED, " ".join(notes), now)
+    tell_of_run(session, trigger, Event.RUN_SUCCEEDED, now)
+    if is_validation:
+        _catch_up(session, pickle, round_, now)
+    return True
+
+
+def _submit(
+    session: Session, trigger: Trigger, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
+) -> str:
+    """Submit for every model of the pickle; answers what to tell the user."""
+    if trigger.fallback_for is not None:
+        return _submit_in_place(session, trigger, round_, predictions, now)
+    models = assigned_models(session, pickle)
+    if not models:
+        return "It is assigned to no model, so nothing was submitted."
+    for model in models:
+        submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source="model_upload")
+        if trigger.submission_id is None or model.id == pickle.model_id:
+            trigger.submission_id = submission.id
+    session.flush()
+    return _told(round_, ", ".join(model.name for model in models), now)
+
+
+def _submit_in_place(
+    session: Session, trigger: Trigger, round_: Round, predictions: StoredPredictions, now: datetime
+) -> str:
+    """Submit for the one model that a fallback runs for, unless there is something newer meanwhile."""
+    model = session.get_one(Model, trigger.fallback_for, with_for_update=True, populate_existing=True)
+    if model.archived_at is not None or model.pickle_id is None:
+        return f"Model {model.name} is not run for rounds any more, so nothing was submitted."
+    if has_submission(session, model.id, round_.id):
+        return f"Model {model.name} has a newer submission for round {round_.number}, which stays."
+    reason = trigger.statuses[0].description
+    submission = accept(
+        session, model, round_, predictions, now=now, trigger_id=trigger.id, source=SOURCE, notes=reason
+    )
+    trigger.submission_id = submission.id
+    session.flush()
+    return f"{_told(round_, model.name, now)} It is the fallback for the assigned pickle, which failed."
+
+
+def _told(round_: Round, names: str, now: datetime) -> str:
+    if status_of(round_, now) is RoundStatus.OPEN:
+        return f"Submitted to round {round_.number} for {names}."
+    return f"Round {round_.number} closed before the run ended: kept as late for {names} and queued for the next round."
+
+
+def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datetime) -> None:
+    """A round that opened while the pickle was being validated knew nothing of it: run it for that round too."""
+    open_now = current_round(session, CLASSIC, now)
+    if open_now is None or (round_ is not None and open_now.id == round_.id):
+        return
+    if assigned_models(session, pickle):
+        enqueue(
+            session,
+            pickle,
+            TriggerType.LIVE,
+            open_now.id,
+            now,
+            "The round opened during validation; waiting to run.",
+        )

@@ -1,0 +1,173 @@
+"""A run on live data: for a round, or to validate a pickle."""
+
+import secrets
+import signal
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from sqlalchemy.orm import Session
+
+from predictd.data.layout import round_key, version_key
+from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
+from predictd.db import Database
+from predictd.db.models import Pickle, Round, Trigger
+from predictd.db.retry import insist, outlast
+from predictd.db.rounds import current_round
+from predictd.domain.errors import PlatformError
+from predictd.domain.failures import ModelFailure
+from predictd.domain.names import CLASSIC
+from predictd.domain.records import RunRecord
+from predictd.domain.runs import RunReport
+from predictd.domain.states import TriggerState, TriggerType
+from predictd.jobs.queue import Claim, advance, record_use
+from predictd.scoring import check_submission, predictions_csv
+from predictd.storage import Storage
+from predictd.uploads.submissions import StoredPredictions
+from predictd.worker.config import Job
+from predictd.worker.execution import PickleRun, run_pickle
+from predictd.worker.finalize import conclude, fail
+from predictd.worker.provenance import keep_record, record_of, stored
+from predictd.worker.run_cache import ids_of
+
+log = structlog.get_logger()
+
+KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
+
+
+def predict(job: Job) -> None:
+    """Run the claimed trigger's pickle on live data, and submit or record its failure.
+
+    Raises:
+        PlatformError: the platform is at fault.
+        CancelledError: the job was cancelled.
+    """
+    claimed, limits = job.claimed, job.config.limits
+    wanted = outlast(lambda: _prepare(job.database, claimed), cancel=job.cancel)
+    if wanted is None:
+        return
+    with ExitStack() as files:
+        report, live = run_pickle(job, wanted, limits, files)
+        live_ids = ids_of(live)
+    outcome = report.outcome()
+    # A run that took minutes is not thrown away because the database or the storage is away when it ends.
+    record = outlast(lambda: record_of(job, wanted, report, limits), cancel=job.cancel)
+    if isinstance(outcome, ModelFailure):
+        record_failure(job, outcome, report, record)
+        return
+    used = report.describe_use(limits)
+    # The log of a success is what the model printed, and nothing else.
+    finish_log(job)
+
+    def begin_check(session: Session) -> bool:
+        told = f"{used} Its predictions are being checked."
+        is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
+        return is_ours and record_use(session, claimed, report)
+
+    if not insist(job.database, begin_check, cancel=job.cancel):
+        return
+    wrong = check_submission(outcome, live_ids)
+    if wrong is not None:
+        record_failure(job, wrong, record=record)
+        return
+    content = predictions_csv(outcome)
+    rows = len(outcome.ids)
+    predictions = outlast(lambda: _store(job.storage, claimed, content, row_count=rows), cancel=job.cancel)
+    record = replace(record, output=stored(predictions.key, content))
+    log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
+
+    def end(session: Session) -> None:
+        now = datetime.now(UTC)
+        if conclude(session, claimed, predictions, used, now):
+            keep_record(session, claimed, record, now)
+
+    insist(job.database, end, cancel=job.cancel)
+
+
+def predictions_key(trigger_id: str, attempt: int) -> str:
+    """Where the checked predictions of that attempt lie, if it had some."""
+    return f"predictions/{trigger_id}-{attempt}.csv"
+
+
+def record_failure(
+    job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
+) -> None:
+    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+
+    `record` is that of the run, if one was made.
+
+    Raises:
+        PlatformError: it may be the platform's failure, which a second run tells.
+    """
+    if _is_doubtful(job, failure):
+        raise PlatformError(KILLED)
+    finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
+
+    def end(session: Session) -> None:
+        now = datetime.now(UTC)
+        if report is not None:
+            record_use(session, job.claimed, report)
+        if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
+            keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
+
+    insist(job.database, end, cancel=job.cancel)
+
+
+def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
+    """Whether somebody else may have killed the model: it died of SIGKILL, for the first time, within its memory."""
+    if failure.code != "killed" or not failure.facts.get("detail", "").startswith(f"{signal.SIGKILL:d} "):
+        return False
+
+    def is_first(session: Session) -> bool:
+        trigger = session.get_one(Trigger, job.claimed.trigger_id)
+        told = any(KILLED in (status.description or "") for status in trigger.statuses)
+        return not told and trigger.failures + 1 < job.config.max_attempts
+
+    return insist(job.database, is_first, cancel=job.cancel)
+
+
+def finish_log(job: Job, last_line: str | None = None) -> None:
+    """Store all that the model printed, and one line of the platform's own after it."""
+    job.writer.end(last_line)
+    outlast(job.writer.flush, cancel=job.cancel)
+
+
+def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
+    """Read what the trigger is about; a validation joins the round that is open now."""
+    now = datetime.now(UTC)
+    # Only what is written keeps other writers waiting.
+    with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
+        return _read(session, claimed, now)
+
+
+def _read(session: Session, claimed: Claim, now: datetime) -> PickleRun | None:
+    trigger = session.get_one(Trigger, claimed.trigger_id)
+    if trigger.attempt != claimed.attempt:
+        return None
+    pickle = session.get_one(Pickle, trigger.pickle_id)
+    if trigger.type == TriggerType.VALIDATION:
+        open_now = current_round(session, CLASSIC, now)
+        trigger.round_id = open_now.id if open_now is not None else None
+    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    version = pickle.data_version.name
+
+    def live(filename: str) -> str:
+        return round_key(version, round_.number, filename) if round_ else version_key(version, filename)
+
+    return PickleRun.of(session, pickle, features_key=live(LIVE_FILE), benchmarks_key=live(LIVE_BENCHMARKS_FILE))
+
+
+def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:
+    key = predictions_key(claimed.trigger_id, claimed.attempt)
+    with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
+        path = Path(folder) / "predictions.csv"
+        path.write_bytes(content)
+        storage.put_file(key, path)
+    return StoredPredictions(
+        key=key,
+        filename=f"live_predictions-{secrets.token_hex(6)}.csv",
+        row_count=row_count,
+    )

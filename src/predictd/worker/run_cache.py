@@ -1,0 +1,148 @@
+"""What is kept from a run only to make the next one faster: compiled trees, imported modules, the ids of live data."""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from predictd.data import read_ids
+from predictd.db import Database
+from predictd.db.models import Pickle, Trigger
+from predictd.db.stored_files import charge
+from predictd.domain.errors import BusyError, LimitReachedError, PlatformError
+from predictd.domain.quotas import Quotas
+from predictd.domain.runs import RunReport
+from predictd.storage import Storage
+from predictd.trees.compiled import VERSION
+from predictd.uploads.quotas import check_disk
+
+log = structlog.get_logger()
+
+NO_TREES = ""
+TABLE_BYTES = 1 << 20
+TABLE_RATIO = 8
+_CHECKED = 256
+
+
+@contextmanager
+def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
+    """The tables of that key as a file; None, so that a run makes them anew, where they are missing or damaged."""
+    sha256 = tables_hash(key)
+    if not key or not sha256:
+        yield None
+        return
+    with ExitStack() as stack:
+        path = None
+        try:
+            path = stack.enter_context(storage.local_path(key))
+        except PlatformError:
+            log.warning("tables_missing", key=key)
+        if path is not None and not _is_whole(path, sha256):
+            log.error("tables_damaged", key=key)
+            path = None
+        yield path
+
+
+def tables_hash(key: str | None) -> str:
+    """The SHA-256 of the tables of that key, in hex; empty where there are none that this version can read."""
+    version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
+    return sha256 if version == str(VERSION) else ""
+
+
+def forget_tables(database: Database, trigger_id: str) -> None:
+    """Let the next run of the trigger's pickle make its tables anew, if it has some."""
+    with database.write() as session:
+        pickle = session.get_one(Trigger, trigger_id).pickle
+        if pickle is not None and pickle.tables_key:
+            pickle.tables_key = None
+
+
+def keep(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+) -> None:
+    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables.
+
+    Tables count toward the account's storage; those that are too large for their pickle, the account's quota or the
+    disk are not kept. Where nothing is kept the next run is slower, and nothing else.
+    """
+    try:
+        _keep(database, storage, pickle_id, report, quotas, wanted=wanted)
+    except (SQLAlchemyError, OSError, PlatformError) as error:
+        log.warning("nothing_kept", pickle=pickle_id, error=str(error).splitlines()[0][:300])
+
+
+def _keep(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+) -> None:
+    key = NO_TREES
+    if report.tables and wanted:
+        key = _store_tables(database, storage, pickle_id, report.tables, quotas)
+    with database.read() as session:
+        known = session.get_one(Pickle, pickle_id)
+        imports = " ".join(report.imports)
+        if known.imports == imports and (not wanted or known.tables_key == key):
+            return
+    with database.write() as session:
+        pickle = session.get_one(Pickle, pickle_id)
+        pickle.imports = imports
+        if wanted:
+            pickle.tables_key = key
+
+
+def most_table_bytes(pickle_bytes: int) -> int:
+    """Return the most bytes that compiled tables of a pickle of that size may have.
+
+    Tables take less than the trees that they are compiled from, which a pickle may hold compressed.
+    """
+    return TABLE_BYTES + TABLE_RATIO * pickle_bytes
+
+
+def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: IO[bytes], quotas: Quotas) -> str:
+    """Store the tables and return their key, or `NO_TREES` where they are more than may be stored."""
+    path = Path(tables.name)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        key = f"tables/{pickle_id}/{VERSION}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    try:
+        with database.write() as session:
+            pickle = session.get_one(Pickle, pickle_id)
+            most = most_table_bytes(pickle.size_bytes)
+            if size > most:
+                raise LimitReachedError(
+                    f"The tables have {size} bytes, and at most {most} are stored for a pickle of its size."
+                )
+            check_disk(storage, quotas.free_bytes, size)
+            charge(session, pickle.account_id, key, size, datetime.now(UTC), quota_bytes=quotas.storage_bytes)
+    except (LimitReachedError, BusyError) as error:
+        log.warning("tables_not_stored", pickle=pickle_id, error=error.message)
+        return NO_TREES
+    storage.put_file(key, path)
+    return key
+
+
+def ids_of(live: Path) -> list[str]:
+    """The ids of a file of live data, in the order of its rows."""
+    return _ids(live, live.stat().st_mtime_ns, live.stat().st_ino)
+
+
+@functools.lru_cache(maxsize=4)
+def _ids(live: Path, _changed: int, _file: int) -> list[str]:
+    return read_ids(live)
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether the file has that SHA-256; read once, and again when it has changed."""
+    found = path.stat()
+    return _sha256(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size) == sha256
+
+
+@functools.lru_cache(maxsize=_CHECKED)
+def _sha256(path: Path, *_identity: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,112 @@
+"""One claimed trigger from its claim to its end, whatever becomes of it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
+
+from predictd.cluster.scheduler import GivenBackError
+from predictd.db.retry import insist, is_outage
+from predictd.domain.errors import CancelledError, OutageError, PlatformError, RuntimeMissingError
+from predictd.domain.outages import is_full
+from predictd.domain.states import TriggerType
+from predictd.jobs.queue import give_back
+from predictd.worker.config import Job
+from predictd.worker.diagnostics_run import diagnose
+from predictd.worker.finalize import retry_or_give_up
+from predictd.worker.live_run import predict
+from predictd.worker.run_cache import forget_tables
+
+log = structlog.get_logger()
+
+_STOPPED = "The machine that ran the model is being stopped."
+# A machine that gives back all that it gets must not keep a run for ever.
+_MOST_GIVEN_BACK = 100
+
+
+def work(job: Job) -> None:
+    """Run the claimed trigger and record how it ended; never raises. What is logged on the way has the trigger's id.
+
+    A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
+    records nothing, because it was cancelled by whoever decides what becomes of the trigger.
+    """
+    with bound_contextvars(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt, worker=job.slot):
+        _work(job)
+
+
+def _work(job: Job) -> None:
+    try:
+        (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
+    except CancelledError:
+        log.info("run_cancelled")
+    except GivenBackError:
+        log.info("run_given_back")
+        if job.claimed.attempt < _MOST_GIVEN_BACK:
+            _put_off(job, _STOPPED, "Waiting for another machine.")
+        else:
+            _retry(job, _STOPPED)
+    except RuntimeMissingError as error:
+        log.error("put_off", error=error.message)
+        _put_off(job, error.message, "Waiting for a machine that can run it.")
+    except Exception as error:
+        outage = _outage(error)
+        if outage is not None:
+            log.error("platform_error", error=outage)
+            _retry(job, f"The platform failed: {outage}", is_outage=True)
+        elif isinstance(error, PlatformError):
+            log.error("platform_error", error=error.message)
+            with suppress(SQLAlchemyError):
+                forget_tables(job.database, job.claimed.trigger_id)
+            _retry(job, f"The platform failed: {error.message}")
+        else:
+            log.exception("platform_error")
+            _retry(job, "The platform failed in a way it did not expect.")
+    finally:
+        with suppress(SQLAlchemyError):
+            job.writer.close()
+
+
+def _outage(error: BaseException | None) -> str | None:
+    """What is away for now, if that is why it failed."""
+    while error is not None:
+        if isinstance(error, OutageError):
+            return error.message
+        if is_full(error):
+            return "The server's disk is full."
+        if is_outage(error):
+            return "The database did not answer."
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _put_off(job: Job, reason: str, description: str) -> None:
+    _record(job, lambda session: give_back(session, job.claimed, reason, description, datetime.now(UTC)))
+
+
+def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:
+    _record(
+        job,
+        lambda session: retry_or_give_up(
+            session,
+            job.claimed,
+            reason,
+            datetime.now(UTC),
+            wait_seconds=job.config.retry_seconds,
+            max_attempts=job.config.max_attempts,
+            is_usable=job.is_usable,
+            is_outage=is_outage,
+        ),
+    )
+
+
+def _record(job: Job, do: Callable[[Session], bool]) -> None:
+    try:
+        insist(job.database, do, cancel=job.cancel)
+    except CancelledError:
+        log.info("run_cancelled", trigger=job.claimed.trigger_id)
+    except Exception:
+        log.exception("retry_not_recorded")
