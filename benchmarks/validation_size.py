@@ -131,7 +131,7 @@ def measure_run(mapped: Path) -> None:
     rows = 0 if report.predictions is None else len(report.predictions.ids)
     if report.failure is not None:
         sys.exit(report.failure.describe())
-    print(f"the run: {seconds:.0f} of {limits.seconds:.0f} s, {rows:,} rows, {report.describe_use(limits)}")
+    print(f"the run: {seconds:.0f} of {limits.seconds:.0f} s, {rows:,} rows, {report.use(limits).describe()}")
     print(f"peak of its control group: {report.peak_memory_bytes / MIB:.0f} of {limits.memory_bytes / MIB:.0f} MiB")
 
 

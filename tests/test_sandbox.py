@@ -695,7 +695,7 @@ def test_another_package_is_blamed_only_for_what_its_code_raised() -> None:
 def test_success_tells_the_share_of_the_limits() -> None:
     stages = {"import": 2.0, "unpickle": 1.0, "read": 0.5, "predict": 298.5, "write": 0.0}
     report = RunReport(stages=stages, peak_memory_bytes=1 * GIB)
-    assert report.describe_use(Limits()) == (
+    assert report.use(Limits()).describe() == (
         "The model used 300.0 of 600 s (50 %) and 1024 of 4096 MiB of memory (25 %): "
         "import 2.0 s, unpickle 1.0 s, read 0.5 s, predict 298.5 s, write 0.0 s."
     )

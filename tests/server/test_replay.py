@@ -151,7 +151,7 @@ def test_what_is_missing_or_changed_is_named(owned: Server, alice: User, runs: d
     kept = record(alice, runs["draws"])
     predictions = stored(owned, runs["draws"])
     content = predictions.read_bytes()
-    predictions.write_bytes(content[:-2] + b"9\n")
+    predictions.write_bytes(content[:-2] + (b"8\n" if content.endswith(b"9\n") else b"9\n"))
     code, told = replay(owned, runs["draws"])
     assert (code, told["verdict"]) == (0, "identical"), "the hash of the output is enough"
     assert [one["name"] for one in told["differences"]] == ["output"]

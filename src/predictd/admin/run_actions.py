@@ -6,8 +6,9 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import Account, Diagnostics, Trigger
 from predictd.domain.errors import ConflictError, NotFoundError
+from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.states import TriggerState
-from predictd.jobs.queue import NO_OPEN_ROUND, put_back
+from predictd.jobs.queue import put_back
 from predictd.uploads.assignment import refuse_removed
 
 
@@ -23,7 +24,7 @@ def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
         raise ConflictError(
             "Only a run that ended as Error can be put back; a model that failed is its owner's to run."
         )
-    if trigger.statuses and trigger.statuses[-1].description == NO_OPEN_ROUND:
+    if trigger.statuses and trigger.statuses[-1].code == NO_OPEN_ROUND:
         raise ConflictError("The run ended because no round was open; the next round runs the pickle by itself.")
     if trigger.diagnostics_id and session.get(Diagnostics, trigger.diagnostics_id) is None:
         raise ConflictError("Its diagnostics were deleted, so there is nothing to run.")
@@ -34,7 +35,7 @@ def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
         session.refresh(trigger.pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
         refuse_removed(trigger.pickle)
     trigger.failures = 0
-    put_back(session, trigger, "Put back by the organiser; waiting for a machine.", now)
+    put_back(session, trigger, Reason(code="requeued"), now)
     return trigger
 
 

@@ -6,11 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.models import Account, Trigger, WebSession
-from predictd.domain.states import TriggerState
+from predictd.domain.reasons import Reason
+from predictd.domain.states import ACTIVE
 from predictd.jobs.queue import withdraw
-
-SUSPENDED = "The account was suspended by the organiser."
-_ON_THE_WAY = (TriggerState.PENDING, TriggerState.RUNNING, TriggerState.VALIDATING)
 
 
 def suspend(session: Session, account: Account, now: datetime) -> int:
@@ -22,10 +20,10 @@ def suspend(session: Session, account: Account, now: datetime) -> int:
         return 0
     account.suspended_at = account.updated_at = now
     session.execute(sa.delete(WebSession).where(WebSession.account_id == account.id))
-    on_the_way = sa.select(Trigger).where(Trigger.state.in_(_ON_THE_WAY), Trigger.account_id == account.id)
-    runs = session.scalars(on_the_way.with_for_update()).all()
+    active = sa.select(Trigger).where(Trigger.state.in_(ACTIVE), Trigger.account_id == account.id)
+    runs = session.scalars(active.with_for_update()).all()
     for run in runs:
-        withdraw(session, run, SUSPENDED, now)
+        withdraw(session, run, Reason(code="account_suspended"), now)
     return len(runs)
 
 

@@ -123,7 +123,7 @@ class _Runs:
         )
         log.close()
         if report.failure is None:
-            say(report.describe_use(self.settings.diagnostics_limits))
+            say(report.use(self.settings.diagnostics_limits).describe())
         return report
 
 

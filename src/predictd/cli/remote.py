@@ -11,8 +11,8 @@ from rich.text import Text
 from predictd.cli.output import console, fail, print_json, say
 from predictd.cli.transfers import Transfers
 from predictd.client import Client, LogLine, Outcome, Pickle, Run, Status, TransferError, shown_status
-from predictd.client.follow import NO_OPEN_ROUND
 from predictd.domain.errors import PlatformError, PredictdError
+from predictd.domain.reasons import NO_OPEN_ROUND
 
 Server = Annotated[
     str | None,
@@ -90,7 +90,7 @@ def show_end(run: Run, *, as_json: bool) -> None:
         say("The model is validated. No round is open now; it runs when the next one opens.")
     elif run.outcome is Outcome.FAILED:
         say(f"The log again: predictd logs {pickle.id}. What each failure means: docs/failures.md")
-    elif NO_OPEN_ROUND in run.reason:
+    elif run.trigger.code == NO_OPEN_ROUND:
         say("Rounds run the pickles in their models' slots by themselves when they open.")
     elif run.outcome is Outcome.ERROR:
         say(f"That is not the model's fault. Run it again: predictd trigger {pickle.id}")
@@ -99,7 +99,13 @@ def show_end(run: Run, *, as_json: bool) -> None:
 
 def run_row(run: Run) -> dict[str, Any]:
     """A run that has ended, as it is printed with --json."""
-    return {"outcome": run.outcome.value, "reason": run.reason, "trigger": run.trigger.id, **pickle_row(run.pickle)}
+    return {
+        "outcome": run.outcome.value,
+        "code": run.trigger.code,
+        "reason": run.reason,
+        "trigger": run.trigger.id,
+        **pickle_row(run.pickle),
+    }
 
 
 def pickle_row(pickle: Pickle) -> dict[str, Any]:

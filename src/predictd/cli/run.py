@@ -159,7 +159,7 @@ class _Report:
         for stage, seconds in result.report.stages.items():
             self.detail(f"  {stage:<9} {seconds:8.3f} s")
         if result.predictions is not None:
-            say(result.report.describe_use(self._settings.limits))
+            say(result.report.use(self._settings.limits).describe())
             say(f"Success: the predictions are in {result.predictions}")
         elif result.report.peak_memory_bytes:
             self.detail(f"  peak of memory: {result.report.peak_memory_bytes >> 20} MiB")
@@ -236,7 +236,7 @@ def _summary(
         "ok": failure is None,
         "code": None if failure is None else failure.code,
         "cause": None if failure is None else failure.cause,
-        "message": report.describe_use(settings.limits) if failure is None else failure.describe(),
+        "message": report.use(settings.limits).describe() if failure is None else failure.describe(),
         "predictions": result.predictions,
         "sent": sent and failure is None,
         "stages": report.stages,

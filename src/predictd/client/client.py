@@ -386,8 +386,9 @@ class Client:
         return found[0]
 
     def _pickles(self, **variables: Any) -> list[Pickle]:
-        found = self._many(documents.PICKLES, {"unassigned": False, **variables}, "computePickles")
-        pickles = [Pickle.of(one) for one in found]
+        variables = {"unassigned": False, **variables}
+        data = self._connection.ask_extended(extensions.PICKLES, documents.PICKLES, variables)
+        pickles = [Pickle.of(pickle) for pickle in data.get("computePickles") or ()]
         return sorted(pickles, key=lambda one: one.inserted_at.timestamp() if one.inserted_at else 0.0, reverse=True)
 
     def _submissions(self, model_id: str) -> list[Submission]:

@@ -11,6 +11,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from predictd.client.credentials import Token
 from predictd.client.errors import RefusedError, error_of
 from predictd.client.transfer import TransferError, open_session, refused, unreachable
+from predictd.domain.errors import PredictdError
 
 _TIMEOUT = (10.0, 60.0)
 _MUTATION = re.compile(r"\bmutation\b")
@@ -34,6 +35,8 @@ class Connection:
         self.server = server
         self.token = token
         self._session = _open(repeats=True)
+        # None as long as it is unknown.
+        self._has_extensions: bool | None = None
 
     def ask(
         self, query: str, variables: dict[str, Any] | None = None, *, repeats: bool | None = None
@@ -52,6 +55,27 @@ class Connection:
         if answer.get("errors"):
             raise error_of(answer["errors"])
         return dict(answer.get("data") or {})
+
+    def ask_extended(self, query: str, contract_query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the data for a query of predictd's extensions, or of the contract if the server has no extensions.
+
+        Raises:
+            PredictdError: as `ask` does.
+        """
+        if self._has_extensions is not False:
+            try:
+                data = self.ask(query, variables)
+            except TransferError:
+                raise
+            except PredictdError:
+                if self._has_extensions:
+                    raise
+            else:
+                self._has_extensions = True
+                return data
+        data = self.ask(contract_query, variables)
+        self._has_extensions = False
+        return data
 
     def ask_for(
         self, query: str, variables: dict[str, Any], field: str, *, repeats: bool | None = None

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from predictd.client.models import LogLine, Pickle, Status, Trigger
 from predictd.client.transfer import TransferError
+from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import TriggerState, ValidationStatus
 
-NO_OPEN_ROUND = "No currently open rounds"
 SHOWN = {
     TriggerState.PENDING: "Pending",
     TriggerState.RUNNING: "Running",
@@ -55,7 +55,7 @@ def outcome_of(pickle: Pickle, trigger: Trigger) -> Outcome:
     if trigger.status == TriggerState.FAILED:
         return Outcome.FAILED
     # A pickle is validated all the same where there is no round to submit to.
-    if trigger.type == "validation" and pickle.is_validated and NO_OPEN_ROUND in trigger.reason:
+    if trigger.type == "validation" and pickle.is_validated and trigger.code == NO_OPEN_ROUND:
         return Outcome.VALIDATED
     return Outcome.ERROR
 

@@ -1,14 +1,16 @@
 """What a server answers, as objects. Times are in UTC; None is what the server does not say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from predictd.client.documents import DIAGNOSTICS_FIGURES
+from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import TriggerState, ValidationStatus
 
 Answer = dict[str, Any]
+_NO_OPEN_ROUND_TEXT = "No currently open rounds!"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +108,19 @@ class DataVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One step in the history of a trigger, with a description that a person can act on."""
+    """One step in the history of a trigger, with a description that a person can act on.
+
+    Attributes:
+        code: why the trigger is in this status, a code of docs/failures.md; None where the server has none.
+        facts: what the description was filled with.
+    """
 
     id: str
     status: str
     description: str
     inserted_at: datetime | None
+    code: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, answer: Answer) -> "Status":
@@ -119,8 +128,11 @@ class Status:
         return cls(
             id=str(answer["id"]),
             status=str(answer.get("status") or ""),
-            description=str(answer.get("description") or ""),
+            description=(description := str(answer.get("description") or "")),
             inserted_at=_time(answer.get("insertedAt")),
+            # The public platform has no codes; its text for this one is part of the contract.
+            code=answer.get("code") or (NO_OPEN_ROUND if description == _NO_OPEN_ROUND_TEXT else None),
+            facts=answer.get("facts") or {},
         )
 
 
@@ -143,8 +155,13 @@ class Trigger:
 
     @property
     def reason(self) -> str:
-        """What the last step says."""
+        """The description of the newest status."""
         return self.statuses[-1].description if self.statuses else ""
+
+    @property
+    def code(self) -> str | None:
+        """The code of the newest status, if the server has codes."""
+        return self.statuses[-1].code if self.statuses else None
 
     @classmethod
     def of(cls, answer: Answer) -> "Trigger":

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from predictd.db.types import UtcDateTime, new_id
+from predictd.domain.reasons import Reason
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -303,7 +304,7 @@ class Trigger(Base):
 
 
 class TriggerStatus(Base):
-    """One step in the history of a trigger."""
+    """One step in the history of a trigger: a state and the reason for it."""
 
     __tablename__ = "trigger_statuses"
 
@@ -311,10 +312,21 @@ class TriggerStatus(Base):
     id: Mapped[str] = mapped_column(String(36), default=new_id)
     trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), index=True)
     status: Mapped[str] = mapped_column(String(24))
-    description: Mapped[str | None] = mapped_column(Text)
+    code: Mapped[str] = mapped_column(String(32))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
     inserted_at: Mapped[datetime]
 
     trigger: Mapped[Trigger] = relationship(back_populates="statuses")
+
+    @property
+    def reason(self) -> Reason:
+        """Why the trigger is in this state."""
+        return Reason.of_row(self.code, self.facts)
+
+    @property
+    def description(self) -> str:
+        """The reason as a person reads it."""
+        return self.reason.describe()
 
 
 class TriggerLog(Base):

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from predictd.db.models import Trigger, TriggerStatus
 from predictd.db.stored_files import StoredFile
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.reasons import NO_OPEN_ROUND
+from predictd.domain.states import CLAIMED, TriggerState, TriggerType
 
 # So far back in the history errors are looked for; a look at all of it would cost more with every run.
 _LAST_STEPS = 50_000
-_BUSY = (TriggerState.RUNNING, TriggerState.VALIDATING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def list_running(session: Session, limit: int | None = None) -> Sequence[Trigger
     """What is claimed, the longest first, with its pickle."""
     found = (
         sa.select(Trigger)
-        .where(Trigger.state.in_(_BUSY))
+        .where(Trigger.state.in_(CLAIMED))
         .order_by(Trigger.updated_at)
         .options(joinedload(Trigger.pickle), joinedload(Trigger.round))
     )
@@ -82,7 +82,7 @@ def count_running(session: Session) -> dict[tuple[str, str], int]:
     """How many triggers are claimed, by server and type."""
     rows = session.execute(
         sa.select(Trigger.lease_owner, Trigger.type, sa.func.count())
-        .where(Trigger.state.in_(_BUSY))
+        .where(Trigger.state.in_(CLAIMED))
         .group_by(Trigger.lease_owner, Trigger.type)
     )
     counts: dict[tuple[str, str], int] = {}
@@ -105,8 +105,8 @@ def count_of_round(session: Session, round_ids: Sequence[str]) -> dict[str, dict
     return counts
 
 
-def list_errors(session: Session, limit: int, *, besides: str) -> Sequence[tuple[TriggerStatus, Trigger]]:
-    """The newest errors in the histories of triggers, with these; without those that only say `besides`."""
+def list_errors(session: Session, limit: int) -> Sequence[tuple[TriggerStatus, Trigger]]:
+    """Return the newest errors of the platform in the histories of triggers, with these triggers."""
     newest = session.scalar(sa.select(sa.func.max(TriggerStatus.sequence))) or 0
     rows = session.execute(
         sa.select(TriggerStatus, Trigger)
@@ -114,7 +114,7 @@ def list_errors(session: Session, limit: int, *, besides: str) -> Sequence[tuple
         .where(
             TriggerStatus.sequence > newest - _LAST_STEPS,
             TriggerStatus.status == TriggerState.ERROR,
-            TriggerStatus.description != besides,
+            TriggerStatus.code != NO_OPEN_ROUND,
         )
         .options(joinedload(Trigger.pickle))
         .order_by(TriggerStatus.sequence.desc())

@@ -25,7 +25,7 @@ from predictd.db.models import Trigger, TriggerStatus
 from predictd.doctor.checks import Check, Look, fail, ok, warn
 from predictd.domain.errors import PredictdError
 from predictd.domain.runs import SandboxKind
-from predictd.domain.states import TriggerState
+from predictd.domain.states import CLAIMED, TriggerState
 from predictd.runtimes import load
 from predictd.sandbox import WarmParents, probe_forked
 from predictd.server.deployment import storage_of
@@ -38,7 +38,6 @@ _SKEW_FAIL = 5.0
 _SLOW_SECONDS = 0.02
 _WAITING = timedelta(minutes=10)
 _TRIES = 5
-_BUSY = (TriggerState.RUNNING, TriggerState.VALIDATING)
 
 
 def looks(settings: Settings) -> dict[str, Look]:
@@ -163,9 +162,9 @@ def queue(settings: Settings) -> Iterator[Check]:
         due = (Trigger.state == TriggerState.PENDING, Trigger.not_before <= now)
         waiting = session.scalar(count.where(*due)) or 0
         oldest = session.scalar(sa.select(sa.func.min(Trigger.not_before)).where(*due))
-        running = session.scalar(count.where(Trigger.state.in_(_BUSY))) or 0
-        expired = session.scalar(count.where(Trigger.state.in_(_BUSY), Trigger.lease_expires_at < now)) or 0
-        unheld = session.scalar(count.where(Trigger.state.in_(_BUSY), Trigger.lease_owner.is_(None))) or 0
+        running = session.scalar(count.where(Trigger.state.in_(CLAIMED))) or 0
+        expired = session.scalar(count.where(Trigger.state.in_(CLAIMED), Trigger.lease_expires_at < now)) or 0
+        unheld = session.scalar(count.where(Trigger.state.in_(CLAIMED), Trigger.lease_owner.is_(None))) or 0
         owners = session.scalar(sa.select(sa.func.count(sa.distinct(Trigger.lease_owner)))) or 0
         since = now - timedelta(days=1)
         errors = sa.select(sa.func.count()).select_from(TriggerStatus).join(Trigger)

@@ -97,6 +97,12 @@ class StorageDownError(OutageError):
     code = "storage_down"
 
 
+class KilledOnceError(PlatformError):
+    """The model's process was killed by something unknown, so it is run again."""
+
+    code = "killed_once"
+
+
 class RuntimeMissingError(PlatformError):
     """The runtime is not on this machine and could not be built here; another machine may have it."""
 

@@ -310,12 +310,3 @@ def _one_line(text: str, most: int = 300) -> str:
     line = line.rstrip(".") or line
     # A fact that goes on in a sentence begins with the space before it.
     return f" {line}" if text.startswith(" ") else line
-
-
-def told_apart(code: str, described: str) -> tuple[str, str]:
-    """The sentence and the remedy in what `describe` told; the remedy is empty where the code is none of these."""
-    failure = FAILURES.get(code)
-    remedies = [failure.remedy, *failure.causes.values()] if failure is not None else []
-    # A sentence may quote anything, so that the remedy is what begins last.
-    at = max((described.rfind(f" {remedy.partition('{')[0]}") for remedy in remedies), default=-1)
-    return (described, "") if at < 0 else (described[:at], described[at + 1 :])

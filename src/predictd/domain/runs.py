@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import MIB, Limits
+from predictd.domain.limits import Limits
+from predictd.domain.reasons import Reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,21 +140,20 @@ class RunReport:
         """The seconds that count towards the limit: its clock starts when the runtime's packages are imported."""
         return sum(taken for stage, taken in self.stages.items() if stage != "import")
 
-    def describe_use(self, limits: Limits) -> str:
-        """What the run took and which share of the limits that is, in one sentence for a person."""
-        seconds = self.limited_seconds
-        used = f"{seconds:.1f} of {limits.seconds:g} s ({_share(seconds, limits.seconds)})"
-        if self.peak_memory_bytes:
-            share = _share(self.peak_memory_bytes, limits.memory_bytes)
-            used += f" and {self.peak_memory_bytes // MIB} of {limits.memory_bytes // MIB} MiB of memory ({share})"
-        return f"The model used {used}: {describe_stages(self.stages)}."
+    def use(self, limits: Limits) -> Reason:
+        """Return what the run used of the limits, as a note in its status history."""
+        return Reason(
+            code="used",
+            facts={
+                "seconds": self.limited_seconds,
+                "limit_seconds": limits.seconds,
+                "memory_bytes": self.peak_memory_bytes,
+                "limit_memory_bytes": limits.memory_bytes,
+                "stages": self.stages,
+            },
+        )
 
 
 def describe_stages(stages: dict[str, float]) -> str:
     """'import 0.4 s, unpickle 0.1 s' and so on."""
     return ", ".join(f"{name} {taken:.1f} s" for name, taken in stages.items())
-
-
-def _share(used: float, limit: float) -> str:
-    percent = 100 * used / limit
-    return "under 1 %" if percent < 1 else f"{percent:.0f} %"

@@ -16,8 +16,15 @@ class TriggerState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether no further transition is expected (an Error that is retried goes back to Pending at once)."""
-        return self in {TriggerState.SUCCEEDED, TriggerState.ERROR, TriggerState.FAILED}
+        return self in ENDED
 
+
+CLAIMED = (TriggerState.RUNNING, TriggerState.VALIDATING)
+"""A worker has the run and holds a lease."""
+ACTIVE = (TriggerState.PENDING, *CLAIMED)
+"""The run has not ended."""
+ENDED = (TriggerState.SUCCEEDED, TriggerState.ERROR, TriggerState.FAILED)
+"""No further transition is expected, unless an Error is requeued."""
 
 TRIGGER_TRANSITIONS: dict[TriggerState, frozenset[TriggerState]] = {
     TriggerState.PENDING: frozenset({TriggerState.RUNNING, TriggerState.FAILED, TriggerState.ERROR}),

@@ -15,14 +15,14 @@ from predictd.db.models import Account, Pickle, Round, Runtime, Trigger, Trigger
 from predictd.db.types import new_id
 from predictd.domain.failures import ModelFailure
 from predictd.domain.notices import Event
+from predictd.domain.reasons import PLATFORM, Reason
 from predictd.domain.runs import RunReport
-from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType
+from predictd.domain.states import CLAIMED, TRIGGER_TRANSITIONS, TriggerState, TriggerType
 from predictd.jobs import events
-from predictd.jobs.scheduling import RUNNING, Priority, has_room, learn, put_in_order, put_round_in_order, take_turns
-from predictd.jobs.status_history import newest_step, record_step, say_in_log
+from predictd.jobs.scheduling import Priority, has_room, learn, put_in_order, put_round_in_order, take_turns
+from predictd.jobs.status_history import log_failure, newest_step, record_step, set_reason
 from predictd.notifications.outbox import tell_of_run
 
-NO_OPEN_ROUND = "No currently open rounds!"
 # However often something failed, it is tried again so soon; what is due later was queued by a clock that was set back.
 LONGEST_WAIT_SECONDS = 60.0
 # With that wait, some days of an outage.
@@ -45,7 +45,7 @@ def enqueue(
     kind: TriggerType,
     round_id: str | None,
     now: datetime,
-    description: str,
+    reason: Reason,
     *,
     account_id: str | None = None,
     diagnostics_id: str | None = None,
@@ -68,12 +68,12 @@ def enqueue(
     put_in_order(session, trigger, pickle)
     session.add(trigger)
     session.flush()
-    record_step(session, trigger.id, TriggerState.PENDING, description, now)
+    record_step(session, trigger.id, TriggerState.PENDING, reason, now)
     events.queued(session, trigger)
     return trigger
 
 
-def enqueue_round(session: Session, pickles: Sequence[Pickle], round_: Round, now: datetime, description: str) -> None:
+def enqueue_round(session: Session, pickles: Sequence[Pickle], round_: Round, now: datetime, reason: Reason) -> None:
     """Add a pending trigger of each pickle for a round that opens; thousands take about a second."""
     common = {
         "round_id": round_.id,
@@ -93,8 +93,14 @@ def enqueue_round(session: Session, pickles: Sequence[Pickle], round_: Round, no
     if not triggers:
         return
     session.execute(sa.insert(Trigger), triggers)
-    step = {"status": TriggerState.PENDING, "description": description, "inserted_at": now}
-    session.execute(sa.insert(TriggerStatus), [{"id": new_id(), "trigger_id": one["id"], **step} for one in triggers])
+    step = {
+        "status": TriggerState.PENDING,
+        "code": reason.code,
+        "facts": reason.row_facts,
+        "inserted_at": now,
+    }
+    steps = [{"id": new_id(), "trigger_id": trigger["id"], **step} for trigger in triggers]
+    session.execute(sa.insert(TriggerStatus), steps)
 
 
 def claim(
@@ -131,8 +137,8 @@ def claim(
     if row is None:
         return None
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
-    note = "The model is running." if claimed.attempt == 1 else f"The model is running (attempt {claimed.attempt})."
-    record_step(session, claimed.trigger_id, TriggerState.RUNNING, note, now)
+    reason = Reason(code="running", facts={"attempt": claimed.attempt})
+    record_step(session, claimed.trigger_id, TriggerState.RUNNING, reason, now)
     due = row.not_before
     whose = row.account_id
     events.claimed(
@@ -197,7 +203,7 @@ def renew(session: Session, claimed: Claim, now: datetime, lease_seconds: float)
 
 
 def advance(
-    session: Session, claimed: Claim, to: TriggerState, description: str, now: datetime, code: str | None = None
+    session: Session, claimed: Claim, to: TriggerState, reason: Reason, now: datetime, failure_code: str | None = None
 ) -> bool:
     """Move the claimed trigger on; False, and nothing changes, when the claim is no longer valid.
 
@@ -211,20 +217,20 @@ def advance(
         .where(Trigger.id == claimed.trigger_id, Trigger.attempt == claimed.attempt)
         .with_for_update()
     )
-    if current is None or TriggerState(current) not in RUNNING:
+    if current is None or TriggerState(current) not in CLAIMED:
         return False
     if current == to:
         return True
     if to not in TRIGGER_TRANSITIONS[TriggerState(current)]:
         raise ValueError(f"a trigger can't go from {current} to {to}")
-    values: dict[str, object] = {"state": to, "updated_at": now, "failure_code": code}
+    values: dict[str, object] = {"state": to, "updated_at": now, "failure_code": failure_code}
     if to.is_final:
         values |= {"lease_owner": None, "lease_expires_at": None}
     if not _update(session, claimed, values):
         return False
-    record_step(session, claimed.trigger_id, to, description, now)
+    record_step(session, claimed.trigger_id, to, reason, now)
     if to.is_final:
-        events.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, code)
+        events.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, failure_code)
     return True
 
 
@@ -249,7 +255,7 @@ def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
 def retry(
     session: Session,
     claimed: Claim,
-    reason: str,
+    reason: Reason,
     now: datetime,
     *,
     wait_seconds: float,
@@ -264,7 +270,7 @@ def retry(
     Returns:
         Whether the trigger will be tried again.
     """
-    if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
+    if not advance(session, claimed, TriggerState.ERROR, reason, now, failure_code=PLATFORM):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
     if not is_outage:
@@ -275,19 +281,20 @@ def retry(
         return False
     doublings = (others if is_outage else trigger.failures) - 1
     wait = min(wait_seconds * 2 ** min(doublings, 20), LONGEST_WAIT_SECONDS)
-    put_back(session, trigger, f"Tried again: attempt {trigger.attempt + 1}.", now, wait_seconds=wait)
+    retried = Reason(code="retried", facts={"attempt": trigger.attempt + 1})
+    put_back(session, trigger, retried, now, wait_seconds=wait)
     events.retried(session, trigger.id, trigger.attempt + 1)
     return True
 
 
 def give_back(
-    session: Session, claimed: Claim, reason: str, description: str, now: datetime, *, wait_seconds: float = 0
+    session: Session, claimed: Claim, reason: Reason, waits_for: Reason, now: datetime, *, wait_seconds: float = 0
 ) -> bool:
     """Put back a run that is stopped before its end, due after the wait; this counts as nobody's failure."""
-    if not advance(session, claimed, TriggerState.ERROR, reason, now, code="platform"):
+    if not advance(session, claimed, TriggerState.ERROR, reason, now, failure_code=PLATFORM):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, description, now, wait_seconds=wait_seconds)
+    put_back(session, trigger, waits_for, now, wait_seconds=wait_seconds)
     return True
 
 
@@ -300,24 +307,24 @@ def is_waited_for(
     return session.scalar(found) is not None
 
 
-def put_back(session: Session, trigger: Trigger, description: str, now: datetime, *, wait_seconds: float = 0) -> None:
+def put_back(session: Session, trigger: Trigger, reason: Reason, now: datetime, *, wait_seconds: float = 0) -> None:
     """From Error back to Pending, due after the wait."""
     trigger.state = TriggerState.PENDING
     trigger.not_before = now + timedelta(seconds=wait_seconds)
     trigger.updated_at = now
     trigger.failure_code = None
     session.flush()
-    record_step(session, trigger.id, TriggerState.PENDING, description, now)
+    record_step(session, trigger.id, TriggerState.PENDING, reason, now)
 
 
-def end_at_once(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
+def end_at_once(session: Session, trigger: Trigger, reason: Reason, now: datetime) -> None:
     """End a pending trigger that there is nothing to run for."""
     if TriggerState(trigger.state) is not TriggerState.PENDING:
         raise ValueError(f"a trigger that is {trigger.state} can't be ended at once")
     trigger.state = TriggerState.ERROR
     trigger.updated_at = now
     session.flush()
-    record_step(session, trigger.id, TriggerState.ERROR, description, now)
+    record_step(session, trigger.id, TriggerState.ERROR, reason, now)
     events.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
@@ -326,23 +333,23 @@ def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now:
     if TriggerState(trigger.state) is not TriggerState.PENDING:
         raise ValueError(f"a trigger that is {trigger.state} can't fail at once")
     trigger.state, trigger.failure_code, trigger.updated_at = TriggerState.FAILED, failure.code, now
-    say_in_log(session, trigger.id, trigger.attempt, failure, now)
-    record_step(session, trigger.id, TriggerState.FAILED, failure.describe(), now)
+    log_failure(session, trigger.id, trigger.attempt, failure, now)
+    record_step(session, trigger.id, TriggerState.FAILED, Reason.of_failure(failure), now)
     tell_of_run(session, trigger, Event.RUN_FAILED, now)
     kind = TriggerType(trigger.type)
     events.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
 
 
-def tell(session: Session, claimed: Claim, description: str) -> None:
-    """Put other words to the newest step of the claimed trigger's history, while it is on its way."""
+def update_reason(session: Session, claimed: Claim, reason: Reason) -> None:
+    """Replace the reason of the newest step in the claimed trigger's history, while it is active."""
     if _update(session, claimed, {"type": claimed.type}):
-        newest_step(session, claimed.trigger_id).description = description
+        set_reason(newest_step(session, claimed.trigger_id), reason)
         session.flush()
 
 
-def withdraw(session: Session, trigger: Trigger, description: str, now: datetime) -> None:
+def withdraw(session: Session, trigger: Trigger, reason: Reason, now: datetime) -> None:
     """End a trigger that nobody wants any more; a run of it reports to nobody and is cancelled."""
-    _take_away(session, trigger, TriggerState.ERROR, description, now)
+    _take_away(session, trigger, TriggerState.ERROR, reason, now)
 
 
 def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> bool:
@@ -352,14 +359,14 @@ def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datet
         False, and nothing is changed, when it has ended already.
     """
     attempt = trigger.attempt
-    if not _take_away(session, trigger, TriggerState.FAILED, failure.describe(), now, failure.code):
+    if not _take_away(session, trigger, TriggerState.FAILED, Reason.of_failure(failure), now, failure.code):
         return False
-    say_in_log(session, trigger.id, attempt, failure, now)
+    log_failure(session, trigger.id, attempt, failure, now)
     return True
 
 
 def _take_away(
-    session: Session, trigger: Trigger, to: TriggerState, description: str, now: datetime, code: str | None = None
+    session: Session, trigger: Trigger, to: TriggerState, reason: Reason, now: datetime, code: str | None = None
 ) -> bool:
     if TriggerState(trigger.state).is_final:
         return False
@@ -369,7 +376,7 @@ def _take_away(
     trigger.lease_owner = trigger.lease_expires_at = None
     trigger.updated_at = now
     session.flush()
-    record_step(session, trigger.id, to, description, now)
+    record_step(session, trigger.id, to, reason, now)
     kind = TriggerType(trigger.type)
     events.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
     return True
@@ -381,7 +388,7 @@ def _update(session: Session, claimed: Claim, values: dict[str, object]) -> bool
         .where(
             Trigger.id == claimed.trigger_id,
             Trigger.attempt == claimed.attempt,
-            Trigger.state.in_(RUNNING),
+            Trigger.state.in_(CLAIMED),
         )
         .values(**values)
         .returning(Trigger.id)

@@ -14,10 +14,8 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import Pickle, Round, Trigger
 from predictd.domain.limits import MIB
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import ACTIVE, CLAIMED, TriggerState, TriggerType
 
-RUNNING = (TriggerState.RUNNING, TriggerState.VALIDATING)
-ON_ITS_WAY = (TriggerState.PENDING, *RUNNING)
 # Of PostgreSQL, held by whoever claims.
 _CLAIMS_LOCK = 738212
 # While runs of a round wait, at most one start in so many goes to a validation, and at least that one.
@@ -54,7 +52,7 @@ def put_in_order(session: Session, trigger: Trigger, pickle: Pickle | None) -> N
         trigger.start_by = _start_by(session.get_one(Round, trigger.round_id), trigger.forecast_seconds)
         counted = of_the_account.where(Trigger.round_id == trigger.round_id, Trigger.type == kind)
     else:
-        counted = of_the_account.where(Trigger.state.in_(ON_ITS_WAY), Trigger.type == kind)
+        counted = of_the_account.where(Trigger.state.in_(ACTIVE), Trigger.type == kind)
     trigger.rank = session.scalar(counted) or 0
 
 
@@ -127,7 +125,7 @@ def has_room(most: int) -> sa.ColumnElement[bool]:
     def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
         return (
             sa.select(running.account_id)
-            .where(running.state.in_(RUNNING), running.account_id.is_not(None), are_diagnostics)
+            .where(running.state.in_(CLAIMED), running.account_id.is_not(None), are_diagnostics)
             .group_by(running.account_id)
             .having(sa.func.count() >= most)
         )

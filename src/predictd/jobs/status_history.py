@@ -1,5 +1,7 @@
-"""The history of a trigger, and what the platform says at the end of its log."""
+"""The status history of a run, and the line that the platform adds at the end of its log."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -7,12 +9,15 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import TriggerLog, TriggerStatus
 from predictd.domain.failures import ModelFailure
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState
 
 
-def record_step(session: Session, trigger_id: str, status: TriggerState, description: str, now: datetime) -> None:
+def record_step(session: Session, trigger_id: str, status: TriggerState, reason: Reason, now: datetime) -> None:
     """Add a step to the history."""
-    session.add(TriggerStatus(trigger_id=trigger_id, status=status, description=description, inserted_at=now))
+    session.add(
+        TriggerStatus(trigger_id=trigger_id, status=status, code=reason.code, facts=reason.row_facts, inserted_at=now)
+    )
     session.flush()
 
 
@@ -22,15 +27,22 @@ def newest_step(session: Session, trigger_id: str) -> TriggerStatus:
     return session.get_one(TriggerStatus, session.scalar(newest))
 
 
-def add_to_history(session: Session, trigger_id: str, more: str) -> None:
-    """Say more in the newest step."""
+def add_notes(session: Session, trigger_id: str, notes: Sequence[Reason]) -> None:
+    """Add notes to the reason of the newest step."""
     step = newest_step(session, trigger_id)
-    step.description = f"{step.description or ''} {more}".strip()
+    reason = step.reason
+    set_reason(step, replace(reason, notes=(*reason.notes, *notes)))
     session.flush()
 
 
-def say_in_log(session: Session, trigger_id: str, attempt: int, failure: ModelFailure, now: datetime) -> None:
-    """Add why it failed to the log of an attempt that no worker writes to any more."""
-    told = f"[predictd] {failure.code}: {failure.describe()}"
-    session.add(TriggerLog(trigger_id=trigger_id, attempt=attempt, timestamp=int(now.timestamp() * 1000), message=told))
+def set_reason(step: TriggerStatus, reason: Reason) -> None:
+    """Replace the reason of a step."""
+    step.code, step.facts = reason.code, reason.row_facts
+
+
+def log_failure(session: Session, trigger_id: str, attempt: int, failure: ModelFailure, now: datetime) -> None:
+    """Add the reason of a failure to the log of an attempt that no worker writes to any more."""
+    message = f"[predictd] {failure.code}: {failure.describe()}"
+    milliseconds = int(now.timestamp() * 1000)
+    session.add(TriggerLog(trigger_id=trigger_id, attempt=attempt, timestamp=milliseconds, message=message))
     session.flush()

@@ -2,6 +2,6 @@
 
 CANCEL = """mutation($triggerId: ID!) {
   cancelComputePickleTrigger(triggerId: $triggerId) {
-    id status failureCode roundId statuses { status description insertedAt }
+    id status failureCode roundId statuses { status code description insertedAt }
   }
 }"""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from predictd.db.models import Account, Pickle, Trigger
 from predictd.db.notice_tables import Delivery
 from predictd.domain.notices import CHOICES, Channel, DeliveryState, Event
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import ACTIVE, TriggerType
 from predictd.notifications.deliveries import Pace, claim, oldest
 from predictd.notifications.email_content import Letter, confirmation, news, trial
 from predictd.notifications.preferences import wants_email
@@ -22,7 +22,6 @@ from predictd.notifications.signed_tokens import confirmation_token, secret_of, 
 
 ROUND_SECONDS = 3600.0
 NOT_WANTED = "Not sent: it was turned off, or another address was set, before it went out."
-_ON_THE_WAY = (TriggerState.PENDING, TriggerState.RUNNING, TriggerState.VALIDATING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +137,7 @@ def _running_rounds(session: Session, account: Account) -> set[str | None]:
     found = session.scalars(
         sa.select(Trigger.round_id)
         .join(Pickle, Pickle.id == Trigger.pickle_id)
-        .where(Pickle.account_id == account.id, Trigger.state.in_(_ON_THE_WAY), Trigger.round_id.is_not(None))
+        .where(Pickle.account_id == account.id, Trigger.state.in_(ACTIVE), Trigger.round_id.is_not(None))
         .distinct()
     )
     return set(found)

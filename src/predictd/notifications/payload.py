@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import Account, Diagnostics, Model, Pickle, Round, Trigger
 from predictd.db.notice_tables import Notification
-from predictd.domain.failures import told_apart
 from predictd.domain.notices import Event
 
 Facts = dict[str, Any]
@@ -32,8 +31,9 @@ def facts_of(session: Session, notification: Notification, address: str) -> Fact
     if trigger is None or account is None:
         return None
     diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
-    told = trigger.statuses[-1].description or "" if trigger.statuses else ""
-    reason, remedy = told_apart(trigger.failure_code or "", told)
+    reason = trigger.statuses[-1].reason
+    failure = reason.failure
+    notes = [note.message for note in reason.notes]
     facts: Facts = {
         "account": account.username,
         "run": {
@@ -41,8 +41,8 @@ def facts_of(session: Session, notification: Notification, address: str) -> Fact
             "type": trigger.type,
             "status": trigger.state,
             "code": trigger.failure_code,
-            "reason": reason,
-            "remedy": remedy or None,
+            "reason": reason.describe() if failure is None else failure.sentence,
+            "remedy": None if failure is None else " ".join([failure.remedy, *notes]),
             "url": f"{address}/runs/{trigger.id}",
         },
         "pickle": _pickle(trigger.pickle),

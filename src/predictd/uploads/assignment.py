@@ -9,8 +9,9 @@ from predictd.db.models import Account, Model, Pickle, Round, Trigger
 from predictd.db.rounds import current_round
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
-from predictd.domain.states import TriggerState, TriggerType, ValidationStatus
-from predictd.jobs.queue import NO_OPEN_ROUND, end_at_once, enqueue, enqueue_round
+from predictd.domain.reasons import NO_OPEN_ROUND, Reason
+from predictd.domain.states import ACTIVE, TriggerType, ValidationStatus
+from predictd.jobs.queue import end_at_once, enqueue, enqueue_round
 
 WEBHOOK_IS_SET = (
     "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
@@ -86,10 +87,13 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
             f"Pickle {pickle.filename} can't be assigned: it is {pickle.validation_status}, not validated. "
             "Wait for its validation, or read why it failed in its trigger's statuses."
         )
-    _take_slot(session, model, pickle)
     round_ = current_round(session, model.tournament, now)
-    if round_ is not None and model.archived_at is None and not _is_on_its_way(session, pickle, round_.id):
-        enqueue(session, pickle, TriggerType.LIVE, round_.id, now, f"Assigned to {model.name} while the round is open.")
+    # A run that it locks can't end before this assignment is committed, and then submits for the model too.
+    has_active_run = round_ is not None and _lock_active_run(session, pickle, round_.id)
+    _take_slot(session, model, pickle)
+    if round_ is not None and model.archived_at is None and not has_active_run:
+        reason = Reason(code="assigned", facts={"model": model.name})
+        enqueue(session, pickle, TriggerType.LIVE, round_.id, now, reason)
 
 
 def unassign(session: Session, model: Model) -> None:
@@ -102,7 +106,7 @@ def unassign(session: Session, model: Model) -> None:
     session.flush()
 
 
-def take_slot_when_validated(session: Session, pickle: Pickle) -> str | None:
+def take_slot_when_validated(session: Session, pickle: Pickle) -> Reason | None:
     """Give a pickle that has just been validated the slot it was uploaded for.
 
     Returns:
@@ -113,11 +117,11 @@ def take_slot_when_validated(session: Session, pickle: Pickle) -> str | None:
     pickle.takes_slot = False
     model = session.get_one(Model, pickle.model_id, with_for_update=True)
     if model.submission_webhook:
-        return WEBHOOK_IS_SET.format(name=model.name)
+        return Reason(code="not_assigned_webhook", facts={"model": model.name})
     if model.pickle_id is not None and model.pickle_id != pickle.id:
         assigned = session.get_one(Pickle, model.pickle_id)
         if assigned.model_id == model.id and assigned.inserted_at > pickle.inserted_at:
-            return f"Model {model.name} keeps the pickle that was uploaded after this one ({assigned.filename})."
+            return Reason(code="not_assigned_newer", facts={"model": model.name, "pickle": assigned.filename})
     _take_slot(session, model, pickle)
     return None
 
@@ -135,14 +139,12 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     if validation:
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now
-        return enqueue(
-            session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it again."
-        )
+        return enqueue(session, pickle, TriggerType.VALIDATION, None, now, Reason(code="validation_requested"))
     round_ = current_round(session, tournament, now)
     round_id = round_.id if round_ is not None else None
-    trigger = enqueue(session, pickle, TriggerType.LIVE, round_id, now, "Triggered by hand; waiting for a machine.")
+    trigger = enqueue(session, pickle, TriggerType.LIVE, round_id, now, Reason(code="run_requested"))
     if round_ is None:
-        end_at_once(session, trigger, NO_OPEN_ROUND, now)
+        end_at_once(session, trigger, Reason(code=NO_OPEN_ROUND), now)
     return trigger
 
 
@@ -157,7 +159,7 @@ def trigger_assigned(session: Session, round_: Round, now: datetime) -> int:
     suspended = sa.select(Account.id).where(Account.suspended_at.is_not(None))
     wanted = sa.select(Pickle).where(Pickle.id.in_(in_use), Pickle.account_id.not_in(suspended))
     pickles = session.scalars(wanted).all()
-    enqueue_round(session, pickles, round_, now, "The round has opened; waiting for a machine.")
+    enqueue_round(session, pickles, round_, now, Reason(code="round_opened"))
     return len(pickles)
 
 
@@ -183,17 +185,18 @@ def _take_slot(session: Session, model: Model, pickle: Pickle) -> None:
     session.flush()
 
 
-def _is_on_its_way(session: Session, pickle: Pickle, round_id: str) -> bool:
-    return (
-        session.scalar(
-            sa.select(Trigger.id)
-            .where(
-                Trigger.pickle_id == pickle.id,
-                Trigger.round_id == round_id,
-                Trigger.fallback_for.is_(None),
-                Trigger.state.in_([TriggerState.PENDING, TriggerState.RUNNING]),
-            )
-            .limit(1)
+def _lock_active_run(session: Session, pickle: Pickle, round_id: str) -> bool:
+    """Lock a run of the pickle for the round that has not ended until the transaction ends; False if there is none."""
+    active_run = (
+        sa.select(Trigger.id)
+        .where(
+            Trigger.pickle_id == pickle.id,
+            Trigger.round_id == round_id,
+            Trigger.fallback_for.is_(None),
+            Trigger.type != TriggerType.DIAGNOSTICS,
+            Trigger.state.in_(ACTIVE),
         )
-        is not None
+        .limit(1)
+        .with_for_update()
     )
+    return session.scalar(active_run) is not None

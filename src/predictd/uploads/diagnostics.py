@@ -10,12 +10,11 @@ from predictd.db.models import Account, Diagnostics, Pickle, Trigger
 from predictd.db.stored_files import release
 from predictd.domain.errors import NotFoundError
 from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.reasons import Reason
 from predictd.domain.states import DiagnosticsStatus, TriggerState, TriggerType
 from predictd.jobs.queue import enqueue, withdraw
 from predictd.storage import Storage
 from predictd.uploads.incoming import UploadKind, take_upload
-
-DELETED = "The diagnostics were deleted."
 
 
 def status_of(diagnostics: Diagnostics) -> DiagnosticsStatus:
@@ -44,7 +43,7 @@ def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
         inserted_at=now,
         updated_at=now,
     )
-    _queue(session, pickle, diagnostics, "Waiting for a machine to run it on the validation data.", now)
+    _queue(session, pickle, diagnostics, "diagnostics_queued", now)
 
 
 def diagnose_file(
@@ -73,7 +72,7 @@ def diagnose_file(
         inserted_at=now,
         updated_at=now,
     )
-    _queue(session, None, diagnostics, "Waiting for a machine to score it.", now)
+    _queue(session, None, diagnostics, "diagnostics_file_queued", now)
     return diagnostics
 
 
@@ -93,7 +92,7 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
         sa.select(Trigger).where(Trigger.diagnostics_id.in_([one.id for one in found])).with_for_update()
     )
     for trigger in triggers:
-        withdraw(session, trigger, DELETED, now)
+        withdraw(session, trigger, Reason(code="diagnostics_deleted"), now)
     for one in found:
         session.delete(one)
     session.flush()
@@ -102,8 +101,10 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
     return keys
 
 
-def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, description: str, now: datetime) -> None:
+def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, code: str, now: datetime) -> None:
     session.add(diagnostics)
     session.flush()
     owner, key = diagnostics.account_id, diagnostics.id
-    enqueue(session, pickle, TriggerType.DIAGNOSTICS, None, now, description, account_id=owner, diagnostics_id=key)
+    enqueue(
+        session, pickle, TriggerType.DIAGNOSTICS, None, now, Reason(code=code), account_id=owner, diagnostics_id=key
+    )

@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import Model, Pickle, Round, Runtime, Submission, Trigger, TriggerStatus
 from predictd.db.rounds import status_of
+from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
-from predictd.jobs.queue import NO_OPEN_ROUND, enqueue
-from predictd.jobs.status_history import add_to_history
+from predictd.jobs.queue import enqueue
+from predictd.jobs.status_history import add_notes
 from predictd.storage import Storage
 from predictd.uploads.assignment import assigned_models
 
 SOURCE = "fallback"
-MEANWHILE = "Meanwhile the last good pickle"
 _MOST_LOOKED_AT = 20
 
 IsUsable = Callable[[Session, Pickle], bool]
@@ -41,11 +41,11 @@ def usable_with(storage: Storage, has_runtime: Callable[[str], bool]) -> IsUsabl
     return is_usable
 
 
-def fall_back(session: Session, trigger_id: str, why: str, is_usable: IsUsable, now: datetime) -> None:
+def fall_back(session: Session, trigger_id: str, failed_code: str, is_usable: IsUsable, now: datetime) -> None:
     """Queue the last good pickle of every model that a run which has just failed leaves without a submission.
 
     Only a run of an assigned pickle for a round that is open has a fallback, and a fallback has none. The histories of
-    both say so. `why` is the code of the failure.
+    both say so. `failed_code` is the code of the failure.
     """
     failed = session.get_one(Trigger, trigger_id, populate_existing=True)
     round_ = session.get(Round, failed.round_id) if failed.round_id else None
@@ -54,22 +54,26 @@ def fall_back(session: Session, trigger_id: str, why: str, is_usable: IsUsable, 
     if status_of(round_, now) is not RoundStatus.OPEN:
         return
     pickle = session.get_one(Pickle, failed.pickle_id)
-    told = []
+    notes = []
     for model in assigned_models(session, pickle):
         good = _replacement(session, model, pickle, round_, is_usable) if model.fallback else None
         if good is None:
             continue
-        reason = (
-            f"Fallback for {model.name}: its pickle {pickle.filename} failed ({why}), so its last good pickle "
-            f"{good.filename} runs for round {round_.number}."
-        )
+        facts = {
+            "model": model.name,
+            "failed_pickle": pickle.filename,
+            "failed_code": failed_code,
+            "pickle": good.filename,
+            "round": round_.number,
+        }
+        reason = Reason(code="fallback", facts=facts)
         run = enqueue(session, good, TriggerType.LIVE, round_.id, now, reason)
         # It takes the place of the run that failed.
         run.fallback_for, run.rank = model.id, failed.rank
         session.flush()
-        told.append(f"{MEANWHILE} {good.filename} runs for {model.name} (fallback).")
-    if told:
-        add_to_history(session, failed.id, " ".join(told))
+        notes.append(Reason(code="fallback_queued", facts={"model": model.name, "pickle": good.filename}))
+    if notes:
+        add_notes(session, failed.id, notes)
 
 
 def has_run_well(session: Session, pickle: Pickle) -> bool:
@@ -129,8 +133,8 @@ def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, 
 
 def _ended_well() -> sa.ColumnElement[bool]:
     """Without an open round a validation that succeeds ends as an Error that says so."""
-    said = sa.exists().where(TriggerStatus.trigger_id == Trigger.id, TriggerStatus.description == NO_OPEN_ROUND)
+    has_no_round = sa.exists().where(TriggerStatus.trigger_id == Trigger.id, TriggerStatus.code == NO_OPEN_ROUND)
     is_validation = Trigger.type == TriggerType.VALIDATION
-    without_round = sa.and_(is_validation, Trigger.state == TriggerState.ERROR, said)
+    without_round = sa.and_(is_validation, Trigger.state == TriggerState.ERROR, has_no_round)
     succeeded = sa.and_(Trigger.type != TriggerType.DIAGNOSTICS, Trigger.state == TriggerState.SUCCEEDED)
     return sa.or_(succeeded, without_round)

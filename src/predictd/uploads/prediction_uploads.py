@@ -13,8 +13,8 @@ from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import most_rows
 from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.runs import Predictions
-from predictd.jobs.queue import NO_OPEN_ROUND
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
 from predictd.uploads.assignment import refuse_pickle
@@ -53,7 +53,7 @@ def submit_file(
         refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
         round_ = latest_round(session, model.tournament, now)
         if round_ is None:
-            raise ConflictError(NO_OPEN_ROUND)
+            raise ConflictError(Reason(code=NO_OPEN_ROUND).describe())
         versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
         keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
         taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)

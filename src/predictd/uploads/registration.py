@@ -10,6 +10,7 @@ from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Pickle
 from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerType, ValidationStatus
 from predictd.jobs.queue import enqueue, fail_at_once
 from predictd.pickles import Inspection
@@ -76,7 +77,7 @@ def register_pickle(
     )
     session.add(pickle)
     session.flush()
-    trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, "Waiting for a machine to validate it.")
+    trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, Reason(code="validation_queued"))
     if inspection is not None and runtimes_home is not None:
         failure = failure_anywhere(session, inspection, chosen_runtime, runtimes_home)
         if failure is not None:

@@ -1,7 +1,7 @@
 """A run: how far it is, why it failed, what it took, what it printed, what it predicted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
@@ -11,17 +11,15 @@ from starlette.routing import Route
 from predictd.api.app import Services
 from predictd.db.models import Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
-from predictd.domain.failures import FAILURES, told_apart
 from predictd.domain.limits import Limits
 from predictd.domain.names import CLASSIC
+from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import printable
-from predictd.jobs.queue import NO_OPEN_ROUND
 from predictd.reports.histogram import histogram
 from predictd.scoring.prediction_files import read_submission_columns
 from predictd.uploads.assignment import trigger_now
 from predictd.uploads.cancellation import CANCELLED, cancel_run
-from predictd.uploads.fallback import MEANWHILE
 from predictd.uploads.quotas import check_queue
 from predictd.web.downloads import download
 from predictd.web.events import cursor_of
@@ -72,10 +70,8 @@ def show_run(visit: Visit) -> Response:
     """The whole page."""
     run = find_run(visit)
     cursor = cursor_of(visit.session, run.id)
-    last = run.statuses[-1].description or "" if run.statuses else ""
-    failure, remedy = told_apart(run.failure_code or "", last)
-    # Where there is a fallback the history says so after the remedy; the page has it as a link.
-    remedy = remedy.partition(f" {MEANWHILE}")[0]
+    reason = run.statuses[-1].reason
+    failure = reason.failure
     is_cancelled = run.failure_code == CANCELLED
     lines, count = _lines(visit, run)
     diagnostics = visit.session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
@@ -85,17 +81,16 @@ def show_run(visit: Visit) -> Response:
         diagnostics=diagnostics,
         fallback_for=visit.session.get(Model, run.fallback_for) if run.fallback_for else None,
         models=_models(visit, run),
-        failure=failure if run.state == TriggerState.FAILED else "",
-        remedy=remedy if run.state == TriggerState.FAILED else "",
+        failure=failure.sentence if failure else reason.message if run.state == TriggerState.FAILED else "",
+        remedy=failure.remedy if failure else "",
         is_cancelled=is_cancelled,
         fallbacks=_fallbacks(visit, run) if run.state == TriggerState.FAILED else (),
         # To cancel it raised the attempt once more.
         attempts=run.attempt - is_cancelled,
-        is_known=run.failure_code in FAILURES,
-        last=last,
-        # What it took of the limits is shown beside it.
-        told=last.partition(" The model used ")[0],
-        without_round=last == NO_OPEN_ROUND,
+        is_known=failure is not None,
+        # The page shows beside it what the run used of its limits.
+        message=replace(reason, notes=tuple(note for note in reason.notes if note.code != "used")).describe(),
+        without_round=reason.code == NO_OPEN_ROUND,
         uses=_uses(visit, run),
         lines=lines,
         line_count=count,

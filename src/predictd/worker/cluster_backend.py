@@ -19,8 +19,9 @@ from predictd.db import Database
 from predictd.db.retry import outlast
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.limits import Limits
+from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport
-from predictd.jobs.queue import Claim, tell
+from predictd.jobs.queue import Claim, update_reason
 from predictd.sandbox.protocol import AnswerLimits
 from predictd.storage import Storage
 from predictd.worker import node_runs
@@ -129,7 +130,7 @@ class RemoteRuns:
     def _followed(self, job: Job, placed: Placed, limits: Limits) -> bool:
         claim = (job.claimed.trigger_id, job.claimed.attempt)
         began = seen_at = time.monotonic()
-        seen, node, told_to_wait = 0, "", False
+        seen, node, shows_waiting = 0, "", False
         while not placed.wait(_LOOK_SECONDS):
             now = time.monotonic()
             if job.cancel.is_set():
@@ -143,8 +144,8 @@ class RemoteRuns:
             if count != seen:
                 if not seen:
                     began = now
-                    if told_to_wait:
-                        _tell(job, f"The model is running{_attempt(job)}.")
+                    if shows_waiting:
+                        _update_reason(job, "running")
                 seen, seen_at = count, now
             elif seen and now - seen_at > self._lease_seconds:
                 raise PlatformError(f"The node {node} that ran the model says nothing any more.")
@@ -152,9 +153,9 @@ class RemoteRuns:
                 raise PlatformError(f"The node {node} did not end the run long after its time was up.")
             elif not seen and now - began > self._url_seconds / 2:
                 return False
-            elif not seen and not told_to_wait and now - began > _PATIENCE_SECONDS:
-                told_to_wait = True
-                _tell(job, f"Waiting for a place on a machine of the cluster{_attempt(job)}.")
+            elif not seen and not shows_waiting and now - began > _PATIENCE_SECONDS:
+                shows_waiting = True
+                _update_reason(job, "waiting_for_node")
         return True
 
     def _order(
@@ -265,10 +266,7 @@ def answer_key(trigger_id: str, attempt: int) -> str:
     return f"incoming/answers/{trigger_id}-{attempt}"
 
 
-def _attempt(job: Job) -> str:
-    return "" if job.claimed.attempt == 1 else f" (attempt {job.claimed.attempt})"
-
-
-def _tell(job: Job, description: str) -> None:
+def _update_reason(job: Job, code: str) -> None:
+    reason = Reason(code=code, facts={"attempt": job.claimed.attempt})
     with suppress(SQLAlchemyError), job.database.write() as session:
-        tell(session, job.claimed, description)
+        update_reason(session, job.claimed, reason)

@@ -25,10 +25,11 @@ from predictd.domain.errors import BusyError, InvalidInputError, OutageError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
 from predictd.domain.notices import Event
+from predictd.domain.reasons import Reason
 from predictd.domain.records import RunRecord, StoredObject
 from predictd.domain.runs import Predictions, RunReport
 from predictd.domain.states import TriggerState
-from predictd.jobs.queue import Claim, advance, tell
+from predictd.jobs.queue import Claim, advance, update_reason
 from predictd.notifications.outbox import tell_of_run
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.subprocess_scoring import Task, diagnose_apart
@@ -43,7 +44,7 @@ from predictd.worker.provenance import keep_record, record_of
 
 log = structlog.get_logger()
 
-_TELL_SECONDS = 3.0
+PROGRESS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,8 @@ def diagnose(job: Job) -> None:
     wanted = outlast(lambda: _prepare(database, storage, claimed), cancel=job.cancel)
     if wanted is None:
         return
-    used, key = "", wanted.upload_key
+    used: Reason | None = None
+    key = wanted.upload_key
     record: RunRecord | None = None
     with ExitStack() as files:
         if wanted.run is not None:
@@ -79,23 +81,23 @@ def diagnose(job: Job) -> None:
             if isinstance(outcome, ModelFailure):
                 record_failure(job, outcome, report, record)
                 return
-            used = report.describe_use(limits) + " "
+            used = report.use(limits)
             finish_log(job)
             key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
             record = replace(record, output=_stored(job, key, outcome))
             log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
-        told = f"{used}Its predictions are being scored."
+        reason = Reason(code="scoring_predictions", notes=() if used is None else (used,))
         if not insist(
             database,
-            lambda session: advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC)),
+            lambda session: advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC)),
             cancel=job.cancel,
         ):
             return
-        progress = _Progress(database, claimed, told)
+        progress = _Progress(database, claimed, reason)
         try:
-            found, number = _figures(job, wanted, key, files, progress.tell)
+            found, number = _figures(job, wanted, key, files, progress.show)
         except InvalidInputError as error:
             _refuse(job, error)
             return
@@ -113,20 +115,21 @@ def diagnose(job: Job) -> None:
 
 
 class _Progress:
-    """Tells in the trigger's history how many eras are scored, now and then."""
+    """Shows in the status history how many eras are scored, every `PROGRESS_SECONDS`."""
 
-    def __init__(self, database: Database, claimed: Claim, told: str) -> None:
+    def __init__(self, database: Database, claimed: Claim, reason: Reason) -> None:
         self._database = database
         self._claimed = claimed
-        self._told = told
-        self._next = time.monotonic() + _TELL_SECONDS
+        self._reason = reason
+        self._next = time.monotonic() + PROGRESS_SECONDS
 
-    def tell(self, done: int, every: int) -> None:
+    def show(self, done: int, every: int) -> None:
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _TELL_SECONDS
+        self._next = time.monotonic() + PROGRESS_SECONDS
         with suppress(SQLAlchemyError), self._database.write() as session:
-            tell(session, self._claimed, f"{self._told} {done / every:.0%} are done.")
+            scored = Reason(code="eras_scored", facts={"done": done / every})
+            update_reason(session, self._claimed, replace(self._reason, notes=(*self._reason.notes, scored)))
 
 
 def _figures(
@@ -162,8 +165,8 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
         ]
         if not versions:
             names = ", ".join(version.name for version in known)
-            told = f"Data version {names} has no {VALIDATION_FILE}, so nothing can be validated on it."
-            advance(session, claimed, TriggerState.ERROR, told, datetime.now(UTC), code="no_validation_data")
+            reason = Reason(code="no_validation_data", facts={"versions": names, "file": VALIDATION_FILE})
+            advance(session, claimed, TriggerState.ERROR, reason, datetime.now(UTC), failure_code=reason.code)
             return None
         run = None
         if pickle is not None:
@@ -222,10 +225,9 @@ def _conclude(
 ) -> bool:
     """End the trigger with the figures; False, and nothing is changed, when the claim is no longer valid."""
     now = datetime.now(UTC)
-    told = f"The diagnostics are done: {found.eras_accepted_count} eras"
-    if found.validation_corr_mean is not None:
-        told += f", mean CORR {found.validation_corr_mean:.5f}"
-    if not advance(session, claimed, TriggerState.SUCCEEDED, f"{told}.", now):
+    facts = {"eras": found.eras_accepted_count, "corr_mean": found.validation_corr_mean}
+    reason = Reason(code="diagnostics_done", facts=facts)
+    if not advance(session, claimed, TriggerState.SUCCEEDED, reason, now):
         return False
     diagnostics = session.get_one(Diagnostics, wanted.diagnostics_id)
     diagnostics.figures = found.wire()
@@ -242,7 +244,8 @@ def _refuse(job: Job, error: InvalidInputError) -> None:
     claimed, now = job.claimed, datetime.now(UTC)
 
     def end(session: Session) -> None:
-        if advance(session, claimed, TriggerState.FAILED, error.message, now, code="invalid_file"):
+        reason = Reason(code="invalid_file", facts={"detail": error.message})
+        if advance(session, claimed, TriggerState.FAILED, reason, now, failure_code=reason.code):
             tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
 
     insist(job.database, end, cancel=job.cancel)

@@ -1,5 +1,7 @@
 """What becomes of a pickle and its models when a run has ended."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -9,15 +11,14 @@ from predictd.db.rounds import current_round, status_of
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.notices import Event
+from predictd.domain.reasons import NO_OPEN_ROUND, PLATFORM, Reason
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
-from predictd.jobs.queue import NO_OPEN_ROUND, Claim, advance, enqueue, retry
+from predictd.jobs.queue import Claim, advance, enqueue, retry
 from predictd.notifications.outbox import tell_of_run
 from predictd.uploads.assignment import assigned_models, take_slot_when_validated
 from predictd.uploads.diagnostics import diagnose_pickle
 from predictd.uploads.fallback import SOURCE, IsUsable, fall_back, has_submission
 from predictd.uploads.submissions import StoredPredictions, accept
-
-PLATFORM = "platform"
 
 
 def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime, is_usable: IsUsable) -> bool:
@@ -28,7 +29,7 @@ def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime,
     Returns:
         False, and nothing is changed, when the claim is no longer valid.
     """
-    if not advance(session, claimed, TriggerState.FAILED, failure.describe(), now, code=failure.code):
+    if not advance(session, claimed, TriggerState.FAILED, Reason.of_failure(failure), now, failure_code=failure.code):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id)
     if trigger.type == TriggerType.VALIDATION:
@@ -44,7 +45,7 @@ def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime,
 def retry_or_give_up(
     session: Session,
     claimed: Claim,
-    reason: str,
+    reason: Reason,
     now: datetime,
     *,
     wait_seconds: float,
@@ -65,12 +66,12 @@ def retry_or_give_up(
     return False
 
 
-def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, used: str, now: datetime) -> bool:
+def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, used: Reason, now: datetime) -> bool:
     """End a run whose predictions are right, in one transaction.
 
     A validation validates the pickle, which takes the slot it was uploaded for. The predictions become the submission
-    of every model that the pickle is assigned to. Without an open round a validation ends with `NO_OPEN_ROUND`. `used`
-    says what the run took of its limits.
+    of every model that the pickle is assigned to. Without an open round a validation ends with the code
+    `no_open_round`. `used` is what the run used of its limits.
 
     Returns:
         False, and nothing is changed, when the claim is no longer valid.
@@ -85,17 +86,18 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
         pickle.validation_status = ValidationStatus.VALIDATED
         pickle.updated_at = now
         session.flush()
-        notes.append("The pickle is validated.")
+        notes.append(Reason(code="validated"))
         diagnose_pickle(session, pickle, now)
-        kept_out = take_slot_when_validated(session, pickle)
-        if kept_out is not None:
-            notes.append(kept_out)
+        not_assigned = take_slot_when_validated(session, pickle)
+        if not_assigned is not None:
+            notes.append(not_assigned)
     round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
     if round_ is None:
-        advance(session, claimed, TriggerState.ERROR, NO_OPEN_ROUND, now)
+        advance(session, claimed, TriggerState.ERROR, Reason(code=NO_OPEN_ROUND), now)
     else:
-        notes += [_submit(session, trigger, pickle, round_, predictions, now), used]
-        advance(session, claimed, TriggerState.SUCCEEDED, " ".join(notes), now)
+        submitted = _submit(session, trigger, pickle, round_, predictions, now)
+        reason = replace(submitted, notes=(*submitted.notes, *notes, used))
+        advance(session, claimed, TriggerState.SUCCEEDED, reason, now)
     tell_of_run(session, trigger, Event.RUN_SUCCEEDED, now)
     if is_validation:
         _catch_up(session, pickle, round_, now)
@@ -104,43 +106,40 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
 
 def _submit(
     session: Session, trigger: Trigger, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
-) -> str:
-    """Submit for every model of the pickle; answers what to tell the user."""
+) -> Reason:
+    """Submit for every model of the pickle; return what became of it."""
     if trigger.fallback_for is not None:
         return _submit_in_place(session, trigger, round_, predictions, now)
     models = assigned_models(session, pickle)
     if not models:
-        return "It is assigned to no model, so nothing was submitted."
+        return Reason(code="not_assigned")
     for model in models:
         submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source="model_upload")
         if trigger.submission_id is None or model.id == pickle.model_id:
             trigger.submission_id = submission.id
     session.flush()
-    return _told(round_, ", ".join(model.name for model in models), now)
+    return _submitted(round_, models, now)
 
 
 def _submit_in_place(
     session: Session, trigger: Trigger, round_: Round, predictions: StoredPredictions, now: datetime
-) -> str:
+) -> Reason:
     """Submit for the one model that a fallback runs for, unless there is something newer meanwhile."""
     model = session.get_one(Model, trigger.fallback_for, with_for_update=True, populate_existing=True)
     if model.archived_at is not None or model.pickle_id is None:
-        return f"Model {model.name} is not run for rounds any more, so nothing was submitted."
+        return Reason(code="model_inactive", facts={"model": model.name})
     if has_submission(session, model.id, round_.id):
-        return f"Model {model.name} has a newer submission for round {round_.number}, which stays."
-    reason = trigger.statuses[0].description
-    submission = accept(
-        session, model, round_, predictions, now=now, trigger_id=trigger.id, source=SOURCE, notes=reason
-    )
+        return Reason(code="newer_submission", facts={"model": model.name, "round": round_.number})
+    notes = trigger.statuses[0].description
+    submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source=SOURCE, notes=notes)
     trigger.submission_id = submission.id
     session.flush()
-    return f"{_told(round_, model.name, now)} It is the fallback for the assigned pickle, which failed."
+    return replace(_submitted(round_, [model], now), notes=(Reason(code="is_fallback"),))
 
 
-def _told(round_: Round, names: str, now: datetime) -> str:
-    if status_of(round_, now) is RoundStatus.OPEN:
-        return f"Submitted to round {round_.number} for {names}."
-    return f"Round {round_.number} closed before the run ended: kept as late for {names} and queued for the next round."
+def _submitted(round_: Round, models: Sequence[Model], now: datetime) -> Reason:
+    code = "submitted" if status_of(round_, now) is RoundStatus.OPEN else "submitted_late"
+    return Reason(code=code, facts={"round": round_.number, "models": [model.name for model in models]})
 
 
 def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datetime) -> None:
@@ -155,5 +154,5 @@ def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datet
             TriggerType.LIVE,
             open_now.id,
             now,
-            "The round opened during validation; waiting to run.",
+            Reason(code="round_opened_during_validation"),
         )

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from predictd import prometheus
 from predictd.db.hooks import after_commit
 from predictd.db.models import Trigger
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.reasons import Reason
+from predictd.domain.states import CLAIMED, TriggerState, TriggerType
 from predictd.jobs.queue import LONGEST_WAIT_SECONDS, Claim
 from predictd.uploads.fallback import IsUsable, nothing_is
 from predictd.worker.finalize import retry_or_give_up
 
-LOST = "The platform lost the worker that ran the model; this is not the model's fault."
-_ON_THEIR_WAY = (TriggerState.RUNNING, TriggerState.VALIDATING)
+LOST = Reason(code="worker_lost")
 
 
 class LeaseWatch:
@@ -43,7 +43,7 @@ class LeaseWatch:
         if at - self._looked_at > self._seconds:
             self._seen = {}
         held = session.execute(
-            sa.select(Trigger.id, Trigger.attempt, Trigger.lease_expires_at).where(Trigger.state.in_(_ON_THEIR_WAY))
+            sa.select(Trigger.id, Trigger.attempt, Trigger.lease_expires_at).where(Trigger.state.in_(CLAIMED))
         ).all()
         before, self._seen, self._looked_at = self._seen, {}, at
         lost = []
@@ -91,7 +91,7 @@ def _recover(
 ) -> int:
     lost = session.execute(
         sa.select(Trigger.id, Trigger.attempt, Trigger.type, Trigger.lease_owner)
-        .where(Trigger.state.in_(_ON_THEIR_WAY), condition)
+        .where(Trigger.state.in_(CLAIMED), condition)
         .with_for_update(skip_locked=True)
     ).all()
     for row in lost:

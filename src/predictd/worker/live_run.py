@@ -17,9 +17,10 @@ from predictd.db import Database
 from predictd.db.models import Pickle, Round, Trigger
 from predictd.db.retry import insist, outlast
 from predictd.db.rounds import current_round
-from predictd.domain.errors import PlatformError
+from predictd.domain.errors import KilledOnceError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
+from predictd.domain.reasons import KILLED, Reason
 from predictd.domain.records import RunRecord
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
@@ -34,8 +35,6 @@ from predictd.worker.provenance import keep_record, record_of, stored
 from predictd.worker.run_cache import ids_of
 
 log = structlog.get_logger()
-
-KILLED = "The model's process was killed (SIGKILL), by itself or by something on the machine; a second run tells which."
 
 
 def predict(job: Job) -> None:
@@ -58,13 +57,13 @@ def predict(job: Job) -> None:
     if isinstance(outcome, ModelFailure):
         record_failure(job, outcome, report, record)
         return
-    used = report.describe_use(limits)
+    used = report.use(limits)
     # The log of a success is what the model printed, and nothing else.
     finish_log(job)
 
     def begin_check(session: Session) -> bool:
-        told = f"{used} Its predictions are being checked."
-        is_ours = advance(session, claimed, TriggerState.VALIDATING, told, datetime.now(UTC))
+        reason = Reason(code="checking_predictions", notes=(used,))
+        is_ours = advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC))
         return is_ours and record_use(session, claimed, report)
 
     if not insist(job.database, begin_check, cancel=job.cancel):
@@ -103,7 +102,7 @@ def record_failure(
         PlatformError: it may be the platform's failure, which a second run tells.
     """
     if _is_doubtful(job, failure):
-        raise PlatformError(KILLED)
+        raise KilledOnceError("The model's process was killed (SIGKILL); a second run shows why.")
     finish_log(job, f"[predictd] {failure.code}: {failure.describe()}")
 
     def end(session: Session) -> None:
@@ -123,8 +122,8 @@ def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
 
     def is_first(session: Session) -> bool:
         trigger = session.get_one(Trigger, job.claimed.trigger_id)
-        told = any(KILLED in (status.description or "") for status in trigger.statuses)
-        return not told and trigger.failures + 1 < job.config.max_attempts
+        was_killed = any(status.code == KILLED for status in trigger.statuses)
+        return not was_killed and trigger.failures + 1 < job.config.max_attempts
 
     return insist(job.database, is_first, cancel=job.cancel)
 

@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from predictd.db import Database
 from predictd.db.models import Trigger
 from predictd.db.retry import insist, is_outage
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerType
 from predictd.jobs.queue import Claim, claim, give_back, is_waited_for, lost, renew
 from predictd.jobs.scheduling import VALIDATION_TURN, Priority, are_late_ones, put_late_ones_back
@@ -33,9 +34,6 @@ POLL_SECONDS = 0.5
 KEEP_SECONDS = 0.5
 LATE_SECONDS = 5.0
 GIVE_BACK_SECONDS = 5.0
-STOPPING = "The server is being stopped."
-STARTING = "Waiting for the server to start again."
-MAKING_ROOM = "The only worker is needed for a run that comes first."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,13 +202,15 @@ class Executor:
         except Exception as error:  # noqa: BLE001 (the keeper never ends)
             _tell("keeping_failed", error)
 
-    def _give_back(self, runs: list[_Run], reason: str = STOPPING, description: str = STARTING) -> None:
+    def _give_back(
+        self, runs: list[_Run], code: str = "server_stopping", waits_for: str = "waiting_for_restart"
+    ) -> None:
         for run in runs:
             try:
                 with _named(run):
                     insist(
                         self._database,
-                        partial(_put_back, run.claimed, reason, description),
+                        partial(_put_back, run.claimed, Reason(code=code), Reason(code=waits_for)),
                         cancel=run.cancel,
                         seconds=GIVE_BACK_SECONDS,
                     )
@@ -227,7 +227,7 @@ class Executor:
             runs, missing = self._config.account_runs, self._config.missing.folders()
             if not is_waited_for(session, datetime.now(UTC), account_runs=runs, missing_runtimes=missing):
                 return
-        self._give_back(running, MAKING_ROOM, "Waiting for the runs that come first.")
+        self._give_back(running, "preempted", "waiting_for_urgent_runs")
 
     def _places(self) -> int:
         return len(self._threads) if self._capacity is None else min(self._capacity(), len(self._threads))
@@ -288,8 +288,8 @@ class Executor:
             self.wake()
 
 
-def _put_back(claimed: Claim, reason: str, description: str, session: Session) -> bool:
-    return give_back(session, claimed, reason, description, datetime.now(UTC))
+def _put_back(claimed: Claim, reason: Reason, waits_for: Reason, session: Session) -> bool:
+    return give_back(session, claimed, reason, waits_for, datetime.now(UTC))
 
 
 def _tell(event: str, error: Exception) -> None:

@@ -11,8 +11,9 @@ from structlog.contextvars import bound_contextvars
 
 from predictd.cluster.scheduler import GivenBackError
 from predictd.db.retry import insist, is_outage
-from predictd.domain.errors import CancelledError, OutageError, PlatformError, RuntimeMissingError
+from predictd.domain.errors import CancelledError, KilledOnceError, OutageError, PlatformError, RuntimeMissingError
 from predictd.domain.outages import is_full
+from predictd.domain.reasons import KILLED, PLATFORM, Reason
 from predictd.domain.states import TriggerType
 from predictd.jobs.queue import give_back
 from predictd.worker.config import Job
@@ -23,7 +24,7 @@ from predictd.worker.run_cache import forget_tables
 
 log = structlog.get_logger()
 
-_STOPPED = "The machine that ran the model is being stopped."
+_STOPPED = Reason(code="machine_stopping")
 # A machine that gives back all that it gets must not keep a run for ever.
 _MOST_GIVEN_BACK = 100
 
@@ -46,25 +47,30 @@ def _work(job: Job) -> None:
     except GivenBackError:
         log.info("run_given_back")
         if job.claimed.attempt < _MOST_GIVEN_BACK:
-            _put_off(job, _STOPPED, "Waiting for another machine.")
+            _put_off(job, _STOPPED, "waiting_for_machine")
         else:
             _retry(job, _STOPPED)
     except RuntimeMissingError as error:
         log.error("put_off", error=error.message)
-        _put_off(job, error.message, "Waiting for a machine that can run it.")
+        _put_off(job, Reason(code=error.code, facts={"detail": error.message}), "waiting_for_runtime")
     except Exception as error:
         outage = _outage(error)
         if outage is not None:
             log.error("platform_error", error=outage)
-            _retry(job, f"The platform failed: {outage}", is_outage=True)
+            _retry(job, Reason(code=PLATFORM, facts={"detail": outage}), is_outage=True)
         elif isinstance(error, PlatformError):
             log.error("platform_error", error=error.message)
             with suppress(SQLAlchemyError):
                 forget_tables(job.database, job.claimed.trigger_id)
-            _retry(job, f"The platform failed: {error.message}")
+            _retry(
+                job,
+                Reason(
+                    code=KILLED if isinstance(error, KilledOnceError) else PLATFORM, facts={"detail": error.message}
+                ),
+            )
         else:
             log.exception("platform_error")
-            _retry(job, "The platform failed in a way it did not expect.")
+            _retry(job, Reason(code="unexpected_error"))
     finally:
         with suppress(SQLAlchemyError):
             job.writer.close()
@@ -83,11 +89,12 @@ def _outage(error: BaseException | None) -> str | None:
     return None
 
 
-def _put_off(job: Job, reason: str, description: str) -> None:
-    _record(job, lambda session: give_back(session, job.claimed, reason, description, datetime.now(UTC)))
+def _put_off(job: Job, reason: Reason, waits_for: str) -> None:
+    waiting = Reason(code=waits_for)
+    _record(job, lambda session: give_back(session, job.claimed, reason, waiting, datetime.now(UTC)))
 
 
-def _retry(job: Job, reason: str, *, is_outage: bool = False) -> None:
+def _retry(job: Job, reason: Reason, *, is_outage: bool = False) -> None:
     _record(
         job,
         lambda session: retry_or_give_up(

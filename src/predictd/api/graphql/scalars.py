@@ -17,8 +17,9 @@ _TEXTS = {one.name: (one.coerce_input_value, one.coerce_input_literal) for one i
 time_scalar = ScalarType("Time")
 date_scalar = ScalarType("Date")
 nmr_scalar = ScalarType("Nmr")
+json_scalar = ScalarType("JSON")
 
-SCALARS = (time_scalar, date_scalar, nmr_scalar)
+SCALARS = (time_scalar, date_scalar, nmr_scalar, json_scalar)
 
 
 @time_scalar.serializer

@@ -11,7 +11,6 @@ from predictd.api.app import Services
 from predictd.db.models import Account, Diagnostics, Model, Trigger
 from predictd.db.queue_stats import Place, list_errors, list_running, list_waiting
 from predictd.domain.states import TriggerState
-from predictd.jobs.queue import NO_OPEN_ROUND
 from predictd.uploads.cancellation import cancel_run
 from predictd.web.admin.permissions import check_sure, organiser_form, organiser_page
 from predictd.web.visits import Visit
@@ -41,7 +40,7 @@ def show_queue(visit: Visit) -> Response:
         .limit(MOST_WAITING)
         .options(sa.orm.joinedload(Trigger.pickle), sa.orm.joinedload(Trigger.round))
     ).all()
-    errors = list_errors(session, MOST_ERRORS, besides=NO_OPEN_ROUND)
+    errors = list_errors(session, MOST_ERRORS)
     shown = [*running, *waiting, *(run for _, run in errors)]
     vitals = visit.services.vitals
     return visit.page(

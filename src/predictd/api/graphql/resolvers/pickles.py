@@ -86,6 +86,8 @@ def _status_object(status: TriggerStatus) -> Object:
         "computePickleTriggerId": status.trigger_id,
         "status": status.status,
         "description": status.description,
+        "code": status.code,
+        "facts": status.facts,
         "insertedAt": status.inserted_at,
         "updatedAt": status.inserted_at,
     }
