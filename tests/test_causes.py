@@ -12,8 +12,9 @@ import pytest
 
 from conftest import RUNTIMES
 from predictd.domain.errors import PredictdError
-from predictd.domain.failures import FAILURES, ModelFailure, fields_of, told_apart
+from predictd.domain.failures import FAILURES, ModelFailure, fields_of
 from predictd.domain.limits import MIB, Limits
+from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport, RunRequest
 from predictd.local_run.test_findings import about_failure
 from predictd.pickles import check_pickle, target_of_built
@@ -381,7 +382,7 @@ CAUSES = [(code, cause) for code, failure in FAILURES.items() for cause in (None
 
 
 @pytest.mark.parametrize(("code", "cause"), CAUSES)
-def test_each_message_is_whole_and_can_be_taken_apart(code: str, cause: str | None) -> None:
+def test_each_message_is_whole_and_survives_its_row(code: str, cause: str | None) -> None:
     templates = FAILURES[code].sentence, FAILURES[code].remedy_of(cause)
     facts = {name: f"<{name}> ends." for template in templates for name in fields_of(template)}
     failure = ModelFailure(code=code, cause=cause, facts=facts)
@@ -390,7 +391,8 @@ def test_each_message_is_whole_and_can_be_taken_apart(code: str, cause: str | No
     assert message.endswith((".", "!"))
     assert all(f"<{name}> ends" in message for name in facts)
     assert not set("{}") & set(message.replace('{"prediction"', "").replace("to_numpy()}", ""))
-    assert told_apart(code, message) == (failure.sentence, failure.remedy)
+    reason = Reason.of_failure(failure)
+    assert Reason.of_row(reason.code, reason.row_facts).failure == failure
     assert len(failure.remedy) < 250
 
 

@@ -19,6 +19,7 @@ from conftest import PREDICTD, Server, User
 from predictd.db import Database
 from predictd.db.models import Trigger
 from predictd.db.run_tables import NodeRun
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import withdraw
 from ray_cluster import Machine, NoNetworksError, RayCluster, ray_cluster
@@ -172,7 +173,7 @@ def test_a_node_that_stops_gives_its_run_back(site: Site, models: dict[str, byte
     assert "was given back" in node.log
     [trigger] = site.user.wait(pickle_id, seconds=60)["triggers"]
     assert [status["status"] for status in trigger["statuses"]] == LOST_AND_DONE
-    assert trigger["statuses"][2]["description"] == "The machine that ran the model is being stopped."
+    assert trigger["statuses"][2]["description"] == "The machine that ran the model is shutting down."
     assert len(site.user.submissions(model_id)) == 1
     node.start()
 
@@ -187,7 +188,7 @@ def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, models: d
     model = process_of(site.cluster.node_with(trigger_id, attempt=2))
     database = site.database()
     with database.write() as session:
-        withdraw(session, session.get_one(Trigger, trigger_id), "Nobody wants it.", datetime.now(UTC))
+        withdraw(session, session.get_one(Trigger, trigger_id), Reason(code="diagnostics_deleted"), datetime.now(UTC))
     gone(model)
     wait_until(lambda: not left_over(site, database, trigger_id))
     database.close()

@@ -14,6 +14,7 @@ from predictd.db.catalogue import record_data_version, record_runtime
 from predictd.db.models import Pickle, Trigger, TriggerLog
 from predictd.db.run_tables import NodeRun
 from predictd.domain.errors import ForbiddenTransferError, SetupError
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import LINE_LENGTH
 from predictd.jobs.queue import Claim, advance, claim, enqueue
@@ -53,7 +54,7 @@ def claimed(database: Database) -> Claim:
         )
         session.add(pickle)
         session.flush()
-        enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, "Waiting.")
+        enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, Reason(code="validation_queued"))
     with database.write() as session:
         found = claim(session, "server", NOW, lease_seconds=30)
         assert found is not None
@@ -112,7 +113,7 @@ def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, cla
     with pytest.raises(ForbiddenTransferError):
         report(database, claimed, b"from another\n", token="guessed")
     with database.write() as session:
-        assert advance(session, claimed, TriggerState.ERROR, "It was lost.", NOW)
+        assert advance(session, claimed, TriggerState.ERROR, Reason(code="worker_lost"), NOW)
     assert not report(database, claimed, b"from the dead\n")
     with database.write() as session:
         node_runs.forget_ended(session)

@@ -16,8 +16,8 @@ from database import PostgresMissingError, find_postgresql
 from faults.system import System
 from predictd.db import Database
 from predictd.db.models import Trigger, TriggerStatus
+from predictd.domain.reasons import KILLED
 from predictd.domain.states import TriggerState
-from predictd.worker.live_run import KILLED
 from s3 import RCLONE
 
 _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
@@ -80,7 +80,7 @@ def _was_a_runner_killed(system: System) -> bool:
     database = Database(system.database_url)
     try:
         with database.read() as session:
-            found = sa.select(Trigger.id).join(TriggerStatus).where(TriggerStatus.description.contains(KILLED))
+            found = sa.select(Trigger.id).join(TriggerStatus).where(TriggerStatus.code == KILLED)
             return session.scalar(found.where(Trigger.state.not_in(FINAL)).limit(1)) is not None
     finally:
         database.close()

@@ -21,6 +21,7 @@ from predictd.db.models import Account, Pickle, Round, Trigger
 from predictd.db.notice_tables import Delivery, Notification
 from predictd.domain.errors import SetupError
 from predictd.domain.notices import Channel, DeliveryState, Event
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import claim as claim_run
 from predictd.jobs.queue import enqueue, retry
@@ -36,6 +37,7 @@ from predictd.notifications.smtp import Encryption, parse_mail_server
 from receiving import wait_until
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+NO_DISK = Reason(code="platform", facts={"detail": "no disk"})
 PACE = Pace(gather_seconds=120, mails_per_hour=3, retry_seconds=10, give_up_seconds=24 * 3600)
 HERE = "https://predictd.test"
 
@@ -83,7 +85,7 @@ class Scene:
         )
         session.add(pickle)  # type: ignore[attr-defined]
         session.flush()  # type: ignore[attr-defined]
-        return enqueue(session, pickle, TriggerType.LIVE, self.round.id, NOW, "Waiting.")  # type: ignore[arg-type]
+        return enqueue(session, pickle, TriggerType.LIVE, self.round.id, NOW, Reason(code="round_opened"))  # type: ignore[arg-type]
 
     def end(self, runs: list[Trigger], event: Event, now: datetime) -> None:
         """End runs, and make the messages about it."""
@@ -140,12 +142,12 @@ def test_that_the_platform_gave_up_is_told_too_and_as_no_fault_of_the_model(data
     with database.write() as session:
         claimed = claim_run(session, "worker", NOW, 30)
         assert claimed is not None
-        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+        retry(session, claimed, NO_DISK, NOW, wait_seconds=0, max_attempts=2)
     assert scene.spread(NOW) == 0
     with database.write() as session:
         claimed = claim_run(session, "worker", NOW, 30)
         assert claimed is not None
-        retry(session, claimed, "The platform failed: no disk.", NOW, wait_seconds=0, max_attempts=2)
+        retry(session, claimed, NO_DISK, NOW, wait_seconds=0, max_attempts=2)
     assert scene.spread(NOW) == 1
     mail = scene.send(later(minutes=3))
     assert mail is not None

@@ -16,6 +16,7 @@ from test_order import NOW, Platform, platform
 
 from conftest import GraphQLErrors, Server, User
 from predictd.db.models import Model, Pickle, Trigger
+from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import advance
 from predictd.uploads.fallback import fall_back
@@ -154,8 +155,8 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
     good = platform.claim()
     assert good is not None
     with platform.database.write() as session:
-        assert advance(session, good, TriggerState.VALIDATING, "Checked.", NOW)
-        assert advance(session, good, TriggerState.SUCCEEDED, "Submitted.", NOW)
+        assert advance(session, good, TriggerState.VALIDATING, Reason(code="checking_predictions"), NOW)
+        assert advance(session, good, TriggerState.SUCCEEDED, Reason(code="not_assigned"), NOW)
         session.execute(update(Model).values(pickle_id=new))
     platform.open_round(number=2)
 
@@ -164,7 +165,13 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
         assert platform.name(claimed) == "alice_1"
         with platform.database.write() as session:
             return retry_or_give_up(
-                session, claimed, "Lost.", NOW, wait_seconds=0, max_attempts=2, is_usable=lambda *_: True
+                session,
+                claimed,
+                Reason(code="worker_lost"),
+                NOW,
+                wait_seconds=0,
+                max_attempts=2,
+                is_usable=lambda *_: True,
             )
 
     def fallbacks() -> list[tuple[str | None, str | None]]:

@@ -128,7 +128,7 @@ def test_a_run_that_ends_after_the_close_is_late_and_counts_for_no_other_round(
         time.sleep(0.1)
     owned.close_round()
     trigger = user.wait(pickle_id)["triggers"][0]
-    assert "kept as late" in trigger["statuses"][-1]["description"]
+    assert "is late and is queued for the next round" in trigger["statuses"][-1]["description"]
     [late] = user.submissions(model_id)
     assert (late["status"], late["selected"]) == ("late", False)
     latest = user.ask("query($m: ID) { model(modelId: $m) { latestSubmissions { status roundNumber } } }", m=model_id)

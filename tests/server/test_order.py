@@ -16,18 +16,22 @@ from conftest import GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
 from predictd.db.catalogue import record_data_version, record_runtime
-from predictd.db.models import Model, Pickle, Round, Trigger
+from predictd.db.models import Model, Pickle, Round, Submission, Trigger
 from predictd.db.types import new_id
 from predictd.domain.errors import BusyError, LimitReachedError
+from predictd.domain.limits import Limits
 from predictd.domain.quotas import Quotas
+from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import Claim, advance, claim, enqueue, record_use
 from predictd.jobs.scheduling import Priority, put_late_ones_back
 from predictd.storage import FolderStorage
-from predictd.uploads.assignment import trigger_assigned
+from predictd.uploads.assignment import assign, trigger_assigned
 from predictd.uploads.incoming import UploadKind
 from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.submissions import StoredPredictions
+from predictd.worker.finalize import conclude
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 
@@ -92,7 +96,7 @@ class Platform:
     def queue(self, pickle_id: str, kind: TriggerType, now: datetime = NOW) -> None:
         with self.database.write() as session:
             round_id = self.round_id if kind is TriggerType.LIVE else None
-            enqueue(session, session.get_one(Pickle, pickle_id), kind, round_id, now, "Queued.")
+            enqueue(session, session.get_one(Pickle, pickle_id), kind, round_id, now, Reason(code="round_opened"))
 
     def claim(self, now: datetime = NOW, **how: object) -> Claim | None:
         with self.database.write() as session:
@@ -110,7 +114,7 @@ class Platform:
 
     def end(self, claimed: Claim) -> bool:
         with self.database.write() as session:
-            return advance(session, claimed, TriggerState.FAILED, "Ended.", NOW)
+            return advance(session, claimed, TriggerState.FAILED, Reason(code="exited"), NOW)
 
     def next_names(self, now: datetime = NOW, **how: object) -> list[str]:
         """What is run one after the other until nothing is left."""
@@ -302,3 +306,51 @@ def send(user: User, content: bytes) -> None:
     if answer.status_code != 200:
         raise GraphQLErrors([{"message": answer.text}])
     user.register(auth["filename"])
+
+
+@pytest.mark.parametrize("comes_first", ["assignment", "end of the run"])
+def test_a_pickle_that_is_assigned_while_its_run_ends_submits_once_for_the_model(
+    platform: Platform, comes_first: str
+) -> None:
+    [pickle_id] = platform.add("alice", 1)
+    with platform.database.write() as session:
+        first = session.scalars(select(Model)).one()
+        second = Model(
+            account_id=first.account_id, tournament=8, name="second", name_key="second", inserted_at=NOW, pickle_id=None
+        )
+        session.add(second)
+        session.flush()
+        model_ids = {first.id, second.id}
+    platform.open_round()
+    claimed = platform.claim()
+    assert claimed is not None
+    with platform.database.write() as session:
+        assert advance(session, claimed, TriggerState.VALIDATING, Reason(code="checking_predictions"), NOW)
+    predictions = StoredPredictions(key="predictions/x.csv", filename="predictions.csv", row_count=1)
+    holds_lock = threading.Event()
+
+    def assign_it() -> None:
+        with platform.database.write() as session:
+            pickle = session.get_one(Pickle, pickle_id)
+            assign(session, session.get_one(Model, second.id), pickle, NOW)
+            holds_lock.set()
+            time.sleep(0.5)
+
+    def end_it() -> None:
+        with platform.database.write() as session:
+            assert conclude(session, claimed, predictions, RunReport().use(Limits()), NOW)
+            holds_lock.set()
+            time.sleep(0.5)
+
+    steps = [assign_it, end_it] if comes_first == "assignment" else [end_it, assign_it]
+    threads = [threading.Thread(target=step) for step in steps]
+    threads[0].start()
+    assert holds_lock.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    with platform.database.read() as session:
+        submitted = {submission.model_id for submission in session.scalars(select(Submission))}
+        waiting = session.scalars(select(Trigger.id).where(Trigger.state == TriggerState.PENDING)).all()
+    # Either the run submits for both models, or another run is queued for the second.
+    assert (submitted, len(waiting)) == ((model_ids, 0) if comes_first == "assignment" else ({first.id}, 1))

@@ -21,6 +21,7 @@ from predictd.db.catalogue import record_data_version, record_runtime
 from predictd.db.models import Pickle, Trigger, TriggerStatus
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
+from predictd.domain.reasons import Reason
 from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import advance, claim, enqueue, renew, retry
@@ -32,6 +33,7 @@ from predictd.worker.run_logs import LogWriter
 from predictd.worker.runtime_backoff import MissingRuntimes
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
+FULL_DISK = Reason(code="platform", facts={"detail": "The disk is full."})
 
 
 @pytest.fixture
@@ -71,7 +73,8 @@ def queue(database: Database, count: int) -> list[str]:
         )
         session.add(pickle)
         session.flush()
-        return [enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, "Waiting.").id for _ in range(count)]
+        queued = Reason(code="validation_queued")
+        return [enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, queued).id for _ in range(count)]
 
 
 def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database) -> None:
@@ -92,9 +95,9 @@ def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database)
     assert (taken.trigger_id, taken.attempt) == (trigger_id, 2)
     with database.write() as session:
         assert not renew(session, lost, later, lease_seconds=30)
-        assert not advance(session, lost, TriggerState.VALIDATING, "from the dead", later)
-        assert advance(session, taken, TriggerState.VALIDATING, "checked", later)
-        assert advance(session, taken, TriggerState.SUCCEEDED, "accepted", later)
+        assert not advance(session, lost, TriggerState.VALIDATING, Reason(code="checking_predictions"), later)
+        assert advance(session, taken, TriggerState.VALIDATING, Reason(code="checking_predictions"), later)
+        assert advance(session, taken, TriggerState.SUCCEEDED, Reason(code="not_assigned"), later)
     with database.read() as session:
         history = session.scalars(select(TriggerStatus.status).order_by(TriggerStatus.sequence)).all()
     assert history == ["pending", "running", "error", "pending", "running", "validating", "submission_succeeded"]
@@ -156,7 +159,7 @@ def test_an_outage_costs_a_run_none_of_its_attempts(database: Database) -> None:
         with database.write() as session:
             claimed = claim(session, "worker", now, lease_seconds=30)
             assert claimed is not None
-            assert retry(session, claimed, "The disk is full.", now, wait_seconds=5, max_attempts=3, is_outage=True)
+            assert retry(session, claimed, FULL_DISK, now, wait_seconds=5, max_attempts=3, is_outage=True)
             trigger = session.get_one(Trigger, trigger_id)
             assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
             assert timedelta(seconds=5) <= trigger.not_before - now <= timedelta(seconds=60)

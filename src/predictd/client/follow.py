@@ -118,18 +118,19 @@ class Watch:
 
 def new_lines(known: Sequence[LogLine], now: Sequence[LogLine]) -> list[LogLine]:
     """What of a log was not there before, although the server forgets the beginning of a long one."""
-    known = [line for line in known if not _is_note(line)]
-    found = [line for line in now if not _is_note(line)]
+    known, found = _without_note(known), _without_note(now)
     for start, first in enumerate(known):
         rest = len(known) - start
         if rest <= len(found) and first == found[0] and known[start:] == found[:rest]:
-            return found[rest:]
+            return list(found[rest:])
     # All of it, with the server's note of what was lost in between.
     return list(now)
 
 
-def _is_note(line: LogLine) -> bool:
-    return line.message.startswith("[predictd] ") and line.message.endswith("the newest are kept.")
+def _without_note(lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    """Leave out the server's first line, which says that earlier output was cut."""
+    has_note = len(lines) > 1 and lines[0].message.startswith("[predictd] ")
+    return lines[1:] if has_note else lines
 
 
 def _find(pickle: Pickle, trigger_id: str | None) -> Trigger | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from predictd.domain.errors import end_once
 from predictd.domain.failures import FAILURES, ModelFailure
 
 Facts = Mapping[str, Any]
@@ -112,7 +111,7 @@ def _scored_eras(facts: Facts) -> str:
 
 
 def _platform(facts: Facts) -> str:
-    return end_once(f"The platform failed: {facts['detail']}")
+    return f"The platform failed: {facts['detail'].rstrip('.')}."
 
 
 MESSAGES: dict[str, str | Callable[[Facts], str]] = {
