@@ -316,6 +316,35 @@ def case_one_model_is_accelerated():
         assert "linear" in said or "DataFrame" in said, said
 
 
+def case_a_large_model_is_compared_by_its_first_iterations():
+    many = {**usual, "n_estimators": 130, "num_leaves": 4}
+    for model, options in (
+        (lightgbm.LGBMRegressor(**many).fit(frame, target), {}),
+        (lightgbm.LGBMRegressor(**many).fit(frame, target), {"num_iteration": 120}),
+        (lightgbm.LGBMRegressor(**many).fit(frame, target), {"start_iteration": 110}),
+        (lightgbm.LGBMClassifier(**many).fit(frame, five), {"raw_score": True}),
+        (lightgbm.LGBMRegressor(**many, boosting_type="dart").fit(frame, target), {}),
+    ):
+        check(model, **options)
+        wrong = frame.iloc[:, 1:]
+        found, used = compiled(pickle.dumps(model), "predict", wrong, **options)
+        assert isinstance(found, tuple) and not used, "a wrong number of features is the library's to refuse"
+    booster = pickle.loads(pickle.dumps(lightgbm.LGBMRegressor(**many).fit(frame, target).booster_))
+    trees.install()
+    booster = pickle.loads(pickle.dumps(booster))
+    booster.predict(frame)
+    assert "_handle" not in vars(booster), "the library has not loaded all of it"
+    assert len(trees.built()) < 1.1 * len(built_of_all(booster)), "the tables of the copy are not kept"
+
+
+def built_of_all(booster):
+    """The tables of all its iterations and nothing else."""
+    trees.uninstall()
+    trees.install()
+    trees.accelerate(booster)
+    return trees.built()
+
+
 def case_a_damaged_text_fails_as_without_us():
     booster = lightgbm.LGBMRegressor(**usual).fit(frame, target).booster_
     text = booster.model_to_string()

@@ -60,6 +60,8 @@ _CHANGE_THE_MODEL = (
 )
 _FIRST_VERSION = 4
 _ERROR_LENGTH = 256
+# Iterations that are compared with the library's own result: to load a large model takes it seconds.
+_CONFIRMED = 100
 
 
 class Text:
@@ -128,6 +130,16 @@ class Text:
             return compile_arrays(arrays, fingerprint)
         finally:
             library().trees_free_lightgbm(read)
+
+    def short(self, iterations: int) -> str | None:
+        """Return the text of a model of the first iterations alone; None where the text has another layout."""
+        head, marker, sizes_on = self.text[: self.trees_at].partition("\ntree_sizes=")
+        sizes, _, rest = sizes_on.partition("\n")
+        kept = sizes.split()[: iterations * self.outputs]
+        end, tail = self.trees_at + sum(map(int, kept)), self.text.rfind("\nend of trees\n")
+        if not marker or not self.text.startswith(f"Tree={len(kept)}\n", end) or tail < end:
+            return None
+        return f"{head}{marker}{' '.join(kept)}\n{rest}{self.text[self.trees_at : end]}{self.text[tail + 1 :]}"
 
     def part(self, start: int, number: int) -> tuple[int, int]:
         """The first iteration and the number of iterations that LightGBM uses for these arguments of predict."""
@@ -255,6 +267,17 @@ class _Boosters:
         except UnsupportedModel:
             return None
 
+    def shorten(self, booster: Any) -> Any:
+        """Return a booster of the first iterations of one without a handle; None where it has one or is as short."""
+        model = None if "_handle" in booster.__dict__ else self.model(booster)
+        text = None if model is None or model.iterations <= _CONFIRMED else model.short(_CONFIRMED)
+        if text is None:
+            return None
+        kind: Any = type(booster)
+        short = kind.__new__(kind)
+        short.__setstate__({**booster.__dict__, "_handle": text})
+        return short
+
     def prepare(self, booster: Any) -> None:
         """Compile what predict without options uses. Raises UnsupportedModel."""
         if self.text_of(booster) is None:
@@ -296,7 +319,7 @@ class Patch(Replaced):
         self._lightgbm, self._boosters = lightgbm, boosters
         owner = lightgbm.Booster
         free = ("data", "start_iteration", "num_iteration", "raw_score", "data_has_header", "kwargs")
-        self.answer(owner, "predict", free, boosters.predict)
+        self.answer(owner, "predict", free, boosters.predict, shorten=boosters.shorten)
         self.answer(owner, "feature_name", (), boosters.feature_name)
         for name in _CHANGE_THE_MODEL:
             if name in owner.__dict__:

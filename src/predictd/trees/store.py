@@ -46,6 +46,11 @@ class Store:
         """Return whether these tables were built in this process; kept ones are of calls that were compared before."""
         return fingerprint in self._new
 
+    def forget(self, fingerprint: bytes) -> None:
+        """Drop tables that were built in this process."""
+        self.used.pop(fingerprint, None)
+        self._new.discard(fingerprint)
+
     def refuse(self, fingerprint: bytes, reason: str) -> None:
         """Let the library itself answer for this model from now on."""
         self.refused[fingerprint] = reason
