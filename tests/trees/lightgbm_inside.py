@@ -328,7 +328,8 @@ def case_a_large_model_is_compared_by_its_first_iterations():
         check(model, **options)
         wrong = frame.iloc[:, 1:]
         found, used = compiled(pickle.dumps(model), "predict", wrong, **options)
-        assert isinstance(found, tuple) and not used, "a wrong number of features is the library's to refuse"
+        assert isinstance(found, tuple), "a wrong number of features is the library's to refuse"
+        assert not used
     booster = pickle.loads(pickle.dumps(lightgbm.LGBMRegressor(**many).fit(frame, target).booster_))
     trees.install()
     booster = pickle.loads(pickle.dumps(booster))
