@@ -19,10 +19,10 @@ from predictd.domain.findings import Finding, Level
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import SandboxKind
 from predictd.local_run import run_on
-from predictd.pickles.checks import DataColumns, check_inspected
-from predictd.pickles.columns import read_columns
+from predictd.pickles.data_columns import read_columns
 from predictd.pickles.inspection import inspect_pickle
-from predictd.pickles.runtime_target import Target, known_targets, target_of_built
+from predictd.pickles.runtime_target import Target, all_targets, target_of_built
+from predictd.pickles.static_checks import DataColumns, check_inspected
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
 from predictd.sandbox import WarmParents
 from predictd.scoring import check_submission
@@ -104,7 +104,7 @@ def test_what_may_run_is_no_failure(bench: Bench, name: str) -> None:
 
 
 def test_what_a_runtime_has_is_known_or_known_to_lack_or_unknown() -> None:
-    known = known_targets([])[0]
+    known = all_targets([])[0]
     unknown = Target(name="Mine", image="mine", tag="mine", python=known.python, packages={}, complete=False)
     assert [one.has("sklearn.linear_model") for one in (known, unknown)] == [True, None]
     assert [one.has("a_module_of_mine") for one in (known, unknown)] == [False, None]
@@ -257,7 +257,7 @@ def test_certainty_is_told_from_the_bytecode_of_every_python(tmp_path: Path, pyt
     made = tmp_path / "made"
     made.mkdir()
     subprocess.run([interpreter, "-c", FUNCTIONS, library, made], check=True, timeout=30)
-    target = next(one for one in known_targets([]) if one.python == python)
+    target = next(one for one in all_targets([]) if one.python == python)
     wrong = {}
     for path in sorted(made.glob("*.pkl")):
         findings = check_inspected(inspect_pickle(path), target)

@@ -13,12 +13,12 @@ import pytest
 from conftest import PREDICTD, RUNTIMES
 from pickles import broken, good
 from predictd.data.schema import BENCHMARKS, TARGETS, feature_names, feature_sets
-from predictd.pickles.checks import DataColumns, check_inspected
-from predictd.pickles.columns import read_columns
 from predictd.pickles.compatibility import certain_failures, choose_python, choose_target
-from predictd.pickles.findings import Finding, Level
+from predictd.pickles.data_columns import read_columns
+from predictd.pickles.formatting import Finding, Level
 from predictd.pickles.inspection import Inspection, inspect_pickle
-from predictd.pickles.runtime_target import Target, known_targets, target_of_built
+from predictd.pickles.runtime_target import Target, all_targets, target_of_built
+from predictd.pickles.static_checks import DataColumns, check_inspected
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
 
 HERE = Path(__file__).parent
@@ -182,7 +182,7 @@ def test_the_bytecode_of_every_python_is_understood(tmp_path: Path, python: str)
     assert inspection.pythons == (python,)
     assert choose_python(inspection, PYTHONS) == python
     assert choose_python(inspection, set(PYTHONS) - {python}) is None
-    chosen = choose_target(inspection, known_targets([]))
+    chosen = choose_target(inspection, all_targets([]))
     assert chosen is not None
     assert chosen.python == python
     assert {function.name for function in inspection.functions} == {"predict", "ranked"}
@@ -198,7 +198,7 @@ def test_the_bytecode_of_every_python_is_understood(tmp_path: Path, python: str)
 
 
 def test_a_pickle_that_needs_torch_gets_the_full_runtime(files: Path) -> None:
-    chosen = choose_target(inspect_pickle(files / "broken" / "torch_in_core.pkl"), known_targets([]))
+    chosen = choose_target(inspect_pickle(files / "broken" / "torch_in_core.pkl"), all_targets([]))
     assert chosen is not None
     assert chosen.image.endswith("_full")
 
@@ -213,7 +213,7 @@ def predictd(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
 def test_the_commands_tell_a_person_and_a_program(files: Path, version: Path) -> None:
     right = predictd("check", files / "good" / "function.pkl", "--data", version)
     assert right.returncode == 0, right.stderr
-    assert "The data version v5.3 has all 8 features that it names." in right.stdout
+    assert "The data version v5.3 has all 8 features that it uses." in right.stdout
     assert "Nothing speaks against it in Python" in right.stderr
     wrong = predictd("check", files / "broken" / "gpu_tensor.pkl", "--json")
     assert wrong.returncode == 1
@@ -230,5 +230,5 @@ def test_the_commands_tell_a_person_and_a_program(files: Path, version: Path) ->
 
 
 def test_inspection_needs_none_of_the_packages_in_the_pickle() -> None:
-    code = "import sys, predictd.pickles.checks; print({'pandas', 'sklearn', 'starlette'} & set(sys.modules))"
+    code = "import sys, predictd.pickles.static_checks; print({'pandas', 'sklearn', 'starlette'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"

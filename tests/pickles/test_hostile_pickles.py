@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from pickles import broken
 from predictd.domain.errors import InvalidInputError
-from predictd.pickles.checks import check_inspected
 from predictd.pickles.compatibility import certain_failures
-from predictd.pickles.findings import Finding, Level
+from predictd.pickles.formatting import Finding, Level
 from predictd.pickles.inspection import Inspection, inspect_pickle
 from predictd.pickles.runtime_target import target_of_spec
+from predictd.pickles.static_checks import check_inspected
 from predictd.runtimes import SPECS
 
 TARGET = target_of_spec(SPECS["3.12"])
@@ -220,7 +220,7 @@ def test_names_of_python_2_are_no_missing_modules() -> None:
             code="not_callable",
             level=Level.FAIL,
             sentence="The pickle holds a list, which can't be called.",
-            fix="Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one.",
+            fix="Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) creates one.",
         )
     ]
     assert all(TARGET.has(one.module) for one in inspection.imports)
@@ -240,7 +240,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"can't be read: Is a directory\. Give the path of a pickle\."):
         inspect_pickle(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InvalidInputError, match="it is no file"):
+    with pytest.raises(InvalidInputError, match="it is not a file"):
         inspect_pickle(tmp_path / "pipe")
     with pytest.raises(InvalidInputError, match="No such file"):
         inspect_pickle(tmp_path / "none.pkl")

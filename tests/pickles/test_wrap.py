@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, RUNTIMES
-from predictd.pickles.checks import check_inspected
 from predictd.pickles.compatibility import certain_failures, choose_python
-from predictd.pickles.findings import Level
+from predictd.pickles.formatting import Level
 from predictd.pickles.inspection import inspect_pickle
 from predictd.pickles.runtime_target import target_of_built
+from predictd.pickles.static_checks import check_inspected
 from predictd.runtimes import BuiltRuntime, load
 
 INSIDE = Path(__file__).with_name("wrap_inside.py")

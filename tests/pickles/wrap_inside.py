@@ -105,7 +105,7 @@ def case_classifiers_give_the_expected_class() -> None:
     model = LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(X, five)
     same(predictd.wrap(model)(live), ranks(model.predict_proba(X) @ model.classes_))
     words = LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(X, np.where(y > 0.5, "high", "low"))
-    refused(lambda: predictd.wrap(words), "are no numbers", "(high, low)")
+    refused(lambda: predictd.wrap(words), "are not numbers", "(high, low)")
 
 
 def case_ensembles_weigh_the_ranks() -> None:
@@ -206,7 +206,7 @@ def case_what_has_no_arrays_is_refused() -> None:
     import predictd
 
     refused(lambda: predictd.wrap(trees()["lightgbm"], export="numpy"), "lightgbm.LGBMRegressor", "Leave export out")
-    refused(lambda: predictd.wrap(KernelRidge().fit(X, y), export="numpy"), "sklearn.KernelRidge", "no linear model")
+    refused(lambda: predictd.wrap(KernelRidge().fit(X, y), export="numpy"), "sklearn.KernelRidge", "not a linear model")
     odd = make_pipeline(QuantileTransformer(n_quantiles=9), KernelRidge()).fit(X, y)
     refused(lambda: predictd.wrap(odd, export="numpy"), "The step sklearn.QuantileTransformer")
 
@@ -227,7 +227,7 @@ def case_own_modules_are_carried() -> None:
     mine = importlib.import_module("my_package")
     wrapped = predictd.wrap(mine.Model(), features=features)
     assert wrapped.modules_by_value == ("my_package.inner",)
-    assert "carrying my_package.inner by value" in repr(wrapped)
+    assert "containing my_package.inner" in repr(wrapped)
     same(wrapped(live), ranks(X.sum(axis=1)))
     keep(wrapped, "own")
     late = importlib.import_module("late").late
@@ -319,7 +319,7 @@ def case_one_of_several_outputs_is_chosen() -> None:
     }
     for name, model in models.items():
         refused(lambda one=model: predictd.wrap(one), "predicts 2 outputs for each row", "output=0 to output=1")
-        refused(lambda one=model: predictd.wrap(one, output=2), "2 is none of them")
+        refused(lambda one=model: predictd.wrap(one, output=2), "2 is not one of them")
         wrapped = predictd.wrap(model, output=1, rank=False)
         same(wrapped(live), pd.Series(model.predict(X)[:, 1].astype(float), index=index).clip(0, 1))
         if name in ("forest", "catboost"):
@@ -376,14 +376,14 @@ def case_mistakes_are_told() -> None:
 
     model = trees()["lightgbm"]
     refused(lambda: predictd.wrap(model, features=features[::-1]), "in another order")
-    refused(lambda: predictd.wrap(model, features=features[:5]), "5 names", "the model knows 12")
+    refused(lambda: predictd.wrap(model, features=features[:5]), "5 names", "a different set of 12")
     refused(lambda: predictd.wrap(Ridge(), features=features), "sklearn.Ridge is not fitted")
     refused(
         lambda: predictd.wrap(Ridge().fit(X.to_numpy(), y), features=features[:5]), "fails on 40 rows", "5 features"
     )
-    refused(lambda: predictd.wrap(Ridge().fit(X.to_numpy(), y)), "does not know the names of its features")
+    refused(lambda: predictd.wrap(Ridge().fit(X.to_numpy(), y)), "does not store the names of its features")
     refused(lambda: predictd.wrap([]), "empty")
-    refused(lambda: predictd.wrap({"model": 3}), "no fitted model and no function")
+    refused(lambda: predictd.wrap({"model": 3}), "neither a fitted model nor a function")
     refused(lambda: predictd.wrap(model, clip=(0.5, 2)), "within 0 to 1")
     refused(lambda: predictd.wrap(model, proportion=3), "proportion is 3")
     refused(lambda: predictd.wrap(model, impute={features[0]: 1}), "no value for 11 features")

@@ -66,5 +66,5 @@ def test_what_is_no_server_is_told(server: Server, pickles: dict[str, bytes], tm
     path = tmp_path / "good.pkl"
     path.write_bytes(pickles["good"])
     assert "can't be reached" in check(path, "http://127.0.0.1:1")[2]
-    assert "is no address" in check(path, "nowhere")[2]
-    assert "does not answer as a server of predictions" in check(path, f"{server.address}/none")[2]
+    assert "is not a URL" in check(path, "nowhere")[2]
+    assert "did not respond like a predictions server" in check(path, f"{server.address}/none")[2]

@@ -11,12 +11,12 @@ from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import print_json, say
 from predictd.cli.progress import inspected
 from predictd.domain.findings import verdict
-from predictd.pickles.checks import DataColumns, check_inspected
-from predictd.pickles.columns import read_columns
 from predictd.pickles.compatibility import choose_target
-from predictd.pickles.findings import Finding, Level, passed, warn
-from predictd.pickles.runtime_target import Target, find_target, known_targets
-from predictd.pickles.server_runtimes import ask_offers
+from predictd.pickles.data_columns import read_columns
+from predictd.pickles.formatting import Finding, Level, passed, warn
+from predictd.pickles.runtime_target import Target, all_targets, find_target
+from predictd.pickles.server_runtimes import fetch_server_runtimes
+from predictd.pickles.static_checks import DataColumns, check_inspected
 from predictd.runtimes import load
 
 
@@ -50,11 +50,11 @@ def check(
     Example: predictd check model.pkl --runtime 3.12 --data v5.3
     """
     settings = read_settings()
-    targets = known_targets(load(settings.runtimes_home))
+    targets = all_targets(load(settings.runtimes_home))
     columns = None if data is None else read_columns(data)
     extra: list[Finding] = []
     if server is not None:
-        targets, versions = ask_offers(server, targets)
+        targets, versions = fetch_server_runtimes(server, targets)
         extra = _data_version(versions, columns)
     inspection = inspected(file)
     target = choose_target(inspection, targets) if runtime is None else find_target(runtime, targets)

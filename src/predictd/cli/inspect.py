@@ -12,8 +12,8 @@ from predictd.cli.output import output_console, print_json
 from predictd.cli.progress import inspected
 from predictd.domain.errors import InvalidInputError
 from predictd.pickles.compatibility import check_flaw
-from predictd.pickles.findings import listed, shown_name, shown_size
-from predictd.pickles.functions import FunctionSeen, Import
+from predictd.pickles.formatting import format_name, format_size, join_names
+from predictd.pickles.functions import FunctionSummary, Import
 from predictd.pickles.inspection import Inspection
 from predictd.pickles.lint import suspicious_calls
 
@@ -52,7 +52,7 @@ def _show(inspection: Inspection) -> None:
 
 def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
     whole = "" if inspection.complete else ", of which only the beginning was read"
-    yield "file", f"{inspection.path}, {shown_size(inspection.size)}, pickle protocol {inspection.protocol}{whole}"
+    yield "file", f"{inspection.path}, {format_size(inspection.size)}, pickle protocol {inspection.protocol}{whole}"
     yield "holds", inspection.signature.shown
     made_by = " or ".join(inspection.pythons) or "can't be told: it carries no function"
     yield "Python", f"{made_by}, by its {_count(inspection.functions)}" if inspection.pythons else made_by
@@ -61,20 +61,20 @@ def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
     if later:
         yield "imports later", later
     if inspection.by_value:
-        yield "carries", f"{listed(inspection.by_value, 20)} (by value)"
+        yield "carries", f"{join_names(inspection.by_value, 20)} (by value)"
     if inspection.versions:
-        yield "made with", ", ".join(f"{shown_name(name)} {shown_name(v)}" for name, v in inspection.versions.items())
+        yield "made with", ", ".join(f"{format_name(name)} {format_name(v)}" for name, v in inspection.versions.items())
     for place, model in enumerate(inspection.models[:8]):
         trees = "" if model.trees is None else f", {model.trees:,} trees"
         count = "" if model.count == 1 else f"{model.count} x "
-        yield "" if place else "models", f"{count}{shown_name(model.kind)}, {shown_size(model.size)}{trees}"
+        yield "" if place else "models", f"{count}{format_name(model.kind)}, {format_size(model.size)}{trees}"
     parts = [part for part in inspection.parts if part.size >= _SMALL]
     for place, part in enumerate(parts[:8]):
-        yield "" if place else "largest parts", f"{shown_size(part.size):>9}  {shown_name(part.name)} ({part.kind})"
+        yield "" if place else "largest parts", f"{format_size(part.size):>9}  {format_name(part.name)} ({part.kind})"
     if inspection.features:
-        yield "features", f"{len(inspection.features)}: {listed(inspection.features, 3)}"
+        yield "features", f"{len(inspection.features)}: {join_names(inspection.features, 3)}"
     if inspection.devices:
-        yield "devices", listed(inspection.devices)
+        yield "devices", join_names(inspection.devices)
     if inspection.manifest is not None:
         yield "manifest", _manifest(inspection.manifest)
     for place, call in enumerate(suspicious_calls(inspection)[:12]):
@@ -84,11 +84,11 @@ def _rows(inspection: Inspection) -> Iterator[tuple[str, str]]:
 def _manifest(manifest: dict[str, Any]) -> str:
     """The beginning of what predictd.wrap wrote; all of it is in the JSON."""
     words = {"Python": "python", "data version": "data_version", "SHA-256 of the features": "features_sha256"}
-    shown = [f"{word} {shown_name(str(manifest[key]), 12)}" for word, key in words.items() if manifest.get(key)]
+    shown = [f"{word} {format_name(str(manifest[key]), 12)}" for word, key in words.items() if manifest.get(key)]
     return f"written by predictd.wrap: {', '.join(shown)}"
 
 
-def _count(functions: Sequence[FunctionSeen]) -> str:
+def _count(functions: Sequence[FunctionSummary]) -> str:
     return "function" if len(functions) == 1 else f"{len(functions)} functions"
 
 
@@ -98,7 +98,7 @@ def _modules(imports: "Iterator[Import]") -> str:
     for one in imports:
         tops.setdefault(one.top, set()).add(one.module)
     shown = [top if len(modules) == 1 else f"{top} ({len(modules)} modules)" for top, modules in sorted(tops.items())]
-    return listed(shown, 30)
+    return join_names(shown, 30)
 
 
 def _summary(inspection: Inspection) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pickling with the modules of the user's own carried by value, whoever refers to them."""
+"""Pickle a value together with the user's own modules that it refers to."""
 
 import site
 import sys
@@ -15,21 +15,21 @@ from predictd.domain.errors import InvalidInputError
 from predictd.pickles import portable
 from predictd.pickles.inspection import Inspection, inspect_pickle
 
-_MOST_ROUNDS = 20
+_MAX_ROUNDS = 20
 _NEVER = {"__main__", "__mp_main__", "predictd", "cloudpickle"}
 
 
-def dumps_carrying(value: Any) -> tuple[bytes, tuple[str, ...], Inspection]:
-    """The pickle of a value, the modules that it carries by value, and what is in it.
+def dumps_by_value(value: Any) -> tuple[bytes, tuple[str, ...], Inspection]:
+    """Return the pickle of a value, the modules that it contains by value, and its inspection.
 
     A module is the user's own if its file is neither the standard library's nor in a folder of installed packages.
-    Pickles as often as it takes to find them all.
+    Pickles repeatedly until every such module is included.
 
     Raises:
-        InvalidInputError: something in it can't be pickled, or an own module can't be carried; says which and why.
+        InvalidInputError: the value, or one of the user's modules, cannot be pickled.
     """
     carried: dict[str, ModuleType] = {}
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         with _by_value([portable, *carried.values()]):
             content = _dumps(value)
         inspection = inspect_pickle(content)
@@ -38,11 +38,11 @@ def dumps_carrying(value: Any) -> tuple[bytes, tuple[str, ...], Inspection]:
             _refuse_late_imports(inspection)
             return content, tuple(sorted(carried)), inspection
         carried.update(new)
-    raise InvalidInputError(f"The modules of yours refer to more and more others: {', '.join(sorted(carried)[:10])} …")
+    raise InvalidInputError(f"Your modules refer to too many other modules: {', '.join(sorted(carried)[:10])} …")
 
 
 def is_own(module: ModuleType) -> bool:
-    """Whether a module is the user's own: it comes from a file that no package and no Python installed."""
+    """Return whether a module is the user's own: its file belongs to neither Python nor an installed package."""
     if module.__name__.partition(".")[0] in _NEVER:
         return False
     file = getattr(module, "__file__", None)
@@ -53,42 +53,42 @@ def is_own(module: ModuleType) -> bool:
 
 
 def _installed() -> set[Path]:
-    """The folders of the standard library and of installed packages."""
+    """Return the folders of the standard library and of installed packages."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders += [*site.getsitepackages(), site.getusersitepackages()]
-    folders += [one for one in sys.path if Path(one).name in ("site-packages", "dist-packages", "lib-dynload")]
-    return {Path(one).resolve() for one in folders}
+    folders += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages", "lib-dynload")]
+    return {Path(folder).resolve() for folder in folders}
 
 
 def _own_modules(inspection: Inspection) -> Iterator[tuple[str, ModuleType]]:
-    for one in inspection.imports:
-        module = sys.modules.get(one.module)
-        if not one.at_load or module is None or not is_own(module):
+    for imported in inspection.imports:
+        module = sys.modules.get(imported.module)
+        if not imported.at_load or module is None or not is_own(module):
             continue
         if not str(module.__file__).endswith((".py", ".pyc")):
             raise InvalidInputError(
-                f"Your module {one.module} is compiled ({module.__file__}), and only code in Python can be carried in "
-                "a pickle. Let predict do without it."
+                f"Your module {imported.module} is compiled ({module.__file__}), and a pickle can only contain Python "
+                "code. Remove it from predict."
             )
-        yield one.module, module
+        yield imported.module, module
 
 
 def _refuse_late_imports(inspection: Inspection) -> None:
-    """An import in a function happens in the run, where the module is not."""
-    for one in inspection.imports:
-        module = sys.modules.get(one.module) or sys.modules.get(one.top)
-        if not one.at_load and not one.guarded and module is not None and is_own(module):
+    """Raise if a function imports a module of the user when it is called, because no run has that module."""
+    for imported in inspection.imports:
+        module = sys.modules.get(imported.module) or sys.modules.get(imported.top)
+        if not imported.at_load and not imported.guarded and module is not None and is_own(module):
             raise InvalidInputError(
-                f"The function {one.function} imports your module {one.module} when it is called, and no run has it. "
-                "Import it at the top of the file, so that it is carried along."
+                f"The function {imported.function} imports your module {imported.module} when it is called, but no "
+                "run has it. Import it at the top of the file, so that the pickle contains it."
             )
 
 
 @contextmanager
 def _by_value(modules: list[ModuleType]) -> Iterator[None]:
-    known = cloudpickle.list_registry_pickle_by_value()
-    new = [module for module in modules if module.__name__ not in known]
+    registered = cloudpickle.list_registry_pickle_by_value()
+    new = [module for module in modules if module.__name__ not in registered]
     for module in new:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -103,6 +103,6 @@ def _dumps(value: Any) -> bytes:
         return bytes(cloudpickle.dumps(value))
     except Exception as error:
         raise InvalidInputError(
-            f"It can't be pickled: {type(error).__name__}: {error}. Keep files, locks, connections and generators "
-            "out of what the model refers to."
+            f"The model can't be pickled: {type(error).__name__}: {error}. Remove files, locks, connections and "
+            "generators from the objects that the model refers to."
         ) from error

@@ -1,6 +1,6 @@
-"""What the bytecode of a function says, in the numbering of the Python that made it: imports, names, columns.
+"""Read imports, names and columns from a function's bytecode, for the Python version that compiled it.
 
-`opcode_names.json` holds per version the numbers of the opcodes that matter here, from its module `opcode`.
+`opcode_names.json` maps opcode numbers to names for each Python version, as its `opcode` module defines them.
 """
 
 import functools
@@ -30,16 +30,16 @@ _SETTING = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"}
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A code object of a pickle, with nothing but plain values in it.
+    """A code object of a pickle that contains only plain values.
 
     Attributes:
-        arguments: names of the positional arguments, of which the first `positional_only` have no name to callers.
+        arguments: names of the positional arguments.
         keyword_only: names of the keyword-only arguments.
-        takes_any: the name of its *args, None without.
-        takes_keywords: the name of its **kwargs, None without.
+        takes_any: the name of its *args, or None.
+        takes_keywords: the name of its **kwargs, or None.
         kind: 'function', 'generator', 'coroutine' or 'async generator'.
-        exceptions: the exception table (3.11 on), empty before.
-        shape: with how many arguments it was made: 16 or 18.
+        exceptions: the exception table (Python 3.11 and later), else empty.
+        shape: the number of arguments of its constructor: 16 or 18.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Code:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What one function does, as far as neighbouring instructions say.
+class CodeSummary:
+    """What the instructions of one function do.
 
     Attributes:
         imports: modules that it imports, each with whether a failure would be caught.
-        chains: dotted names that it takes, such as 'np.random.rand', with imported names resolved; '<name>' begins one
-            that is a variable of the function or of an outer one.
-        columns: (argument, text) where an argument is subscripted with a text that the function has not set before.
-        guarded: whether it catches what goes wrong in it.
+        chains: dotted names that it loads, such as 'np.random.rand', with imported names resolved; a variable of the
+            function or of an outer function starts with '<name>'.
+        columns: (argument, string) where an argument is indexed with a string that the function has not set before.
+        guarded: whether it catches exceptions.
         changed: names of globals, variables of outer functions and attributes that it sets.
     """
 
@@ -84,9 +84,9 @@ class Step(NamedTuple):
     """One instruction.
 
     Attributes:
-        offset: of its opcode, behind any EXTENDED_ARG.
-        name: empty for opcodes that do not matter here.
-        end: the offset behind its inline caches, from which relative jumps count.
+        offset: of its opcode, after any EXTENDED_ARG.
+        name: empty for opcodes that are ignored.
+        end: the offset after its inline caches, the base of relative jumps.
     """
 
     offset: int
@@ -102,7 +102,7 @@ def _names() -> dict[str, dict[int, str]]:
 
 
 def steps(code: Code, version: str) -> Iterator[Step]:
-    """Yield the instructions as they stand in the bytecode, without caches and EXTENDED_ARG."""
+    """Yield the instructions of the bytecode without caches and EXTENDED_ARG."""
     names, caches = _names()[version], opcode_tables()[version]["caches"]
     position = argument = 0
     while position + 1 < len(code.bytecode):
@@ -119,7 +119,9 @@ def steps(code: Code, version: str) -> Iterator[Step]:
 
 
 def instructions(code: Code, version: str) -> Iterator[Instruction]:
-    """The offset, name and argument of each instruction, of two in one both; '' names those that do not matter here."""
+    """Yield the offset, name and argument of each instruction, with combined instructions split; '' names ignored
+    ones.
+    """
     for position, name, argument, _ in steps(code, version):
         if name in _TWO_AT_ONCE:
             first, second = _TWO_AT_ONCE[name]
@@ -129,8 +131,8 @@ def instructions(code: Code, version: str) -> Iterator[Instruction]:
             yield position, name, argument
 
 
-class _Walk:
-    """Goes through a function's instructions once."""
+class _CodeVisitor:
+    """Visits a function's instructions once."""
 
     def __init__(self, code: Code, version: str) -> None:
         self._code = code
@@ -143,31 +145,31 @@ class _Walk:
         self._before: list[tuple[str, Any]] = []
         self.imports: list[tuple[str, bool]] = []
         self.chains: dict[str, None] = {}
-        self._taken: dict[tuple[str, str], None] = {}
+        self._indexed: dict[tuple[str, str], None] = {}
         self._changed: set[str] = set()
         self._set: set[str] = set()
         self.stored: set[str] = set()
 
     @property
     def columns(self) -> list[tuple[str, str]]:
-        return [one for one in self._taken if one[0] not in self._changed and one[1] not in self._set]
+        return [column for column in self._indexed if column[0] not in self._changed and column[1] not in self._set]
 
     @property
     def guarded(self) -> bool:
         return bool(self._guards)
 
-    def go(self) -> None:
+    def run(self) -> None:
         for offset, name, argument in instructions(self._code, self._version):
             value = value_of(self._code, self._version, name, argument)
-            self._see_import(offset, name, value)
-            self._see_chain(name, value)
+            self._visit_import(offset, name, value)
+            self._visit_load(name, value)
             if name == "BINARY_SUBSCR":
-                self._see_column()
-            self._see_change(name, value)
+                self._visit_subscript()
+            self._visit_store(name, value)
             self._before = [*self._before[-2:], (name, value)]
         self._end_chain()
 
-    def _see_import(self, offset: int, name: str, value: Any) -> None:
+    def _visit_import(self, offset: int, name: str, value: Any) -> None:
         if name == "IMPORT_NAME" and isinstance(value, str):
             level = self._before[-2][1] if len(self._before) > 1 else 0
             if level == 0 or not isinstance(level, int):
@@ -179,18 +181,18 @@ class _Walk:
         elif name.startswith("STORE_") and self._importing is not None and isinstance(value, str):
             module, colon, _ = self._importing.partition(":")
             top = module.partition(".")[0]
-            # `import a.b` gives the name a, `import a.b as c` and `from a import b` what they say.
+            # `import a.b` binds a; `import a.b as c` and `from a import b` bind the full name.
             self._aliases[value] = top if value == top and not colon else self._importing.replace(":", ".")
             self._importing = module if colon else None
 
-    def _see_chain(self, name: str, value: Any) -> None:
+    def _visit_load(self, name: str, value: Any) -> None:
         if name in ("LOAD_ATTR", "LOAD_METHOD") and self._chain and isinstance(value, str):
             self._chain.append(value)
             return
         self._end_chain()
         if name in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FAST", "LOAD_DEREF") and isinstance(value, str):
-            named = value if name in ("LOAD_GLOBAL", "LOAD_NAME") else f"<{value}>"
-            self._chain = [self._aliases.get(value, named)]
+            first = value if name in ("LOAD_GLOBAL", "LOAD_NAME") else f"<{value}>"
+            self._chain = [self._aliases.get(value, first)]
         elif name in ("BINARY_SUBSCR", "CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_KW"):
             self._chain = [""]
 
@@ -199,17 +201,19 @@ class _Walk:
             self.chains[".".join(self._chain)] = None
         self._chain = []
 
-    def _see_column(self) -> None:
-        """`argument["text"]` loads the argument, then the text."""
+    def _visit_subscript(self) -> None:
+        """Record `argument["text"]`, which loads the argument, then the string."""
         if len(self._before) < 2:
             return
         (first, owner), (second, column) = self._before[-2:]
         if first == "LOAD_FAST" and second == "LOAD_CONST" and owner in self._code.arguments:
             columns = column if isinstance(column, tuple) else (column,)
-            self._taken.update({(owner, one): None for one in columns if isinstance(one, str)})
+            self._indexed.update(
+                {(owner, column_name): None for column_name in columns if isinstance(column_name, str)}
+            )
 
-    def _see_change(self, name: str, value: Any) -> None:
-        """An argument that is replaced, or a column that is set, no longer says what the data must have."""
+    def _visit_store(self, name: str, value: Any) -> None:
+        """Record a replaced argument or a set column, which no longer shows what the data must have."""
         if name in _SETTING and isinstance(value, str):
             self.stored.add(value)
         if name == "STORE_FAST" and isinstance(value, str):
@@ -221,7 +225,7 @@ class _Walk:
 
 
 def value_of(code: Code, version: str, name: str, argument: int) -> Any:
-    """What an instruction's argument stands for: a constant, or the name that it is the number of."""
+    """Return the constant or the name that an instruction's argument refers to."""
     newer = version in _WITH_CACHES
     if name == "LOAD_CONST":
         return _at(code.constants, argument)
@@ -233,21 +237,23 @@ def value_of(code: Code, version: str, name: str, argument: int) -> Any:
     return _at(code.names, argument >> 1 if shifted else argument) if name in _NAMED else argument
 
 
-def look(code: Code, version: str) -> Seen:
-    """What a function's own instructions say; version is that of its Python, '3.8' to '3.13'."""
-    walk = _Walk(code, version)
-    walk.go()
-    return Seen(
-        imports=tuple(walk.imports),
-        chains=tuple(walk.chains),
-        columns=tuple(walk.columns),
-        guarded=walk.guarded,
-        changed=frozenset(walk.stored),
+def summarize_code(code: Code, version: str) -> CodeSummary:
+    """Summarize a function's own instructions for a Python version, '3.8' to '3.13'."""
+    visitor = _CodeVisitor(code, version)
+    visitor.run()
+    return CodeSummary(
+        imports=tuple(visitor.imports),
+        chains=tuple(visitor.chains),
+        columns=tuple(visitor.columns),
+        guarded=visitor.guarded,
+        changed=frozenset(visitor.stored),
     )
 
 
 def handlers(code: Code) -> list[tuple[int, int, int]]:
-    """The byte offsets, start and end, of what an exception handler covers, and of the handler (3.11 on)."""
+    """Return the byte offsets (start, end) that each exception handler covers, and of the handler (Python 3.11 and
+    later).
+    """
     numbers: list[int] = []
     value = 0
     for byte in code.exceptions:
@@ -255,19 +261,19 @@ def handlers(code: Code) -> list[tuple[int, int, int]]:
         if not byte & 64:
             numbers.append(value)
             value = 0
-    entries = (numbers[place : place + 3] for place in range(0, len(numbers) - 3, 4))
+    entries = (numbers[index : index + 3] for index in range(0, len(numbers) - 3, 4))
     return [(2 * start, 2 * (start + length), 2 * target) for start, length, target in entries]
 
 
 def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
-    """The byte offsets, start and end, of what is in a try; a with lets exceptions through, and so does a handler."""
+    """Return the byte offsets (start, end) of each try block; `with` blocks and handlers let exceptions through."""
     entries = handlers(code)
     if version in _WITH_SETUPS:
         unit = 2 if version == "3.10" else 1
         names_at = {step.offset: step.name for step in steps(code, version)}
         set_up = [step for step in steps(code, version) if step.name == "SETUP_FINALLY"]
         ranges = [(step.offset, step.end + unit * step.argument) for step in set_up]
-        # An except begins with what looks at the exception or drops it, a finally with its own code.
+        # An except block starts by inspecting or dropping the exception, a finally block with its own code.
         return [(start, end) for start, end in ranges if names_at.get(end) in ("DUP_TOP", "POP_TOP")]
     if not entries:
         return []
@@ -281,7 +287,9 @@ def guarded_ranges(code: Code, version: str) -> list[tuple[int, int]]:
 
 
 def _deref_names(code: Code) -> tuple[str, ...]:
-    """From 3.11 on, variables and cells are numbered in one row, and an argument that is a cell keeps its place."""
+    """Return variables and cells in their common numbering of Python 3.11 and later; an argument that is a cell comes
+    once.
+    """
     return (*code.variables, *(name for name in code.cells if name not in code.variables))
 
 

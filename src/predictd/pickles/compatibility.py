@@ -1,10 +1,10 @@
-"""Whether a pickle fits a runtime: its Python, its modules, the versions of its packages."""
+"""Check whether a pickle fits a runtime: its Python, its modules and its package versions."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from predictd.domain.failures import ModelFailure
-from predictd.pickles.findings import Finding, fail, listed, passed, shown_name, warn
+from predictd.pickles.formatting import Finding, fail, format_name, join_names, passed, warn
 from predictd.pickles.functions import Import
 from predictd.pickles.inspection import Inspection
 from predictd.pickles.runtime_target import Target
@@ -14,84 +14,100 @@ from predictd.runtimes.modules import cause_of_missing, distribution_of
 from predictd.runtimes.specs import PREFERRED_PYTHON, PYTHONS
 
 _OWN = {"__main__", "__mp_main__"}
-_MAKING_MODULES = ("sys.modules", "sys.path", "sys.meta_path", "importlib.", "types.ModuleType", "site.", "runpy.")
-_SHAPES = {"16": ("3.8", "3.9", "3.10"), "18": ("3.11", "3.12", "3.13")}
+_MODULE_CREATORS = ("sys.modules", "sys.path", "sys.meta_path", "importlib.", "types.ModuleType", "site.", "runpy.")
+_CODE_SHAPES = ({"3.8", "3.9", "3.10"}, {"3.11", "3.12", "3.13"})
 
 
 def choose_python(inspection: Inspection, available: Iterable[str]) -> str | None:
-    """The Python, of those that there are, in which the pickle can run; None when no or any one can, or it is unknown.
+    """Return the available Python that can run the pickle, or None if none can, any can, or it is unknown.
 
-    Of several the one in the manifest is taken, then 3.12, then the newest.
+    If several can, prefers the version in the manifest, then 3.12, then the newest.
     """
-    possible = [one for one in available if one in inspection.pythons]
+    possible = [version for version in available if version in inspection.pythons]
     if not possible:
         return None
-    told = str((inspection.manifest or {}).get("python", "")).rpartition(".")[0]
-    preferred = [one for one in (told, PREFERRED_PYTHON) if one in possible]
-    return preferred[0] if preferred else max(possible, key=_number)
+    recorded = str((inspection.manifest or {}).get("python", "")).rpartition(".")[0]
+    preferred = [version for version in (recorded, PREFERRED_PYTHON) if version in possible]
+    return preferred[0] if preferred else max(possible, key=_version_parts)
 
 
 def choose_target(inspection: Inspection, targets: Sequence[Target]) -> Target | None:
-    """The runtime that suits the pickle best: the right Python, then the fewest missing modules, then the first."""
+    """Return the best runtime for the pickle: matching Python, then fewest missing modules, then list order."""
     if not targets:
         return None
-    python = choose_python(inspection, [one.python for one in targets])
-    fitting = [one for one in targets if one.python == (python or PREFERRED_PYTHON)] or list(targets)
-    return min(fitting, key=lambda one: (len(missing_in(inspection, one)), len(_unknown_in(inspection, one))))
+    python = choose_python(inspection, [target.python for target in targets])
+    candidates = [target for target in targets if target.python == (python or PREFERRED_PYTHON)] or list(targets)
+    return min(
+        candidates, key=lambda target: (len(missing_in(inspection, target)), len(_unknown_in(inspection, target)))
+    )
 
 
 def missing_in(inspection: Inspection, target: Target) -> list[Import]:
-    """What the runtime lacks, or most probably lacks."""
-    return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is False]
+    """Return the imports that the runtime lacks, or most probably lacks."""
+    return [
+        imported for imported in inspection.imports if imported.top not in _OWN and target.has(imported.module) is False
+    ]
 
 
 def _unknown_in(inspection: Inspection, target: Target) -> list[Import]:
-    """The imports of which cannot be told whether the runtime has them."""
-    return [one for one in inspection.imports if one.top not in _OWN and target.has(one.module) is None]
+    """Return the imports for which it is unknown whether the runtime has them."""
+    return [
+        imported for imported in inspection.imports if imported.top not in _OWN and target.has(imported.module) is None
+    ]
 
 
 def check_python(inspection: Inspection, target: Target) -> Finding:
-    """Whether the bytecode is that of the runtime's Python."""
-    made_by = " or ".join(inspection.pythons)
+    """Return a finding on whether the bytecode matches the runtime's Python."""
+    compiled_by = " or ".join(inspection.pythons)
     if not inspection.pythons:
-        return passed("python", f"It carries no function by value, so any Python may do; {target.name} is assumed.")
+        return passed("python", f"It contains no function by value, so any Python may work; {target.name} is assumed.")
     if target.python in inspection.pythons:
-        return passed("python", f"It was made by Python {made_by}, and {target.name} runs it.")
-    there_is = [one for one in inspection.pythons if one in PYTHONS]
-    fix = f"make the pickle with Python {target.python}."
-    is_certain = _surely_another_python(inspection, target)
-    make = fail if is_certain else warn
-    doubt = "" if is_certain else " A function of it may not run there."
-    return make(
+        return passed("python", f"It was created by Python {compiled_by}, and {target.name} runs it.")
+    available = [version for version in inspection.pythons if version in PYTHONS]
+    fix = f"create the pickle with Python {target.python}."
+    is_certain = _needs_other_python(inspection, target)
+    report = fail if is_certain else warn
+    doubt = "" if is_certain else " One of its functions may not run there."
+    return report(
         "python",
         "python_mismatch",
-        f"It was made by Python {made_by}, but the runtime is Python {target.python}.{doubt}",
-        f"Choose a runtime of Python {' or '.join(there_is)}, or {fix}" if there_is else fix.capitalize(),
+        f"It was created by Python {compiled_by}, but the runtime is Python {target.python}.{doubt}",
+        f"Choose a runtime of Python {' or '.join(available)}, or {fix}" if available else fix.capitalize(),
     )
 
 
 def check_imports(inspection: Inspection, target: Target) -> list[Finding]:
-    """Modules that the runtime lacks, or of which cannot be told whether it has them; one line if it has them all."""
-    used = [one for one in inspection.imports if not one.guarded and one.top not in _OWN]
-    found = [_own(inspection)] if any(one.top in _OWN and one.names for one in inspection.imports) else []
+    """Return findings for modules that the runtime lacks or may lack, or one finding if it has them all."""
+    used = [imported for imported in inspection.imports if not imported.guarded and imported.top not in _OWN]
+    findings = (
+        [_own(inspection)] if any(imported.top in _OWN and imported.names for imported in inspection.imports) else []
+    )
     missing: dict[str, list[Import]] = {}
-    for one in missing_in(inspection, target):
-        if not one.guarded:
-            missing.setdefault(one.top, []).append(one)
-    found += [_missing(inspection, top, uses, target) for top, uses in missing.items()]
-    inner = [one for one in used if "." in one.module and target.has(one.module) and one.top != "cloudpickle"]
+    for imported in missing_in(inspection, target):
+        if not imported.guarded:
+            missing.setdefault(imported.top, []).append(imported)
+    findings += [_missing(inspection, top, uses, target) for top, uses in missing.items()]
+    inner = [
+        imported
+        for imported in used
+        if "." in imported.module and target.has(imported.module) and imported.top != "cloudpickle"
+    ]
     unknown = sorted(
-        {one.top for one in used if target.has(one.module) is None}
-        | {one.module for one in inner if _is_of_unknown_version(one, target)}
+        {imported.top for imported in used if target.has(imported.module) is None}
+        | {imported.module for imported in inner if _is_of_unknown_version(imported, target)}
     )
     if unknown:
-        sentence = f"Cannot tell whether {target.name} has {listed(unknown, 8)}: what it has is not known here."
-        fix = "Ask whoever runs the server, or upload it: its validation shows it."
-        found.append(warn("imports", "unknown_modules", sentence, fix))
-    found += [] if missing else _parts(inspection, [one for one in inner if one.module not in unknown], target)
-    tops = sorted({one.top for one in used} - {"cloudpickle"} - sys.stdlib_module_names)
-    return found or [
-        passed("imports", f"{target.name} has all that it imports: {listed(tops, 8) or 'the standard library'}.")
+        sentence = f"Cannot tell whether {target.name} has {join_names(unknown, 8)}: its contents are unknown."
+        fix = "Ask the admin of the server, or upload the pickle: its validation shows it."
+        findings.append(warn("imports", "unknown_modules", sentence, fix))
+    findings += (
+        []
+        if missing
+        else _parts(inspection, [imported for imported in inner if imported.module not in unknown], target)
+    )
+    tops = sorted({imported.top for imported in used} - {"cloudpickle"} - sys.stdlib_module_names)
+    return findings or [
+        passed("imports", f"{target.name} has everything it imports: {join_names(tops, 8) or 'the standard library'}.")
     ]
 
 
@@ -101,114 +117,120 @@ def _is_of_unknown_version(inner: Import, target: Target) -> bool:
 
 
 def _parts(inspection: Inspection, inner: list[Import], target: Target) -> Iterator[Finding]:
-    """Modules of packages that the runtime has in another version, or in one whose files are not known here."""
-    lacking = [one.module for one in inner if one.at_load and target.has_submodule(one.module) is False]
-    unknown = [one for one in inner if target.has_submodule(one.module) is None]
+    """Yield findings for submodules that another version of a package, or a package with unknown files, may lack."""
+    lacking = [
+        imported.module for imported in inner if imported.at_load and target.has_submodule(imported.module) is False
+    ]
+    unknown = [imported for imported in inner if target.has_submodule(imported.module) is None]
     if lacking:
-        sentence = f"{target.name} may lack {listed(lacking)}: it has the package, but no such file in it."
+        sentence = f"{target.name} may lack {join_names(lacking)}: it has the package without this file."
         fix = f"Train and pickle with the runtime's versions: {_versions(lacking, target)}."
         yield warn("imports", "package_mismatch", sentence, fix)
-    # The same version of a package has the modules that it had where the pickle was made.
-    doubtful = [one.module for one in unknown if not _made_with(inspection, one, target)]
+    # The same version of a package has the modules that it had where the pickle was created.
+    doubtful = [imported.module for imported in unknown if not _has_same_version(inspection, imported, target)]
     if doubtful:
-        sentence = f"Cannot tell whether {target.name} has {listed(doubtful)}: it has the package ("
+        sentence = f"Cannot tell whether {target.name} has {join_names(doubtful)}: it has the package ("
         sentence += f"{_versions(doubtful, target)}), but its files are not on this machine."
         fix = f"Pickle with these versions, or build the runtime here: predictd runtime build {target.python}."
         yield warn("imports", "unknown_modules", sentence, fix)
 
 
-def _made_with(inspection: Inspection, module: Import, target: Target) -> bool:
+def _has_same_version(inspection: Inspection, module: Import, target: Target) -> bool:
     package = distribution_of(module.top)
     version = target.version_of(package)
     return version is not None and inspection.versions.get(package) == version
 
 
 def _own(inspection: Inspection) -> Finding:
-    names = listed([name for one in inspection.imports if one.top in _OWN for name in one.names])
+    names = join_names([name for imported in inspection.imports if imported.top in _OWN for name in imported.names])
     failure = ModelFailure(code="unpickle_error", cause="name_in_main", facts={"name": names})
-    make = warn if inspection.dynamic else fail
-    return make(
+    report = warn if inspection.dynamic else fail
+    return report(
         "imports",
         "local_module",
-        f"It holds only the name of {names}, defined in your script or notebook, and not the thing itself.",
+        f"It contains only the name of {names}, which your script or notebook defines, not the object.",
         failure.remedy,
     )
 
 
 def _missing(inspection: Inspection, top: str, uses: list[Import], target: Target) -> Finding:
-    one = next((use for use in uses if use.at_load), next((use for use in uses if use.certain), uses[0]))
-    where = "when it is unpickled" if one.at_load else f"in the function {shown_name(one.function or '')}"
-    sentence = f"It imports {shown_name(one.module)} {where}, which {target.name} does not have."
-    if one.at_load:
-        make = warn if inspection.dynamic else fail
+    imported = next((use for use in uses if use.at_load), next((use for use in uses if use.certain), uses[0]))
+    where = "when it is unpickled" if imported.at_load else f"in the function {format_name(imported.function or '')}"
+    sentence = f"It imports {format_name(imported.module)} {where}, which {target.name} does not have."
+    if imported.at_load:
+        report = warn if inspection.dynamic else fail
     else:
-        make = fail if one.certain and not _makes_modules(inspection) else warn
-        sentence += "" if make is fail else " It fails only where a run comes to that import."
-    cause, facts = cause_of_missing(one.module, target.python)
-    failure = ModelFailure(code="import_error", cause=cause, facts={"detail": shown_name(one.module), **facts})
-    code = "local_module" if cause is None and one.at_load else "import_error"
-    return make("imports", code, sentence, failure.remedy)
+        report = fail if imported.certain and not _creates_modules(inspection) else warn
+        sentence += "" if report is fail else " It fails only if a run reaches that import."
+    cause, facts = cause_of_missing(imported.module, target.python)
+    failure = ModelFailure(code="import_error", cause=cause, facts={"detail": format_name(imported.module), **facts})
+    code = "local_module" if cause is None and imported.at_load else "import_error"
+    return report("imports", code, sentence, failure.remedy)
 
 
-def _makes_modules(inspection: Inspection) -> bool:
-    """Whether a function may make a module that can be imported then."""
+def _creates_modules(inspection: Inspection) -> bool:
+    """Return whether a function may create an importable module."""
     chains = (chain for function in inspection.functions for chain in function.chains)
-    return inspection.dynamic or any(chain.startswith(_MAKING_MODULES) for chain in chains)
+    return inspection.dynamic or any(chain.startswith(_MODULE_CREATORS) for chain in chains)
 
 
 def check_versions(inspection: Inspection, target: Target) -> list[Finding]:
-    """The packages whose release differs from the runtime's, as far as the file tells it."""
+    """Return a finding for each package whose release differs from the runtime's, as far as the file records it."""
     differing = {
-        name: (version, there)
+        name: (version, installed)
         for name, version in inspection.versions.items()
-        if (there := target.version_of(name)) is not None and not is_same_release(version, there)
+        if (installed := target.version_of(name)) is not None and not is_same_release(version, installed)
     }
     if not differing:
-        same = listed([f"{name} {version}" for name, version in inspection.versions.items() if target.version_of(name)])
-        return [passed("versions", f"The versions that it tells of are the runtime's: {same}.")] if same else []
+        same = join_names(
+            [f"{name} {version}" for name, version in inspection.versions.items() if target.version_of(name)]
+        )
+        return [passed("versions", f"Its recorded versions match the runtime: {same}.")] if same else []
     return [
         warn(
             "versions",
             "package_mismatch",
-            f"It was made with {name} {made}, and the runtime {target.name} has {there}.",
-            f"Train and pickle it with {name} {there}, or try it: predictd test shows whether it matters.",
+            f"It was created with {name} {recorded}, but the runtime {target.name} has {installed}.",
+            f"Train and pickle it with {name} {installed}, or check with predictd test whether it matters.",
         )
-        for name, (made, there) in differing.items()
+        for name, (recorded, installed) in differing.items()
     ]
 
 
 def certain_failures(inspection: Inspection, target: Target) -> list[Finding]:
-    """What makes the pickle fail in the runtime whatever the data: nothing in it is a guess.
+    """Return the findings that make the pickle fail in the runtime regardless of the data.
 
-    A pickle with none of these may fail all the same.
+    A pickle without such findings may still fail.
     """
     if inspection.flaw is not None:
         return [check_flaw(inspection)]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if not inspection.complete:
-        return found
-    if _surely_another_python(inspection, target):
-        found.append(check_python(inspection, target))
+        return findings
+    if _needs_other_python(inspection, target):
+        findings.append(check_python(inspection, target))
     if not inspection.dynamic:
-        found += _surely_missing(inspection, target)
-    return found + check_call(inspection)
+        findings += _certainly_missing(inspection, target)
+    return findings + check_call(inspection)
 
 
 def check_flaw(inspection: Inspection) -> Finding:
-    """Why the file is no pickle."""
+    """Return a finding on why the file is not a pickle."""
     code, detail = inspection.flaw or ("not_a_pickle", "")
     failure = ModelFailure(code=code, facts={"detail": detail})
     return fail("file", code, failure.sentence, failure.remedy)
 
 
 def check_call(inspection: Inspection) -> list[Finding]:
-    """Whether the object can't be called as a model; nothing where it can or that can't be told."""
+    """Return a finding if the object can't be called as a model; nothing if it can or if that is unknown."""
     signature = inspection.signature
     if signature.callable is False:
-        fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) makes one."
-        return [fail("signature", "not_callable", f"The pickle holds {signature.what}, which can't be called.", fix)]
+        fix = "Pickle a function predict(live_features, live_benchmark_models); predictd.wrap(model) creates one."
+        return [
+            fail("signature", "not_callable", f"The pickle holds {signature.description}, which can't be called.", fix)
+        ]
     if signature.problem is not None:
-        sentence = f"The model must take one or two arguments, but {signature.what} takes {signature.problem}."
+        sentence = f"The model must take one or two arguments, but {signature.description} takes {signature.problem}."
         return [
             fail(
                 "signature",
@@ -221,37 +243,36 @@ def check_call(inspection: Inspection) -> list[Finding]:
 
 
 def check_second_parameter(inspection: Inspection) -> Iterator[Finding]:
-    """Whether the live benchmark models may go to a parameter that is not meant for them."""
+    """Yield a finding if the live benchmark models may be passed to a parameter not meant for them."""
     name = unexpected_default(inspection.signature.parameters or ())
     if name is not None:
         fix = (
             "If it is meant for them, name it live_benchmark_models. If not, give the model one parameter: "
             "lambda live_features: predict(live_features)."
         )
-        yield warn("signature", "unexpected_default", describe_unexpected_default(shown_name(name)), fix)
+        yield warn("signature", "unexpected_default", describe_unexpected_default(format_name(name)), fix)
 
 
-def _surely_another_python(inspection: Inspection, target: Target) -> bool:
-    shapes = [set(versions) for versions in _SHAPES.values()]
+def _needs_other_python(inspection: Inspection, target: Target) -> bool:
     possible = set(inspection.pythons)
-    other_shape = any(possible <= shape and target.python not in shape for shape in shapes) and bool(possible)
+    other_shape = any(possible <= shape and target.python not in shape for shape in _CODE_SHAPES) and bool(possible)
     return other_shape or (bool(inspection.entry_pythons) and target.python not in inspection.entry_pythons)
 
 
-def _surely_missing(inspection: Inspection, target: Target) -> list[Finding]:
-    """Only what unpickling itself imports, and only where the runtime's own folder was looked into."""
-    if any(one.top in _OWN and one.names for one in inspection.imports):
+def _certainly_missing(inspection: Inspection, target: Target) -> list[Finding]:
+    """Return the modules that unpickling itself imports and that the folder of the built runtime lacks."""
+    if any(imported.top in _OWN and imported.names for imported in inspection.imports):
         return [_own(inspection)]
     if target.folder is None:
         return []
-    missing = {one.top: one for one in missing_in(inspection, target) if one.at_load}
-    return [_missing(inspection, top, [one], target) for top, one in missing.items()]
+    missing = {imported.top: imported for imported in missing_in(inspection, target) if imported.at_load}
+    return [_missing(inspection, top, [imported], target) for top, imported in missing.items()]
 
 
 def _versions(modules: list[str], target: Target) -> str:
-    packages = dict.fromkeys(distribution_of(one.partition(".")[0]) for one in modules)
-    return listed([f"{name} {target.version_of(name)}" for name in packages])
+    packages = dict.fromkeys(distribution_of(module.partition(".")[0]) for module in modules)
+    return join_names([f"{name} {target.version_of(name)}" for name in packages])
 
 
-def _number(version: str) -> list[int]:
+def _version_parts(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]

@@ -1,4 +1,4 @@
-"""Which instructions of a function every successful call executes, as its jumps and exception handlers show."""
+"""Find the instructions of a function that every successful call executes, from its jumps and exception handlers."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _MAX_EDGES = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """The ways through a function.
+    """The control flow of a function.
 
     Attributes:
-        certain: offsets of the instructions that every call which returns has executed without an exception.
+        certain: offsets of the instructions that every returning call has executed without an exception.
         returns: offsets of the return instructions that a call can reach.
     """
 
@@ -32,43 +32,43 @@ class Flow:
 
 
 def flow_of(code: Code, version: str) -> Flow | None:
-    """Return the ways through a function, or None if its bytecode is too long or its jumps cannot be followed.
+    """Return the control flow of a function, or None if its bytecode is too long or its jumps cannot be followed.
 
     Each instruction is two nodes of a graph, 'started' and 'done', because an exception leads from the first to a
-    handler. What dominates the exit is on every way to it.
+    handler. The dominators of the exit are on every path to it.
     """
-    listed = list(steps(code, version))
-    if not listed or len(listed) > _MAX_STEPS:
+    instructions = list(steps(code, version))
+    if not instructions or len(instructions) > _MAX_STEPS:
         return None
-    offsets = [step.offset for step in listed]
-    graph: list[list[int]] = [[] for _ in range(2 * len(listed) + 1)]
-    leave = len(graph) - 1
-    for number, step in enumerate(listed):
+    offsets = [step.offset for step in instructions]
+    graph: list[list[int]] = [[] for _ in range(2 * len(instructions) + 1)]
+    exit_node = len(graph) - 1
+    for number, step in enumerate(instructions):
         graph[2 * number].append(2 * number + 1)
         target = jump_target(step, version)
         follows = [] if step.name in _ALWAYS | _RETURNS | _RAISES else [number + 1]
         if target is not None:
             follows.append(bisect_left(offsets, target))
-        if any(place >= len(listed) for place in follows):
+        if any(index >= len(instructions) for index in follows):
             return None
-        graph[2 * number + 1] += [2 * place for place in follows]
+        graph[2 * number + 1] += [2 * index for index in follows]
         if step.name in _RETURNS:
-            graph[2 * number + 1].append(leave)
+            graph[2 * number + 1].append(exit_node)
     edges = 0
     for start, end, handler in handlers(code):
-        place = bisect_left(offsets, handler)
+        index = bisect_left(offsets, handler)
         covered = range(bisect_left(offsets, start), bisect_left(offsets, end))
         edges += len(covered)
-        if place >= len(listed) or edges > _MAX_EDGES:
+        if index >= len(instructions) or edges > _MAX_EDGES:
             return None
         for number in covered:
-            graph[2 * number].append(2 * place)
+            graph[2 * number].append(2 * index)
     order = _reachable(graph)
     reached = set(order)
-    certain = _dominators(graph, order, leave) if leave in reached else []
+    certain = _dominators(graph, order, exit_node) if exit_node in reached else []
     return Flow(
         certain=frozenset(offsets[node // 2] for node in certain if node % 2),
-        returns=frozenset(s.offset for n, s in enumerate(listed) if s.name in _RETURNS and 2 * n + 1 in reached),
+        returns=frozenset(s.offset for n, s in enumerate(instructions) if s.name in _RETURNS and 2 * n + 1 in reached),
     )
 
 
@@ -87,13 +87,13 @@ def jump_target(step: Step, version: str) -> int | None:
 def _reachable(graph: list[list[int]]) -> list[int]:
     """Return the nodes that can be reached from the first one, in reverse postorder."""
     order: list[int] = []
-    seen = {0}
+    visited = {0}
     stack = [(0, iter(graph[0]))]
     while stack:
         node, following = stack[-1]
         for successor in following:
-            if successor not in seen:
-                seen.add(successor)
+            if successor not in visited:
+                visited.add(successor)
                 stack.append((successor, iter(graph[successor])))
                 break
         else:
@@ -103,7 +103,7 @@ def _reachable(graph: list[list[int]]) -> list[int]:
 
 
 def _dominators(graph: list[list[int]], order: list[int], node: int) -> list[int]:
-    """Return the nodes that are on every way from the first node to `node`.
+    """Return the nodes that are on every path from the first node to `node`.
 
     K. Cooper, T. Harvey, K. Kennedy: A Simple, Fast Dominance Algorithm (2001).
     """
@@ -117,21 +117,21 @@ def _dominators(graph: list[list[int]], order: list[int], node: int) -> list[int
     while changed:
         changed = False
         for current in order[1:]:
-            known = [source for source in before[current] if source in above]
-            nearest = known[0]
-            for source in known[1:]:
+            candidates = [source for source in before[current] if source in above]
+            nearest = candidates[0]
+            for source in candidates[1:]:
                 nearest = _common(nearest, source, above, rank)
             if above.get(current) != nearest:
                 above[current] = nearest
                 changed = True
-    found = [node]
-    while found[-1] != order[0]:
-        found.append(above[found[-1]])
-    return found
+    dominators = [node]
+    while dominators[-1] != order[0]:
+        dominators.append(above[dominators[-1]])
+    return dominators
 
 
 def _common(first: int, second: int, above: dict[int, int], rank: dict[int, int]) -> int:
-    """Return the nearest node that is on every way to both."""
+    """Return the nearest node that is on every path to both."""
     while first != second:
         if rank[first] > rank[second]:
             first = above[first]

@@ -1,7 +1,7 @@
-"""What a function calls, reads from its arguments and returns, as far as its instructions show it.
+"""Track what a function calls, reads from its arguments and returns, as far as its instructions show it.
 
-Values are followed through straight code. After an instruction that is not known here, and where ways join, nothing on
-the stack is known any more; a variable is known if it is set once. So what is known holds on every way.
+Values are tracked through straight-line code. An unknown instruction and a join of two paths make the whole stack
+unknown; a variable is known if it is set once. So everything known holds on every path.
 """
 
 from bisect import bisect_left
@@ -23,7 +23,7 @@ _OF_TWO = {
     "BINARY_OP", "BINARY_ADD", "BINARY_SUBTRACT", "BINARY_MULTIPLY", "BINARY_TRUE_DIVIDE", "BINARY_FLOOR_DIVIDE",
     "BINARY_POWER", "BINARY_MODULO", "COMPARE_OP",
 }  # fmt: skip
-# How many values an instruction takes for each of its argument and beside that, and the type of what it leaves.
+# The values that an instruction pops per unit of its argument, the values in addition, and the type of its result.
 _BUILDING = {
     "BUILD_SLICE": (1, 0, "slice"), "BUILD_MAP": (2, 0, "dict"),
     "BUILD_CONST_KEY_MAP": (1, 1, "dict"), "BINARY_SLICE": (0, 3, ""), "UNARY_NOT": (0, 1, "bool"),
@@ -58,7 +58,7 @@ class Body:
     Attributes:
         calls: in the order of the bytecode.
         imports: (offset, module).
-        columns: (offset, argument, column) where a column of an argument is read that nothing before has touched.
+        columns: (offset, argument, column) where a column of a so far untouched argument is read.
         returned: offset of a return instruction -> what it returns.
     """
 
@@ -69,11 +69,11 @@ class Body:
 
 
 def follow(code: Code, version: str, variables: Callable[[str, bool], Value], frames: tuple[str, ...] = ()) -> Body:
-    """Return what a function does.
+    """Return what the instructions of a function do.
 
     Args:
         code: of the function.
-        version: the Python that made it, '3.10' to '3.13'.
+        version: the Python that compiled it, '3.10' to '3.13'.
         frames: the arguments that are DataFrames, as a run passes them.
         variables: looks up a name: a global or builtin, or with True a variable of an outer function.
     """
@@ -89,30 +89,30 @@ class _Follower:
         self._version = version
         self._variables = variables
         self._frames = frames
-        listed = list(instructions(code, version))
+        code_instructions = list(instructions(code, version))
         self._stores = Counter(
             value_of(code, version, name, argument)
-            for _, name, argument in listed
+            for _, name, argument in code_instructions
             if name in ("STORE_FAST", "DELETE_FAST", "LOAD_FAST_AND_CLEAR", "STORE_DEREF")
         )
-        offsets = sorted({offset for offset, _, _ in listed})
+        offsets = sorted({offset for offset, _, _ in code_instructions})
         joins = {handler for _, _, handler in handlers(code)}
-        joins |= {place for step in steps(code, version) if (place := jump_target(step, version)) is not None}
+        joins |= {target for step in steps(code, version) if (target := jump_target(step, version)) is not None}
         # A jump leads to the EXTENDED_ARG in front of an instruction.
-        joins = {offsets[place] for one in joins if (place := bisect_left(offsets, one)) < len(offsets)}
+        joins = {offsets[index] for join in joins if (index := bisect_left(offsets, join)) < len(offsets)}
         self._local: dict[str, Value] = {}
         self._touched: set[str] = set()
         self._stack: list[Value] = []
         self._keywords: tuple[str, ...] = ()
-        self._run(listed, joins)
+        self._run(code_instructions, joins)
 
-    def _run(self, listed: list[tuple[int, str, int]], joins: set[int]) -> None:
+    def _run(self, code_instructions: list[tuple[int, str, int]], joins: set[int]) -> None:
         previous = -1
-        for number, (offset, name, argument) in enumerate(listed):
+        for number, (offset, name, argument) in enumerate(code_instructions):
             if offset in joins and offset != previous:
                 self._stack.clear()
             previous = offset
-            self._step(offset, name, argument, listed[number + 1 : number + 1 + _MAX_KEY])
+            self._step(offset, name, argument, code_instructions[number + 1 : number + 1 + _MAX_KEY])
 
     def _step(self, offset: int, name: str, argument: int, following: list[Instruction]) -> None:
         value = value_of(self._code, self._version, name, argument)
@@ -120,7 +120,7 @@ class _Follower:
             self._call(offset, name, argument)
         elif name == "CALL_FUNCTION_EX":
             self._take(1 + (argument & 1))
-            self._called(Call(offset=offset, function=self._pop(), arguments=None, keywords=None))
+            self._record_call(Call(offset=offset, function=self._pop(), arguments=None, keywords=None))
         elif name == "KW_NAMES":
             names = self._constant(argument)
             self._keywords = names if isinstance(names, tuple) else ()
@@ -192,13 +192,13 @@ class _Follower:
         return self._stack.pop() if self._stack else UNKNOWN
 
     def _take(self, count: int) -> list[Value]:
-        """The upper values, lowest first; those that are not known are left out."""
+        """Pop the upper values, lowest first, without unknown values."""
         return [self._pop() for _ in range(min(count, len(self._stack)))][::-1]
 
     def _load_local(self, name: str, following: list[Instruction]) -> None:
         if name in self._frames and not self._stores[name]:
             # In `argument[key]` the key is loaded between the argument and the subscript.
-            behind_key = next((one[1] for one in following if one[1] not in _KEY), "")
+            behind_key = next((instruction[1] for instruction in following if instruction[1] not in _KEY), "")
             reads = behind_key == "BINARY_SUBSCR"
             self._stack.append(
                 Value(type="frame", name=f"<{name}>", argument=name, untouched=reads and name not in self._touched)
@@ -216,7 +216,7 @@ class _Follower:
         names, level = self._pop(), self._pop()
         if level.constant == (0,):
             self.body.imports.append((offset, module))
-        # `import a.b` gives a, `from a import b` gives what `IMPORT_FROM` takes from a.
+        # `import a.b` pushes a; for `from a import b`, `IMPORT_FROM` takes b from a.
         gives_top = names.constant == (None,)
         self._stack.append(Value(name=module.partition(".")[0] if gives_top else module))
 
@@ -224,26 +224,30 @@ class _Follower:
         key, owner = self._pop(), self._pop()
         if owner.argument and owner.untouched and key.constant:
             columns = key.constant[0] if isinstance(key.constant[0], tuple) else key.constant
-            self.body.columns += [(offset, owner.argument, one) for one in columns if isinstance(one, str)]
+            self.body.columns += [(offset, owner.argument, column) for column in columns if isinstance(column, str)]
         self._stack.append(result_of_subscript(owner, key))
 
     def _call(self, offset: int, name: str, argument: int) -> None:
         keywords = self._keywords
         self._keywords = ()
-        known = True
+        is_known = True
         if name in _NAMES_ON_TOP:
             names = self._pop().constant
-            known = bool(names) and isinstance(names[0], tuple)
-            keywords = names[0] if known else ()
-        given = self._take(argument)
-        whole = known and len(given) == argument and len(keywords) <= argument
-        if not whole:
-            self._called(Call(offset=offset, function=self._pop(), arguments=None, keywords=None))
+            is_known = bool(names) and isinstance(names[0], tuple)
+            keywords = names[0] if is_known else ()
+        values = self._take(argument)
+        is_complete = is_known and len(values) == argument and len(keywords) <= argument
+        if not is_complete:
+            self._record_call(Call(offset=offset, function=self._pop(), arguments=None, keywords=None))
             return
-        first = len(given) - len(keywords)
-        named = dict(zip(map(str, keywords), given[first:], strict=True))
-        self._called(Call(offset=offset, function=self._pop(), arguments=tuple(given[:first]), keywords=named))
+        positional_count = len(values) - len(keywords)
+        keyword_values = dict(zip(map(str, keywords), values[positional_count:], strict=True))
+        self._record_call(
+            Call(
+                offset=offset, function=self._pop(), arguments=tuple(values[:positional_count]), keywords=keyword_values
+            )
+        )
 
-    def _called(self, call: Call) -> None:
+    def _record_call(self, call: Call) -> None:
         self.body.calls.append(call)
         self._stack.append(result_of_call(call.function, call.arguments, call.keywords))

@@ -1,9 +1,9 @@
-"""The functions that a pickle carries: what each does, and what every successful call of the model executes."""
+"""The functions in a pickle: what each does, and what every successful call of the model executes."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from predictd.pickles.bytecode import Code, Seen, look
+from predictd.pickles.bytecode import Code, CodeSummary, summarize_code
 from predictd.pickles.control_flow import flow_of
 from predictd.pickles.data_flow import Body, Call, follow
 from predictd.pickles.reconstruct import (
@@ -32,10 +32,10 @@ class Import:
 
     Attributes:
         module: its full name.
-        names: what is looked up in it while unpickling.
-        at_load: whether unpickling imports it; else a function does when it is called.
+        names: the names that unpickling looks up in it.
+        at_load: whether unpickling imports it; otherwise a function does when it is called.
         certain: whether every successful run imports it.
-        guarded: whether the function catches what goes wrong.
+        guarded: whether the function catches exceptions.
         function: the function that imports it.
     """
 
@@ -53,19 +53,19 @@ class Import:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FunctionSeen:
+class FunctionSummary:
     """A function in the pickle, with the functions that are defined in it.
 
     Attributes:
         module: where it was defined.
-        chains: dotted names that it takes, with the modules' real names; '<name>' is a variable.
-        columns: (argument, text) where an argument is subscripted with a text.
-        texts: the texts among its constants.
-        guarded: whether it catches what goes wrong in it.
+        chains: dotted names that it loads, with the modules' real names; '<name>' is a variable.
+        columns: (argument, string) where an argument is indexed with a string.
+        texts: the strings among its constants.
+        guarded: whether it catches exceptions.
         calls: what it calls.
-        certain_calls: those of `calls` without whose success no run succeeds.
-        certain_columns: (argument, column) that every successful run reads from the argument as it was passed.
-        entry: whether it is what runs when the model is called.
+        certain_calls: the calls that every successful run makes.
+        certain_columns: (argument, column) that every successful run reads from the unchanged argument.
+        entry: whether it runs when the model is called.
     """
 
     name: str
@@ -86,11 +86,11 @@ class Behavior:
 
     Attributes:
         functions: in the order of the pickle.
-        imports: those of the functions.
-        returns: what the model can return; empty if it never returns, None where that is not known.
+        imports: the imports of the functions.
+        returns: what the model can return; empty if it never returns, None if unknown.
     """
 
-    functions: tuple[FunctionSeen, ...]
+    functions: tuple[FunctionSummary, ...]
     imports: tuple[Import, ...]
     returns: tuple[Value, ...] | None
 
@@ -99,16 +99,16 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
     """Return what the functions of a pickle do in a version of Python.
 
     Args:
-        carried: the descriptions of the functions, and what they describe.
-        top: the pickled object, None where it is not known.
-        version: by which the bytecode is read, None for no version.
-        exact: whether it is the version that runs the bytecode; else nothing is certain.
+        carried: the parsed objects of the functions, and the functions.
+        top: the pickled object, or None if unknown.
+        version: the version that decodes the bytecode, or None.
+        exact: whether this version runs the bytecode; otherwise nothing is certain.
     """
     if version is None:
-        seen = [_seen(function, [], Body(), [], frozenset(), entry=False) for _, function in carried]
-        return Behavior(functions=tuple(one for one, _ in seen), imports=(), returns=None)
+        summaries = [_summarize(function, [], Body(), [], frozenset(), entry=False) for _, function in carried]
+        return Behavior(functions=tuple(summary for summary, _ in summaries), imports=(), returns=None)
     bodies = _Bodies(carried, version)
-    entry, skipped = _called(top) if exact and version in FLOW_PYTHONS else (None, None)
+    entry, skipped = _entry_of(top) if exact and version in FLOW_PYTHONS else (None, None)
     if entry is not None:
         bodies.enter(entry, skipped)
     certain = bodies.certain(entry) if entry is not None else {}
@@ -116,7 +116,9 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
     for made, function in carried:
         body, inner = bodies.of(made)
         offsets = certain.get(id(made), frozenset())
-        seen_function, seen_imports = _seen(function, bodies.seen(made), body, inner, offsets, entry=made is entry)
+        seen_function, seen_imports = _summarize(
+            function, bodies.summaries(made), body, inner, offsets, entry=made is entry
+        )
         functions.append(seen_function)
         imports += seen_imports
     returns = bodies.returns(entry) if entry is not None else None
@@ -124,37 +126,37 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
 
 
 class _Bodies:
-    """The bodies of the carried functions, by the identity of their descriptions."""
+    """The bodies of the pickled functions, by the identity of their parsed objects."""
 
     def __init__(self, carried: list[tuple[Made, Function]], version: str) -> None:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
         self._frames: dict[int, tuple[str, ...]] = {}
-        # Comprehensions and functions in a function are constants of it; what they do, it does.
+        # Comprehensions and inner functions are constants of a function and count as part of it.
         self._codes = {id(made): with_inner(function.code) for made, function in carried}
-        self._seen = {key: [look(code, version) for code in codes] for key, codes in self._codes.items()}
-        every = [one for seen in self._seen.values() for one in seen]
-        self._changed = {name for one in every for name in one.changed}
-        for chain in (chain for one in every for chain in one.chains):
+        self._summaries = {key: [summarize_code(code, version) for code in codes] for key, codes in self._codes.items()}
+        summaries = [code_summary for code_summaries in self._summaries.values() for code_summary in code_summaries]
+        self._changed = {name for code_summary in summaries for name in code_summary.changed}
+        for chain in (chain for code_summary in summaries for chain in code_summary.chains):
             owner, _, method = chain.rpartition(".")
             if method in _MUTATING:
                 self._changed.add(owner.strip("<>"))
 
-    def seen(self, made: Made) -> list[Seen]:
-        """Return what the instructions of a function say, and of the functions that are defined in it."""
-        return self._seen[id(made)]
+    def summaries(self, made: Made) -> list[CodeSummary]:
+        """Return the summaries of a function and of its inner functions."""
+        return self._summaries[id(made)]
 
     def of(self, made: Made) -> tuple[Body, list[Body]]:
-        """Return the body of a function, and those of the functions that are defined in it."""
+        """Return the body of a function, and those of its inner functions."""
         if id(made) not in self._bodies:
             function = self._functions[id(made)]
-            known = self._known(function)
+            known_values = self._known_values(function)
 
             def variables(name: str, outer: bool) -> Value:
                 if name in self._changed:
                     return UNKNOWN
-                return known.get(name, UNKNOWN if outer else Value(name=name))
+                return known_values.get(name, UNKNOWN if outer else Value(name=name))
 
             own, *inner = self._codes[id(made)]
             self._bodies[id(made)] = (
@@ -164,31 +166,33 @@ class _Bodies:
         return self._bodies[id(made)]
 
     def enter(self, entry: Made, skipped: int | None) -> None:
-        """Take the arguments of the function that is called for DataFrames, but for the first ones that are skipped."""
+        """Treat the arguments of the entry function as DataFrames, except for the first ones, which are skipped."""
         code = self._functions[id(entry)].code if id(entry) in self._functions else None
         if code is None or skipped is None:
             return
         passed = code.arguments[skipped:]
-        # A second argument is passed where there are just two; what stands behind a default may be the default.
+        # A second argument is passed if there are exactly two; a parameter with a default may keep it.
         self._frames[id(entry)] = passed if len(passed) == 2 and not code.takes_any else passed[:1]
 
     def certain(self, entry: Made) -> dict[int, frozenset[int]]:
-        """Return the functions that every successful run calls, with the offsets of what it executes in them."""
-        found: dict[int, frozenset[int]] = {}
-        todo = [entry]
-        while todo:
-            made = todo.pop()
-            if id(made) in found or id(made) not in self._functions:
+        """Return the functions that every successful run calls, with the offsets of the instructions it executes in
+        them.
+        """
+        certain: dict[int, frozenset[int]] = {}
+        pending = [entry]
+        while pending:
+            made = pending.pop()
+            if id(made) in certain or id(made) not in self._functions:
                 continue
             code = self._functions[id(made)].code
             flow = flow_of(code, self._version) if code.kind == "function" else None
-            found[id(made)] = flow.certain if flow is not None else frozenset()
-            calls = [one for one in self.of(made)[0].calls if one.offset in found[id(made)]]
-            todo += [one.function.carried for one in calls if isinstance(one.function.carried, Made)]
-        return found
+            certain[id(made)] = flow.certain if flow is not None else frozenset()
+            calls = [call for call in self.of(made)[0].calls if call.offset in certain[id(made)]]
+            pending += [call.function.carried for call in calls if isinstance(call.function.carried, Made)]
+        return certain
 
     def returns(self, entry: Made) -> tuple[Value, ...] | None:
-        """Return what a function can return, None where that is not known."""
+        """Return what a function can return, or None if unknown."""
         function = self._functions.get(id(entry))
         if function is None:
             return None
@@ -200,43 +204,49 @@ class _Bodies:
         returned = self.of(entry)[0].returned
         return tuple(dict.fromkeys(returned.get(offset, UNKNOWN) for offset in sorted(flow.returns)))
 
-    def _known(self, function: Function) -> dict[str, Value]:
-        found: dict[str, Value] = {}
+    def _known_values(self, function: Function) -> dict[str, Value]:
+        values: dict[str, Value] = {}
         for name, value, _ in function.variables.values:
             if isinstance(name, str):
                 module = module_of(value) or name_of(value)
                 kind = name_of(class_of(value)) or ""
                 if module is not None:
-                    found[name] = Value(name=module)
+                    values[name] = Value(name=module)
                 elif id(value) in self._functions:
-                    found[name] = Value(name=f"<{name}>", carried=value)
+                    values[name] = Value(name=f"<{name}>", carried=value)
                 else:
-                    found[name] = replace(constant(value) if not kind else Value(type=kind), name=f"<{name}>")
-        return found
+                    values[name] = replace(constant(value) if not kind else Value(type=kind), name=f"<{name}>")
+        return values
 
 
-def _seen(
-    function: Function, looks: list[Seen], body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
-) -> tuple[FunctionSeen, list[Import]]:
+def _summarize(
+    function: Function, looks: list[CodeSummary], body: Body, inner: list[Body], certain: frozenset[int], *, entry: bool
+) -> tuple[FunctionSummary, list[Import]]:
     code = function.code
-    known = _real_names(function)
+    real_names = _real_names(function)
     chains: dict[str, None] = {}
     columns: dict[tuple[str, str], None] = {}
     imports: list[Import] = []
-    texts = [text for one in with_inner(code) for text in list(texts_in(one.constants))[:_MAX_LISTED]] if looks else []
+    texts = (
+        [text for inner_code in with_inner(code) for text in list(texts_in(inner_code.constants))[:_MAX_LISTED]]
+        if looks
+        else []
+    )
     guarded = False
-    sure = {module for offset, module in body.imports if offset in certain}
-    for place, found in enumerate(looks):
-        for chain in found.chains:
+    certain_modules = {module for offset, module in body.imports if offset in certain}
+    for index, code_summary in enumerate(looks):
+        for chain in code_summary.chains:
             first, dot, rest = chain.partition(".")
-            chains[known.get(first.strip("<>"), first) + dot + rest] = None
-        columns.update(dict.fromkeys(found.columns))
-        guarded = guarded or found.guarded
+            chains[real_names.get(first.strip("<>"), first) + dot + rest] = None
+        columns.update(dict.fromkeys(code_summary.columns))
+        guarded = guarded or code_summary.guarded
         imports += [
-            Import(module=m, at_load=False, certain=place == 0 and m in sure, guarded=caught, function=code.name)
-            for m, caught in found.imports
+            Import(
+                module=m, at_load=False, certain=index == 0 and m in certain_modules, guarded=caught, function=code.name
+            )
+            for m, caught in code_summary.imports
         ]
-    seen = FunctionSeen(
+    summary = FunctionSummary(
         name=code.name,
         module=function.module,
         chains=tuple(chains),
@@ -248,13 +258,13 @@ def _seen(
         certain_columns=tuple((name, column) for offset, name, column in body.columns if offset in certain),
         entry=entry,
     )
-    return seen, imports
+    return summary, imports
 
 
-def _called(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
-    """Return the function that runs first when the object is called, None where the pickle does not show it.
+def _entry_of(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
+    """Return the function that runs first when the object is called, or None if the pickle does not show it.
 
-    With it goes how many of its arguments stand before those of the call: the object of a method. None is not known.
+    Also returns how many of its arguments come before those of the call (the object of a method), or None if unknown.
     """
     if not isinstance(value, Made) or depth > _MAX_DEPTH:
         return None, None
@@ -263,28 +273,28 @@ def _called(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
     arguments = value.arguments if isinstance(value.arguments, tuple) else ()
     name = name_of(value.function)
     if name == "functools.partial" and arguments:
-        return _called(arguments[0], depth + 1)[0], None
+        return _entry_of(arguments[0], depth + 1)[0], None
     if name == "types.MethodType" and arguments:
-        return _called(arguments[0], depth + 1)[0], 1
+        return _entry_of(arguments[0], depth + 1)[0], 1
     owner, method = value, "__call__"
     if name == "builtins.getattr" and len(arguments) == 2 and isinstance(arguments[1], str):
         owner, method = arguments
     carried = as_class(class_of(owner))
-    found, sure = attribute_of(carried, method) if carried is not None else (None, False)
-    return (found, 1) if sure and as_function(found) is not None else (None, None)
+    attribute, is_certain = attribute_of(carried, method) if carried is not None else (None, False)
+    return (attribute, 1) if is_certain and as_function(attribute) is not None else (None, None)
 
 
 def with_inner(code: Code) -> list[Code]:
     """Return a code object and those of the functions and comprehensions in it."""
     codes = [code]
-    for one in codes:
+    for outer in codes:
         if len(codes) < _MAX_LISTED:
-            codes += [inner for part in one.constants if (inner := as_code(part)) is not None]
+            codes += [inner for part in outer.constants if (inner := as_code(part)) is not None]
     return codes
 
 
 def _real_names(function: Function) -> dict[str, str]:
-    """What the globals stand for, by their names in the function: what comes from a module has a name of its own."""
+    """Return the real names of globals by their names in the function."""
     return {
         name: module_of(value) or name_of(value) or f"<{name}>"
         for name, value, _ in function.variables.values

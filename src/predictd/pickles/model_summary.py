@@ -1,11 +1,11 @@
-"""What lies in a pickle: models with their trees, captured tables, tensors, features, and how large the parts are."""
+"""Summarize a pickle: models and their trees, captured tables, tensors, features, and the sizes of the parts."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from predictd.pickles.parser import Long, Reading
+from predictd.pickles.parser import ParsedPickle, Truncated
 from predictd.pickles.reconstruct import as_code, as_function, class_of, is_plain, name_of, parts_of
 from predictd.runner.pickle_vm import Items, Made, Pairs, Persistent
 
@@ -28,13 +28,13 @@ _SETTINGS = re.compile(
 )
 _XGBOOST_TREES = re.compile(rb"num_trees[^0-9]{1,12}(\d{1,7})")
 WRAPPED = "predictd.pickles.portable"
-_MOST_VALUES = 3_000_000
-_MOST_PARTS = 12
+_MAX_VALUES = 3_000_000
+_MAX_PARTS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A kind of model in the file: class, how many there are, their bytes, and their trees if they can be counted."""
+    """A kind of model in the file: class, count, bytes, and trees if they can be counted."""
 
     kind: str
     count: int
@@ -44,57 +44,62 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A variable of the model, and how many bytes of the file it takes."""
+    """A variable of the model, and its bytes in the file."""
 
     name: str
     kind: str
     size: int
 
 
-def values_of(reading: Reading) -> Iterator[Any]:
-    """Everything in the pickle and in those inside of it, each object once."""
-    seen: set[int] = set()
-    todo: list[Any] = [reading.top, *reading.made][::-1]
-    for inner in reading.nested:
+def values_of(parsed: ParsedPickle) -> Iterator[Any]:
+    """Yield each object in the pickle and in nested pickles once."""
+    visited: set[int] = set()
+    pending: list[Any] = [parsed.top, *parsed.calls][::-1]
+    for inner in parsed.nested:
         yield from values_of(inner)
-    while todo and len(seen) < _MOST_VALUES:
-        one = todo.pop()
-        if isinstance(one, (str, int, float, bytes)) or one is None:
-            yield one
+    while pending and len(visited) < _MAX_VALUES:
+        value = pending.pop()
+        if isinstance(value, (str, int, float, bytes)) or value is None:
+            yield value
             continue
-        if id(one) in seen:
+        if id(value) in visited:
             continue
-        seen.add(id(one))
-        yield one
-        if isinstance(one, Made):
-            todo += [one.function, one.arguments, *one.states, one.items, one.pairs]
-        elif isinstance(one, Persistent):
-            todo.append(one.name)
+        visited.add(id(value))
+        yield value
+        if isinstance(value, Made):
+            pending += [value.function, value.arguments, *value.states, value.items, value.pairs]
+        elif isinstance(value, Persistent):
+            pending.append(value.name)
         else:
-            todo += parts_of(one)
+            pending += parts_of(value)
 
 
 def models_in(values: list[Any]) -> list[Model]:
-    """The models by their classes, largest first."""
-    found: dict[str, list[int]] = {}
+    """Return the models by their classes, largest first."""
+    sizes_by_kind: dict[str, list[int]] = {}
     trees: dict[str, int | None] = {}
-    for one in values:
-        for package, count in _trees(one):
-            before = trees.get(package, 0)
-            trees[package] = None if before is None or count is None else before + count
-        name = name_of(class_of(one)) if isinstance(one, Made) else None
+    for value in values:
+        for package, count in _trees(value):
+            previous = trees.get(package, 0)
+            trees[package] = None if previous is None or count is None else previous + count
+        name = name_of(class_of(value)) if isinstance(value, Made) else None
         if name is None or name.partition(".")[0] not in _MODELS or "._tree." in name:
             continue
         kind = f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
-        found.setdefault(kind, []).append(one.end - one.place)
+        sizes_by_kind.setdefault(kind, []).append(value.end - value.place)
     models = [
-        Model(kind=kind, count=len(sizes), size=max(sizes) if len(sizes) == 1 else sum(sizes), trees=_told(kind, trees))
-        for kind, sizes in found.items()
+        Model(
+            kind=kind,
+            count=len(sizes),
+            size=max(sizes) if len(sizes) == 1 else sum(sizes),
+            trees=_tree_count(kind, trees),
+        )
+        for kind, sizes in sizes_by_kind.items()
     ]
     return sorted(models, key=lambda model: -model.size)
 
 
-def _told(kind: str, trees: dict[str, int | None]) -> int | None:
+def _tree_count(kind: str, trees: dict[str, int | None]) -> int | None:
     package, _, name = kind.partition(".")
     if name == "Booster":
         return trees.get(package)
@@ -107,9 +112,9 @@ def _trees(value: Any) -> Iterator[tuple[str, int | None]]:
         if (name_of(value.function) or "").endswith("sklearn.tree._tree.Tree"):
             yield "sklearn", 1
         return
-    text = value.head if isinstance(value, Long) else value
+    text = value.head if isinstance(value, Truncated) else value
     if isinstance(text, str) and text.startswith("tree\n"):
-        yield "lightgbm", value.trees if isinstance(value, Long) else text.count("\nTree=")
+        yield "lightgbm", value.trees if isinstance(value, Truncated) else text.count("\nTree=")
     elif isinstance(text, bytes) and b"gradient_booster" in text:
         count = _XGBOOST_TREES.search(text)
         if count is not None:
@@ -117,54 +122,56 @@ def _trees(value: Any) -> Iterator[tuple[str, int | None]]:
 
 
 def features_in(values: list[Any]) -> list[str]:
-    """The features that the model names, in the order of the file; none that merely look a little like one."""
-    found: dict[str, None] = {}
-    variables = {id(part) for one in values if as_code(one) is not None for part in one.arguments[8:]}
-    for one in values:
-        if id(one) in variables:
+    """Return the features that the model names, in the order of the file."""
+    features: dict[str, None] = {}
+    variables = {id(part) for value in values if as_code(value) is not None for part in value.arguments[8:]}
+    for value in values:
+        if id(value) in variables:
             continue
-        head = one.head if isinstance(one, Long) else one
+        head = value.head if isinstance(value, Truncated) else value
         if isinstance(head, str) and head.startswith("tree\n"):
             line = next((line for line in head.split("\n") if line.startswith("feature_names=")), "")
-            found.update(dict.fromkeys(filter(is_feature, line.removeprefix("feature_names=").split(" "))))
-        elif isinstance(one, (Items, tuple)):
-            texts = [part for part in parts_of(one) if isinstance(part, str)]
-            if texts and len(texts) == len(parts_of(one)) and all(text.startswith("feature_") for text in texts):
-                found.update(dict.fromkeys(filter(is_feature, texts)))
-    return list(found)
+            features.update(dict.fromkeys(filter(is_feature, line.removeprefix("feature_names=").split(" "))))
+        elif isinstance(value, (Items, tuple)):
+            texts = [part for part in parts_of(value) if isinstance(part, str)]
+            if texts and len(texts) == len(parts_of(value)) and all(text.startswith("feature_") for text in texts):
+                features.update(dict.fromkeys(filter(is_feature, texts)))
+    return list(features)
 
 
 def is_feature(text: str) -> bool:
-    """Whether the text looks like a feature's name, and not like a setting of a library."""
+    """Return whether the string looks like the name of a feature, and not like a setting of a library."""
     return _FEATURE.fullmatch(text) is not None and _SETTINGS.fullmatch(text) is None
 
 
 def devices_in(values: list[Any]) -> list[str]:
-    """The devices other than the CPU that tensors of the file are on, such as 'cuda:0'."""
-    found: dict[str, None] = {}
-    for one in values:
+    """Return the devices other than the CPU that tensors of the file are on, such as 'cuda:0'."""
+    devices: dict[str, None] = {}
+    for value in values:
         device = None
-        if isinstance(one, Persistent) and isinstance(one.name, tuple) and len(one.name) >= 4:
-            device = one.name[3] if one.name[0] == "storage" else None
-        elif isinstance(one, Made) and name_of(one.function) == "torch.device" and isinstance(one.arguments, tuple):
-            device = one.arguments[0] if one.arguments else None
+        if isinstance(value, Persistent) and isinstance(value.name, tuple) and len(value.name) >= 4:
+            device = value.name[3] if value.name[0] == "storage" else None
+        elif (
+            isinstance(value, Made) and name_of(value.function) == "torch.device" and isinstance(value.arguments, tuple)
+        ):
+            device = value.arguments[0] if value.arguments else None
         if isinstance(device, str) and device.partition(":")[0] not in ("cpu", "meta"):
-            found[device] = None
-    return list(found)
+            devices[device] = None
+    return list(devices)
 
 
 def tables_in(values: list[Any]) -> list[tuple[str, int]]:
-    """The captured tables of pandas and polars: class and bytes."""
-    made = [one for one in values if isinstance(one, Made)]
-    named = [(name_of(class_of(one)), one) for one in made]
-    return [(name, one.end - one.place) for name, one in named if name in _TABLES]
+    """Return the captured tables of pandas and polars: class and bytes."""
+    objects = [value for value in values if isinstance(value, Made)]
+    objects_with_class = [(name_of(class_of(made)), made) for made in objects]
+    return [(name, table.end - table.place) for name, table in objects_with_class if name in _TABLES]
 
 
 def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
-    """The variables that take the most of the file, largest first."""
+    """Return the variables with the most bytes in the file, largest first."""
     sizes: dict[str, Part] = {}
-    functions = [function for one in values if (function := as_function(one)) is not None]
-    owners: list[tuple[str, Pairs]] = [("", one.variables) for one in functions if one.module != WRAPPED]
+    functions = [function for value in values if (function := as_function(value)) is not None]
+    owners: list[tuple[str, Pairs]] = [("", function.variables) for function in functions if function.module != WRAPPED]
     if isinstance(top, Made) and as_function(top) is None:
         owners += [("self.", state) for state in top.states if isinstance(state, Pairs)]
         sizes.update(_members(top))
@@ -178,16 +185,21 @@ def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
                 and size > getattr(sizes.get(name), "size", 0)
             ):
                 sizes[name] = Part(name=prefix + name, kind=_kind(value), size=size)
-    return sorted(sizes.values(), key=lambda part: -part.size)[:_MOST_PARTS]
+    return sorted(sizes.values(), key=lambda part: -part.size)[:_MAX_PARTS]
 
 
 def _members(top: Made) -> Iterator[tuple[str, Part]]:
-    """The models of an ensemble that predictd.wrap made, each as a part of its own."""
+    """Yield the models of an ensemble created by predictd.wrap, each as a part."""
     for state in top.states:
         members = state.get("members") if isinstance(state, Pairs) else None
-        for one in members.values if isinstance(members, Items) else []:
-            if isinstance(one, tuple) and len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], Made):
-                yield f"member {one[0]}", Part(name=one[0], kind="member", size=one[1].end - one[1].place)
+        for member in members.values if isinstance(members, Items) else []:
+            if (
+                isinstance(member, tuple)
+                and len(member) == 3
+                and isinstance(member[0], str)
+                and isinstance(member[1], Made)
+            ):
+                yield f"member {member[0]}", Part(name=member[0], kind="member", size=member[1].end - member[1].place)
 
 
 def _kind(value: Any) -> str:
@@ -204,6 +216,6 @@ def _kind(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, Long):
+    if isinstance(value, Truncated):
         return "text" if isinstance(value.head, str) else "bytes"
     return type(value).__name__ if is_plain(value) else "object"

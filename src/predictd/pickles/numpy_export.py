@@ -1,4 +1,4 @@
-"""Networks and linear models as plain arrays, which need no framework to predict."""
+"""Export networks and linear models to plain arrays, which need no framework to predict."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,20 +32,20 @@ _KERAS_ACTIVATIONS: dict[str, Layers] = {
 
 
 class CannotExportError(InvalidInputError):
-    """The model can't be turned into plain arrays."""
+    """The model cannot be exported to plain arrays."""
 
     code = "cannot_export"
 
 
 def export_numpy(model: Any) -> Network:
-    """A model of torch, Keras or scikit-learn as a network of arrays, equal to it to the tolerance of its floats.
+    """Return a torch, Keras or scikit-learn model as a network of arrays, equal up to float tolerance.
 
     Raises:
-        CannotExportError: it has a part that has no counterpart here; says which, and what to do.
+        CannotExportError: a part of the model has no equivalent.
     """
     kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     kinds = kinds - {"sklearn"} if type(model).__module__.startswith(_TREES) else kinds
-    # A model of Keras is a module of torch too, where torch is what Keras computes with.
+    # A Keras model is also a torch module if torch is the backend.
     if "keras" in kinds:
         return Network(_keras(model), "float32")
     if "torch" in kinds:
@@ -53,23 +53,23 @@ def export_numpy(model: Any) -> Network:
     if "sklearn" in kinds:
         return _sklearn(model)
     raise CannotExportError(
-        f"export='numpy' does not know {_shown(model)}: it takes networks of torch and Keras, and MLPs, linear models "
-        "and pipelines of scikit-learn. Leave export out: trees are fast as they are."
+        f"export='numpy' does not support {_type_name(model)}, only torch and Keras networks, and MLPs, linear models "
+        "and pipelines of scikit-learn. Leave export out: trees are fast without it."
     )
 
 
-def _torch(module: Any, place: str) -> Layers:
+def _torch(module: Any, path: str) -> Layers:
     name = type(module).__name__
     if not type(module).__module__.startswith("torch.nn"):
         raise CannotExportError(
-            f"{place} is {_shown(module)}, whose forward is code of its own. Build the network as a "
+            f"{path} is {_type_name(module)}, which has a custom forward method. Build the network as a "
             "torch.nn.Sequential, or leave export out and choose a runtime with torch."
         )
     if name == "Sequential":
-        return [one for key, inner in module.named_children() for one in _torch(inner, f"{place}.{key}")]
+        return [layer for key, inner in module.named_children() for layer in _torch(inner, f"{path}.{key}")]
     if name not in _TORCH:
         raise CannotExportError(
-            f"{place} is a {name}, which has no counterpart in plain numpy here. It knows "
+            f"{path} is a {name}, which has no numpy equivalent. Supported are "
             f"{', '.join(sorted(_TORCH))}, in a Sequential. Leave export out and choose a runtime with torch."
         )
     return _TORCH[name](module)
@@ -87,7 +87,7 @@ def _torch_linear(module: Any) -> Layers:
 def _torch_batch_norm(module: Any) -> Layers:
     if module.running_mean is None:
         raise CannotExportError(
-            "A BatchNorm1d without running statistics depends on the batch. Track them in training."
+            "A BatchNorm1d without running statistics depends on the batch. Set track_running_stats=True for training."
         )
     scale = 1 / np.sqrt(_array(module.running_var) + np.float32(module.eps))
     weight, bias = (1, 0) if module.weight is None else (_array(module.weight), _array(module.bias))
@@ -96,7 +96,7 @@ def _torch_batch_norm(module: Any) -> Layers:
 
 def _torch_layer_norm(module: Any) -> Layers:
     if len(module.normalized_shape) != 1:
-        raise CannotExportError("A LayerNorm of more than the last dimension has no counterpart here.")
+        raise CannotExportError("A LayerNorm over more than the last dimension has no numpy equivalent.")
     weight = np.float32(1) if module.weight is None else _array(module.weight)
     bias = np.float32(0) if module.bias is None else _array(module.bias)
     return [("layer_norm", np.float32(module.eps), weight, bias)]
@@ -122,8 +122,10 @@ _TORCH: dict[str, Callable[[Any], Layers]] = {
 
 def _keras(model: Any) -> Layers:
     if type(model).__name__ != "Sequential":
-        raise CannotExportError(f"{_shown(model)} is no Sequential of Keras; only those can be turned into arrays.")
-    return [one for inner in model.layers for one in _keras_layer(inner)]
+        raise CannotExportError(
+            f"{_type_name(model)} is not a Keras Sequential model, and only those can be exported to arrays."
+        )
+    return [layer for inner in model.layers for layer in _keras_layer(inner)]
 
 
 def _keras_layer(layer: Any) -> Layers:
@@ -140,7 +142,7 @@ def _keras_layer(layer: Any) -> Layers:
         return _keras_batch_norm(layer)
     if name == "ReLU" and layer.max_value is None and not layer.threshold and not layer.negative_slope:
         return [("relu",)]
-    raise CannotExportError(f"The layer {layer.name!r} is a {name} that has no counterpart in plain numpy here.")
+    raise CannotExportError(f"The layer {layer.name!r} is a {name}, which has no numpy equivalent.")
 
 
 def _keras_batch_norm(layer: Any) -> Layers:
@@ -154,7 +156,7 @@ def _keras_batch_norm(layer: Any) -> Layers:
 def _keras_activation(activation: Any) -> Layers:
     name = str(getattr(activation, "__name__", type(activation).__name__))
     if name not in _KERAS_ACTIVATIONS:
-        raise CannotExportError(f"The activation {name!r} of Keras has no counterpart in plain numpy here.")
+        raise CannotExportError(f"The activation {name!r} of Keras has no numpy equivalent.")
     return _KERAS_ACTIVATIONS[name]
 
 
@@ -174,8 +176,8 @@ def _sklearn(model: Any) -> Network:
         layers += _sklearn_logistic(last)
     else:
         raise CannotExportError(
-            f"{_shown(last)} is no linear model or MLP that plain arrays can stand for. Leave export out: the runtimes "
-            "have scikit-learn."
+            f"{_type_name(last)} is not a linear model or MLP that can be exported to arrays. Leave export out: the "
+            "runtimes have scikit-learn."
         )
     return Network(layers, "float64", classes)
 
@@ -194,16 +196,16 @@ def _sklearn_step(step: Any) -> Layers:
     if name == "SimpleImputer" and not step.add_indicator and not np.isnan(np.asarray(step.statistics_, float)).any():
         return [("fill", np.asarray(step.statistics_, dtype="float64"))]
     raise CannotExportError(
-        f"The step {_shown(step)} of the pipeline has no counterpart here: it knows StandardScaler, MinMaxScaler and "
-        "MaxAbsScaler without clip, and SimpleImputer without indicators. Leave export out."
+        f"The step {_type_name(step)} of the pipeline has no numpy equivalent. Supported are StandardScaler, "
+        "MinMaxScaler and MaxAbsScaler without clip, and SimpleImputer without indicators. Leave export out."
     )
 
 
 def _sklearn_mlp(model: Any) -> Layers:
     layers: Layers = []
-    for place, (weights, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+    for index, (weights, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         layers.append(("linear", weights, bias))
-        if place < len(model.coefs_) - 1:
+        if index < len(model.coefs_) - 1:
             layers += _ACTIVATIONS[model.activation]
     if model.out_activation_ == "softmax":
         return [*layers, ("softmax",)]
@@ -216,25 +218,27 @@ def _sklearn_logistic(model: Any) -> Layers:
     if len(model.classes_) == 2:
         return [linear, ("sigmoid",), ("both_classes",)]
     if getattr(model, "multi_class", "auto") == "ovr" or getattr(model, "solver", "") == "liblinear":
-        raise CannotExportError("A LogisticRegression of one against the rest has no counterpart here. Use lbfgs.")
+        raise CannotExportError(
+            "A LogisticRegression that is one-vs-rest has no numpy equivalent. Use the lbfgs solver."
+        )
     return [linear, ("softmax",)]
 
 
 def numeric_classes(model: Any) -> Any:
-    """The classes of a classifier as numbers, by which its probabilities are weighted; a list for several outputs.
+    """Return the classes of a classifier as numbers, the weights of its probabilities; a list for several outputs.
 
     Raises:
-        InvalidInputError: they are no numbers, so that there is no saying what the model predicts.
+        InvalidInputError: a class is not a number, so the expected class is undefined.
     """
     try:
         if isinstance(model.classes_, list) and np.ndim(model.classes_[0]) > 0:
             return [np.asarray(classes, dtype="float64") for classes in model.classes_]
         return np.asarray(model.classes_, dtype="float64")
     except (TypeError, ValueError) as error:
-        shown = ", ".join(map(str, model.classes_[:3]))
+        first_classes = ", ".join(map(str, model.classes_[:3]))
         raise InvalidInputError(
-            f"The classes of {_shown(model)} are no numbers ({shown}). Train it on numbers, such as "
-            "0, 0.25, 0.5, 0.75 and 1 or 0 to 4, or wrap a function that says what its classes are worth."
+            f"The classes of {_type_name(model)} are not numbers ({first_classes}). Train it on numbers, such as "
+            "0, 0.25, 0.5, 0.75 and 1 or 0 to 4, or wrap a function that maps its classes to numbers."
         ) from error
 
 
@@ -242,6 +246,6 @@ def _columns(coefficients: Any) -> Any:
     return np.ascontiguousarray(np.atleast_2d(np.asarray(coefficients, dtype="float64")).T)
 
 
-def _shown(model: Any) -> str:
+def _type_name(model: Any) -> str:
     kind = type(model)
     return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"

@@ -1,4 +1,4 @@
-"""Which type an operation of pandas, numpy or a model has as its result, where that depends on no data."""
+"""The result types of pandas, numpy and model operations that do not depend on the data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,9 +32,9 @@ _SKLEARN = ("sklearn.linear_model.", "sklearn.ensemble.", "sklearn.neural_networ
 
 
 def result_of_call(function: Value, arguments: tuple[Value, ...] | None, keywords: Mapping[str, Value] | None) -> Value:
-    """Return what a call results in; `arguments` and `keywords` are None where they cannot be counted."""
+    """Return the result of a call; `arguments` and `keywords` are None if they cannot be counted."""
     name = f"{function.name}()"
-    if not function.owner:  # a function of a module, or of an object that is not known
+    if not function.owner:  # a function of a module, or of an unknown object
         kind = _FUNCTIONS.get(function.name, "")
         path = arguments[0].constant if kind == "path" and arguments and len(arguments) == 1 and not keywords else ()
         return Value(type=kind, name=name, constant=path)
@@ -54,35 +54,35 @@ def _type_of_method(
     axis = [*arguments, *([keywords["axis"]] if "axis" in keywords else [])]
     reduces = len(axis) <= 1 and set(keywords) <= {"axis", "skipna", "numeric_only"}
     if owner == FRAME and method in _REDUCTIONS:
-        return SERIES if reduces and all(one.type in ("int", "str") for one in axis) else ""
+        return SERIES if reduces and all(value.type in ("int", "str") for value in axis) else ""
     if method in _SAME and "inplace" not in keywords and len(arguments) <= 1:
         return owner
     return FRAME if method == "to_frame" and owner == SERIES else _CONVERSIONS.get(method, "")
 
 
 def result_of_subscript(owner: Value, key: Value) -> Value:
-    """Return what `owner[key]` is: a column, columns, or a column by its position."""
+    """Return the result of `owner[key]`: a column, columns, or a column by its position."""
     if owner.type == FRAME and key.type == "str" and owner.argument:
         return Value(type=SERIES, name=f"{owner.name}[]")
     if owner.type == FRAME and key.type == "list":
         return Value(type=FRAME, name=f"{owner.name}[]")
-    by_place = owner.owner == FRAME and owner.name.endswith(".iloc") and len(key.items) == 2
-    if by_place and key.items[0].type == "slice" and key.items[1].type == "int":
+    by_position = owner.owner == FRAME and owner.name.endswith(".iloc") and len(key.items) == 2
+    if by_position and key.items[0].type == "slice" and key.items[1].type == "int":
         return Value(type=SERIES, name=f"{owner.name}[]")
-    if by_place and key.items[0].type == "slice" and key.items[1].type in ("list", "slice"):
+    if by_position and key.items[0].type == "slice" and key.items[1].type in ("list", "slice"):
         return Value(type=FRAME, name=f"{owner.name}[]")
     return Value(name=f"{owner.name}[]")
 
 
 def combined(first: Value, second: Value) -> Value:
-    """Return what an arithmetic operation on two values results in."""
+    """Return the result of an arithmetic operation on two values."""
     kinds = {first.type, second.type}
     if kinds <= {ARRAY, SERIES, FRAME, *_NUMBERS}:
         for kind in (FRAME, SERIES, ARRAY):
             if kind in kinds:
-                found = first if first.type == kind else second
+                operand = first if first.type == kind else second
                 # A frame and an array, or a series, may be a matrix product.
-                return UNKNOWN if kind == FRAME and len(kinds - {FRAME, *_NUMBERS}) else _unbound(found)
+                return UNKNOWN if kind == FRAME and len(kinds - {FRAME, *_NUMBERS}) else _unbound(operand)
         return Value(type="float")
     return UNKNOWN
 

@@ -1,9 +1,9 @@
-"""What `predictd.wrap` puts into a pickle. It is carried by value, so that it runs where predictd is not installed.
+"""The classes that `predictd.wrap` puts into a pickle, by value, so that they run without predictd installed.
 
 It runs on Python 3.10 to 3.13 with numpy and pandas, and imports nothing of predictd.
 """
 
-# ruff: noqa: D102 (to call an object is to do what its class says)
+# ruff: noqa: D102 (calling an object does what its class documents)
 
 import math
 from typing import Any
@@ -26,19 +26,19 @@ class Predict:
         return self.predictions(live_features, None)
 
     def predictions(self, live_features: Any, live_benchmark_models: Any) -> Any:
-        """A DataFrame of the index of the live features with the column `prediction`, float64 within 0 to 1."""
+        """Return a DataFrame with the index of the live features and the column `prediction`, float64 in 0 to 1."""
         import pandas as pd  # noqa: PLC0415
 
         options = self.options
         eras = live_features["era"] if "era" in live_features.columns else None
         frame = self.prepared(live_features)
-        answers, weights = [], []
+        outputs, weights = [], []
         for name, member, weight in self.members:
-            answer = member(frame, live_features, live_benchmark_models)
-            answer = as_series(answer, live_features.index, name, options["output"])
-            answers.append(ranked(answer, eras, "average") if options["rank_members"] else answer)
+            member_output = member(frame, live_features, live_benchmark_models)
+            member_output = as_series(member_output, live_features.index, name, options["output"])
+            outputs.append(ranked(member_output, eras, "average") if options["rank_members"] else member_output)
             weights.append(weight)
-        values = sum(answer * weight for answer, weight in zip(answers, weights)) / sum(weights)  # noqa: B905
+        values = sum(member_output * weight for member_output, weight in zip(outputs, weights)) / sum(weights)  # noqa: B905
         values = pd.Series(values, index=live_features.index, dtype="float64")
         if options["neutralize"]:
             values = ranked(values, eras, "average") if options["rank"] else values
@@ -50,7 +50,7 @@ class Predict:
         return values.fillna(_FILL).clip(*options["clip"]).to_frame("prediction")
 
     def prepared(self, live_features: Any) -> Any:
-        """The features in the order of the training, imputed and scaled as then."""
+        """Return the features in training order, imputed and scaled as in training."""
         import pandas as pd  # noqa: PLC0415
 
         features = self.options["features"]
@@ -73,7 +73,7 @@ class PredictWithBenchmarks(Predict):
 
 
 class Fill:
-    """Puts a value, or one for each feature, where one is missing."""
+    """Replaces missing values with a value, or with one for each feature."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -84,7 +84,7 @@ class Fill:
 
 
 class Scale:
-    """Takes the centre from each feature and divides it by its scale; zero scales count as one."""
+    """Subtracts the center of each feature and divides by its scale; zero scales count as one."""
 
     def __init__(self, center: Any, scale: Any) -> None:
         self.center = center
@@ -95,7 +95,7 @@ class Scale:
 
 
 class Transform:
-    """A fitted transformer of scikit-learn's interface."""
+    """Applies a fitted transformer with scikit-learn's interface."""
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
@@ -105,18 +105,18 @@ class Transform:
 
 
 class Regressor:
-    """A fitted model with the method predict; of a classifier the expected class, of each output if it has several.
+    """A fitted model with a predict method; a classifier predicts the expected class of each output.
 
-    One that was trained without names gets an array (`named` is false), because it warns of every name.
+    A model trained without names gets an array (`has_names` is false), because names make it warn.
     """
 
-    def __init__(self, model: Any, classes: Any, named: bool) -> None:
+    def __init__(self, model: Any, classes: Any, has_names: bool) -> None:
         self.model = model
         self.classes = classes
-        self.named = named
+        self.has_names = has_names
 
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-        frame = frame if self.named else frame.to_numpy()
+        frame = frame if self.has_names else frame.to_numpy()
         if self.classes is None:
             return self.model.predict(frame)
         probabilities = self.model.predict_proba(frame)
@@ -126,7 +126,7 @@ class Regressor:
 
 
 class XGBoostBooster:
-    """A booster of XGBoost's own interface, which takes matrices; of its rounds the first ones predict, all for 0."""
+    """A booster of XGBoost's own interface, which takes matrices; only the first rounds predict, or all for 0."""
 
     def __init__(self, model: Any, rounds: int) -> None:
         self.model = model
@@ -135,13 +135,13 @@ class XGBoostBooster:
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
         import xgboost  # noqa: PLC0415
 
-        named = self.model.feature_names is not None
-        matrix = xgboost.DMatrix(frame if named else frame.to_numpy())
+        has_names = self.model.feature_names is not None
+        matrix = xgboost.DMatrix(frame if has_names else frame.to_numpy())
         return self.model.predict(matrix, iteration_range=(0, self.rounds))
 
 
 class TorchModule:
-    """A module of torch on the CPU, which gets float32 tensors of some thousand rows."""
+    """A torch module on the CPU, which gets float32 tensors in batches of rows."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -157,21 +157,21 @@ class TorchModule:
 
 
 class KerasModel:
-    """A model of Keras, which gets float32 arrays."""
+    """A Keras model, which gets float32 arrays."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def __call__(self, frame: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-        answer = self.model.predict(frame.to_numpy(dtype="float32"), batch_size=_BATCH, verbose=0)
-        outputs = list(answer.values()) if isinstance(answer, dict) else answer
+        output = self.model.predict(frame.to_numpy(dtype="float32"), batch_size=_BATCH, verbose=0)
+        outputs = list(output.values()) if isinstance(output, dict) else output
         if not isinstance(outputs, (list, tuple)):
             return np.asarray(outputs)
-        return np.concatenate([np.asarray(output).reshape(len(frame), -1) for output in outputs], axis=1)
+        return np.concatenate([np.asarray(part).reshape(len(frame), -1) for part in outputs], axis=1)
 
 
 class Function:
-    """Any callable of one or two arguments; it gets the features as they were prepared."""
+    """Any callable of one or two arguments; it gets the prepared features."""
 
     def __init__(self, function: Any, arguments: int) -> None:
         self.function = function
@@ -184,7 +184,7 @@ class Function:
 
 
 class Network:
-    """A network as arrays: each layer is its kind and its numbers, see `layer`."""
+    """A network as arrays: each layer is its kind and its numbers; see `layer`."""
 
     def __init__(self, layers: "list[tuple[Any, ...]]", dtype: str, classes: Any = None) -> None:
         self.layers = layers
@@ -197,14 +197,14 @@ class Network:
         return np.concatenate(parts)
 
     def run(self, values: Any) -> Any:
-        """The output for rows of features."""
-        for one in self.layers:
-            values = layer(values, *one)
+        """Return the output for rows of features."""
+        for parameters in self.layers:
+            values = layer(values, *parameters)
         return values if self.classes is None else expected(values, self.classes)
 
 
 def layer(values: Any, kind: str, *numbers: Any) -> Any:  # noqa: PLR0911, PLR0912 (one branch for each kind)
-    """One layer of a network: what it makes of rows of float values."""
+    """Apply one layer of a network to rows of float values."""
     if kind == "linear":
         return values @ numbers[0] + numbers[1]
     if kind == "scale":
@@ -239,17 +239,17 @@ def layer(values: Any, kind: str, *numbers: Any) -> Any:  # noqa: PLR0911, PLR09
         return powers / powers.sum(axis=1, keepdims=True)
     if kind == "both_classes":
         return np.concatenate([1 - values, values], axis=1)
-    raise ValueError(f"a layer of the kind {kind!r} is not known")
+    raise ValueError(f"unknown layer kind {kind!r}")
 
 
 def sigmoid(values: Any) -> Any:
-    """1 / (1 + exp(-x)), without an overflow."""
+    """Return 1 / (1 + exp(-x)) without overflow."""
     powers = np.exp(-np.abs(values))
     return np.where(values >= 0, 1, powers) / (1 + powers)
 
 
 def error_function(values: Any) -> Any:
-    """erf, from scipy where it is there."""
+    """Return erf, from scipy if it is installed."""
     try:
         from scipy.special import erf  # noqa: PLC0415
     except ImportError:
@@ -258,24 +258,24 @@ def error_function(values: Any) -> Any:
 
 
 def expected(probabilities: Any, classes: Any) -> Any:
-    """The mean of the classes, weighted by their probabilities."""
+    """Return the mean of the classes, weighted by their probabilities."""
     return probabilities @ np.asarray(classes, dtype="float64")
 
 
-def as_series(answer: Any, index: Any, name: str, output: Any) -> Any:
-    """The predictions of a member as float64 in the order of the index; what has an index is aligned by it.
+def as_series(predictions: Any, index: Any, name: str, output: Any) -> Any:
+    """Return a member's predictions as float64 in the order of the index; indexed values are aligned by index.
 
-    `output` is the column to use, by its number or name, where the member has several outputs.
+    `output` is the column to use, by number or name, if the member has several outputs.
     """
     import pandas as pd  # noqa: PLC0415
 
-    if isinstance(answer, pd.DataFrame):
-        answer = answer.iloc[:, chosen_output(list(answer.columns), output, name)]
-    if isinstance(answer, pd.Series):
-        return answer.astype("float64").reindex(index) if index.is_unique else answer.astype("float64")
-    values = np.asarray(answer, dtype="float64")
+    if isinstance(predictions, pd.DataFrame):
+        predictions = predictions.iloc[:, chosen_output(list(predictions.columns), output, name)]
+    if isinstance(predictions, pd.Series):
+        return predictions.astype("float64").reindex(index) if index.is_unique else predictions.astype("float64")
+    values = np.asarray(predictions, dtype="float64")
     if len(values) != len(index):
-        raise ValueError(f"the model {name!r} answered {len(values)} predictions for {len(index)} rows")
+        raise ValueError(f"the model {name!r} returned {len(values)} predictions for {len(index)} rows")
     if values.size:
         values = values.reshape(len(values), -1)
         values = values[:, chosen_output(range(values.shape[1]), output, name)]
@@ -283,26 +283,26 @@ def as_series(answer: Any, index: Any, name: str, output: Any) -> Any:
 
 
 def chosen_output(outputs: Any, output: Any, name: str) -> int:
-    """The number of the output to use; of several, one has to be chosen."""
+    """Return the index of the output to use; a model with several outputs requires a choice."""
     if len(outputs) == 1:
         return 0
     if output in outputs:
         return list(outputs).index(output)
     if isinstance(output, int) and 0 <= output < len(outputs):
         return output
-    chosen = "none is chosen" if output is None else f"{output!r} is none of them"
-    shown = ", ".join(map(repr, list(outputs)[:5])) + (", ..." if len(outputs) > 5 else "")
-    raise ValueError(f"the model {name!r} predicts {len(outputs)} outputs for each row ({shown}), and {chosen}")
+    chosen = "none is chosen" if output is None else f"{output!r} is not one of them"
+    names = ", ".join(map(repr, list(outputs)[:5])) + (", ..." if len(outputs) > 5 else "")
+    raise ValueError(f"the model {name!r} predicts {len(outputs)} outputs for each row ({names}), and {chosen}")
 
 
 def ranked(values: Any, eras: Any, ties: str) -> Any:
-    """Ranks within each era, above 0 and up to 1."""
+    """Return ranks within each era, above 0 and up to 1."""
     groups = values if eras is None else values.groupby(eras, observed=True, sort=False)
     return groups.rank(pct=True, method=ties)
 
 
 def neutralized(values: Any, against: Any, eras: Any, proportion: float) -> Any:
-    """What is left of the values when a proportion of what the columns explain linearly is taken away, in each era."""
+    """Remove a proportion of what the columns explain linearly from the values of each era."""
     import pandas as pd  # noqa: PLC0415
 
     columns = against.to_numpy(dtype="float64")
@@ -310,16 +310,16 @@ def neutralized(values: Any, against: Any, eras: Any, proportion: float) -> Any:
     numbers = values.to_numpy(dtype="float64")
     result = np.empty(len(numbers))
     for rows in [slice(None)] if eras is None else [eras == era for era in eras.unique()]:
-        part, known = columns[rows], np.nan_to_num(numbers[rows], nan=_FILL)
-        result[rows] = known - proportion * part @ (np.linalg.pinv(part, rcond=1e-6) @ known)
+        part, filled = columns[rows], np.nan_to_num(numbers[rows], nan=_FILL)
+        result[rows] = filled - proportion * part @ (np.linalg.pinv(part, rcond=1e-6) @ filled)
     return pd.Series(result, index=values.index)
 
 
 def blended(values: Any, benchmarks: Any, eras: Any, options: "dict[str, Any]") -> Any:
-    """The ranks of the values and those of a benchmark model, weighted; the benchmark is aligned by its index."""
+    """Return the weighted ranks of the values and of a benchmark model, which is aligned by its index."""
     name, weight = options["benchmark"], options["benchmark_weight"]
     if benchmarks is None or name not in benchmarks.columns:
-        known = [] if benchmarks is None else list(benchmarks.columns)
-        raise KeyError(f"the live benchmark models have no {name!r}; they have {known[:20]}")
+        available = [] if benchmarks is None else list(benchmarks.columns)
+        raise KeyError(f"the live benchmark models have no {name!r}; they have {available[:20]}")
     benchmark = benchmarks[name].astype("float64").reindex(values.index)
     return (1 - weight) * ranked(values, eras, "average") + weight * ranked(benchmark, eras, "average").fillna(_FILL)

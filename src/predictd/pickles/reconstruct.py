@@ -1,30 +1,30 @@
-"""The forms in which functions, classes and modules stand in a pickle, as cloudpickle, dill and pickle write them."""
+"""Reconstruct functions, classes and modules from a parsed pickle, as cloudpickle, dill and pickle write them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from predictd.pickles.bytecode import Code
-from predictd.pickles.parser import Long
+from predictd.pickles.parser import Truncated
 from predictd.runner.calling_convention import KEYWORD_ONLY, POSITIONAL, VAR_KEYWORD, VAR_POSITIONAL, Parameter
 from predictd.runner.pickle_vm import Global, Items, Made, Pairs
 from predictd.runner.version_scan import code_of
 
 _TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
 _KINDS = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
-_MOST_DEEP = 20
+_MAX_DEPTH = 20
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function that is carried by value.
+    """A function that the pickle contains by value.
 
     Attributes:
-        module: the module that it was defined in, None if the pickle does not say.
-        parameters: as `inspect.signature` has them where nothing is wrapped; None if the pickle does not say.
+        module: the module that defined it, or None if unknown.
+        parameters: as `inspect.signature` returns them if nothing is wrapped, or None if unknown.
         variables: the globals that it uses, and the variables of outer functions.
-        wrapped: the function that it decorates, if it says so.
+        wrapped: its `__wrapped__`, or None.
     """
 
     code: Code
@@ -35,8 +35,8 @@ class Function:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
-    """A class that is carried by value; `plain` is whether its class is `type` and adds nothing to it."""
+class ClassByValue:
+    """A class that the pickle contains by value; `plain` is whether its metaclass is `type` and adds nothing."""
 
     name: str
     module: str | None
@@ -46,7 +46,7 @@ class Carried:
 
 
 def name_of(value: Any) -> str | None:
-    """'module.name' of what is looked up in a module, None for all else."""
+    """Return 'module.name' of a global, or None."""
     if isinstance(value, Global) and isinstance(value.module, str) and isinstance(value.name, str):
         return f"{value.module}.{value.name}"
     if isinstance(value, Made) and (name_of(value.function) or "").endswith("._builtin_type"):
@@ -56,7 +56,7 @@ def name_of(value: Any) -> str | None:
 
 
 def module_of(value: Any) -> str | None:
-    """The name of the module that stands in a pickle by reference, None for all else."""
+    """Return the name of a module that the pickle contains by reference, or None."""
     if isinstance(value, Made) and (name_of(value.function) or "").endswith((".subimport", "_dill._import_module")):
         names = value.arguments
         return names[0] if isinstance(names, tuple) and names and isinstance(names[0], str) else None
@@ -64,7 +64,7 @@ def module_of(value: Any) -> str | None:
 
 
 def as_code(value: Any) -> Code | None:
-    """The code object that a call makes, None if it makes none."""
+    """Return the code object that a call creates, or None."""
     arguments = value.arguments if isinstance(value, Made) else None
     if code_of(arguments) is None or not isinstance(arguments, tuple):
         return None
@@ -74,7 +74,7 @@ def as_code(value: Any) -> Code | None:
     if not all(_are_names(part) for part in (names, variables, frees, cells)) or not isinstance(constants, tuple):
         return None
     positional, keyword_only, flags = arguments[0], arguments[2], arguments[5]
-    if not all(isinstance(one, int) for one in (positional, keyword_only, flags)):
+    if not all(isinstance(number, int) for number in (positional, keyword_only, flags)):
         return None
     exceptions = arguments[15] if newer else b""
     stars = list(variables[positional + keyword_only :])
@@ -97,7 +97,7 @@ def as_code(value: Any) -> Code | None:
 
 
 def as_function(value: Any) -> Function | None:
-    """The function that a call makes of a code object, None if it makes none."""
+    """Return the function that a call creates from a code object, or None."""
     if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or not value.arguments:
         return None
     code = as_code(value.arguments[0])
@@ -107,12 +107,16 @@ def as_function(value: Any) -> Function | None:
     defaults, required = slots.get("__defaults__"), slots.get("__kwdefaults__")
     if defaults is None and len(value.arguments) > 3:
         defaults = value.arguments[3]
-    given = {name for name, _, _ in required.values if isinstance(name, str)} if isinstance(required, Pairs) else set()
+    keyword_defaults = (
+        {name for name, _, _ in required.values if isinstance(name, str)} if isinstance(required, Pairs) else set()
+    )
     module = slots.get("__module__")
     return Function(
         code=code,
         module=module if isinstance(module, str) else None,
-        parameters=None if attributes.get("__signature__") is not None else _parameters(code, defaults, given),
+        parameters=None
+        if attributes.get("__signature__") is not None
+        else _parameters(code, defaults, keyword_defaults),
         variables=_variables(value, code, slots),
         wrapped=attributes.get("__wrapped__"),
     )
@@ -120,17 +124,17 @@ def as_function(value: Any) -> Function | None:
 
 def _parameters(code: Code, defaults: Any, keyword_defaults: set[str]) -> tuple[Parameter, ...]:
     required = len(code.arguments) - (len(defaults) if isinstance(defaults, tuple) else 0)
-    found = [Parameter(name, POSITIONAL, place >= required) for place, name in enumerate(code.arguments)]
+    parameters = [Parameter(name, POSITIONAL, index >= required) for index, name in enumerate(code.arguments)]
     if code.takes_any is not None:
-        found.append(Parameter(code.takes_any, VAR_POSITIONAL))
-    found += [Parameter(name, KEYWORD_ONLY, name in keyword_defaults) for name in code.keyword_only]
+        parameters.append(Parameter(code.takes_any, VAR_POSITIONAL))
+    parameters += [Parameter(name, KEYWORD_ONLY, name in keyword_defaults) for name in code.keyword_only]
     if code.takes_keywords is not None:
-        found.append(Parameter(code.takes_keywords, VAR_KEYWORD))
-    return tuple(found)
+        parameters.append(Parameter(code.takes_keywords, VAR_KEYWORD))
+    return tuple(parameters)
 
 
-def as_class(value: Any) -> Carried | None:
-    """The class that is carried by value, None if it is none."""
+def as_class(value: Any) -> ClassByValue | None:
+    """Return the class that the pickle contains by value, or None."""
     if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
         return None
     if not (name_of(value.function) or "").endswith(("._make_skeleton_class", "._make_skeleton_enum")):
@@ -140,7 +144,7 @@ def as_class(value: Any) -> Carried | None:
     module = keywords.get("__module__") if isinstance(keywords, Pairs) else None
     if module is None:
         module = attributes.get("__module__")
-    return Carried(
+    return ClassByValue(
         name=name if isinstance(name, str) else "?",
         module=module if isinstance(module, str) else None,
         bases=bases if isinstance(bases, tuple) else (),
@@ -150,7 +154,7 @@ def as_class(value: Any) -> Carried | None:
 
 
 def class_of(value: Any) -> Any:
-    """What an object is an instance of: a `Global` or a `Made` class; None where the pickle does not say."""
+    """Return the class of an object, a `Global` or a `Made` class, or None if unknown."""
     if not isinstance(value, Made):
         return None
     called = name_of(value.function)
@@ -162,58 +166,58 @@ def class_of(value: Any) -> Any:
     return value.function if name[:1].isupper() else None
 
 
-def attribute_of(carried: Carried, name: str, depth: int = 0) -> tuple[Any, bool]:
-    """An attribute of a class or of its bases, and whether the answer is sure: no base is beyond the pickle."""
-    found = carried.attributes.get(name)
-    if found is not None:
-        return found, carried.plain
-    sure = carried.plain
+def attribute_of(carried: ClassByValue, name: str, depth: int = 0) -> tuple[Any, bool]:
+    """Return an attribute of a class or its bases, and whether it is certain: no base is outside of the pickle."""
+    attribute = carried.attributes.get(name)
+    if attribute is not None:
+        return attribute, carried.plain
+    is_certain = carried.plain
     for base in carried.bases:
         inner = as_class(base)
         if inner is not None:
-            found, certain = attribute_of(inner, name, depth + 1) if depth < _MOST_DEEP else (None, False)
-            if found is not None:
-                return found, certain
-            sure = sure and certain
+            attribute, base_is_certain = attribute_of(inner, name, depth + 1) if depth < _MAX_DEPTH else (None, False)
+            if attribute is not None:
+                return attribute, base_is_certain
+            is_certain = is_certain and base_is_certain
         elif name_of(base) not in ("builtins.object", "__builtin__.object"):
-            sure = False
-    return None, sure
+            is_certain = False
+    return None, is_certain
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """All texts in constants, in tuples, lists and dicts of them too, some levels deep."""
-    todo = [(value, 0)]
-    while todo:
-        one, depth = todo.pop()
-        if isinstance(one, str):
-            yield one
-        elif depth < _MOST_DEEP:
-            todo += [(part, depth + 1) for part in parts_of(one)]
+    """Yield all strings in constants, also in nested tuples, lists and dicts up to a depth."""
+    pending = [(value, 0)]
+    while pending:
+        part, depth = pending.pop()
+        if isinstance(part, str):
+            yield part
+        elif depth < _MAX_DEPTH:
+            pending += [(child, depth + 1) for child in parts_of(part)]
 
 
 def parts_of(value: Any) -> list[Any]:
-    """What a container holds; nothing for what is none."""
+    """Return the contents of a container, or an empty list."""
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, Items):
         return value.values
     if isinstance(value, Pairs):
-        return [part for key, one, _ in value.values for part in (key, one)]
+        return [part for key, item, _ in value.values for part in (key, item)]
     return []
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is a number, a text or the like, which can't be called."""
-    return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Long))
+    """Return whether it is a number, a string or a container, which can't be called."""
+    return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Truncated))
 
 
 def attributes_of(made: Made) -> Pairs:
-    """The attributes that an object or a function gets."""
+    """Return the attributes that unpickling sets on an object or a function."""
     return _states(made)[1]
 
 
 def _states(made: Made) -> tuple[Pairs, Pairs]:
-    """The slots and the attributes that a setter or __setstate__ gets."""
+    """Return the slots and the attributes that a setter or __setstate__ gets."""
     for state in made.states:
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Pairs):
             attributes = state[0] if isinstance(state[0], Pairs) else Pairs()
@@ -224,23 +228,23 @@ def _states(made: Made) -> tuple[Pairs, Pairs]:
 
 
 def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
-    found = Pairs()
-    for known in (slots.get("__globals__"), slots.get("globals"), *value.arguments[1:2]):
-        if isinstance(known, Pairs):
-            found.values += known.values
+    variables = Pairs()
+    for scope in (slots.get("__globals__"), slots.get("globals"), *value.arguments[1:2]):
+        if isinstance(scope, Pairs):
+            variables.values += scope.values
     closure = slots.get("__closure__")
     if closure is None and len(value.arguments) > 4:
         closure = value.arguments[4]
-    held = closure if isinstance(closure, tuple) else ()
-    frees = code.cells[-len(held) :] if held else ()
-    for name, cell in zip(frees, held, strict=False):
+    closure_cells = closure if isinstance(closure, tuple) else ()
+    frees = code.cells[-len(closure_cells) :] if closure_cells else ()
+    for name, cell in zip(frees, closure_cells, strict=False):
         if isinstance(cell, Made):
             inner = cell.arguments[0] if isinstance(cell.arguments, tuple) and cell.arguments else None
             states = [part for state in cell.states for part in parts_of(state) if part is not None]
             content = inner if inner is not None else next(iter(states), None)
-            found.values.append((name, content, cell.end - cell.place))
-    return found
+            variables.values.append((name, content, cell.end - cell.place))
+    return variables
 
 
 def _are_names(part: Any) -> bool:
-    return isinstance(part, tuple) and all(isinstance(one, str) for one in part)
+    return isinstance(part, tuple) and all(isinstance(name, str) for name in part)

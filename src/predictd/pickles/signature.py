@@ -1,4 +1,4 @@
-"""With how many arguments the pickled object can be called, told without having it."""
+"""Determine from its bytes how a pickled object can be called."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from predictd.pickles.bytecode import Code
 from predictd.pickles.model_summary import WRAPPED
 from predictd.pickles.reconstruct import (
-    Carried,
+    ClassByValue,
     Function,
     as_class,
     as_function,
@@ -27,7 +27,7 @@ from predictd.runner.calling_convention import (
 )
 from predictd.runner.pickle_vm import Global, Items, Made, Pairs
 
-_MOST_DEEP = 8
+_MAX_DEPTH = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.
 _NOT_CALLABLE = (
     "lightgbm.sklearn.", "lightgbm.basic.", "xgboost.sklearn.", "xgboost.core.", "catboost.core.", "pandas.core.",
@@ -36,24 +36,24 @@ _NOT_CALLABLE = (
     "collections.OrderedDict", "collections.defaultdict",
 )  # fmt: skip
 _NETWORKS = ("torch.", "keras.", "tensorflow.")
-# Attributes by which an object says itself what its parameters are.
+# Attributes that override an object's parameters.
 _OVERRIDES = ("__signature__", "__wrapped__")
 _ARRAYS = ("._reconstruct", "._frombuffer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What the pickled object is.
+    """The callable in a pickle.
 
     Attributes:
-        what: for people, for example 'the function predict'.
-        callable: None where the pickle does not say.
-        parameters: as `inspect.signature` has them, None where the pickle does not say.
-        network: whether it is a network itself, which takes tensors and not DataFrames.
-        code: the code that runs when it is called, None where the pickle does not say.
+        description: a text for people, such as 'the function predict'.
+        callable: whether it can be called, or None if unknown.
+        parameters: as `inspect.signature` returns them, or None if unknown.
+        network: whether it is a network, which takes tensors instead of DataFrames.
+        code: the code that runs when it is called, or None if unknown.
     """
 
-    what: str
+    description: str
     callable: bool | None = None
     parameters: tuple[Parameter, ...] | None = None
     network: bool = False
@@ -61,19 +61,21 @@ class Signature:
 
     @property
     def arguments(self) -> tuple[str, ...] | None:
-        """The names of the parameters that can be passed by position, None where the pickle does not say."""
+        """The names of the positional parameters, or None if unknown."""
         if self.parameters is None:
             return None
-        return tuple(one.name for one in self.parameters if one.kind == POSITIONAL)
+        return tuple(parameter.name for parameter in self.parameters if parameter.kind == POSITIONAL)
 
     @property
     def shown(self) -> str:
-        """For people, with the parameters where they are known: 'the function predict(live_features)'."""
-        return self.what if self.parameters is None else f"{self.what}({show_parameters(self.parameters)})"
+        """A description for people with the parameters, if known: 'the function predict(live_features)'."""
+        return (
+            self.description if self.parameters is None else f"{self.description}({show_parameters(self.parameters)})"
+        )
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the parameters, as the failure `bad_signature` names it; None if nothing surely is."""
+        """The problem with the parameters, as the failure `bad_signature` describes it, or None."""
         if self.parameters is None:
             return None
         try:
@@ -84,29 +86,29 @@ class Signature:
 
 
 def signature_of(top: Any, depth: int = 0) -> Signature:
-    """What the object on top of the pickle can be called with."""
+    """Return how the pickled object can be called."""
     function, carried = as_function(top), as_class(top)
-    what = "an object that can't be told"
-    if function is not None and depth < _MOST_DEEP:
+    description = "an unknown object"
+    if function is not None and depth < _MAX_DEPTH:
         return _of_function(function, depth)
     if carried is not None:
-        what = f"the class {carried.name}"
+        description = f"the class {carried.name}"
     elif is_plain(top):
-        return Signature(what=_plain(top), callable=False)
+        return Signature(description=_plain(top), callable=False)
     elif isinstance(top, Global):
-        what = f"only the name {name_of(top)}"
-    elif isinstance(top, Made) and depth < _MOST_DEEP:
+        description = f"only the name {name_of(top)}"
+    elif isinstance(top, Made) and depth < _MAX_DEPTH:
         return _of_made(top, depth)
-    return Signature(what=what)
+    return Signature(description=description)
 
 
 def _of_function(function: Function, depth: int) -> Signature:
     code = function.code
-    what = "a lambda" if code.name == "<lambda>" else f"the function {code.name}"
+    description = "a lambda" if code.name == "<lambda>" else f"the function {code.name}"
     if function.wrapped is not None:
         inner = signature_of(function.wrapped, depth + 1)
-        return inner if inner.parameters is not None else Signature(what=what, callable=True, code=code)
-    return Signature(what=what, callable=True, parameters=function.parameters, code=code)
+        return inner if inner.parameters is not None else Signature(description=description, callable=True, code=code)
+    return Signature(description=description, callable=True, parameters=function.parameters, code=code)
 
 
 def _of_made(made: Made, depth: int) -> Signature:
@@ -127,72 +129,81 @@ def _of_made(made: Made, depth: int) -> Signature:
 
 
 def _of_library(name: str) -> Signature:
-    """An object whose class, or what makes it, is not in the pickle."""
+    """Return the signature of an object whose class or factory is not in the pickle."""
     if not name:
-        return Signature(what="an object that can't be told")
+        return Signature(description="an unknown object")
     if name.startswith(_NETWORKS):
-        return Signature(what=f"an object of {name}", network=True)
+        return Signature(description=f"an object of {name}", network=True)
     is_class = name.rpartition(".")[2].lstrip("_")[:1].isupper() or name.startswith("collections.")
     is_array = name.startswith("numpy.") and name.endswith(_ARRAYS)
-    surely_not = (is_class and name.startswith(_NOT_CALLABLE)) or is_array
-    return Signature(what=f"an object of {name}", callable=False if surely_not else None)
+    is_not_callable = (is_class and name.startswith(_NOT_CALLABLE)) or is_array
+    return Signature(description=f"an object of {name}", callable=False if is_not_callable else None)
 
 
-def _of_instance(carried: Carried, own: Pairs, depth: int) -> Signature:
-    called, sure = attribute_of(carried, "__call__")
-    what = f"an object of {carried.name}" if carried.module != WRAPPED else "a model wrapped by predictd"
+def _of_instance(carried: ClassByValue, instance_attributes: Pairs, depth: int) -> Signature:
+    called, is_certain = attribute_of(carried, "__call__")
+    description = f"an object of {carried.name}" if carried.module != WRAPPED else "a model wrapped by predictd"
     if called is None:
-        return Signature(what=what, callable=False if sure else None)
-    if any(attributes.get(name) is not None for name in _OVERRIDES for attributes in (carried.attributes, own)):
-        return Signature(what=what, callable=True)
-    return _without_first(signature_of(called, depth + 1), f"{what}, called with ")
+        return Signature(description=description, callable=False if is_certain else None)
+    if any(
+        attributes.get(name) is not None
+        for name in _OVERRIDES
+        for attributes in (carried.attributes, instance_attributes)
+    ):
+        return Signature(description=description, callable=True)
+    return _without_first(signature_of(called, depth + 1), f"{description}, called with ")
 
 
 def _of_method(function: Any, depth: int) -> Signature:
     inner = signature_of(function, depth + 1)
-    return _without_first(inner, f"a method, {inner.what.removeprefix('the function ')}")
+    return _without_first(inner, f"a method, {inner.description.removeprefix('the function ')}")
 
 
 def _of_attribute(owner: Any, name: str, depth: int) -> Signature:
     carried = as_class(class_of(owner))
     method = attribute_of(carried, name)[0] if carried is not None else None
     if method is None or as_function(method) is None:
-        return Signature(what=f"the attribute {name} of an object")
+        return Signature(description=f"the attribute {name} of an object")
     return _of_method(method, depth)
 
 
-def _without_first(signature: Signature, what: str) -> Signature:
-    """That of a function whose first argument is the object itself."""
-    first, *others = signature.parameters or (None,)
+def _without_first(signature: Signature, description: str) -> Signature:
+    """Return the signature of a function without its first argument, the object itself."""
+    first, *rest = signature.parameters or (None,)
     if first is not None and first.kind == VAR_POSITIONAL:
-        others.insert(0, first)
-    known = first is not None and first.kind in (POSITIONAL, VAR_POSITIONAL)
+        rest.insert(0, first)
+    is_known = first is not None and first.kind in (POSITIONAL, VAR_POSITIONAL)
     return Signature(
-        what=what, callable=signature.callable, parameters=tuple(others) if known else None, code=signature.code
+        description=description,
+        callable=signature.callable,
+        parameters=tuple(rest) if is_known else None,
+        code=signature.code,
     )
 
 
 def _of_partial(made: Made, depth: int) -> Signature:
-    """Arguments that are given by name make all behind them keyword-only, as `inspect.signature` sees it."""
+    """Return a partial's signature: keyword arguments make all later parameters keyword-only, as in
+    `inspect.signature`.
+    """
     inner = signature_of(made.arguments[0], depth + 1)
-    what = f"a partial of {inner.what}"
-    state = next((one for one in made.states if isinstance(one, tuple) and len(one) == 4), None)
+    description = f"a partial of {inner.description}"
+    state = next((each for each in made.states if isinstance(each, tuple) and len(each) == 4), None)
     if inner.parameters is None or state is None:
-        return Signature(what=what, callable=inner.callable)
-    given = len(state[1]) if isinstance(state[1], tuple) else 0
-    named = {key for key, _, _ in state[2].values if isinstance(key, str)} if isinstance(state[2], Pairs) else set()
-    left: list[Parameter] = []
+        return Signature(description=description, callable=inner.callable)
+    positional_left = len(state[1]) if isinstance(state[1], tuple) else 0
+    keywords = {key for key, _, _ in state[2].values if isinstance(key, str)} if isinstance(state[2], Pairs) else set()
+    parameters: list[Parameter] = []
     by_name = False
-    for one in inner.parameters:
-        if one.kind == POSITIONAL and given:
-            given -= 1
+    for parameter in inner.parameters:
+        if parameter.kind == POSITIONAL and positional_left:
+            positional_left -= 1
             continue
-        by_name = by_name or (one.kind == POSITIONAL and one.name in named)
-        if by_name and one.kind == VAR_POSITIONAL:
+        by_name = by_name or (parameter.kind == POSITIONAL and parameter.name in keywords)
+        if by_name and parameter.kind == VAR_POSITIONAL:
             continue
-        kind = KEYWORD_ONLY if by_name and one.kind == POSITIONAL else one.kind
-        left.append(Parameter(one.name, kind, one.has_default or one.name in named))
-    return Signature(what=what, callable=True, parameters=tuple(left), code=inner.code)
+        kind = KEYWORD_ONLY if by_name and parameter.kind == POSITIONAL else parameter.kind
+        parameters.append(Parameter(parameter.name, kind, parameter.has_default or parameter.name in keywords))
+    return Signature(description=description, callable=True, parameters=tuple(parameters), code=inner.code)
 
 
 def _plain(value: Any) -> str:
@@ -203,6 +214,6 @@ def _plain(value: Any) -> str:
         return f"a dict ({', '.join(keys)}, ...)" if keys else "a dict"
     if isinstance(value, Items):
         return f"a {value.kind}"
-    return {"Long": "a text or bytes", "str": "a text", "tuple": "a tuple"}.get(
+    return {"Truncated": "a string or bytes", "str": "a string", "tuple": "a tuple"}.get(
         type(value).__name__, f"an object of type {type(value).__name__}"
     )

@@ -1,4 +1,4 @@
-"""A value in a function that is not run: what is known of its type and where it comes from."""
+"""A value in a function that is analyzed, not run: its type and its source, as far as known."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +10,17 @@ FRAME, SERIES, ARRAY = "frame", "series", "array"
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """What is known of a value; a field that is empty is not known.
+    """What is known about a value; an empty field is unknown.
 
     Attributes:
         type: 'frame', 'series', 'array' or another type's name.
-        name: the dotted name that it is taken from, such as 'numpy.random.rand'; '<name>' begins that of a variable.
-        owner: the type of the object that it is an attribute of.
-        constant: empty, or the constant alone.
-        items: those of a tuple.
-        argument: the argument of the function that it is.
-        untouched: whether nothing but columns of that argument has been read before.
-        carried: the description of the carried function that it is.
+        name: the dotted name of its source, such as 'numpy.random.rand'; that of a variable starts with '<name>'.
+        owner: the type of the object whose attribute it is.
+        constant: empty, or the constant as the only item.
+        items: the items of a tuple.
+        argument: the name of the argument that it is.
+        untouched: whether only columns of that argument have been read before.
+        carried: the parsed object of the pickled function that it is.
     """
 
     type: str = ""
@@ -44,9 +44,9 @@ UNKNOWN = Value()
 
 
 def constant(value: Any) -> Value:
-    """Return a constant of a function, or a plain value that a pickle keeps in a variable."""
+    """Return a constant of a function, or a plain value of a variable."""
     if isinstance(value, Items):
-        texts = value.kind == "list" and not value.dropped and all(isinstance(one, str) for one in value.values)
+        texts = value.kind == "list" and not value.dropped and all(isinstance(item, str) for item in value.values)
         return Value(type=value.kind, constant=(tuple(value.values),) if texts else ())
     if value is None or isinstance(value, (str, bytes, int, float, tuple)):
         return Value(type="None" if value is None else type(value).__name__, constant=(value,))
@@ -54,15 +54,15 @@ def constant(value: Any) -> Value:
 
 
 def sequence(kind: str, items: list[Value], count: int) -> Value:
-    """Return a list or a tuple that is built of values, of which the first may not be known."""
+    """Return a list or a tuple that is built of values, of which the first may be unknown."""
     if len(items) != count:
         return Value(type=kind)
-    texts = tuple(one.constant[0] for one in items if one.type == "str" and one.constant)
-    known = kind == "list" and len(texts) == count
-    return Value(type=kind, items=tuple(items), constant=(texts,) if known else ())
+    texts = tuple(item.constant[0] for item in items if item.type == "str" and item.constant)
+    is_known = kind == "list" and len(texts) == count
+    return Value(type=kind, items=tuple(items), constant=(texts,) if is_known else ())
 
 
 def extended(first: Value, more: Value) -> Value:
-    """Return a list that the items of another sequence are added to."""
-    known = first.constant and more.constant and isinstance(more.constant[0], tuple)
-    return Value(type="list", constant=(first.constant[0] + more.constant[0],) if known else ())
+    """Return a list extended with the items of another sequence."""
+    is_known = first.constant and more.constant and isinstance(more.constant[0], tuple)
+    return Value(type="list", constant=(first.constant[0] + more.constant[0],) if is_known else ())

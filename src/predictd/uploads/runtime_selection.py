@@ -101,7 +101,7 @@ def _failure(finding: Finding, inspection: Inspection) -> ModelFailure | None:
     """
     signature = inspection.signature
     details = {
-        "not_callable": signature.what,
+        "not_callable": signature.description,
         "bad_signature": signature.problem,
         "not_a_pickle": inspection.flaw[1] if inspection.flaw else None,
         "truncated_pickle": inspection.flaw[1] if inspection.flaw else None,

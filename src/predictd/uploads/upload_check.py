@@ -17,7 +17,7 @@ from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundErr
 from predictd.domain.findings import Finding, Level, warn
 from predictd.domain.names import CLASSIC
 from predictd.pickles import DataColumns, Inspection, check_inspected
-from predictd.pickles.columns import columns_in, features_in
+from predictd.pickles.data_columns import columns_in, features_in
 from predictd.storage import Storage
 from predictd.uploads.incoming import UploadKind, arrived_key
 from predictd.uploads.runtime_selection import inspect_upload, runtimes_by_fit, target_in

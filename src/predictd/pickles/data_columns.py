@@ -1,4 +1,4 @@
-"""The columns of a data version, read from the files that were downloaded of it."""
+"""The columns of a data version, read from its downloaded files."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 
 from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.domain.errors import InvalidInputError
-from predictd.pickles.checks import DataColumns
+from predictd.pickles.static_checks import DataColumns
 
 
 def read_columns(folder: Path) -> DataColumns:
-    """What the folder of a data version says: its features.json, and the columns of its live files if they are there.
+    """Return the columns of a data version from its features.json and, if present, its live files.
 
     Raises:
-        InvalidInputError: there is no features.json and no live.parquet, or they can't be read.
+        InvalidInputError: the folder has neither features.json nor live.parquet, or they are invalid.
     """
     live = columns_in(folder / LIVE_FILE)
     features = features_in(folder / FEATURES_FILE)
@@ -23,15 +23,15 @@ def read_columns(folder: Path) -> DataColumns:
         features = frozenset(name for name in live or () if name.startswith("feature_"))
     if not features:
         raise InvalidInputError(
-            f"{folder} holds no {FEATURES_FILE} and no {LIVE_FILE}. Give the folder of a data version, such as v5.3, "
-            "with one of them in it."
+            f"{folder} contains neither {FEATURES_FILE} nor {LIVE_FILE}. Pass the folder of a data version, such as "
+            "v5.3, that contains at least one of them."
         )
     benchmarks = columns_in(folder / LIVE_BENCHMARKS_FILE)
     return DataColumns(version=folder.absolute().name, features=features, live=live, benchmarks=benchmarks)
 
 
 def features_in(path: Path) -> frozenset[str] | None:
-    """Every feature that a features.json names; None where there is no such file.
+    """Return every feature in a features.json, or None if the file does not exist.
 
     Raises:
         InvalidInputError: it is not the features.json of a data version.
@@ -46,10 +46,10 @@ def features_in(path: Path) -> frozenset[str] | None:
 
 
 def columns_in(path: Path) -> frozenset[str] | None:
-    """The columns of a parquet file; None where there is no such file.
+    """Return the columns of a parquet file, or None if the file does not exist.
 
     Raises:
-        InvalidInputError: it can't be read.
+        InvalidInputError: the file cannot be read.
     """
     if not path.exists():
         return None
