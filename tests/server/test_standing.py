@@ -68,13 +68,13 @@ def test_a_model_is_rated_by_the_newest_figures_of_each_other_model_on_the_same_
     diagnosed(session, "improved", 0.09, days=1)
     ratings = ratings_of(session, mine, figures(0.03))
     assert ratings is not None
-    assert ratings.others == 5
+    assert ratings.model_count == 5
     # Two are worse, one is equal, two are better; of exposure to features, less is better.
-    assert ratings.parts["validation_corr_mean"] == pytest.approx(0.5)
-    assert ratings_of(session, mine, figures(0.035)).parts["validation_corr_mean"] == 0.6  # type: ignore[union-attr]
-    assert ratings_of(session, mine, figures(0.035)).parts["validation_feature_corr_max"] == 0.4  # type: ignore[union-attr]
-    assert "validation_mmc_mean" not in ratings.parts
+    assert ratings.shares["validation_corr_mean"] == pytest.approx(0.5)
+    assert ratings_of(session, mine, figures(0.035)).shares["validation_corr_mean"] == 0.6  # type: ignore[union-attr]
+    assert ratings_of(session, mine, figures(0.035)).shares["validation_feature_corr_max"] == 0.4  # type: ignore[union-attr]
+    assert "validation_mmc_mean" not in ratings.shares
 
     shown = content_of(Report(models=(Model(name="mine", diagnostics=figures(0.03), ratings=ratings),)))
-    assert "better than 50 % of 5 others" in shown
-    assert "5 other models of this server" in shown
+    assert "better than 50% of 5 other models" in shown
+    assert "5 other models on this server" in shown

@@ -12,7 +12,7 @@ from predictd.cli.output import output_console, print_json, say
 from predictd.domain.names import CLASSIC
 from predictd.replay.runtime_upgrade_check import Outcome
 from predictd.replay.shadow import Shadow, Side, find_sides, run_shadow
-from predictd.reports.terminal import print_comparison
+from predictd.reports.terminal_report import print_comparison
 from predictd.sandbox import choose_sandbox
 from predictd.server.scoring import mapped_cache
 from predictd.server.setup import find_runtime

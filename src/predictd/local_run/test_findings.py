@@ -8,7 +8,7 @@ from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunReport, describe_stages
 from predictd.local_run.compare_runs import Agreement, Kind
 from predictd.local_run.cost_estimate import REFERENCE, Forecast
-from predictd.reports.numbers import shown
+from predictd.reports.numbers import format_number
 from predictd.scoring.metrics import Diagnostics
 
 _MUCH_TIME = 0.5
@@ -80,10 +80,10 @@ def about_alone(found: Agreement, era: str) -> Finding:
 def about_figures(figures: Diagnostics, eras: int) -> Finding:
     """What the predictions are worth, as far as a few eras can say."""
     told = [
-        f"CORR mean {shown(figures.validation_corr_mean, 4, signed=True)}",
-        f"Sharpe {shown(figures.validation_corr_sharpe, 2)}",
-        f"MMC mean {shown(figures.validation_mmc_mean, 4, signed=True)}",
-        f"max feature correlation {shown(figures.validation_feature_corr_max, 2)}",
+        f"CORR mean {format_number(figures.validation_corr_mean, 4, signed=True)}",
+        f"Sharpe {format_number(figures.validation_corr_sharpe, 2)}",
+        f"MMC mean {format_number(figures.validation_mmc_mean, 4, signed=True)}",
+        f"max feature correlation {format_number(figures.validation_feature_corr_max, 2)}",
     ]
     few = f"{eras} {'era is' if eras == 1 else 'eras are'} far too few to judge a model by"
     sentence = f"{', '.join(told)}; {few}."

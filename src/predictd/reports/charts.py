@@ -1,7 +1,7 @@
-"""The charts of diagnostics, each a `<figure>` for any page that has `assets/report.css`.
+"""The charts of diagnostics, each a `<figure>` for any page that includes `assets/report.css`.
 
-A figure has a legend, the chart for wide and for narrow screens, and its values as a table. It needs no script;
-`assets/report.js` adds a reading of the values under the pointer. A chart without any value is an empty string.
+A figure has a legend, the chart for wide and narrow screens, and its values as a table. It needs no script;
+`assets/report.js` shows the values under the pointer. A chart without values is an empty string.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,31 +11,33 @@ from functools import partial
 import numpy as np
 
 from predictd.reports.markup import Markup, element
-from predictd.reports.numbers import shown
+from predictd.reports.numbers import format_number
 from predictd.reports.plots import LOW_SIZES, SIZES, Line, Plot, Size
 from predictd.reports.report import Floats, Model, eras_of
 from predictd.scoring.metrics.series import LABELS
 
 _DIGITS = 4
-_TOLD: dict[str, Callable[[Floats], float]] = {
-    "in the end": lambda values: float(values[-1]),
+_SUMMARIES: dict[str, Callable[[Floats], float]] = {
+    "final": lambda values: float(values[-1]),
     "mean": lambda values: float(values.mean()),
     "largest": lambda values: float(values[np.argmax(np.abs(values))]),
 }
-_READING = element("p", class_="reading", aria_live="polite")
+_POINTER_VALUES = element("p", class_="reading", aria_live="polite")
 
 
 def cumulative_chart(models: Sequence[Model], scores: Sequence[str] = ("corr",)) -> Markup:
-    """The sum of a score over the eras so far, a line for each model and score; `scores` are keys of SERIES."""
+    """Return a chart of the cumulative sum of scores, a line per model and score; `scores` are keys of SERIES."""
     models = tuple(models)
     eras = eras_of(models)
     lines = [
-        Line(label=_label(model, score, models, scores), values=_cumulated(model.scores(score, eras)), color=number)
+        Line(
+            label=_label(model, score, models, scores), values=_cumulative_sum(model.scores(score, eras)), color=number
+        )
         for number, (model, score) in enumerate((model, score) for model in models for score in scores)
     ]
-    named = " and ".join(LABELS[score] for score in scores if _has(models, score, eras)) or LABELS[scores[0]]
+    score_labels = " and ".join(LABELS[score] for score in scores if _has(models, score, eras)) or LABELS[scores[0]]
     return _Figure(
-        title=f"Cumulative {named}",
+        title=f"Cumulative {score_labels}",
         note="The sum of the scores of all eras so far.",
         eras=eras,
         lines=tuple(lines),
@@ -43,103 +45,104 @@ def cumulative_chart(models: Sequence[Model], scores: Sequence[str] = ("corr",))
 
 
 def drawdown_chart(models: Sequence[Model]) -> Markup:
-    """How far the sum of CORR lies below its highest so far, a chart for each model."""
+    """Return a chart of the drawdown of cumulative CORR for each model."""
     models = tuple(models)
     eras = eras_of(models)
     return _Figure(
         title="Drawdown of CORR",
-        note="How far the sum of CORR lies below its highest so far.",
+        note="How far the sum of CORR is below its highest value so far.",
         eras=eras,
         lines=_lines(models, lambda model: _drawdown(model.scores("corr", eras))),
-        told="largest",
+        summary="largest",
         flat=-0.01,
     ).of_each(_filled)
 
 
 def exposure_chart(models: Sequence[Model]) -> Markup:
-    """The largest correlation of each era's predictions with a feature, a chart for each model."""
+    """Return a chart per model of each era's largest correlation with a feature."""
     models = tuple(models)
     eras = eras_of(models)
     return _Figure(
         title="Feature exposure",
-        note="The largest correlation of the predictions with any feature, by size. The lower, the less the model "
-        "depends on one feature.",
+        note="The largest absolute correlation of the predictions with any feature. Lower means less dependence "
+        "on a single feature.",
         eras=eras,
         lines=_lines(models, lambda model: model.scores("feature_corr_max", eras)),
-        told="mean",
+        summary="mean",
     ).of_each(_filled)
 
 
 def era_chart(models: Sequence[Model], score: str = "corr") -> Markup:
-    """A score of each era as bars, a chart for each model, all of the same scale; `score` is a key of SERIES."""
+    """Return a bar chart per model of the score of each era, on the same scale; `score` is a key of SERIES."""
     models = tuple(models)
     eras = eras_of(models)
     return _Figure(
         title=f"{LABELS[score]} of each era",
-        note="Shaded where there is no score.",
+        note="Eras without a score are shaded.",
         eras=eras,
         lines=_lines(models, lambda model: model.scores(score, eras)),
-        told="mean",
+        summary="mean",
     ).of_each(Plot.bars)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Figure:
-    """What the charts have in common: title, legend, table, and the range of all values.
+    """The common parts of the charts: title, legend, table, and the range of all values.
 
-    `told` says which value of a line the legend has, a key of _TOLD; `flat` what the axis goes down to if all is 0.
+    `summary` selects the value of a line in the legend, a key of _SUMMARIES; `flat` is the lower end of the axis if all
+    values are 0.
     """
 
     title: str
     note: str
     eras: tuple[str, ...]
     lines: tuple[Line, ...]
-    told: str = "in the end"
+    summary: str = "final"
     flat: float = 0.0
 
     def together(self) -> Markup:
-        """All lines in one chart."""
+        """Return one chart with all lines."""
 
         def draw(plot: Plot) -> None:
-            for line in self._known:
+            for line in self._lines_with_values:
                 plot.line(line)
 
-        legend = element("ul", *(element("li", *self._key(line)) for line in self._known), class_="legend")
-        return self._whole(lambda: [legend, *self._charts(SIZES, self._known, draw)])
+        legend = element("ul", *(element("li", *self._key(line)) for line in self._lines_with_values), class_="legend")
+        return self._whole(lambda: [legend, *self._charts(SIZES, self._lines_with_values, draw)])
 
     def of_each(self, draw: Callable[[Plot, Line], None]) -> Markup:
-        """A chart for each line, under its name, all of the same scale."""
-        sizes = SIZES if len(self._known) == 1 else LOW_SIZES
+        """Return a chart for each line, under its name, on the same scale."""
+        sizes = SIZES if len(self._lines_with_values) == 1 else LOW_SIZES
 
         def parts() -> list[Markup]:
-            found: list[Markup] = []
-            for line in self._known:
-                found.append(element("div", *self._key(line), class_="legend"))
-                found += self._charts(sizes, (line,), partial(_drawn, draw, line))
-            return found
+            children: list[Markup] = []
+            for line in self._lines_with_values:
+                children.append(element("div", *self._key(line), class_="legend"))
+                children += self._charts(sizes, (line,), partial(_draw_line, draw, line))
+            return children
 
         return self._whole(parts)
 
     @property
-    def _known(self) -> tuple[Line, ...]:
+    def _lines_with_values(self) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if not np.isnan(line.values).all())
 
     def _whole(self, parts: Callable[[], list[Markup]]) -> Markup:
-        if not self._known:
+        if not self._lines_with_values:
             return Markup("")
         caption = element("figcaption", element("h3", self.title), element("p", self.note, class_="note"))
-        return element("figure", caption, *parts(), _READING, self._table(), class_="chart")
+        return element("figure", caption, *parts(), _POINTER_VALUES, self._table(), class_="chart")
 
     def _key(self, line: Line) -> tuple[Markup, ...]:
-        value = _TOLD[self.told](line.values[~np.isnan(line.values)])
-        end = element("span", f"{self.told} ", element("b", shown(float(value), _DIGITS)), class_="end")
+        value = _SUMMARIES[self.summary](line.values[~np.isnan(line.values)])
+        end = element("span", f"{self.summary} ", element("b", format_number(float(value), _DIGITS)), class_="end")
         return _swatch(line), element("span", line.label, class_="name"), end
 
     def _charts(self, sizes: Sequence[Size], lines: Sequence[Line], draw: Callable[[Plot], None]) -> list[Markup]:
         return [self._svg(size, lines, draw) for size in sizes]
 
     def _svg(self, size: Size, lines: Sequence[Line], draw: Callable[[Plot], None]) -> Markup:
-        values = np.concatenate([line.values for line in self._known])
+        values = np.concatenate([line.values for line in self._lines_with_values])
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         plot = Plot(size, self.eras, low if low or high else self.flat, high)
         plot.gaps(lines)
@@ -152,13 +155,16 @@ class _Figure:
         head = element(
             "tr",
             element("th", "era", scope="col"),
-            *(element("th", line.label, scope="col") for line in self._known),
+            *(element("th", line.label, scope="col") for line in self._lines_with_values),
         )
         rows = (
             element(
                 "tr",
                 element("th", era, scope="row"),
-                *(element("td", shown(float(line.values[number]), _DIGITS)) for line in self._known),
+                *(
+                    element("td", format_number(float(line.values[number]), _DIGITS))
+                    for line in self._lines_with_values
+                ),
             )
             for number, era in enumerate(self.eras)
         )
@@ -174,7 +180,7 @@ def _lines(models: Sequence[Model], values: Callable[[Model], Floats]) -> tuple[
     return tuple(Line(label=model.name, values=values(model), color=number) for number, model in enumerate(models))
 
 
-def _drawn(draw: Callable[[Plot, Line], None], line: Line, plot: Plot) -> None:
+def _draw_line(draw: Callable[[Plot, Line], None], line: Line, plot: Plot) -> None:
     draw(plot, line)
 
 
@@ -194,9 +200,9 @@ def _swatch(line: Line) -> Markup:
 
 
 def _range(values: Floats) -> str:
-    known = values[~np.isnan(values)]
-    low, high, last = (shown(float(value), _DIGITS) for value in (known.min(), known.max(), known[-1]))
-    return f"from {low} to {high}, {last} in the end"
+    present = values[~np.isnan(values)]
+    low, high, last = (format_number(float(value), _DIGITS) for value in (present.min(), present.max(), present[-1]))
+    return f"from {low} to {high}, final {last}"
 
 
 def _has(models: Sequence[Model], score: str, eras: tuple[str, ...]) -> bool:
@@ -209,12 +215,12 @@ def _label(model: Model, score: str, models: Sequence[Model], scores: Sequence[s
     return model.name if len(scores) == 1 else f"{model.name}, {LABELS[score]}"
 
 
-def _cumulated(scores: Floats) -> Floats:
-    """The sums so far; none where there is no score."""
+def _cumulative_sum(scores: Floats) -> Floats:
+    """Return the sums so far, NaN where there is no score."""
     return np.where(np.isnan(scores), np.nan, np.nancumsum(scores))
 
 
 def _drawdown(scores: Floats) -> Floats:
-    sums = _cumulated(scores)
+    sums = _cumulative_sum(scores)
     highest = np.fmax.accumulate(sums) if len(sums) else sums
     return sums - highest

@@ -1,9 +1,9 @@
-"""The chart of a comparison: each difference as a dot, its interval as a bar across it."""
+"""The chart of a comparison: each difference as a dot, with its interval as a bar."""
 
 from collections.abc import Callable, Sequence
 
 from predictd.reports.markup import Markup, coordinate, element, joined
-from predictd.reports.numbers import shown, tick_digits, ticks, widened
+from predictd.reports.numbers import format_number, tick_digits, ticks, widened
 from predictd.reports.plots import SIZES, Size
 from predictd.scoring.metrics import Comparison, Difference
 from predictd.scoring.metrics.series import LABELS
@@ -14,26 +14,29 @@ _TITLES = {"mean": "Difference of the means", "sharpe": "Difference of the Sharp
 
 
 def difference_chart(comparison: Comparison) -> Markup:
-    """The differences of a comparison with their intervals, means and Sharpes apart, and all of them as a table.
+    """Return the differences of a comparison with their intervals, means and Sharpes in separate charts.
 
-    A filled dot surely differs from 0. Empty where there are no intervals.
+    A filled dot is significant. Empty if there are no intervals.
     """
-    known = [one for one in comparison.differences if one.low is not None and one.metric != "feature_corr_max"]
-    if not known:
+    differences = [
+        difference
+        for difference in comparison.differences
+        if difference.low is not None and difference.metric != "feature_corr_max"
+    ]
+    if not differences:
         return Markup("")
     parts: list[Markup] = []
     for statistic, title in _TITLES.items():
-        chosen = [one for one in known if one.statistic == statistic]
-        if chosen:
+        selected = [difference for difference in differences if difference.statistic == statistic]
+        if selected:
             parts.append(element("p", title, class_="panel"))
-            parts += [_svg(size, chosen, f"{title}, {comparison.other} minus {comparison.base}") for size in SIZES]
+            parts += [_svg(size, selected, f"{title}, {comparison.other} minus {comparison.base}") for size in SIZES]
     caption = element(
         "figcaption",
         element("h3", f"{comparison.other} minus {comparison.base}"),
         element(
             "p",
-            "Bars hold the true difference with 95 % confidence. A filled dot surely differs from 0, a hollow one can "
-            "be chance.",
+            "Bars are 95% confidence intervals. A filled dot is a significant difference, a hollow dot may be chance.",
             class_="note",
         ),
     )
@@ -41,41 +44,46 @@ def difference_chart(comparison: Comparison) -> Markup:
 
 
 def difference_table(comparison: Comparison) -> Markup:
-    """All differences of a comparison."""
-    names = ("", comparison.base, comparison.other, "difference", "95 % confidence", "")
+    """Return a table of all differences of a comparison."""
+    names = ("", comparison.base, comparison.other, "difference", "95% confidence", "")
     head = element("tr", *(element("th", name, scope="col") if name else element("td") for name in names))
     rows = (
         element(
             "tr",
-            element("th", _label(one), scope="row"),
-            *(element("td", text) for text in _cells(one)),
-            class_="sure" if one.is_sure else None,
+            element("th", _label(difference), scope="row"),
+            *(element("td", text) for text in _cells(difference)),
+            class_="sure" if difference.is_significant else None,
         )
-        for one in comparison.differences
+        for difference in comparison.differences
     )
     table = element("table", element("thead", head), element("tbody", *rows), class_="values")
     return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="All differences")
 
 
-def _cells(one: Difference) -> list[str]:
-    digits = 4 if one.statistic == "mean" else 2
-    low, high = (shown(end, digits, signed=True) for end in (one.low, one.high))
+def _cells(difference: Difference) -> list[str]:
+    digits = 4 if difference.statistic == "mean" else 2
+    low, high = (format_number(end, digits, signed=True) for end in (difference.low, difference.high))
     return [
-        shown(one.base, digits),
-        shown(one.other, digits),
-        shown(one.value, digits, signed=True),
-        "too few eras" if one.low is None else f"{low} to {high}",
-        "" if one.low is None else "sure" if one.is_sure else "can be chance",
+        format_number(difference.base, digits),
+        format_number(difference.other, digits),
+        format_number(difference.value, digits, signed=True),
+        "too few eras" if difference.low is None else f"{low} to {high}",
+        "" if difference.low is None else "significant" if difference.is_significant else "may be chance",
     ]
 
 
-def _label(one: Difference) -> str:
-    name = LABELS[one.metric]
-    return f"{name[0].upper()}{name[1:]} {'mean' if one.statistic == 'mean' else 'Sharpe'}"
+def _label(difference: Difference) -> str:
+    name = LABELS[difference.metric]
+    return f"{name[0].upper()}{name[1:]} {'mean' if difference.statistic == 'mean' else 'Sharpe'}"
 
 
 def _svg(size: Size, differences: Sequence[Difference], label: str) -> Markup:
-    ends = [end for one in differences for end in (one.low, one.high, one.value) if end is not None]
+    ends = [
+        end
+        for difference in differences
+        for end in (difference.low, difference.high, difference.value)
+        if end is not None
+    ]
     lowest, highest = widened(min(ends), max(ends))
     marks = ticks(lowest, highest, size.steps)
     digits = tick_digits(marks)
@@ -86,11 +94,13 @@ def _svg(size: Size, differences: Sequence[Difference], label: str) -> Markup:
 
     grid = "".join(f"M{coordinate(x(mark))} 4V{coordinate(bottom)}" for mark in marks)
     numbers = (
-        element("text", shown(mark, digits), x=x(mark), y=bottom + 16, class_="tick at-middle") for mark in marks
+        element("text", format_number(mark, digits), x=x(mark), y=bottom + 16, class_="tick at-middle")
+        for mark in marks
     )
-    rows = (_row(one, x, 8 + _ROW * (number + 0.5)) for number, one in enumerate(differences))
-    told = "; ".join(
-        f"{LABELS[one.metric]} {shown(one.value, 4, signed=True)}, {_cells(one)[3]}" for one in differences
+    rows = (_row(difference, x, 8 + _ROW * (number + 0.5)) for number, difference in enumerate(differences))
+    summary = "; ".join(
+        f"{LABELS[difference.metric]} {format_number(difference.value, 4, signed=True)}, {_cells(difference)[3]}"
+        for difference in differences
     )
     return element(
         "svg",
@@ -101,18 +111,18 @@ def _svg(size: Size, differences: Sequence[Difference], label: str) -> Markup:
         class_=f"plot {size.name}",
         viewBox=f"0 0 {size.width} {coordinate(bottom + 26)}",
         role="img",
-        aria_label=f"{label}: {told}.",
+        aria_label=f"{label}: {summary}.",
     )
 
 
-def _row(one: Difference, x: Callable[[float], float], y: float) -> Markup:
-    assert one.low is not None
-    assert one.high is not None
-    kind = "chance" if not one.is_sure else "more" if one.value > 0 else "less"
-    low, high, middle = x(one.low), x(one.high), x(one.value)
+def _row(difference: Difference, x: Callable[[float], float], y: float) -> Markup:
+    assert difference.low is not None
+    assert difference.high is not None
+    kind = "chance" if not difference.is_significant else "more" if difference.value > 0 else "less"
+    low, high, middle = x(difference.low), x(difference.high), x(difference.value)
     span = f"M{coordinate(low)} {y - 5:.1f}v10m0 -5H{coordinate(high)}m0 -5v10"
     return joined(
-        element("text", LABELS[one.metric], x=_LEFT - 12, y=y + 4, class_="tick at-left"),
+        element("text", LABELS[difference.metric], x=_LEFT - 12, y=y + 4, class_="tick at-left"),
         element("path", d=span, class_=f"interval {kind}"),
         element("circle", cx=middle, cy=y, r="5", class_=f"estimate {kind}"),
     )

@@ -1,4 +1,4 @@
-"""HTML and SVG made of elements: whatever is not an element is escaped."""
+"""Build HTML and SVG from elements; everything else is escaped."""
 
 import html
 
@@ -7,23 +7,27 @@ _SVG = frozenset({"path", "rect", "line", "circle"})
 
 
 class Markup(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def escaped(text: str) -> Markup:
-    """The text as markup, without characters that would steer a page or a terminal."""
-    return Markup(html.escape("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)))
+    """Return the text as markup, without characters that control a page or a terminal."""
+    return Markup(
+        html.escape(
+            "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        )
+    )
 
 
 def joined(*parts: str | None) -> Markup:
-    """The parts one after the other; those that are no markup are escaped, None is left out."""
+    """Concatenate the parts; parts that are not markup are escaped, None is skipped."""
     return Markup("".join(part if isinstance(part, Markup) else escaped(part) for part in parts if part is not None))
 
 
 def element(name: str, /, *children: str | None, **attributes: str | float | None) -> Markup:
-    """An element. An attribute's `_` stands for `-`, one at its end for none; those that are None are left out."""
+    """Return an element. In attribute names `_` becomes `-` and a trailing `_` is removed; None values are skipped."""
     text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(_value(value))}"'
         for key, value in attributes.items()
@@ -37,7 +41,7 @@ def element(name: str, /, *children: str | None, **attributes: str | float | Non
 
 
 def coordinate(value: float) -> str:
-    """A coordinate with one digit behind the point, if that says anything."""
+    """Return a coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 

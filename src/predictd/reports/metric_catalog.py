@@ -1,10 +1,10 @@
-"""The figures of a report in groups, with the short definitions that people read; docs/metrics.md has the formulas."""
+"""The metrics of a report in groups, with short definitions; docs/metrics.md has the formulas."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from predictd.reports.numbers import shown
+from predictd.reports.numbers import format_number
 from predictd.scoring.metrics import Diagnostics
 
 if TYPE_CHECKING:
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A figure: the field of Diagnostics, what people call it, and what it means.
+class Metric:
+    """A metric: the field of Diagnostics, its label, and its definition.
 
-    `better` is 1 where more of it is better, -1 where less is, 0 where that can't be said.
+    `better` is 1 if higher is better, -1 if lower is better, 0 if neither.
     """
 
     field: str
@@ -27,66 +27,66 @@ class Figure:
     better: int = 0
 
     def value(self, diagnostics: Diagnostics) -> float | None:
-        """The figure, or None where it can't be had."""
-        found: Diagnostics | None = diagnostics.tb200_diagnostics if self.of_tails else diagnostics
-        if found is None:
+        """Return the value of the metric, or None if it is unavailable."""
+        source: Diagnostics | None = diagnostics.tb200_diagnostics if self.of_tails else diagnostics
+        if source is None:
             return None
         if self.field == "eras_missing":
-            return float(len(found.eras_missing))
-        value: float | None = getattr(found, self.field)
+            return float(len(source.eras_missing))
+        value: float | None = getattr(source, self.field)
         return value
 
-    def shown(self, diagnostics: Diagnostics) -> str:
-        """The figure as people read it."""
-        return shown(self.value(diagnostics), self.digits, self.unit)
+    def format(self, diagnostics: Diagnostics) -> str:
+        """Return the formatted value."""
+        return format_number(self.value(diagnostics), self.digits, self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Figures that belong together."""
+class MetricGroup:
+    """Related metrics."""
 
     title: str
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
 
 
-def _figure(field: str, label: str, definition: str, **more: object) -> Figure:
-    return Figure(field=field, label=label, definition=definition, **more)  # type: ignore[arg-type]
+def _metric(field: str, label: str, definition: str, **more: object) -> Metric:
+    return Metric(field=field, label=label, definition=definition, **more)  # type: ignore[arg-type]
 
 
 _CORR = (
-    _figure(
+    _metric(
         "validation_corr_mean", "CORR mean", "Mean over eras of CORR20v2, the correlation with the target.", better=1
     ),
-    _figure(
+    _metric(
         "validation_corr_std",
         "CORR deviation",
-        "Standard deviation of CORR over eras: the lower, the steadier.",
+        "Standard deviation of CORR over eras: lower is steadier.",
         better=-1,
     ),
-    _figure("validation_corr_sharpe", "CORR Sharpe", "Mean over standard deviation of CORR.", digits=2, better=1),
-    _figure(
+    _metric("validation_corr_sharpe", "CORR Sharpe", "Mean over standard deviation of CORR.", digits=2, better=1),
+    _metric(
         "validation_adjusted_sharpe",
         "Adjusted Sharpe",
-        "CORR Sharpe, lowered by how much an era's CORR follows from the one before.",
+        "CORR Sharpe, reduced for autocorrelation between eras.",
         digits=2,
         better=1,
     ),
-    _figure(
+    _metric(
         "validation_autocorr", "Autocorrelation", "Correlation of each era's CORR with that of the next.", digits=2
     ),
-    _figure(
+    _metric(
         "validation_corr_max_drawdown",
         "CORR max drawdown",
-        "Largest fall of the sum of CORR below its highest so far.",
+        "Largest fall of the sum of CORR below its highest value so far.",
         better=-1,
     ),
-    _figure(
+    _metric(
         "validation_max_drawdown",
         "Max drawdown",
-        "The same of CORR compounded era by era, as a part of the highest: 0 or negative.",
+        "The same for CORR compounded era by era, as a fraction of the highest value: 0 or negative.",
         better=1,
     ),
-    _figure(
+    _metric(
         "validation_apy",
         "APY",
         "Yield of a year of 49 weeks if CORR were paid out and compounded.",
@@ -96,88 +96,103 @@ _CORR = (
     ),
 )
 _CONTRIBUTION = (
-    _figure(
-        "validation_mmc_mean", "MMC mean", "Mean contribution to the meta model beyond what it has already.", better=1
+    _metric(
+        "validation_mmc_mean", "MMC mean", "Mean contribution to the meta model beyond its own predictions.", better=1
     ),
-    _figure("validation_mmc_std", "MMC deviation", "Standard deviation of MMC over eras.", better=-1),
-    _figure("validation_mmc_sharpe", "MMC Sharpe", "Mean over standard deviation of MMC.", digits=2, better=1),
-    _figure("validation_bmc_mean", "BMC mean", "Mean contribution to the benchmark model.", better=1),
-    _figure(
+    _metric("validation_mmc_std", "MMC deviation", "Standard deviation of MMC over eras.", better=-1),
+    _metric("validation_mmc_sharpe", "MMC Sharpe", "Mean over standard deviation of MMC.", digits=2, better=1),
+    _metric("validation_bmc_mean", "BMC mean", "Mean contribution to the benchmark model.", better=1),
+    _metric(
         "validation_corr_plus_mmc_mean", "CORR + MMC mean", "Mean of the sum of CORR and MMC of each era.", better=1
     ),
-    _figure("validation_corr_plus_mmc_std", "CORR + MMC deviation", "Standard deviation of that sum.", better=-1),
-    _figure(
-        "validation_corr_plus_mmc_sharpe", "CORR + MMC Sharpe", "Mean over deviation of that sum.", digits=2, better=1
+    _metric("validation_corr_plus_mmc_std", "CORR + MMC deviation", "Standard deviation of CORR + MMC.", better=-1),
+    _metric(
+        "validation_corr_plus_mmc_sharpe",
+        "CORR + MMC Sharpe",
+        "Mean over standard deviation of CORR + MMC.",
+        digits=2,
+        better=1,
     ),
-    _figure(
+    _metric(
         "validation_corr_plus_mmc_sharpe_diff",
         "Sharpe gained by MMC",
-        "Sharpe of CORR + MMC less that of CORR, over eras that have both.",
+        "Sharpe of CORR + MMC minus that of CORR, over eras that have both.",
         digits=2,
         better=1,
     ),
 )
 _FEATURES = (
-    _figure(
+    _metric(
         "validation_feature_neutral_corr_mean",
         "FNC mean",
-        "Mean CORR of what is left beside all features (linear).",
+        "Mean CORR after linear neutralization to all features.",
         better=1,
     ),
-    _figure(
+    _metric(
         "validation_feature_neutral_corr_v3_mean",
         "FNCv3 mean",
-        "The same beside the features of the set fncv3_features.",
+        "The same for the features of the set fncv3_features.",
         better=1,
     ),
-    _figure(
+    _metric(
         "validation_feature_corr_max",
         "Max feature correlation",
-        "Mean over eras of the largest correlation with a feature: the lower, the less it depends on one.",
+        "Mean over eras of the largest correlation with a feature: lower is less dependence on a single feature.",
         better=-1,
     ),
 )
-_OTHERS = (
-    _figure(
-        "validation_corr_corr_w_example_preds", "With example predictions", "Mean correlation with them.", digits=2
+_COMPARED = (
+    _metric(
+        "validation_corr_corr_w_example_preds",
+        "With example predictions",
+        "Mean correlation with the example predictions.",
+        digits=2,
     ),
-    _figure("example_preds_corr_mean", "CORR of the example", "Mean CORR of the example predictions, to compare with."),
-    _figure("validation_churn_mean", "Churn mean", "How much the order of ids changes from era to era."),
-    _figure("validation_turnover_mean", "Turnover mean", "How much portfolio weights change from era to era."),
+    _metric("example_preds_corr_mean", "CORR of the example", "Mean CORR of the example predictions, for comparison."),
+    _metric("validation_churn_mean", "Churn mean", "How much the order of ids changes from era to era."),
+    _metric("validation_turnover_mean", "Turnover mean", "How much portfolio weights change from era to era."),
 )
 _TAILS = (
-    _figure(
+    _metric(
         "validation_corr_mean", "CORR mean, tails", "CORR of the 200 highest and lowest predictions.", of_tails=True
     ),
-    _figure("validation_corr_sharpe", "CORR Sharpe, tails", "Mean over deviation of that.", digits=2, of_tails=True),
-    _figure("validation_mmc_mean", "MMC mean, tails", "MMC of the 200 highest and lowest predictions.", of_tails=True),
+    _metric(
+        "validation_corr_sharpe",
+        "CORR Sharpe, tails",
+        "Mean over standard deviation of CORR, tails.",
+        digits=2,
+        of_tails=True,
+    ),
+    _metric("validation_mmc_mean", "MMC mean, tails", "MMC of the 200 highest and lowest predictions.", of_tails=True),
 )
 _ERAS = (
-    _figure("eras_accepted_count", "Eras with CORR", "Eras that have targets and enough predictions.", digits=0),
-    _figure("eras_missing", "Eras missing", "Eras with targets but too few predictions.", digits=0),
+    _metric("eras_accepted_count", "Eras with CORR", "Eras that have targets and enough predictions.", digits=0),
+    _metric("eras_missing", "Eras missing", "Eras with targets but too few predictions.", digits=0),
 )
 GROUPS = (
-    Group(title="Correlation with the target", figures=_CORR),
-    Group(title="Contribution", figures=_CONTRIBUTION),
-    Group(title="Beside the features", figures=_FEATURES),
-    Group(title="Beside other models and eras", figures=_OTHERS),
-    Group(title="Top and bottom 200", figures=_TAILS),
-    Group(title="Eras", figures=_ERAS),
+    MetricGroup(title="Correlation with the target", metrics=_CORR),
+    MetricGroup(title="Contribution", metrics=_CONTRIBUTION),
+    MetricGroup(title="Feature neutrality", metrics=_FEATURES),
+    MetricGroup(title="Comparison and stability", metrics=_COMPARED),
+    MetricGroup(title="Top and bottom 200", metrics=_TAILS),
+    MetricGroup(title="Eras", metrics=_ERAS),
 )
 
 
-RATED = tuple(figure for group in GROUPS for figure in group.figures if figure.better and not figure.of_tails)
+RATED = tuple(metric for group in GROUPS for metric in group.metrics if metric.better and not metric.of_tails)
 
 
-def known_groups(models: "Sequence[Model]") -> Iterator[Group]:
-    """The groups with those figures that at least one of the models has."""
+def available_groups(models: "Sequence[Model]") -> Iterator[MetricGroup]:
+    """Yield the groups with the metrics that at least one of the models has."""
     for group in GROUPS:
-        known = tuple(one for one in group.figures if any(one.value(model.diagnostics) is not None for model in models))
-        if known:
-            yield Group(title=group.title, figures=known)
+        metrics = tuple(
+            metric for metric in group.metrics if any(metric.value(model.diagnostics) is not None for model in models)
+        )
+        if metrics:
+            yield MetricGroup(title=group.title, metrics=metrics)
 
 
-def lacking(models: "Sequence[Model]") -> list[str]:
-    """The labels of the figures that no model has."""
-    known = {figure.label for group in known_groups(models) for figure in group.figures}
-    return [figure.label for group in GROUPS for figure in group.figures if figure.label not in known]
+def missing_labels(models: "Sequence[Model]") -> list[str]:
+    """Return the labels of the metrics that no model has."""
+    available = {metric.label for group in available_groups(models) for metric in group.metrics}
+    return [metric.label for group in GROUPS for metric in group.metrics if metric.label not in available]

@@ -1,36 +1,36 @@
-"""Numbers as people read them, and the round numbers of an axis."""
+"""Format numbers for people, and choose the ticks of an axis."""
 
 import math
 
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
+NO_VALUE = "\N{EN DASH}"
 
 
-def shown(value: float | None, digits: int, unit: str = "", *, signed: bool = False) -> str:
-    """The value with so many digits behind the point; a dash where there is none."""
+def format_number(value: float | None, digits: int, unit: str = "", *, signed: bool = False) -> str:
+    """Return the value with that many decimals, or a dash if there is none."""
     if value is None or math.isnan(value):
-        return NOTHING
+        return NO_VALUE
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     if not text.strip("+-0."):
-        text = text.lstrip("+-")  # no sign of what is rounded to 0
+        text = text.lstrip("+-")  # no sign for a value that rounds to 0
     return text.replace("-", MINUS) + unit
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers at equal distances from `low` to `high`, which differ; there are at least two.
+    """Return at least two round numbers at equal distances from `low` to `high`, which differ.
 
-    The distance is 1, 2 or 5 times a power of ten, and there are about `count` of it.
+    The distance is 1, 2 or 5 times a power of ten, for about `count` intervals.
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     steps = [power * factor for factor in (0.5, 1, 2, 5, 10)]
-    at = next(number for number, step in enumerate(steps) if step >= rough * (1 - 1e-9))
-    marks = _multiples(steps[at], low, high)
-    return marks if len(marks) > 1 else _multiples(steps[at - 1], low, high)
+    index = next(number for number, step in enumerate(steps) if step >= rough * (1 - 1e-9))
+    marks = _multiples(steps[index], low, high)
+    return marks if len(marks) > 1 else _multiples(steps[index - 1], low, high)
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """A range of an axis that holds both with room around, and 0 at its end or in it."""
+    """Return an axis range that contains both values, with a margin, and 0."""
     if low > high or not math.isfinite(high - low):
         low, high = 0.0, 0.0
     low, high = min(low, 0.0), max(high, 0.0)
@@ -41,7 +41,7 @@ def widened(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_digits(marks: list[float]) -> int:
-    """How many digits behind the point tell neighbouring marks apart."""
+    """Return the number of decimals that distinguish neighboring ticks."""
     return min(12, max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)))
 
 

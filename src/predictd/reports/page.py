@@ -1,4 +1,4 @@
-"""A report as one HTML file: style, script and charts are in it, so that it needs no network and can be sent."""
+"""A report as one self-contained HTML file, with its style, script and charts."""
 
 import base64
 import hashlib
@@ -7,14 +7,14 @@ from importlib.resources import files
 from predictd.reports.charts import cumulative_chart, drawdown_chart, era_chart, exposure_chart
 from predictd.reports.forest_plot import difference_chart, difference_table
 from predictd.reports.markup import Markup, element, joined
-from predictd.reports.metric_catalog import Figure, Group, known_groups, lacking
+from predictd.reports.metric_catalog import Metric, MetricGroup, available_groups, missing_labels
+from predictd.reports.metric_ratings import Ratings
 from predictd.reports.plots import COLORS
-from predictd.reports.ratings import Ratings
 from predictd.reports.report import Model, Report
 from predictd.scoring.metrics import Comparison
 from predictd.scoring.metrics.comparison import Outcome
 
-_MOST_BESIDE_DEFINITIONS = 2
+_MAX_MODELS_WITH_DEFINITIONS = 2
 _TILES = (
     ("validation_corr_mean", "CORR mean"),
     ("validation_corr_sharpe", "CORR Sharpe"),
@@ -24,7 +24,7 @@ _TILES = (
 
 
 def page(report: Report) -> str:
-    """The whole page. Names of models and eras are escaped; nothing in the page comes from elsewhere."""
+    """Return the whole page. Names of models and eras are escaped; the page loads nothing from elsewhere."""
     title = " and ".join(model.name for model in report.models[:2]) if len(report.models) < 3 else _count(report)
     style, script = _asset("report.css"), _asset("report.js")
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:"
@@ -42,7 +42,7 @@ def page(report: Report) -> str:
 
 
 def body_of(report: Report, title: str) -> Markup:
-    """The content of the page."""
+    """Return the content of the page."""
     eras = f"{len(report.eras)} eras, {report.eras[0]} to {report.eras[-1]}" if len(report.eras) > 1 else "one era"
     measured = f"Measured on {report.data}, {eras}." if report.data else f"Measured on {eras}."
     return element(
@@ -56,20 +56,20 @@ def body_of(report: Report, title: str) -> Markup:
 
 
 def content_of(report: Report) -> Markup:
-    """What the page has below its title, for any page that has the style sheet and an element of the class `report`."""
+    """Return the page content below the title, for any page with the style sheet and an element of class `report`."""
     return joined(
         *(_warning(model) for model in report.models if model.diagnostics.suspicion),
         _tiles(report.models[0]) if len(report.models) == 1 else None,
         *(_verdict(comparison) for comparison in report.comparisons),
         _section("Charts", charts(report.models)),
-        _section("Figures", _figures(report.models)),
+        _section("Metrics", _metrics(report.models)),
         _section("Differences", *map(differences, report.comparisons)) if report.comparisons else None,
-        _section("What the figures mean", _glossary(report.models)),
+        _section("Metric definitions", _glossary(report.models)),
     )
 
 
 def charts(models: tuple[Model, ...]) -> Markup:
-    """All charts of one model or several."""
+    """Return all charts of one or several models."""
     sums = (
         [cumulative_chart(models, ("corr", "mmc"))]
         if len(models) == 1
@@ -81,19 +81,19 @@ def charts(models: tuple[Model, ...]) -> Markup:
 
 
 def differences(comparison: Comparison) -> Markup:
-    """All of a comparison but its verdict."""
-    blocks = f"{comparison.eras} eras in common, drawn in blocks of {comparison.block}."
+    """Return a comparison without its verdict."""
+    blocks = f"{comparison.eras} eras in common, bootstrapped in blocks of {comparison.block}."
     return joined(
         difference_chart(comparison),
-        element("details", element("summary", _beside(comparison)), difference_table(comparison))
+        element("details", element("summary", _table_title(comparison)), difference_table(comparison))
         if comparison.differences
         else None,
         element("p", blocks, class_="note") if comparison.outcome is not Outcome.TOO_FEW_ERAS else None,
     )
 
 
-def _beside(comparison: Comparison) -> str:
-    return f"{comparison.other} beside {comparison.base} as a table"
+def _table_title(comparison: Comparison) -> str:
+    return f"{comparison.other} and {comparison.base} as a table"
 
 
 def _section(title: str, *content: Markup) -> Markup:
@@ -104,15 +104,15 @@ def _warning(model: Model) -> Markup:
     return element(
         "p",
         element("strong", "Warning: "),
-        f"{model.name} seems to have been trained on the validation data. {model.diagnostics.suspicion}",
+        f"{model.name} was probably trained on the validation data. {model.diagnostics.suspicion}",
         class_="warning",
         role="note",
     )
 
 
 def _tiles(model: Model) -> Markup:
-    figures = {
-        figure.field: figure for group in known_groups((model,)) for figure in group.figures if not figure.of_tails
+    metrics = {
+        metric.field: metric for group in available_groups((model,)) for metric in group.metrics if not metric.of_tails
     }
     return element(
         "dl",
@@ -120,53 +120,53 @@ def _tiles(model: Model) -> Markup:
             element(
                 "div",
                 element("dt", label),
-                element("dd", figures[field].shown(model.diagnostics)),
-                _tile_rating(model, figures[field]),
+                element("dd", metrics[field].format(model.diagnostics)),
+                _tile_rating(model, metrics[field]),
             )
             for field, label in _TILES
-            if field in figures
+            if field in metrics
         ),
         class_="tiles",
     )
 
 
-def _tile_rating(model: Model, figure: Figure) -> Markup | None:
-    if model.ratings is None or model.ratings.of(figure) is None:
+def _tile_rating(model: Model, metric: Metric) -> Markup | None:
+    if model.ratings is None or model.ratings.of(metric) is None:
         return None
-    told = f"better than {model.ratings.shown(figure)} of {model.ratings.others} others"
-    return element("dd", told, class_="sub")
+    text = f"better than {model.ratings.format(metric)} of {model.ratings.model_count} other models"
+    return element("dd", text, class_="sub")
 
 
 def _verdict(comparison: Comparison) -> Markup:
     return element("p", comparison.verdict, class_=f"verdict {comparison.outcome.value}")
 
 
-def _figures(models: tuple[Model, ...]) -> Markup:
+def _metrics(models: tuple[Model, ...]) -> Markup:
     columns = [_column(number, model) for number, model in enumerate(models)]
     ratings = _ratings_of(models)
     rating = element("th", "Better than", scope="col") if ratings is not None else None
-    means = element("td", class_="means") if len(models) <= _MOST_BESIDE_DEFINITIONS else None
+    means = element("td", class_="means") if len(models) <= _MAX_MODELS_WITH_DEFINITIONS else None
     head = element("tr", element("td"), *columns, rating, means)
-    body = (_group(group, models) for group in known_groups(models))
+    body = (_group(group, models) for group in available_groups(models))
     kind = "figures beside" if means else "figures"
     table = element("table", element("thead", head), *body, class_=kind)
-    absent = lacking(models)
+    absent = missing_labels(models)
     return joined(
-        element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
-        element("p", _told_of(ratings), class_="note") if ratings is not None else None,
-        element("p", f"Not to be had from these data: {', '.join(absent)}.", class_="note") if absent else None,
+        element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Metrics"),
+        element("p", _rating_note(ratings), class_="note") if ratings is not None else None,
+        element("p", f"Not available for this data: {', '.join(absent)}.", class_="note") if absent else None,
     )
 
 
 def _ratings_of(models: tuple[Model, ...]) -> Ratings | None:
-    """The ratings that are shown: of one model alone, for several are compared with each other."""
+    """Return the ratings to show, which exist for a single model; several models are compared with each other."""
     return models[0].ratings if len(models) == 1 else None
 
 
-def _told_of(ratings: Ratings) -> str:
+def _rating_note(ratings: Ratings) -> str:
     return (
-        f"Better than: the part of {ratings.others} other models of this server whose figure is worse, each by its "
-        "newest diagnostics on the same data. Of deviations, exposures and CORR's drawdown less is better."
+        f"Better than: the share of {ratings.model_count} other models on this server with a worse value in their "
+        "latest diagnostics on the same data. For deviations, exposures and CORR's drawdown, lower is better."
     )
 
 
@@ -175,8 +175,8 @@ def _column(number: int, model: Model) -> Markup:
     return element("th", swatch, element("span", model.name), scope="col")
 
 
-def _group(group: Group, models: tuple[Model, ...]) -> Markup:
-    has_room = len(models) <= _MOST_BESIDE_DEFINITIONS
+def _group(group: MetricGroup, models: tuple[Model, ...]) -> Markup:
+    has_room = len(models) <= _MAX_MODELS_WITH_DEFINITIONS
     ratings = _ratings_of(models)
     across = str(len(models) + 1 + has_room + (ratings is not None))
     title = element("tr", element("th", group.title, scope="rowgroup", colspan=across), class_="group")
@@ -185,38 +185,38 @@ def _group(group: Group, models: tuple[Model, ...]) -> Markup:
             "tr",
             element(
                 "th",
-                element("a", figure.label, href=f"#{_anchor(figure)}", data_definition=figure.definition),
+                element("a", metric.label, href=f"#{_anchor(metric)}", data_definition=metric.definition),
                 scope="row",
             ),
-            *(element("td", figure.shown(model.diagnostics)) for model in models),
-            _rating(ratings, figure) if ratings is not None else None,
-            element("td", figure.definition, class_="means") if has_room else None,
+            *(element("td", metric.format(model.diagnostics)) for model in models),
+            _rating(ratings, metric) if ratings is not None else None,
+            element("td", metric.definition, class_="means") if has_room else None,
         )
-        for figure in group.figures
+        for metric in group.metrics
     )
     return element("tbody", title, *rows)
 
 
-def _rating(ratings: Ratings, figure: Figure) -> Markup:
-    part = ratings.of(figure)
+def _rating(ratings: Ratings, metric: Metric) -> Markup:
+    part = ratings.of(metric)
     if part is None:
         return element("td", class_="rating")
-    # The meter shows what is written beside it.
+    # The meter repeats the text next to it.
     meter = element("meter", min="0", max="1", value=f"{part:.2f}", aria_hidden="true")
-    return element("td", meter, ratings.shown(figure), class_="rating")
+    return element("td", meter, ratings.format(metric), class_="rating")
 
 
 def _glossary(models: tuple[Model, ...]) -> Markup:
     entries = (
-        joined(element("dt", figure.label, id=_anchor(figure)), element("dd", figure.definition))
-        for group in known_groups(models)
-        for figure in group.figures
+        joined(element("dt", metric.label, id=_anchor(metric)), element("dd", metric.definition))
+        for group in available_groups(models)
+        for metric in group.metrics
     )
     return element("dl", *entries, class_="glossary")
 
 
-def _anchor(figure: Figure) -> str:
-    return ("tails_" if figure.of_tails else "") + figure.field
+def _anchor(metric: Metric) -> str:
+    return ("tails_" if metric.of_tails else "") + metric.field
 
 
 def _count(report: Report) -> str:

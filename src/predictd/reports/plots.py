@@ -1,6 +1,6 @@
-"""The drawing of charts: axes, lines, areas and bars over eras, as SVG whose colours are left to classes.
+"""Draw charts over eras as SVG: axes, lines, areas and bars, with colors left to CSS classes.
 
-A chart is drawn twice, wide and narrow, because text that is scaled down with its chart can't be read on a phone.
+A chart is drawn twice, wide and narrow, because text that is scaled down with its chart is unreadable on a phone.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd.reports.markup import Markup, coordinate, element, joined
-from predictd.reports.numbers import shown, tick_digits, ticks, widened
+from predictd.reports.numbers import format_number, tick_digits, ticks, widened
 from predictd.reports.report import Floats
 
 COLORS = 6
@@ -20,7 +20,7 @@ _DOTS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a chart is drawn, in its own units: about a pixel each."""
+    """The size of a chart in its own units, about a pixel each."""
 
     name: str
     width: int
@@ -33,12 +33,12 @@ WIDE = Size(name="wide", width=880, height=280, eras=9, steps=7)
 NARROW = Size(name="narrow", width=380, height=230, eras=4, steps=6)
 SIZES = (WIDE, NARROW)
 LOW_SIZES = (replace(WIDE, height=170, steps=4), replace(NARROW, height=150, steps=4))
-"""For charts of which several are below each other."""
+"""For several charts below each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A series of a chart: its name in the legend, its values in each era (NaN: none), the number of its colour."""
+    """A series of a chart: its name in the legend, its values in each era (NaN: none), and its color index."""
 
     label: str
     values: Floats
@@ -46,33 +46,33 @@ class Line:
 
     @property
     def style(self) -> str:
-        """Its classes: after the last colour they begin anew, with dashes."""
+        """Its CSS classes; the colors repeat with dashes."""
         dashes = min(self.color // COLORS, 3)
         return f"series-{self.color % COLORS}" + (f" dash-{dashes}" if dashes else "")
 
 
 class Plot:
-    """One chart in one size, whose x axis are eras."""
+    """One chart in one size, with eras on the x axis."""
 
     def __init__(self, size: Size, eras: Sequence[str], low: float, high: float) -> None:
-        """`low` to `high` is what has to fit; 0 fits always."""
+        """Create a plot whose y axis contains `low`, `high` and 0."""
         self._size = size
         self._eras = eras
         self._low, self._high = widened(low, high)
         self._marks = ticks(self._low, self._high, size.steps)
         self._digits = tick_digits(self._marks)
-        longest = max(len(shown(mark, self._digits)) for mark in self._marks)
+        longest = max(len(format_number(mark, self._digits)) for mark in self._marks)
         self._left, self._right = 14 + longest * _CHARACTER, float(size.width - 8)
         self._top, self._bottom = 10.0, float(size.height - 26)
         self.step = (self._right - self._left) / max(len(eras), 1)
         self._parts: list[Markup] = []
 
     def x(self, number: float) -> float:
-        """The middle of an era."""
+        """Return the middle of an era."""
         return self._left + (number + 0.5) * self.step
 
     def y(self, value: float) -> float:
-        """The height of a value."""
+        """Return the height of a value."""
         return self._bottom - (value - self._low) / (self._high - self._low) * (self._bottom - self._top)
 
     def gaps(self, lines: Sequence[Line]) -> None:
@@ -87,7 +87,7 @@ class Plot:
             self._parts.append(element("path", d=path, class_="gap"))
 
     def line(self, line: Line) -> None:
-        """A line that is interrupted where there are no values, with dots where eras are few or stand alone."""
+        """Draw a line, interrupted where there are no values, with dots if eras are few or isolated."""
         runs = _runs(~np.isnan(line.values))
         path = "".join(self._path(line.values, first, end) for first, end in runs if end - first > 1)
         if path:
@@ -98,7 +98,7 @@ class Plot:
                 self._parts.append(self._dot(number, line))
 
     def area(self, line: Line) -> None:
-        """What lies between the line and 0."""
+        """Fill the area between the line and 0."""
         path = "".join(
             f"{self._path(line.values, first, end)}V{coordinate(self.y(0))}H{coordinate(self.x(first))}z"
             for first, end in _runs(~np.isnan(line.values))
@@ -108,7 +108,7 @@ class Plot:
             self._parts.append(element("path", d=path, class_=f"area {line.style}"))
 
     def bars(self, line: Line) -> None:
-        """A bar for each era, from 0."""
+        """Draw a bar for each era, from 0."""
         width = min(self.step * (0.76 if self.step > 4 else 1.0), 44.0)
         zero = coordinate(self.y(0))
         path = "".join(
@@ -120,7 +120,7 @@ class Plot:
             self._parts.append(element("path", d=path, class_=f"bars {line.style}"))
 
     def svg(self, label: str) -> Markup:
-        """The chart, which `label` tells to those who don't see it."""
+        """Return the chart, with `label` as its description for screen readers."""
         cursor = element("line", class_="cursor", x1=0, x2=0, y1=self._top, y2=self._bottom, visibility="hidden")
         return element(
             "svg",
@@ -152,7 +152,9 @@ class Plot:
             f"M{coordinate(self._left)} {coordinate(self.y(mark))}H{coordinate(self._right)}" for mark in self._marks
         )
         texts = (
-            element("text", shown(mark, self._digits), x=self._left - 7, y=self.y(mark) + 4, class_="tick at-left")
+            element(
+                "text", format_number(mark, self._digits), x=self._left - 7, y=self.y(mark) + 4, class_="tick at-left"
+            )
             for mark in self._marks
         )
         return joined(element("path", d=lines, class_="grid"), *texts)
@@ -161,7 +163,7 @@ class Plot:
         return element("line", x1=self._left, x2=self._right, y1=self.y(0), y2=self.y(0), class_="zero")
 
     def _names(self) -> Markup:
-        """Names of some eras, as many as fit."""
+        """Return the names of some eras, as many as fit."""
         names = [name if len(name) <= 12 else name[:11] + "…" for name in self._eras]
         if not names:
             return joined()
@@ -172,11 +174,11 @@ class Plot:
 
     def _name(self, number: int, name: str) -> Markup:
         half = len(name) * _CHARACTER / 2
-        place = min(max(self.x(number), self._left + half - 10), self._right - half + 6)
-        return element("text", name, x=place, y=self._bottom + 18, class_="tick at-middle")
+        x = min(max(self.x(number), self._left + half - 10), self._right - half + 6)
+        return element("text", name, x=x, y=self._bottom + 18, class_="tick at-middle")
 
 
 def _runs(present: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where it is true: the first of each run and the one after its last."""
+    """Return the first index of each run of true values and the index after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
     return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]

@@ -1,4 +1,4 @@
-"""What a report shows: models by name, their diagnostics, and how they compare."""
+"""The contents of a report: models by name, their diagnostics, and their comparisons."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictd.reports.ratings import Ratings
+from predictd.reports.metric_ratings import Ratings
 from predictd.scoring.metrics import Comparison, Diagnostics, series
 
 Floats = NDArray[np.float64]
@@ -15,27 +15,27 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model and what it did on the validation data. Nobody vouches for the name: it may hold markup."""
+    """A model and its diagnostics on the validation data. The name is untrusted and may contain markup."""
 
     name: str
     diagnostics: Diagnostics
     ratings: Ratings | None = None
 
     def scores(self, score: str, eras: tuple[str, ...]) -> Floats:
-        """A series of `scoring.metrics.series` in those eras, NaN where there is none, shape (eras,)."""
+        """Return a series of `scoring.metrics.series` for those eras, NaN where there is none, shape (eras,)."""
         names = (era.era for era in self.diagnostics.per_era_diagnostics)
-        found = dict(zip(names, series(self.diagnostics, score), strict=True))
-        return np.array([found.get(era, np.nan) for era in eras], dtype=np.float64)
+        scores = dict(zip(names, series(self.diagnostics, score), strict=True))
+        return np.array([scores.get(era, np.nan) for era in eras], dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One or more models, the first of which the others are compared with.
+    """One or more models; the first is the baseline of the comparisons.
 
     Attributes:
         models: at least one.
-        comparisons: one for each model but the first, or none.
-        data: what they were measured by, for example 'v5.3'; empty if that is unknown.
+        comparisons: one for each model except the first, or empty.
+        data: the data version, for example 'v5.3'; empty if unknown.
     """
 
     models: tuple[Model, ...]
@@ -48,7 +48,7 @@ class Report:
         return eras_of(self.models)
 
     def wire(self) -> dict[str, Any]:
-        """All of it as JSON has it; the diagnostics have the names of the GraphQL schema."""
+        """Return the report as JSON; the diagnostics use the names of the GraphQL schema."""
         return {
             "data": self.data or None,
             "models": [
@@ -64,14 +64,14 @@ class Report:
 
 
 def eras_of(models: tuple[Model, ...]) -> tuple[str, ...]:
-    """All eras of the models: in the order of the first, where a later one has more of them by their names."""
+    """Return all eras of the models: in the order of the first, or sorted by name if the models differ."""
     lists = [[era.era for era in model.diagnostics.per_era_diagnostics] for model in models]
     if all(eras == lists[0] for eras in lists):
         return tuple(lists[0])
-    return tuple(sorted({era for eras in lists for era in eras}, key=_in_time))
+    return tuple(sorted({era for eras in lists for era in eras}, key=_era_order))
 
 
-def _in_time(era: str) -> tuple[int, str]:
-    """Numbers by their value, whether or not they have zeros in front."""
-    digits = "".join(one for one in era if one in "0123456789")
+def _era_order(era: str) -> tuple[int, str]:
+    """Order eras by number, with or without leading zeros."""
+    digits = "".join(character for character in era if character in "0123456789")
     return int(digits[:18] or "0"), era

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from predictd.db.models import Diagnostics
 from predictd.reports.metric_catalog import RATED
-from predictd.reports.ratings import Ratings, rate
+from predictd.reports.metric_ratings import Ratings, rate
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.metrics.diagnostics import wire_name
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from predictd.domain.terminal import printable
-from predictd.reports.numbers import NOTHING, shown
+from predictd.reports.numbers import NO_VALUE, format_number
 
 ASSETS = {
     "report.css": ("predictd.reports", "text/css"),
@@ -78,7 +78,7 @@ def _environment() -> Environment:
 def time_element(at: datetime | None, is_precise: bool = False) -> Markup:
     """A moment in UTC; a script puts it into the reader's zone and UTC into the title. Seconds if it is precise."""
     if at is None:
-        return Markup('<span class="none">{}</span>').format(NOTHING)
+        return Markup('<span class="none">{}</span>').format(NO_VALUE)
     kind = Markup(" data-precise") if is_precise else ""
     return Markup('<time datetime="{}"{}>{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), kind, _utc(at))
 
@@ -90,7 +90,7 @@ def countdown_element(at: datetime) -> Markup:
 
 def score(value: float | None) -> str:
     """A score with four digits, a dash where there is none."""
-    return shown(value, 4)
+    return format_number(value, 4)
 
 
 def size(count: int) -> str:

@@ -63,7 +63,7 @@ class Difference:
         return self.other - self.base
 
     @property
-    def is_sure(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the interval leaves no difference out."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
@@ -78,7 +78,7 @@ class Difference:
             "low": self.low,
             "high": self.high,
             "eras": self.eras,
-            "sure": self.is_sure,
+            "sure": self.is_significant,
         }
 
 
@@ -119,7 +119,7 @@ class Comparison:
             return Outcome.TOO_FEW_ERAS
         if all(one.low == one.high == 0 for one in self.judged):
             return Outcome.SAME
-        signs = {one.value > 0 for one in self.judged if one.is_sure}
+        signs = {one.value > 0 for one in self.judged if one.is_significant}
         if not signs:
             return Outcome.CHANCE
         if len(signs) > 1:
@@ -147,8 +147,8 @@ class Comparison:
         }
 
     def _told(self) -> str:
-        sure = _listed([_by(one) for one in self.judged if one.is_sure])
-        rest = _listed([_by(one) for one in self.judged if not one.is_sure])
+        sure = _listed([_by(one) for one in self.judged if one.is_significant])
+        rest = _listed([_by(one) for one in self.judged if not one.is_significant])
         match self.outcome:
             case Outcome.TOO_FEW_ERAS:
                 return self._too_few(rest)
