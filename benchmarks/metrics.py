@@ -18,7 +18,7 @@ import pandas as pd
 from numerai_tools import scoring as reference
 
 from predictd.data.generator import Era, Process
-from predictd.scoring.metrics import Features, KeptFactors, Scores, Truth, score
+from predictd.scoring.metrics import FactorCache, Features, Scores, Truth, score
 
 ROWS = 5_500
 NARROW = 42
@@ -138,7 +138,7 @@ def _wide() -> dict[str, dict]:
     truth = Truth(**{**vars(truth_of(eras)), "meta_model": None})
     predictions = rng.random((WIDE_ERAS * ROWS, 2))
     with tempfile.TemporaryDirectory() as folder:
-        features = Features(source=Source(eras, WIDE), kept=lambda names: KeptFactors(Path(folder), "bench", names))
+        features = Features(source=Source(eras, WIDE), cache=lambda names: FactorCache(Path(folder), "bench", names))
         first, ours = timed(lambda: score(predictions[:, :1], truth, features))
         further, others = timed(lambda: score(predictions[:, 1:], truth, features), 2)
     theirs = []

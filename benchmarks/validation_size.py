@@ -25,7 +25,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunRequest
 from predictd.sandbox import run
-from predictd.scoring.subprocess_scoring import Task, diagnose_apart
+from predictd.scoring.subprocess_scoring import Task, diagnose_in_subprocess
 
 FEATURES = 2748
 ROWS_OF_AN_ERA = 5077
@@ -94,7 +94,7 @@ def measure_scores(folder: Path) -> None:
         mapped=str(folder / "mapped"),
         mapped_limit=10**12,
         factors=str(folder / "factors"),
-        whole=True,
+        is_complete=True,
     )
     for which in ("first", "further"):
         began, peaks = time.perf_counter(), [0.0]
@@ -104,7 +104,7 @@ def measure_scores(folder: Path) -> None:
             peaks.append(max(peaks[-1], peak_of_child()))
             print(f"\r{done} of {every}", end="", flush=True)
 
-        found, _ = diagnose_apart(task, progress=tell)
+        found, _ = diagnose_in_subprocess(task, progress=tell)
         peak = peaks[-1]
         kept = sum(path.stat().st_size for path in (folder / "factors").rglob("*.factor")) / 1e9
         print(

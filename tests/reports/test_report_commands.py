@@ -99,7 +99,7 @@ def test_a_pickle_is_run_on_the_validation_data_and_compared(desk: Desk, pickles
     assert (found["base"], found["other"], found["eras"]) == ("assigned", "good", 8)
     assert found["outcome"] == "too_few_eras"
     shown = desk.predictd("compare", "good.pkl", "assigned.parquet", "--data", "v5.3", "--no-features")
-    assert shown.stdout.startswith("Too few eras to tell: assigned and good have 8 in common, and it takes 20.")
+    assert shown.stdout.startswith("Too few eras to compare: assigned and good have 8 in common, but need 20.")
 
 
 @pytest.mark.parametrize(

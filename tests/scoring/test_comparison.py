@@ -58,13 +58,13 @@ def test_few_blocks_widen_the_interval_as_student_s_distribution_says(blocks: in
 def test_noise_alone_can_be_chance() -> None:
     found = compare(scored(MARKET), scored(MARKET + RANDOM.normal(0, 0.01, 200)))
     assert found.outcome == "chance"
-    assert found.verdict.startswith("The difference can be chance: compared with A, B has 0.000")
+    assert found.verdict.startswith("The difference may be chance: compared with A, B has 0.000")
 
 
 def test_a_model_compared_with_itself_is_the_same() -> None:
     found = compare(scored(MARKET, MARKET / 2), scored(MARKET, MARKET / 2), names=("mine", "copy"))
     assert {(one.value, one.low, one.high) for one in found.differences} == {(0, 0, 0)}
-    assert found.verdict == "copy scores as mine does in all 200 eras."
+    assert found.verdict == "copy scores the same as mine in all 200 eras."
 
 
 def test_more_of_one_score_and_less_of_the_other_is_no_better_model() -> None:
@@ -79,14 +79,14 @@ def test_few_eras_are_told_and_give_no_interval(count: int) -> None:
     found = compare(scored(MARKET[:count]), scored(MARKET[:count] + 0.5))
     assert found.outcome == "too_few_eras"
     assert all(one.low is None and one.high is None for one in found.differences)
-    assert ("no era in common" if count == 0 else f"have {count} in common, and it takes 20") in found.verdict
+    assert ("no era in common" if count == 0 else f"have {count} in common, but need 20") in found.verdict
     json.dumps(found.wire(), allow_nan=False)
 
 
 def test_longer_blocks_take_more_eras() -> None:
     pair = scored(MARKET[:35]), scored(MARKET[:35] + 0.5)
     assert compare(*pair).outcome == "better"
-    assert "have 35 in common, and it takes 36" in compare(*pair, block=12).verdict
+    assert "have 35 in common, but need 36" in compare(*pair, block=12).verdict
 
 
 def test_only_eras_that_both_have_count() -> None:

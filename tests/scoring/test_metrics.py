@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numerai_tools import scoring as reference
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from predictd.scoring.metrics.contribution import correlation_contribution
-from predictd.scoring.metrics.correlation import numerai_corr, spearman_correlation, tie_broken_rank_correlation
-from predictd.scoring.metrics.era_batch import Submitted, each
-from predictd.scoring.metrics.exposure import feature_correlations, largest
-from predictd.scoring.metrics.factors import GramFactor, NotConvergedError, SpanFactor, factor_of
+from predictd.scoring.metrics.contribution import correlation_contribution, meta_model
+from predictd.scoring.metrics.correlation import neutral_corr_of, numerai_corr
+from predictd.scoring.metrics.era_batch import SubmissionGroup, groups
+from predictd.scoring.metrics.exposure import feature_correlations
+from predictd.scoring.metrics.factors import Factor, GramFactor, NotConvergedError, SpanFactor, factor_of
 from predictd.scoring.metrics.features import FeatureMatrix
-from predictd.scoring.metrics.neutral import feature_neutral_corr, neutral_contribution, neutral_correlation
 from predictd.scoring.metrics.normal import quantile
 
 Floats = NDArray[np.float64]
@@ -80,6 +79,26 @@ def same(ours: Floats, theirs: Floats) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9, equal_nan=True)
 
 
+def each(predictions: Floats, score: Callable[[SubmissionGroup], Floats]) -> Floats:
+    """Return the score of each submission of an era, shape (submissions,)."""
+    scores = np.full(len(predictions), np.nan)
+    for group in groups(predictions):
+        scores[group.columns] = score(group)
+    return scores
+
+
+def feature_neutral_corr(
+    group: SubmissionGroup,
+    features: FeatureMatrix,
+    targets: Floats,
+    factor: Factor | None = None,
+    top_bottom: int | None = None,
+) -> Floats:
+    within = features.within(group.rows)
+    residual = (factor or factor_of(within)).residual(within, group.ranking().gaussian)
+    return neutral_corr_of(group, residual, targets, top_bottom)
+
+
 def test_quantiles_are_those_of_scipy() -> None:
     probabilities = np.concatenate([np.linspace(1e-9, 1 - 1e-9, 20001), 10.0 ** -np.arange(2, 16), [0.5]])
     np.testing.assert_allclose(quantile(probabilities), norm.ppf(probabilities), rtol=1e-14, atol=1e-15)
@@ -104,22 +123,6 @@ def test_contribution_is_that_of_the_reference(seed: int, top_bottom: int | None
         lambda group: correlation_contribution(group, era.meta, era.targets, top_bottom=top_bottom),
     )
     same(ours, era.expected(lambda p: reference.correlation_contribution(p, meta, targets, top_bottom=top_bottom)))
-
-
-@given(SEEDS)
-@FEW
-def test_rank_correlations_are_those_of_the_reference(seed: int) -> None:
-    era = Example(seed, missing=False)
-    assume(np.ptp(era.targets) > 0)  # the reference correlates the rounding of a constant's mean
-    targets = era.series(era.targets)
-    same(
-        each(era.predictions, lambda group: tie_broken_rank_correlation(group, era.targets)),
-        era.expected(lambda p: reference.tie_broken_rank_correlation(targets, p["p"])),
-    )
-    same(
-        each(era.predictions, lambda group: spearman_correlation(group, era.targets)),
-        era.expected(lambda p: reference.spearman_correlation(targets, p["p"])),
-    )
 
 
 @given(SEEDS, st.sampled_from([None, None, 2]))
@@ -147,30 +150,14 @@ def test_fnc_is_that_of_the_reference(seed: int, top_bottom: int | None) -> None
     same(ours, era.expected(expected))
 
 
-@given(SEEDS)
-@FEW
-def test_neutral_correlation_and_contribution_are_those_of_the_reference(seed: int) -> None:
-    era = Example(seed, rows=40)
-    features = FeatureMatrix(values=era.features)
-    targets, meta = era.series(era.targets), era.series(era.meta)
-    same(
-        each(era.predictions, lambda group: neutral_correlation(group, features, era.targets)),
-        era.expected(lambda p: reference.neutral_correlation(p, era.frame, targets)),
-    )
-    same(
-        each(era.predictions, lambda group: neutral_contribution(group, era.meta, features, era.targets)),
-        era.expected(lambda p: reference.neutral_contribution(p, meta, era.frame, targets)),
-    )
-
-
 @given(SEEDS, st.sampled_from([None, None, 2]))
 @FEW
 def test_the_feature_followed_most_is_that_of_the_reference(seed: int, top_bottom: int | None) -> None:
     era = Example(seed, missing=False)
     for values in era.predictions:
-        group = Submitted(np.array([0]), np.ones(len(values), dtype=bool), values[None])
+        group = SubmissionGroup(np.array([0]), np.ones(len(values), dtype=bool), values[None])
         found = feature_correlations(group, FeatureMatrix(values=era.features), top_bottom=top_bottom)
-        _, size = largest(found)
+        size = np.nanmax(np.abs(found), axis=1) if not np.isnan(found).all() else np.full(1, np.nan)
         theirs = _value(
             lambda p: reference.max_feature_correlation(p["p"], era.frame, top_bottom)[1],
             era.series(values).to_frame("p"),
@@ -229,3 +216,11 @@ def test_a_factor_of_other_features_gives_the_right_residual_or_none(count: int)
     except NotConvergedError:
         return
     np.testing.assert_allclose(found, factor_of(right).residual(right, vectors), atol=1e-12)
+
+
+def test_the_meta_model_is_that_of_the_reference() -> None:
+    rng = np.random.default_rng(6)
+    predictions, stakes = np.round(rng.random((3, 60)), 2), rng.random(3)
+    frame = pd.DataFrame(predictions.T, [f"{number:04d}" for number in range(60)], ["a", "b", "c"])
+    gaussian = reference.gaussian(reference.tie_kept_rank(frame))
+    same(meta_model(predictions, stakes), reference.stake_weight(gaussian, pd.Series(stakes, frame.columns)).to_numpy())

@@ -9,21 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numerai_tools import scoring as reference
-from numerai_tools import signals
 from numpy.typing import NDArray
 
 from predictd.data.mapping import map_parquet
 from predictd.domain.errors import InvalidInputError
-from predictd.scoring.metrics import Features, KeptFactors, MappedFeatures, Scores, Truth, score
-from predictd.scoring.metrics import portfolio as ours
+from predictd.scoring.metrics import FactorCache, Features, MappedFeatures, Scores, Truth, score
 from predictd.scoring.metrics.correlation import broken_ranks
 
 BOUNDS = np.array([0, 300, 420, 900])
 NAMES = tuple(f"feature_{number}" for number in range(12))
-SEEDS = st.integers(0, 2**32 - 1)
 
 
 class Drawn:
@@ -145,7 +140,7 @@ def test_factors_are_kept_and_made_anew_when_damaged(
     source: Drawn, truth: Truth, predictions: NDArray[np.float64], tmp_path: Path
 ) -> None:
     plain = score(predictions, truth, Features(source=source))
-    features = Features(source=source, kept=lambda names: KeptFactors(tmp_path, "v1", names))
+    features = Features(source=source, cache=lambda names: FactorCache(tmp_path, "v1", names))
     assert_equal(score(predictions, truth, features), plain)
     files = sorted(tmp_path.rglob("*.factor"))
     assert len(files) == 3
@@ -180,7 +175,7 @@ def test_a_mapped_file_gives_the_features_of_each_era(
     )
     with pytest.raises(InvalidInputError, match="int16"):
         MappedFeatures(tmp_path / "validation.map", "int16")
-    with pytest.raises(InvalidInputError, match="no mapped file"):
+    with pytest.raises(InvalidInputError, match="not a mapped file"):
         MappedFeatures(tmp_path / "validation.parquet")
 
 
@@ -191,37 +186,3 @@ def test_what_does_not_fit_is_refused(source: Drawn, truth: Truth, predictions: 
         score(predictions, truth, Features(source=source, v3=["feature_99"]))
     with pytest.raises(InvalidInputError, match="meta_model"):
         replace(truth, meta_model=np.zeros(3))
-
-
-@given(SEEDS)
-@settings(max_examples=25, deadline=None)
-def test_portfolio_metrics_are_those_of_the_reference(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    count = 60
-    predictions, targets = np.round(rng.random((3, count)), 2), rng.normal(size=count)
-    neutralizers, weights, stakes = rng.normal(size=(2, count)) / 8, rng.random(count), rng.random(3)
-    index, names = pd.Index([f"{number:04d}" for number in range(count)]), ["a", "b", "c"]
-    frame, factors = pd.DataFrame(predictions.T, index, names), pd.DataFrame(neutralizers.T, index)
-    sample, truths, staked = pd.Series(weights, index), pd.Series(targets, index), pd.Series(stakes, names)
-
-    def same(left: Any, right: Any) -> None:
-        np.testing.assert_allclose(np.asarray(left), np.asarray(right), rtol=0, atol=1e-9)
-
-    same(ours.weighted(predictions, stakes), reference.stake_weight(frame, staked))
-    same(ours.alpha(predictions, neutralizers, weights, targets), reference.alpha(frame, factors, sample, truths))
-    same(
-        ours.meta_portfolio_contribution(predictions, stakes, neutralizers, weights, targets),
-        reference.meta_portfolio_contribution(frame, staked, factors, sample, truths),
-    )
-    normalized = ours.neutralized_weights(predictions, neutralizers, weights, normalized=True)
-    same(normalized.T, reference.generate_neutralized_weights(frame, factors, sample, True))
-
-    before, after = np.arange(0, 55), np.arange(4, 60)
-    common = np.arange(4, 55)
-    rows = (common, common - 4)
-    first, second = frame["a"].iloc[before], frame["b"].iloc[after]
-    left, right = predictions[0, before], predictions[1, after]
-    same(ours.churn(left, right, rows), signals.churn(first, second))
-    same(ours.churn(left, right, rows, 7), signals.churn(first, second, 7))
-    same(ours.turnover(left, right, rows), signals.turnover(first, second))
-    assert np.isnan(ours.churn(left, right, (common[:9], common[:9])))

@@ -133,7 +133,7 @@ def predictions_of(source: Source, validation: ValidationData, run: Callable[[So
                 ids, values = parse_submission_columns(file, max_rows=len(validation.ids))
         except InvalidInputError as error:
             raise InvalidInputError(f"{source.path}: {error.message}") from error
-    placed = validation.place(ids.cast(validation.ids.type), values, whole=is_pickle)
+    placed = validation.align(ids.cast(validation.ids.type), values, is_complete=is_pickle)
     if isinstance(placed, ModelFailure):
         raise MeasuringError(source.path, placed)
     return placed

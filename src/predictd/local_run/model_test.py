@@ -153,7 +153,7 @@ class Trial:
         if isinstance(outcome, ModelFailure):
             self._add(about_failure("eras", outcome, is_validation=True))
             return
-        placed = validation.place(pa.array(outcome.ids, validation.ids.type), outcome.values, whole=True)
+        placed = validation.align(pa.array(outcome.ids, validation.ids.type), outcome.values, is_complete=True)
         if isinstance(placed, ModelFailure):
             self._add(about_failure("eras", placed, is_validation=True))
             return

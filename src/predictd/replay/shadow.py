@@ -197,5 +197,5 @@ def _placed(storage: Storage, side: Side, validation: ValidationData, files: Exi
         return None
     table = pq.read_table(files.enter_context(storage.local_path(side.predictions_key))).combine_chunks()
     ids = table.column("id").combine_chunks().cast(validation.ids.type)
-    placed = validation.place(ids, numbers(table.column("prediction").combine_chunks()), whole=True)
+    placed = validation.align(ids, numbers(table.column("prediction").combine_chunks()), is_complete=True)
     return None if isinstance(placed, ModelFailure) else placed

@@ -22,7 +22,7 @@ from predictd.domain.names import CLASSIC
 from predictd.domain.states import RoundStatus
 from predictd.rounds.scoring import Scorer
 from predictd.scoring.evaluation_data import TARGET
-from predictd.scoring.live import Targets
+from predictd.scoring.live_scoring import Targets
 
 LEAST_COVERED = 0.8
 """Which part of a round's live ids must have a target."""

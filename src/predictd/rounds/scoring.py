@@ -30,8 +30,8 @@ from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS
 from predictd.rounds.calendar import scoring_times
 from predictd.rounds.targets import read_targets
-from predictd.scoring.evaluation_data import MeasuredData
-from predictd.scoring.live import LiveScores, Targets, open_live, score_live
+from predictd.scoring.evaluation_data import EvaluationData
+from predictd.scoring.live_scoring import LiveScores, Targets, open_live, score_live
 from predictd.scoring.metrics.ranks import Floats
 from predictd.scoring.prediction_files import read_submission_columns
 from predictd.storage import Storage
@@ -155,7 +155,7 @@ class Scorer:
                 self._keep_meta_model(round_, version, data, scores.meta_model)
         return [_row(submission, scores, number) for number, submission in enumerate(chosen)]
 
-    def _placed(self, data: MeasuredData, submitted: Submitted) -> list[tuple[Submission, float, Floats]]:
+    def _placed(self, data: EvaluationData, submitted: Submitted) -> list[tuple[Submission, float, Floats]]:
         """Submissions that are for these ids, each with its weight and its predictions in the order of the ids."""
         read: dict[str, Floats | ModelFailure] = {}
         found = []
@@ -164,13 +164,13 @@ class Scorer:
             if submission.storage_key not in read:
                 with self.storage.local_path(submission.storage_key) as path:
                     ids, values = read_submission_columns(path, most_rows(len(data.ids)))
-                read[submission.storage_key] = data.place(ids.cast(data.ids.type), values, whole=True)
+                read[submission.storage_key] = data.align(ids.cast(data.ids.type), values, is_complete=True)
             placed = read[submission.storage_key]
             if not isinstance(placed, ModelFailure):
                 found.append((submission, weight, placed))
         return found
 
-    def _keep_meta_model(self, round_: Round, version: str, data: MeasuredData, values: Floats) -> None:
+    def _keep_meta_model(self, round_: Round, version: str, data: EvaluationData, values: Floats) -> None:
         with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
             path = Path(folder) / "meta_model.parquet"
             pq.write_table(pa.table({"id": data.ids, "meta_model": values}), path)

@@ -14,7 +14,7 @@ from predictd.domain.limits import MIB
 from predictd.parsing import ParserLimits, parse_confined
 from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
 from predictd.scoring.evaluation_data import TARGET, numbers
-from predictd.scoring.live import Targets
+from predictd.scoring.live_scoring import Targets
 
 # A round has some thousands of ids; the file may be of many rounds.
 MAX_ROWS = 200_000

@@ -1,9 +1,9 @@
-"""Whether a submission is valid, and how submissions are read and written; metrics, diagnostics and leaderboards.
+"""Validate, read and write submissions; compute metrics and diagnostics.
 
-No database and no state of a trigger: functions of predictions, ids, targets and files.
+These are functions of predictions, ids, targets and files, without a database or the state of a run.
 """
 
-from predictd.scoring.checks import check_submission
 from predictd.scoring.prediction_files import predictions_csv, read_submission_file, write_predictions_csv
+from predictd.scoring.submission_checks import check_submission
 
 __all__ = ["check_submission", "predictions_csv", "read_submission_file", "write_predictions_csv"]

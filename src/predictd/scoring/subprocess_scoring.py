@@ -1,7 +1,7 @@
-"""The figures of predictions, computed in a process of their own.
+"""Compute the metrics of predictions in a subprocess.
 
-A validation of full size takes minutes of a processor and a gigabyte, and an uploaded file is a stranger's: the server
-leaves both to a process that it can stop, and whose death is not its own.
+A full validation takes minutes of CPU and a gigabyte of memory, and an uploaded file is untrusted: the server delegates
+both to a process that it can stop and whose crash it survives.
 """
 
 import json
@@ -35,14 +35,14 @@ _NICE = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be scored.
+    """A scoring task.
 
     Attributes:
         predictions: the file, CSV or parquet of the columns id and prediction.
-        folders: of the data versions that it may be for; the first whose ids it has is taken.
-        mapped: folder of mapped files, and `mapped_limit` the bytes it may take.
-        factors: folder of kept factors.
-        whole: whether each id of the validation data needs a prediction.
+        folders: of the candidate data versions; the first with matching ids is used.
+        mapped: folder of mapped files, limited to `mapped_limit` bytes.
+        factors: folder of cached factors.
+        is_complete: whether each id of the validation data needs a prediction.
     """
 
     predictions: str
@@ -50,19 +50,19 @@ class Task:
     mapped: str
     mapped_limit: int
     factors: str
-    whole: bool
+    is_complete: bool
 
 
-def diagnose_apart(
+def diagnose_in_subprocess(
     task: Task, *, progress: Progress | None = None, cancel: threading.Event | None = None
 ) -> tuple[Diagnostics | ModelFailure, int]:
-    """The figures of the file, or the first rule that it breaks; takes one processor in a process of its own.
+    """Return the metrics of the file, or the first rule that it violates, computed on one core of a subprocess.
 
-    Answers the number of the folder too. `progress(done, all)` is called from another thread as eras are done.
+    Also returns the index of the folder. `progress(done, all)` is called from another thread as eras finish.
 
     Raises:
-        InvalidInputError: the file can't be read.
-        PlatformError: the data version can't be validated on, or the process died.
+        InvalidInputError: the file cannot be read.
+        PlatformError: the data version is unusable, or the process died.
         CancelledError: `cancel` was set.
     """
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -74,25 +74,25 @@ def diagnose_apart(
         env={**os.environ, **threads},
     )
     assert process.stdout is not None
-    answers: list[dict[str, Any]] = []
-    reading = threading.Thread(target=_read, args=(process.stdout, answers, progress))
-    reading.start()
+    results: list[dict[str, Any]] = []
+    reader = threading.Thread(target=_read, args=(process.stdout, results, progress))
+    reader.start()
     _wait(process, cancel)
-    reading.join()
+    reader.join()
     if cancel is not None and cancel.is_set():
         raise CancelledError
-    if not answers:
-        raise PlatformError(f"The process that scores ended with {process.returncode}; the server's log says why.")
-    answer = answers[-1]
-    if "refused" in answer:
-        raise InvalidInputError(answer["refused"])
-    if "failure" in answer:
-        return ModelFailure(**answer["failure"]), answer["folder"]
-    return Diagnostics.from_wire(answer["diagnostics"], suspicion=answer["suspicion"]), answer["folder"]
+    if not results:
+        raise PlatformError(f"The scoring process ended with exit code {process.returncode}. See the server's log.")
+    result = results[-1]
+    if "refused" in result:
+        raise InvalidInputError(result["refused"])
+    if "failure" in result:
+        return ModelFailure(**result["failure"]), result["folder"]
+    return Diagnostics.from_wire(result["diagnostics"], suspicion=result["suspicion"]), result["folder"]
 
 
 def _wait(process: "subprocess.Popen[str]", cancel: threading.Event | None) -> None:
-    """Wait for the end, killing the process when cancelled; its output is read meanwhile."""
+    """Wait for the end of the process, and kill it when cancelled; another thread reads its output."""
     while True:
         try:
             process.wait(_POLL_SECONDS)
@@ -103,73 +103,75 @@ def _wait(process: "subprocess.Popen[str]", cancel: threading.Event | None) -> N
             return
 
 
-def _read(lines: TextIO, answers: list[dict[str, Any]], progress: Progress | None) -> None:
+def _read(lines: TextIO, results: list[dict[str, Any]], progress: Progress | None) -> None:
     with lines:
         for line in lines:
-            told = json.loads(line)
-            if "done" not in told:
-                answers.append(told)
+            message = json.loads(line)
+            if "done" not in message:
+                results.append(message)
             elif progress is not None:
-                progress(told["done"], told["all"])
+                progress(message["done"], message["all"])
 
 
 def main() -> None:
-    """Answer the task in the first argument with lines of JSON: progress, and at last the figures."""
+    """Execute the task in the first argument and write lines of JSON: progress, and finally the metrics."""
     task = Task(**json.loads(sys.argv[1]))
     os.nice(_NICE)
     try:
-        _say(_answer(task))
+        _write(_execute(task))
     except PlatformError as error:
         sys.exit(error.message)
     except PredictdError as error:
-        _say({"refused": error.message})
+        _write({"refused": error.message})
 
 
-def _answer(task: Task) -> dict[str, Any]:
-    first: dict[str, Any] | None = None
-    predictions = read_submission_columns(Path(task.predictions), most_rows(_largest(task)))
+def _execute(task: Task) -> dict[str, Any]:
+    first_failure: dict[str, Any] | None = None
+    predictions = read_submission_columns(Path(task.predictions), most_rows(_max_rows(task)))
     for number, folder in enumerate(task.folders):
-        with _opened(Path(folder), task) as validation:
-            placed = _placed(predictions, validation, whole=task.whole)
-            if not isinstance(placed, ModelFailure):
-                found = validation.diagnose([placed], lambda done, every: _say({"done": done, "all": every}))[0]
-                return {"diagnostics": found.wire(), "suspicion": found.suspicion, "folder": number}
-            answer = {"failure": asdict(placed), "folder": number}
-            if placed.code != "unknown_ids":
-                return answer
-            first = first or answer
-    assert first is not None
-    return first
+        with _open(Path(folder), task) as validation:
+            aligned = _align(predictions, validation, is_complete=task.is_complete)
+            if not isinstance(aligned, ModelFailure):
+                diagnostics = validation.diagnose([aligned], lambda done, total: _write({"done": done, "all": total}))[
+                    0
+                ]
+                return {"diagnostics": diagnostics.wire(), "suspicion": diagnostics.suspicion, "folder": number}
+            result = {"failure": asdict(aligned), "folder": number}
+            if aligned.code != "unknown_ids":
+                return result
+            first_failure = first_failure or result
+    assert first_failure is not None
+    return first_failure
 
 
-def _largest(task: Task) -> int:
-    """Rows of the largest of the data versions."""
+def _max_rows(task: Task) -> int:
+    """Return the rows of the largest data version."""
     try:
         return max(row_count(Path(folder) / VALIDATION_FILE) for folder in task.folders)
     except InvalidInputError as error:
-        raise PlatformError(f"A data version can't be used: {error.message}") from error
+        raise PlatformError(f"A data version is unusable: {error.message}") from error
 
 
-def _placed(predictions: Columns, validation: ValidationData, *, whole: bool) -> Floats | ModelFailure:
+def _align(predictions: Columns, validation: ValidationData, *, is_complete: bool) -> Floats | ModelFailure:
     ids, values = predictions
-    placed = validation.place(ids.cast(validation.ids.type), values, whole=whole)
+    aligned = validation.align(ids.cast(validation.ids.type), values, is_complete=is_complete)
     release_memory()
-    return placed
+    return aligned
 
 
 @contextmanager
-def _opened(folder: Path, task: Task) -> Iterator[ValidationData]:
+def _open(folder: Path, task: Task) -> Iterator[ValidationData]:
     mapped = MappedCache(folder=Path(task.mapped), limit=task.mapped_limit)
     with ExitStack() as stack:
         try:
             validation = stack.enter_context(open_validation(folder, mapped, factors=Path(task.factors)))
         except InvalidInputError as error:
-            raise PlatformError(f"The data version {folder.name} can't be used: {error.message}") from error
+            raise PlatformError(f"The data version {folder.name} is unusable: {error.message}") from error
         yield validation
 
 
-def _say(told: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
+def _write(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 

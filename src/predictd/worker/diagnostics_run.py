@@ -32,7 +32,7 @@ from predictd.domain.states import TriggerState
 from predictd.jobs.queue import Claim, advance, update_reason
 from predictd.notifications.outbox import tell_of_run
 from predictd.scoring.metrics import Diagnostics as Figures
-from predictd.scoring.subprocess_scoring import Task, diagnose_apart
+from predictd.scoring.subprocess_scoring import Task, diagnose_in_subprocess
 from predictd.scoring.validation import Progress
 from predictd.storage import Storage
 from predictd.uploads.quotas import check_disk
@@ -144,9 +144,9 @@ def _figures(
         mapped=str(config.mapped.folder),
         mapped_limit=config.mapped.limit,
         factors=str(config.factors),
-        whole=wanted.run is not None,
+        is_complete=wanted.run is not None,
     )
-    return diagnose_apart(task, progress=progress, cancel=job.cancel)
+    return diagnose_in_subprocess(task, progress=progress, cancel=job.cancel)
 
 
 def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:

@@ -1,14 +1,15 @@
-"""Numerai's metrics for all eras and many submissions at once, and the figures of a validation.
+"""Numerai's metrics for all eras and many submissions at once, and the metrics of a validation.
 
-Functions of arrays, with NumPy alone; docs/metrics.md defines each figure. The only files are factors that are kept.
+These are functions of arrays that only need NumPy; docs/metrics.md defines each metric. The only files are cached
+factors.
 """
 
 from predictd.scoring.metrics.batch import Features, Scores, Truth, score
 from predictd.scoring.metrics.comparison import Comparison, Difference, compare, correlations_by_era
+from predictd.scoring.metrics.contribution import meta_model
 from predictd.scoring.metrics.diagnostics import Diagnostics, EraDiagnostics, diagnose, diagnose_scores
-from predictd.scoring.metrics.factor_cache import KeptFactors
+from predictd.scoring.metrics.factor_cache import FactorCache
 from predictd.scoring.metrics.mapped_features import MappedFeatures
-from predictd.scoring.metrics.portfolio import meta_model
 from predictd.scoring.metrics.series import series
 
 __all__ = [
@@ -16,8 +17,8 @@ __all__ = [
     "Diagnostics",
     "Difference",
     "EraDiagnostics",
+    "FactorCache",
     "Features",
-    "KeptFactors",
     "MappedFeatures",
     "Scores",
     "Truth",

@@ -1,7 +1,7 @@
-"""All eras and many submissions at once: the scores of each submission in each era.
+"""Score each submission in each era, for all eras and many submissions at once.
 
-Eras are taken one by one, so that the features of one era are in memory at a time. In an era each submission is ranked
-once for all metrics, and features are multiplied with all submissions together.
+Eras are processed one at a time, so that only the features of one era are in memory. In an era, each submission is
+ranked once for all metrics, and features are multiplied with all submissions together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,37 +13,36 @@ from numpy.typing import NDArray
 
 from predictd.domain.errors import InvalidInputError
 from predictd.scoring.metrics.contribution import correlation_contribution
-from predictd.scoring.metrics.correlation import broken_ranks, numerai_corr, pearson
-from predictd.scoring.metrics.era_batch import Submitted, groups
-from predictd.scoring.metrics.exposure import centred, feature_correlations, ratios
-from predictd.scoring.metrics.factor_cache import KeptFactors
+from predictd.scoring.metrics.correlation import broken_ranks, neutral_corr_of, numerai_corr, pearson
+from predictd.scoring.metrics.era_batch import SubmissionGroup, groups
+from predictd.scoring.metrics.exposure import centered, feature_correlations, ratios
+from predictd.scoring.metrics.factor_cache import FactorCache
 from predictd.scoring.metrics.factors import Factor, NotConvergedError, factor_of
 from predictd.scoring.metrics.features import FeatureMatrix
-from predictd.scoring.metrics.neutral import neutral_corr_of
 from predictd.scoring.metrics.ranks import Floats, Integers
 
 Progress = Callable[[int, int], None]
 
 
 class FeatureSource(Protocol):
-    """Where features come from, such as MappedFeatures: `values(i)` are those of the i-th era, (features, rows)."""
+    """The source of features, such as MappedFeatures: `values(i)` are those of the i-th era, (features, rows)."""
 
     names: Sequence[str]
 
     def values(self, number: int) -> NDArray[Any]:
-        """The features of an era, its rows in the order of the predictions."""
+        """Return the features of an era, with rows in the order of the predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What predictions are measured by, the rows of each era together.
+    """Targets and other models that predictions are scored against, with the rows of each era together.
 
     Attributes:
-        eras: names of the eras, in order of time.
+        eras: names of the eras, in time order.
         bounds: the first row of each era and the number of rows, shape (eras + 1,).
         targets: shape (rows,), NaN where missing, as in all columns.
-        meta_model: predictions of the meta model, (rows,), if there is one; so the others.
-        benchmark: predictions of the benchmark model that BMC is measured by.
+        meta_model: predictions of the meta model, (rows,), or None, as in the fields below.
+        benchmark: predictions of the benchmark model, for BMC.
         example: example predictions.
     """
 
@@ -62,54 +61,54 @@ class Truth:
             column = getattr(self, name)
             if column is not None and column.shape != (rows,):
                 raise InvalidInputError(
-                    f"{name} has the shape {column.shape}; one value for each of {rows} rows, please."
+                    f"{name} has the shape {column.shape}, but needs one value for each of {rows} rows."
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The features that predictions are neutralised to.
+    """The features to which predictions are neutralized.
 
     Attributes:
         source: the features of each era of the truth, in the same order.
-        all: names of those for FNC and exposure; all of the source by default.
-        v3: names of those for FNCv3, if it is wanted.
-        kept: where factors are kept, by the folder's data version: made by `KeptFactors(folder, version, names)`.
+        all: the features for FNC and exposure; all of the source by default.
+        v3: the features for FNCv3, or None to skip it.
+        cache: returns the cache of the factors of some features, or None for no cache.
     """
 
     source: FeatureSource
     all: Sequence[str] | None = None
     v3: Sequence[str] | None = None
-    kept: Callable[[Sequence[str]], KeptFactors] | None = None
+    cache: Callable[[Sequence[str]], FactorCache] | None = None
 
     def positions(self, names: Sequence[str] | None) -> Integers:
-        """Where those features are in the source, ascending. Raises InvalidInputError for one that is not there."""
+        """Return the ascending positions of features in the source. Raises InvalidInputError if one is missing."""
         if names is None:
             return np.arange(len(self.source.names))
-        known = {name: position for position, name in enumerate(self.source.names)}
-        lacking = [name for name in names if name not in known]
-        if lacking:
-            raise InvalidInputError(f"The data have no feature {lacking[0]}, which the feature set names.")
-        return np.unique([known[name] for name in names])
+        position_of = {name: position for position, name in enumerate(self.source.names)}
+        missing = [name for name in names if name not in position_of]
+        if missing:
+            raise InvalidInputError(f"The data has no feature {missing[0]}, which the feature set contains.")
+        return np.unique([position_of[name] for name in names])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores of each submission in each era, shape (eras, submissions), NaN where there is none.
+    """Scores of each submission in each era, shape (eras, submissions), NaN where missing.
 
     Attributes:
-        eras: their names.
-        rows: how many rows of the era the submission has.
+        eras: names of the eras.
+        rows: the number of rows of the era that the submission has.
         resolved: which eras have targets, shape (eras,).
         corr: CORR20v2.
         mmc: contribution to the meta model.
         bmc: contribution to the benchmark model.
         example_corr: CORR20v2 of the example predictions, shape (eras,).
         corr_with_example: correlation with the example predictions, both ranked.
-        fnc: CORR20v2 of what is left beside all features.
+        fnc: CORR20v2 after neutralization to all features.
         fnc_v3: the same with the features of the set v3.
-        feature_corr_max: the largest correlation with a feature, by size.
-        feature_corr_mean: the mean size of the correlations with features.
+        feature_corr_max: the largest absolute correlation with a feature.
+        feature_corr_mean: the mean absolute correlation with features.
     """
 
     eras: Sequence[str]
@@ -134,23 +133,23 @@ def score(
     top_bottom: int | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """The scores of all submissions in all eras.
+    """Return the scores of all submissions in all eras.
 
     `predictions` has the shape (rows, submissions), NaN where a submission lacks a row. With `top_bottom`, only that
     many of the highest and lowest predictions of an era count in each score. `progress(done, eras)` is called after
-    each era. Takes memory for one era: with 2748 features and 5,500 rows some 300 MB, and 150 MB with factors kept.
-    Raises InvalidInputError if shapes don't fit.
+    each era. Needs memory for one era: about 300 MB with 2748 features and 5,500 rows, and 150 MB with cached factors.
+    Raises InvalidInputError if shapes do not match.
     """
     if predictions.ndim != 2 or len(predictions) != truth.bounds[-1]:
         raise InvalidInputError(
-            f"The predictions have the shape {predictions.shape}; {int(truth.bounds[-1])} rows by submissions, please."
+            f"The predictions have the shape {predictions.shape}, but need {int(truth.bounds[-1])} rows by submissions."
         )
     shape = (len(truth.eras), predictions.shape[1])
-    found = {name: np.full(shape, np.nan) for name in _NAMES}
+    scores_by_name = {name: np.full(shape, np.nan) for name in _NAMES}
     example = np.full(shape[0], np.nan)
     rows = np.zeros(shape, dtype=np.int64)
     resolved = np.zeros(shape[0], dtype=np.bool_)
-    wanted = None if features is None else _Wanted(features)
+    feature_sets = None if features is None else _FeatureSets(features)
     for number in range(shape[0]):
         part = slice(int(truth.bounds[number]), int(truth.bounds[number + 1]))
         era = _Era(truth, part, top_bottom)
@@ -160,48 +159,48 @@ def score(
         for group in groups(np.ascontiguousarray(predictions[part].T, dtype=np.float64)):
             rows[number, group.columns] = group.values.shape[1]
             scores = era.of(group)
-            if wanted is not None and values is not None:
-                scores |= era.beside_features(group, values, wanted, truth.eras[number])
+            if feature_sets is not None and values is not None:
+                scores |= era.with_features(group, values, feature_sets, truth.eras[number])
             for name, score_of in scores.items():
-                found[name][number, group.columns] = score_of
+                scores_by_name[name][number, group.columns] = score_of
         if progress:
             progress(number + 1, shape[0])
-    return Scores(eras=tuple(truth.eras), rows=rows, resolved=resolved, example_corr=example, **found)
+    return Scores(eras=tuple(truth.eras), rows=rows, resolved=resolved, example_corr=example, **scores_by_name)
 
 
 _NAMES = ("corr", "mmc", "bmc", "corr_with_example", "fnc", "fnc_v3", "feature_corr_max", "feature_corr_mean")
 
 
-class _Wanted:
-    """The features of each set by position, and where their factors are kept."""
+class _FeatureSets:
+    """The features of each set by position, and the caches of their factors."""
 
     def __init__(self, features: Features) -> None:
         self.sets = {"fnc": features.positions(features.all)}
         if features.v3 is not None:
             self.sets["fnc_v3"] = features.positions(features.v3)
         names = features.source.names
-        self.kept: Mapping[str, KeptFactors] = {}
-        if features.kept:
-            self.kept = {
-                name: features.kept([names[position] for position in positions])
+        self.caches: Mapping[str, FactorCache] = {}
+        if features.cache:
+            self.caches = {
+                name: features.cache([names[position] for position in positions])
                 for name, positions in self.sets.items()
             }
-        self._whole = len(names)
+        self._count = len(names)
 
     def matrix(self, name: str, values: NDArray[Any]) -> FeatureMatrix:
-        if values.shape[0] != self._whole:
-            raise InvalidInputError(f"An era has {values.shape[0]} features; the data have {self._whole}.")
+        if values.shape[0] != self._count:
+            raise InvalidInputError(f"An era has {values.shape[0]} features, but the data has {self._count}.")
         return FeatureMatrix(values=values).only(self.sets[name])
 
     def factor(self, name: str, era: str, matrix: FeatureMatrix) -> Factor:
-        return self.kept[name].factor(era, matrix) if name in self.kept else factor_of(matrix)
+        return self.caches[name].factor(era, matrix) if name in self.caches else factor_of(matrix)
 
     def residual(self, name: str, era: str, matrix: FeatureMatrix, factor: Factor, values: Floats) -> Floats:
         try:
             return factor.residual(matrix, values)
         except NotConvergedError:
-            kept = self.kept[name].renewed(era, matrix) if name in self.kept else factor_of(matrix)
-            return kept.residual(matrix, values)
+            factor = self.caches[name].renew(era, matrix) if name in self.caches else factor_of(matrix)
+            return factor.residual(matrix, values)
 
 
 class _Era:
@@ -218,11 +217,13 @@ class _Era:
     def of_example(self) -> float:
         if self.example is None:
             return float("nan")
-        found = [numerai_corr(group, self.targets, top_bottom=self._top_bottom) for group in groups(self.example[None])]
-        return float(found[0][0]) if found else float("nan")
+        scores = [
+            numerai_corr(group, self.targets, top_bottom=self._top_bottom) for group in groups(self.example[None])
+        ]
+        return float(scores[0][0]) if scores else float("nan")
 
-    def of(self, group: Submitted) -> dict[str, Floats]:
-        """Scores that need no features."""
+    def of(self, group: SubmissionGroup) -> dict[str, Floats]:
+        """Return the scores that need no features."""
         scores = {"corr": numerai_corr(group, self.targets, top_bottom=self._top_bottom)}
         for name, model in (("mmc", self.meta), ("bmc", self.benchmark)):
             if model is not None:
@@ -230,39 +231,41 @@ class _Era:
         if self.example is not None:
             both = group.rows & ~np.isnan(self.example)
             if both.any():
-                ranks = broken_ranks(group.values[:, group.chosen(both)])
+                ranks = broken_ranks(group.values[:, group.selection(both)])
                 scores["corr_with_example"] = pearson(ranks, broken_ranks(self.example[both][None])[0])
         return scores
 
-    def beside_features(self, group: Submitted, values: NDArray[Any], wanted: _Wanted, era: str) -> dict[str, Floats]:
-        """FNC of each set of features, and exposure to the features of FNC."""
+    def with_features(
+        self, group: SubmissionGroup, values: NDArray[Any], feature_sets: _FeatureSets, era: str
+    ) -> dict[str, Floats]:
+        """Return FNC for each set of features, and exposure to the features of FNC."""
         scores = {}
         gaussian = group.ranking().gaussian
-        for name in wanted.sets:
-            matrix = wanted.matrix(name, values)
+        for name in feature_sets.sets:
+            matrix = feature_sets.matrix(name, values)
             if group.complete:
-                factor = wanted.factor(name, era, matrix)
-                left = wanted.residual(name, era, matrix, factor, gaussian)
+                factor = feature_sets.factor(name, era, matrix)
+                residual = feature_sets.residual(name, era, matrix, factor, gaussian)
             else:
                 matrix = matrix.within(group.rows)
                 factor = factor_of(matrix)
-                left = factor.residual(matrix, gaussian)
-            scores[name] = neutral_corr_of(group, left, self.targets, self._top_bottom)
+                residual = factor.residual(matrix, gaussian)
+            scores[name] = neutral_corr_of(group, residual, self.targets, self._top_bottom)
             if name == "fnc":
                 exposure = self._exposure(group, matrix, factor)
                 scores["feature_corr_max"], scores["feature_corr_mean"] = exposure
         return scores
 
-    def _exposure(self, group: Submitted, matrix: FeatureMatrix, factor: Factor) -> tuple[Floats, Floats]:
+    def _exposure(self, group: SubmissionGroup, matrix: FeatureMatrix, factor: Factor) -> tuple[Floats, Floats]:
         if self._top_bottom:
-            whole = Submitted(group.columns, np.ones(matrix.rows, dtype=np.bool_), group.values)
-            found = feature_correlations(whole, matrix, top_bottom=self._top_bottom)
+            all_rows = SubmissionGroup(group.columns, np.ones(matrix.rows, dtype=np.bool_), group.values)
+            correlations = feature_correlations(all_rows, matrix, top_bottom=self._top_bottom)
         else:
-            predictions = centred(group)
-            found = ratios(matrix.times(predictions), predictions, factor.lengths)
-        sizes = np.abs(found)
-        some = ~np.isnan(sizes)
-        count = some.sum(axis=1)
-        largest = np.max(sizes, axis=1, initial=-1.0, where=some)
-        total = np.sum(sizes, axis=1, where=some)
+            predictions = centered(group)
+            correlations = ratios(matrix.times(predictions), predictions, factor.lengths)
+        sizes = np.abs(correlations)
+        is_present = ~np.isnan(sizes)
+        count = is_present.sum(axis=1)
+        largest = np.max(sizes, axis=1, initial=-1.0, where=is_present)
+        total = np.sum(sizes, axis=1, where=is_present)
         return np.where(count, largest, np.nan), np.where(count, total / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""The inverse of a Cholesky factor, found together with it, leaving out columns that follow from others."""
+"""Compute the inverse of a Cholesky factor together with it, without linearly dependent columns."""
 
 from typing import Any
 
@@ -10,75 +10,75 @@ from predictd.scoring.metrics.ranks import Integers, Truths
 Factors = NDArray[Any]
 
 _BASE = 96
-# Of a matrix whose diagonal is 1: below, a column follows from those before it; above, it certainly does not. What lies
-# between could be either, given the rounding of the elimination.
-_NOTHING = {"float64": 1e-11, "float32": 0.0}
-_SOMETHING = {"float64": 1e-8, "float32": 1e-3}
+# Pivots of a matrix with ones on its diagonal: below _DEPENDENT, a column depends on those before it; above
+# _INDEPENDENT, it does not. In between, rounding makes it unclear.
+_DEPENDENT = {"float64": 1e-11, "float32": 0.0}
+_INDEPENDENT = {"float64": 1e-8, "float32": 1e-3}
 
 
 class UnclearError(ArithmeticError):
-    """It can't be told from this matrix, in this precision, whether a column follows from the others."""
+    """This matrix in this precision does not show whether a column depends on the others."""
 
 
 def inverse_cholesky(matrix: Factors) -> tuple[Factors, Integers]:
-    """The inverse W of the lower Cholesky factor of a positive semidefinite matrix with ones on its diagonal.
+    """Return the inverse W of the lower Cholesky factor of a positive semidefinite matrix with ones on its diagonal.
 
-    `matrix` is used up. Columns that follow from those before them are left out: the answer is W, shape (kept, kept),
-    and the positions kept, so that W'W is the inverse of that part of `matrix`. In float64 columns are left out, in
-    float32 their likes raise UnclearError, as anything unclear does in both.
+    `matrix` is overwritten. Columns that depend on those before them are dropped: returns W, shape (columns, columns),
+    and the positions of its columns, so that W'W is the inverse of that part of `matrix`. In float32, dependent columns
+    raise UnclearError instead, and unclear columns raise it in both.
     """
     inverse = np.zeros_like(matrix)
-    kept = np.ones(len(matrix), dtype=np.bool_)
-    _halve(matrix, inverse, kept)
-    if kept.all():
+    is_independent = np.ones(len(matrix), dtype=np.bool_)
+    _halve(matrix, inverse, is_independent)
+    if is_independent.all():
         return inverse, np.arange(len(matrix))
-    positions = np.flatnonzero(kept)
+    positions = np.flatnonzero(is_independent)
     return inverse[np.ix_(positions, positions)], positions
 
 
-def _halve(matrix: Factors, inverse: Factors, kept: Truths) -> None:
-    """Fill the zeros of `inverse`; rows and columns of what is left out stay 0."""
+def _halve(matrix: Factors, inverse: Factors, is_independent: Truths) -> None:
+    """Fill the zeros of `inverse`; rows and columns of dropped columns stay 0."""
     size = len(matrix)
     if size <= _BASE:
-        _base(matrix, inverse, kept)
+        _base(matrix, inverse, is_independent)
         return
     half = (size // 2 + 31) // 32 * 32
     first, second = slice(None, half), slice(half, None)
-    _halve(matrix[first, first], inverse[first, first], kept[first])
+    _halve(matrix[first, first], inverse[first, first], is_independent[first])
     below = matrix[second, first] @ inverse[first, first].T
     rest = matrix[second, second]
     rest -= below @ below.T
-    _halve(rest, inverse[second, second], kept[second])
+    _halve(rest, inverse[second, second], is_independent[second])
     inverse[second, first] = -(inverse[second, second] @ (below @ inverse[first, first]))
 
 
-def _base(matrix: Factors, inverse: Factors, kept: Truths) -> None:
-    something = _SOMETHING[matrix.dtype.name]
+def _base(matrix: Factors, inverse: Factors, is_independent: Truths) -> None:
+    threshold = _INDEPENDENT[matrix.dtype.name]
     try:
         factor = np.linalg.cholesky(matrix)
-        if not np.min(factor.diagonal() ** 2, initial=1.0) > something:
-            factor = _eliminated(matrix, kept)
+        if not np.min(factor.diagonal() ** 2, initial=1.0) > threshold:
+            factor = _eliminated(matrix, is_independent)
     except np.linalg.LinAlgError:
-        factor = _eliminated(matrix, kept)
+        factor = _eliminated(matrix, is_independent)
     inverse[:] = np.tril(np.linalg.inv(factor))
-    inverse[~kept] = 0
+    inverse[~is_independent] = 0
 
 
-def _eliminated(matrix: Factors, kept: Truths) -> Factors:
-    """The Cholesky factor column by column; a column left out has a one on the diagonal and else zeros."""
-    nothing, something = _NOTHING[matrix.dtype.name], _SOMETHING[matrix.dtype.name]
+def _eliminated(matrix: Factors, is_independent: Truths) -> Factors:
+    """Return the Cholesky factor column by column; a dropped column has a one on the diagonal and zeros elsewhere."""
+    dependent, independent = _DEPENDENT[matrix.dtype.name], _INDEPENDENT[matrix.dtype.name]
     factor = np.zeros_like(matrix)
     for column in range(len(matrix)):
-        before = factor[column, :column]
-        pivot = matrix[column, column] - before @ before
-        if pivot > something:
+        row = factor[column, :column]
+        pivot = matrix[column, column] - row @ row
+        if pivot > independent:
             factor[column, column] = np.sqrt(pivot)
             under = slice(column + 1, None)
-            factor[under, column] = (matrix[under, column] - factor[under, :column] @ before) / factor[column, column]
-        elif pivot < nothing:
+            factor[under, column] = (matrix[under, column] - factor[under, :column] @ row) / factor[column, column]
+        elif pivot < dependent:
             factor[column, :column] = 0
             factor[column, column] = 1
-            kept[column] = False
+            is_independent[column] = False
         else:
             raise UnclearError
     return factor

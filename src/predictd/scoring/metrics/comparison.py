@@ -1,4 +1,4 @@
-"""Two models beside each other, era by era: by how much their figures differ, and whether that can be chance."""
+"""Compare two models era by era: how much their metrics differ, and whether that may be chance."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,14 +18,14 @@ _STATISTICS = MappingProxyType(
     {"mean": (summaries.mean, bootstrap.means), "sharpe": (summaries.sharpe, bootstrap.sharpes)}
 )
 _JUDGED = ("corr", "mmc")
-"""The series whose means decide which model is better: they are what is paid for."""
-_SURE = " with 95 % confidence"
-_NO_GAIN = ("feature_corr_max",)
-"""Series that are no gains, so that they have no Sharpe."""
+"""The series whose means decide which model is better, because payouts depend on them."""
+_CONFIDENT = " with 95% confidence"
+_WITHOUT_SHARPE = ("feature_corr_max",)
+"""Series that are not gains, so a Sharpe is meaningless."""
 
 
 class Outcome(StrEnum):
-    """What a comparison comes to, for the other model."""
+    """The outcome of a comparison, for the other model."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -37,16 +37,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """By how much one figure differs, over the eras that both models have.
+    """The difference of one metric over the eras that both models have.
 
     Attributes:
         metric: name of the series, a key of SERIES.
         statistic: 'mean' or 'sharpe'.
-        base: the figure of the model that is compared with.
-        other: the figure of the other one.
-        low: the difference lies with 95 % confidence between this and `high`; None of too few eras.
-        high: the same.
-        eras: how many eras both have.
+        base: the value of the base model.
+        other: the value of the other model.
+        low: lower end of the 95% confidence interval; None for too few eras.
+        high: upper end of the interval.
+        eras: the number of eras that both have.
     """
 
     metric: str
@@ -59,16 +59,16 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """The other model's figure less that of the base."""
+        """The other model's value minus that of the base."""
         return self.other - self.base
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval leaves no difference out."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def wire(self) -> dict[str, Any]:
-        """Its fields as JSON has them."""
+        """Return its fields as JSON."""
         return {
             "metric": self.metric,
             "statistic": self.statistic,
@@ -84,15 +84,15 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the other model is, compared with the base.
+    """The comparison of another model with a base model.
 
     Attributes:
-        base: name of the model that is compared with.
-        other: name of the other one.
+        base: name of the base model.
+        other: name of the other model.
         eras: eras in which both have CORR.
         block: eras of a block of the bootstrap.
-        differences: of each series that both have, the mean and the Sharpe.
-        correlation: mean over eras of Spearman's correlation of their predictions, if these were given.
+        differences: the mean and the Sharpe of each series that both have.
+        correlation: mean over eras of Spearman's correlation of their predictions, or None.
     """
 
     base: str
@@ -103,23 +103,27 @@ class Comparison:
     correlation: float | None = None
 
     def difference(self, metric: str, statistic: str = "mean") -> Difference | None:
-        """That of one figure, if both models have it."""
-        found = (one for one in self.differences if (one.metric, one.statistic) == (metric, statistic))
-        return next(found, None)
+        """Return the difference of one metric, or None."""
+        matches = (
+            difference
+            for difference in self.differences
+            if (difference.metric, difference.statistic) == (metric, statistic)
+        )
+        return next(matches, None)
 
     @property
     def judged(self) -> tuple[Difference, ...]:
-        """The differences that decide: those of the means of CORR and MMC."""
-        return tuple(found for metric in _JUDGED if (found := self.difference(metric)) is not None)
+        """The differences that decide: the means of CORR and MMC."""
+        return tuple(difference for metric in _JUDGED if (difference := self.difference(metric)) is not None)
 
     @property
     def outcome(self) -> Outcome:
-        """Better or worse where CORR or MMC surely differ and don't contradict each other."""
-        if not self.judged or any(one.low is None for one in self.judged):
+        """Better or worse if CORR or MMC differ significantly and do not contradict each other."""
+        if not self.judged or any(difference.low is None for difference in self.judged):
             return Outcome.TOO_FEW_ERAS
-        if all(one.low == one.high == 0 for one in self.judged):
+        if all(difference.low == difference.high == 0 for difference in self.judged):
             return Outcome.SAME
-        signs = {one.value > 0 for one in self.judged if one.is_significant}
+        signs = {difference.value > 0 for difference in self.judged if difference.is_significant}
         if not signs:
             return Outcome.CHANCE
         if len(signs) > 1:
@@ -128,12 +132,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The outcome in a sentence or two, with the figures that it rests on."""
-        told = [self._told(), self._alike()]
-        return " ".join(sentence for sentence in told if sentence)
+        """The outcome in a sentence or two, with its metrics."""
+        sentences = [self._result(), self._correlation()]
+        return " ".join(sentence for sentence in sentences if sentence)
 
     def wire(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
+        """Return the comparison as JSON."""
         return {
             "base": self.base,
             "other": self.other,
@@ -143,35 +147,36 @@ class Comparison:
             "blockLength": self.block,
             "confidence": bootstrap.CONFIDENCE,
             "correlation": self.correlation,
-            "differences": [one.wire() for one in self.differences],
+            "differences": [difference.wire() for difference in self.differences],
         }
 
-    def _told(self) -> str:
-        sure = _listed([_by(one) for one in self.judged if one.is_significant])
-        rest = _listed([_by(one) for one in self.judged if not one.is_significant])
+    def _result(self) -> str:
+        significant = _join([_describe(difference) for difference in self.judged if difference.is_significant])
+        rest = _join([_describe(difference) for difference in self.judged if not difference.is_significant])
         match self.outcome:
             case Outcome.TOO_FEW_ERAS:
                 return self._too_few(rest)
             case Outcome.SAME:
-                return f"{self.other} scores as {self.base} does in all {self.eras} eras."
+                return f"{self.other} scores the same as {self.base} in all {self.eras} eras."
             case Outcome.CHANCE:
-                return f"The difference can be chance: compared with {self.base}, {self.other} has {rest}{_SURE}."
+                return f"The difference may be chance: compared with {self.base}, {self.other} has {rest}{_CONFIDENT}."
             case Outcome.MIXED:
-                return f"{self.other} beats {self.base} in one thing and not in another: it has {sure}{_SURE}."
+                verdict = f"{self.other} is better than {self.base} in one score and worse in another"
+                return f"{verdict}: it has {significant}{_CONFIDENT}."
             case outcome:
-                chance = f" That it has {rest} can be chance." if rest else ""
-                return f"{self.other} is {outcome.value} than {self.base}: it has {sure}{_SURE}.{chance}"
+                chance = f" The difference of {rest} may be chance." if rest else ""
+                return f"{self.other} is {outcome.value} than {self.base}: it has {significant}{_CONFIDENT}.{chance}"
 
     def _too_few(self, rest: str) -> str:
         if not self.eras:
             return f"{self.base} and {self.other} have no era in common, so they can't be compared."
         so_far = f" So far {self.other} has {rest}." if rest else ""
         return (
-            f"Too few eras to tell: {self.base} and {self.other} have {self.eras} in common, and it takes "
-            f"{bootstrap.fewest_eras(self.block)}.{so_far}"
+            f"Too few eras to compare: {self.base} and {self.other} have {self.eras} in common, but need "
+            f"{bootstrap.min_eras(self.block)}.{so_far}"
         )
 
-    def _alike(self) -> str:
+    def _correlation(self) -> str:
         return "" if self.correlation is None else f"Their predictions are {self.correlation:.2f} correlated."
 
 
@@ -185,67 +190,67 @@ def compare(
     samples: int = bootstrap.SAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """How `other` differs from `base`, over the eras that both have, matched by their names.
+    """Compare `other` with `base`, over the eras that both have, matched by name.
 
     Args:
-        base: the model that is compared with.
-        other: the other one.
-        names: what to call the two.
-        correlations: what `correlations_by_era` gave for their predictions, if they are at hand.
-        block: eras of a block, 1 or more; the default is that of `bootstrap.block_length`.
-        samples: how often eras are drawn.
-        seed: what the draws follow from; the same seed gives the same intervals.
+        base: the base model.
+        other: the other model.
+        names: the names of the two models.
+        correlations: the result of `correlations_by_era` for their predictions, if available.
+        block: eras of a block, 1 or more; by default `bootstrap.block_length`.
+        samples: the number of bootstrap samples.
+        seed: the random seed; the same seed gives the same intervals.
 
     Raises:
-        InvalidInputError: a block has no eras.
+        InvalidInputError: `block` is less than 1.
     """
     if block is not None and block < 1:
-        raise InvalidInputError(f"A block of {block} eras is none; give 1 or more.")
+        raise InvalidInputError(f"block is {block}. Pass 1 or more eras.")
     pairs = {name: _common(base, other, name) for name in SERIES}
     eras = pairs["corr"].shape[1]
-    drawn: dict[int, _Drawn] = {}
+    drawn: dict[int, _Samples] = {}
     differences = []
-    for name, both in pairs.items():
-        count = both.shape[1]
+    for name, scores in pairs.items():
+        count = scores.shape[1]
         if count not in drawn:
-            drawn[count] = _Drawn.of(count, block or bootstrap.block_length(count), samples, seed)
-        for statistic in ("mean",) if name in _NO_GAIN else tuple(_STATISTICS):
-            found = _difference(name, statistic, both, drawn[count])
-            if found is not None:
-                differences.append(found)
-    known = None if correlations is None else summaries.present(correlations)
+            drawn[count] = _Samples.of(count, block or bootstrap.block_length(count), samples, seed)
+        for statistic in ("mean",) if name in _WITHOUT_SHARPE else tuple(_STATISTICS):
+            difference = _difference(name, statistic, scores, drawn[count])
+            if difference is not None:
+                differences.append(difference)
+    present = None if correlations is None else summaries.present(correlations)
     return Comparison(
         base=names[0],
         other=names[1],
         eras=eras,
         block=block or bootstrap.block_length(eras),
         differences=tuple(differences),
-        correlation=None if known is None or not len(known) else summaries.mean(known),
+        correlation=None if present is None or not len(present) else summaries.mean(present),
     )
 
 
 def correlations_by_era(first: Floats, second: Floats, bounds: Integers) -> Floats:
-    """Spearman's correlation of two models' predictions in each era, shape (eras,), over the rows that both have.
+    """Return Spearman's correlation of two models' predictions in each era, shape (eras,), over common rows.
 
-    Predictions have the shape (rows,), NaN where missing; `bounds` are those of Truth. NaN where an era has no two rows
-    of both or one of them has a single value.
+    Predictions have the shape (rows,), NaN where missing; `bounds` are those of Truth. NaN if an era has fewer than two
+    common rows or a model has a single value.
     """
-    found = np.full(len(bounds) - 1, np.nan)
-    for number in range(len(found)):
+    correlations = np.full(len(bounds) - 1, np.nan)
+    for number in range(len(correlations)):
         part = slice(int(bounds[number]), int(bounds[number + 1]))
-        both = ~np.isnan(first[part]) & ~np.isnan(second[part])
-        if both.sum() > 1:
-            ranks = [Ranking.of(values[part][both][None]).doubled.astype(np.float64) for values in (first, second)]
-            found[number] = pearson(ranks[0], ranks[1][0])[0]
-    return found
+        in_both = ~np.isnan(first[part]) & ~np.isnan(second[part])
+        if in_both.sum() > 1:
+            ranks = [Ranking.of(values[part][in_both][None]).doubled.astype(np.float64) for values in (first, second)]
+            correlations[number] = pearson(ranks[0], ranks[1][0])[0]
+    return correlations
 
 
 def _common(base: Diagnostics, other: Diagnostics, name: str) -> Floats:
-    """The scores of both in the eras that both have, shape (2, eras)."""
+    """Return the scores of both in the eras that both have, shape (2, eras)."""
     values = dict(zip(_eras(other), series(other, name), strict=True))
-    theirs = np.array([values.get(era, np.nan) for era in _eras(base)], dtype=np.float64)
-    both = np.stack([series(base, name), theirs])
-    return np.asarray(both[:, ~np.isnan(both).any(axis=0)])
+    other_scores = np.array([values.get(era, np.nan) for era in _eras(base)], dtype=np.float64)
+    scores = np.stack([series(base, name), other_scores])
+    return np.asarray(scores[:, ~np.isnan(scores).any(axis=0)])
 
 
 def _eras(diagnostics: Diagnostics) -> list[str]:
@@ -253,34 +258,34 @@ def _eras(diagnostics: Diagnostics) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """The samples for so many eras, None if there are too few for any."""
+class _Samples:
+    """The samples for a number of eras, None if there are too few eras."""
 
     block: int
     rows: Integers | None
 
     @classmethod
-    def of(cls, eras: int, block: int, samples: int, seed: int) -> "_Drawn":
-        enough = eras >= bootstrap.fewest_eras(block)
-        return cls(block=block, rows=bootstrap.draws(eras, block, samples, seed) if enough else None)
+    def of(cls, eras: int, block: int, samples: int, seed: int) -> "_Samples":
+        has_enough = eras >= bootstrap.min_eras(block)
+        return cls(block=block, rows=bootstrap.draws(eras, block, samples, seed) if has_enough else None)
 
 
-def _difference(metric: str, statistic: str, both: Floats, drawn: _Drawn) -> Difference | None:
-    of_one, of_samples = _STATISTICS[statistic]
-    figures = of_one(both[0]), of_one(both[1])
+def _difference(metric: str, statistic: str, scores: Floats, samples: _Samples) -> Difference | None:
+    statistic_of, statistic_of_samples = _STATISTICS[statistic]
+    figures = statistic_of(scores[0]), statistic_of(scores[1])
     if np.isnan(figures).any():
         return None
-    found = None
-    if drawn.rows is not None:
-        found = bootstrap.interval(both[0], both[1], of_samples, drawn.rows, drawn.block)
-    low, high = found or (None, None)
+    bounds = None
+    if samples.rows is not None:
+        bounds = bootstrap.interval(scores[0], scores[1], statistic_of_samples, samples.rows, samples.block)
+    low, high = bounds or (None, None)
     return Difference(
-        metric=metric, statistic=statistic, base=figures[0], other=figures[1], low=low, high=high, eras=both.shape[1]
+        metric=metric, statistic=statistic, base=figures[0], other=figures[1], low=low, high=high, eras=scores.shape[1]
     )
 
 
-def _by(difference: Difference) -> str:
-    """'0.0041 more CORR (0.0012 to 0.0070)', all positive if the difference is sure."""
+def _describe(difference: Difference) -> str:
+    """Return '0.0041 more CORR (0.0012 to 0.0070)', all positive if the difference is significant."""
     more = difference.value >= 0
     text = f"{abs(difference.value):.4f} {'more' if more else 'less'} {LABELS[difference.metric]}"
     if difference.low is None or difference.high is None:
@@ -290,5 +295,5 @@ def _by(difference: Difference) -> str:
     return f"{text} ({low} to {high})"
 
 
-def _listed(parts: list[str]) -> str:
+def _join(parts: list[str]) -> str:
     return " and ".join(parts)

@@ -1,4 +1,4 @@
-"""The figures of a validation: one field for each of V2Diagnostics that has a meaning for the classic tournament."""
+"""The metrics of a validation: the fields of V2Diagnostics that apply to the classic tournament."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,15 +12,15 @@ from predictd.scoring.metrics.batch import Scores
 from predictd.scoring.metrics.ranks import Floats
 
 SUSPICIOUS_CORR = 0.1
-"""A mean CORR that no model reaches on eras that it has not been trained on."""
+"""A mean CORR that no model reaches on eras outside of its training."""
 SUSPICIOUS_SHARPE = 5.0
-"""A Sharpe that none reaches either, over at least this many eras."""
+"""A Sharpe that no model reaches either, over at least _ERAS_FOR_SHARPE eras."""
 _ERAS_FOR_SHARPE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class EraDiagnostics:
-    """The scores of one era; None where there is none."""
+    """The scores of one era, or None where missing."""
 
     era: str
     example_preds_corr: float | None = None
@@ -34,16 +34,16 @@ class EraDiagnostics:
     validation_turnover: float | None = None
 
     def wire(self) -> dict[str, Any]:
-        """Its fields by their names in the GraphQL schema."""
+        """Return its fields by their names in the GraphQL schema."""
         return _wire(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """The figures of a validation; None where a figure can't be had. docs/metrics.md defines each.
+    """The metrics of a validation, or None where unavailable. docs/metrics.md defines each.
 
-    `suspicion` tells in words why `trained_on_val` is True; it is no field of the schema. `top_bottom` is set in the
-    figures that count the highest and lowest predictions alone, `tb200_diagnostics` of the others.
+    `suspicion` explains why `trained_on_val` is True; it is not in the schema. `top_bottom` is set in metrics of only
+    the highest and lowest predictions, `tb200_diagnostics` in the others.
     """
 
     per_era_diagnostics: tuple[EraDiagnostics, ...]
@@ -82,21 +82,21 @@ class Diagnostics:
     validation_turnover_std: float | None = None
 
     def wire(self) -> dict[str, Any]:
-        """Its fields by their names in the GraphQL schema, with those of each era in a list."""
+        """Return its fields by their names in the GraphQL schema, with a list of those of each era."""
         return _wire(self)
 
     @classmethod
     def from_wire(cls, content: dict[str, Any], suspicion: str | None = None) -> "Diagnostics":
-        """What `wire` made the content of; fields that are not there are None. `suspicion` is not on the wire."""
-        known = _known_fields(cls, content)
-        tail = known.get("tb200_diagnostics")
+        """Return the diagnostics that `wire` serialized; missing fields are None. `suspicion` is not on the wire."""
+        values = _known_fields(cls, content)
+        tail = values.get("tb200_diagnostics")
         return cls(
             **{
-                **known,
+                **values,
                 "per_era_diagnostics": tuple(
-                    EraDiagnostics(**_known_fields(EraDiagnostics, era)) for era in known["per_era_diagnostics"]
+                    EraDiagnostics(**_known_fields(EraDiagnostics, era)) for era in values["per_era_diagnostics"]
                 ),
-                "eras_missing": tuple(known["eras_missing"]),
+                "eras_missing": tuple(values["eras_missing"]),
                 "tb200_diagnostics": None if tail is None else cls.from_wire(tail),
                 "suspicion": suspicion,
             }
@@ -114,17 +114,15 @@ def diagnose(
     fnc: Floats | None = None,
     fnc_v3: Floats | None = None,
     feature_corr_max: Floats | None = None,
-    churn: Floats | None = None,
-    turnover: Floats | None = None,
     expected: NDArray[np.bool_] | None = None,
     top_bottom: int | None = None,
     tb200: Diagnostics | None = None,
 ) -> Diagnostics:
-    """The figures of one submission from its scores in each era, all of the shape (eras,) and in order of time.
+    """Return the metrics of one submission from its scores in each era, all of shape (eras,) and in time order.
 
-    NaN where an era has no score. `expected` are the eras that have targets: those of them without CORR are missing.
+    NaN where an era has no score. `expected` are the eras with targets: those without CORR are missing.
     """
-    nothing = np.full(len(eras), np.nan)
+    no_scores = np.full(len(eras), np.nan)
     series = {
         "example_preds_corr": example_corr,
         "validation_corr": corr,
@@ -133,31 +131,29 @@ def diagnose(
         "validation_feature_neutral_corr": fnc,
         "validation_feature_neutral_corr_v3": fnc_v3,
         "validation_feature_corr_max": feature_corr_max,
-        "validation_churn": churn,
-        "validation_turnover": turnover,
     }
-    found = {name: nothing if values is None else np.asarray(values) for name, values in series.items()}
+    scores = {name: no_scores if values is None else np.asarray(values) for name, values in series.items()}
     accepted = ~np.isnan(corr)
     missing = ~accepted if expected is None else ~accepted & expected
-    figures = _figures(found, nothing if corr_with_example is None else corr_with_example)
+    metrics = _metrics(scores, no_scores if corr_with_example is None else corr_with_example)
     reason = suspicion(corr)
     return Diagnostics(
         per_era_diagnostics=tuple(
-            EraDiagnostics(era=era, **{name: _known(values[number]) for name, values in found.items()})
+            EraDiagnostics(era=era, **{name: _finite(values[number]) for name, values in scores.items()})
             for number, era in enumerate(eras)
         ),
         eras_accepted_count=int(accepted.sum()),
-        eras_missing=tuple(era for era, lacks in zip(eras, missing, strict=True) if lacks),
+        eras_missing=tuple(era for era, is_missing in zip(eras, missing, strict=True) if is_missing),
         trained_on_val=reason is not None,
         suspicion=reason,
         top_bottom=top_bottom,
         tb200_diagnostics=tb200,
-        **{name: _known(value) for name, value in figures.items()},
+        **{name: _finite(value) for name, value in metrics.items()},
     )
 
 
 def diagnose_scores(scores: Scores, submission: int = 0, *, top_bottom: Scores | None = None) -> Diagnostics:
-    """The figures of one of the submissions that `engine.score` has scored.
+    """Return the metrics of one of the submissions in the result of `score`.
 
     `top_bottom` are the scores of the 200 highest and lowest predictions, for `tb200_diagnostics`.
     """
@@ -166,18 +162,18 @@ def diagnose_scores(scores: Scores, submission: int = 0, *, top_bottom: Scores |
 
 
 def suspicion(corr: Floats) -> str | None:
-    """Why a model seems to be trained on the validation data, from its CORR in each era; None if it does not."""
+    """Return why a model seems to be trained on the validation data, from its CORR in each era, or None."""
     series = summaries.present(corr)
     mean, sharpe = summaries.mean(series), summaries.sharpe(series)
     if mean > SUSPICIOUS_CORR:
         return (
             f"The mean CORR is {mean:.3f}, above {SUSPICIOUS_CORR}, which models reach on eras that they were trained "
-            "on; train without the validation eras to see what it is worth."
+            "on. Train without the validation eras for meaningful metrics."
         )
     if len(series) >= _ERAS_FOR_SHARPE and sharpe > SUSPICIOUS_SHARPE:
         return (
             f"The Sharpe of CORR is {sharpe:.1f}, above {SUSPICIOUS_SHARPE:.0f}, which models reach on eras that they "
-            "were trained on; train without the validation eras to see what it is worth."
+            "were trained on. Train without the validation eras for meaningful metrics."
         )
     return None
 
@@ -201,15 +197,15 @@ def _of(
     )
 
 
-def _figures(found: dict[str, Floats], with_example: Floats) -> dict[str, float]:
-    series = {name.removeprefix("validation_"): summaries.present(values) for name, values in found.items()}
+def _metrics(scores: dict[str, Floats], with_example: Floats) -> dict[str, float]:
+    series = {name.removeprefix("validation_"): summaries.present(values) for name, values in scores.items()}
     corr, mmc = series["corr"], series["mmc"]
-    both = summaries.present(found["validation_corr"] + found["validation_mmc"])
-    corr_of_both = found["validation_corr"][~np.isnan(found["validation_mmc"])]
+    both = summaries.present(scores["validation_corr"] + scores["validation_mmc"])
+    corr_of_both = scores["validation_corr"][~np.isnan(scores["validation_mmc"])]
     plus = summaries.sharpe(both)
-    figures = {
+    metrics = {
         "example_preds_corr_mean": summaries.mean(series["example_preds_corr"]),
-        "validation_corr_max_drawdown": summaries.cumulated_drawdown(corr),
+        "validation_corr_max_drawdown": summaries.cumulative_drawdown(corr),
         "validation_corr_corr_w_example_preds": summaries.mean(summaries.present(with_example)),
         "validation_bmc_mean": summaries.mean(series["bmc"]),
         "validation_corr_plus_mmc_sharpe_diff": plus - summaries.sharpe(summaries.present(corr_of_both)),
@@ -222,33 +218,28 @@ def _figures(found: dict[str, Floats], with_example: Floats) -> dict[str, float]
         "validation_adjusted_sharpe": summaries.adjusted_sharpe(corr),
     }
     for name, values in (("corr", corr), ("mmc", mmc), ("corr_plus_mmc", both)):
-        figures[f"validation_{name}_mean"] = summaries.mean(values)
-        figures[f"validation_{name}_std"] = summaries.deviation(values)
-        figures[f"validation_{name}_sharpe"] = summaries.sharpe(values)
-    for name in ("churn", "turnover"):
-        values = series[name]
-        figures[f"validation_{name}_max"] = float(values.max()) if len(values) else float("nan")
-        figures[f"validation_{name}_mean"] = summaries.mean(values)
-        figures[f"validation_{name}_std"] = summaries.deviation(values)
-    return figures
+        metrics[f"validation_{name}_mean"] = summaries.mean(values)
+        metrics[f"validation_{name}_std"] = summaries.deviation(values)
+        metrics[f"validation_{name}_sharpe"] = summaries.sharpe(values)
+    return metrics
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
 def _wire(record: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for field in fields(record):
         value = getattr(record, field.name)
         if field.name == "suspicion":
             continue
         if isinstance(value, tuple):
-            value = [one.wire() if isinstance(one, EraDiagnostics) else one for one in value]
+            value = [item.wire() if isinstance(item, EraDiagnostics) else item for item in value]
         elif isinstance(value, Diagnostics):
             value = value.wire()
-        found[wire_name(field.name)] = value
-    return found
+        content[wire_name(field.name)] = value
+    return content
 
 
 def _known_fields(record: type, content: dict[str, Any]) -> dict[str, Any]:
@@ -257,6 +248,6 @@ def _known_fields(record: type, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def wire_name(name: str) -> str:
-    """The name of a field in the GraphQL schema: 'validationCorrMean'."""
+    """Return the name of a field in the GraphQL schema: 'validationCorrMean'."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)

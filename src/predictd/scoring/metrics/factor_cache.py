@@ -1,4 +1,4 @@
-"""Factors kept on disk, one file for each era of a data version and set of features."""
+"""Factors cached on disk, one file for each era of a data version and set of features."""
 
 import hashlib
 import json
@@ -21,28 +21,30 @@ _PREAMBLE = struct.Struct("<8sQQI")
 _LINE = 64
 
 
-class KeptFactors:
-    """A folder of factors by data version, set of features and era; what is not there is found and kept.
+class FactorCache:
+    """A folder of factors by data version, set of features and era; missing factors are computed and stored.
 
-    A file takes some 16 MB for 2748 features and is mapped, not read. One that is cut short or of other features is
-    made anew.
+    A file takes about 16 MB for 2748 features and is mapped, not read. A truncated file, or one of other features, is
+    recomputed.
     """
 
     def __init__(self, folder: Path, version: str, names: Sequence[str]) -> None:
-        """`version` names the content of the data, such as its mapped file's key; `names` are the features in order."""
+        """Open a cache. `version` identifies the data, such as the key of its mapped file; `names` are the ordered
+        features.
+        """
         digest = hashlib.sha256("\n".join([version, *names]).encode()).hexdigest()[:32]
         self._folder = folder / digest
 
     def factor(self, era: str, features: FeatureMatrix) -> Factor:
-        """The factor of an era's features, all its rows; found and kept where it is not there."""
+        """Return the factor of an era's features with all its rows; compute and store it if missing."""
         path = self._folder / f"{hashlib.sha256(era.encode()).hexdigest()[:16]}.factor"
         factor = read_factor(path)
         if factor is not None and len(factor.means) == len(features) and factor.rows == features.rows:
             return factor
-        return self.renewed(era, features)
+        return self.renew(era, features)
 
-    def renewed(self, era: str, features: FeatureMatrix) -> Factor:
-        """The factor found anew, and kept in place of what may be there."""
+    def renew(self, era: str, features: FeatureMatrix) -> Factor:
+        """Compute the factor again and replace the stored one."""
         factor = factor_of(features)
         path = self._folder / f"{hashlib.sha256(era.encode()).hexdigest()[:16]}.factor"
         write_factor(path, factor)
@@ -50,26 +52,26 @@ class KeptFactors:
 
 
 def write_factor(path: Path, factor: Factor) -> None:
-    """Write a factor to a file, which appears whole or not at all. Raises OSError."""
+    """Write a factor to a file atomically. Raises OSError."""
     arrays = {name: value for name, value in vars(factor).items() if isinstance(value, np.ndarray)}
-    described, offset = {}, 0
+    layout, offset = {}, 0
     for name, array in arrays.items():
-        described[name] = [array.dtype.str, array.shape, offset]
+        layout[name] = [array.dtype.str, array.shape, offset]
         offset += -(-array.nbytes // _LINE) * _LINE
     moments = zlib.crc32(factor.lengths.tobytes(), zlib.crc32(factor.means.tobytes()))
-    header = {"kind": type(factor).__name__, "rows": factor.rows, "arrays": described, "moments": moments}
+    header = {"kind": type(factor).__name__, "rows": factor.rows, "arrays": layout, "moments": moments}
     text = json.dumps(header).encode()
     start = _start(len(text))
     with staged_file(path) as staging, staging.open("wb") as file:
         file.write(_PREAMBLE.pack(_MAGIC, len(text), start + offset, zlib.crc32(text)) + text)
         for name, array in arrays.items():
-            file.seek(start + described[name][2])
+            file.seek(start + layout[name][2])
             array.tofile(file)
         file.truncate(start + offset)
 
 
 def read_factor(path: Path) -> Factor | None:
-    """The factor in a file, its arrays mapped; None if there is none or it is not whole."""
+    """Return the factor in a file, with mapped arrays, or None if the file is missing or incomplete."""
     try:
         with path.open("rb") as file:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

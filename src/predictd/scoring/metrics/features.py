@@ -1,7 +1,7 @@
-"""The features of one era as a matrix of columns by rows, multiplied with vectors a few columns at a time.
+"""The features of one era as a matrix of columns by rows, multiplied with vectors in chunks of columns.
 
-Features are whole numbers of one byte. Converted to float64 all at once they would be eight times as large, which costs
-more than multiplying them; a few columns at a time stay in the processor's cache.
+Features are one-byte integers. Converting all of them to float64 would take eight times the memory and more time than
+the multiplication; chunks stay in the processor's cache.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ class FeatureMatrix:
     """Some features of one era.
 
     Attributes:
-        values: shape (all features, rows), C-order, any real dtype and none missing; int8 as in mapped files.
-        columns: positions in `values` of the features meant, ascending; None for all.
+        values: shape (all features, rows), C-order, any real dtype without missing values; int8 in mapped files.
+        columns: positions of the features in `values`, ascending; None for all.
     """
 
     values: NDArray[Any]
@@ -39,36 +39,38 @@ class FeatureMatrix:
         return int(self.values.shape[1])
 
     def only(self, positions: Integers) -> "FeatureMatrix":
-        """Those features alone, by their positions among these."""
+        """Return those of these features, by position."""
         chosen = positions if self.columns is None else self.columns[positions]
-        whole = len(chosen) == len(self.values)
-        return FeatureMatrix(values=self.values, columns=None if whole else chosen)
+        is_all = len(chosen) == len(self.values)
+        return FeatureMatrix(values=self.values, columns=None if is_all else chosen)
 
     def within(self, rows: Truths) -> "FeatureMatrix":
-        """A copy that has those rows alone."""
+        """Return a copy with only those rows."""
         if rows.all():
             return self
         values = self.values if self.columns is None else self.values[self.columns]
         return FeatureMatrix(values=np.ascontiguousarray(values[:, rows]))
 
     def times(self, vectors: Floats) -> Floats:
-        """The product of each vector with each feature: `vectors` (many, rows), answer (many, features)."""
-        found = np.empty((len(vectors), len(self)))
+        """Return the product of each vector with each feature: `vectors` (vectors, rows), result (vectors,
+        features).
+        """
+        products = np.empty((len(vectors), len(self)))
         for begin, chunk in self.chunks(len(vectors)):
-            found[:, begin : begin + len(chunk)] = vectors @ chunk.T
-        return found
+            products[:, begin : begin + len(chunk)] = vectors @ chunk.T
+        return products
 
     def combined(self, weights: Floats) -> Floats:
-        """The weighted sum of the features: `weights` (many, features), answer (many, rows)."""
-        found = np.zeros((len(weights), self.rows))
+        """Return the weighted sums of the features: `weights` (vectors, features), result (vectors, rows)."""
+        sums = np.zeros((len(weights), self.rows))
         for begin, chunk in self.chunks(len(weights)):
-            found += weights[:, begin : begin + len(chunk)] @ chunk
-        return found
+            sums += weights[:, begin : begin + len(chunk)] @ chunk
+        return sums
 
     def chunks(self, vectors: int = 1) -> Iterator[tuple[int, Floats]]:
-        """The features as float64, some at a time, with the position of the first; valid until the next is asked for.
+        """Yield chunks of features as float64 with the position of the first; valid until the next chunk.
 
-        `vectors` is how many each chunk will be multiplied with.
+        `vectors` is the number of vectors to multiply with each chunk.
         """
         size = _MANY_CHUNK_BYTES if vectors >= _MANY else _CHUNK_BYTES
         step = min(max(1, size // (8 * max(1, self.rows))), max(1, len(self)))
@@ -80,12 +82,14 @@ class FeatureMatrix:
             yield begin, chunk
 
     def moments(self) -> tuple[Floats, Floats]:
-        """Mean and length of each feature less its mean, shape (features,) each; the length of a constant is 0."""
+        """Return the mean and the centered length of each feature, shape (features,) each; the length of a constant is
+        0.
+        """
         means, lengths = np.empty(len(self)), np.empty(len(self))
         for begin, chunk in self.chunks():
             part = slice(begin, begin + len(chunk))
             means[part] = chunk.mean(axis=1)
             constant = chunk.max(axis=1) == chunk.min(axis=1)
-            centred = chunk - means[part, None]
-            lengths[part] = np.where(constant, 0.0, np.sqrt(np.einsum("ij,ij->i", centred, centred)))
+            centered = chunk - means[part, None]
+            lengths[part] = np.where(constant, 0.0, np.sqrt(np.einsum("ij,ij->i", centered, centered)))
         return means, lengths

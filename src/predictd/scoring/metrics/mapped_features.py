@@ -1,4 +1,4 @@
-"""The features of a mapped data file, era by era, without pandas: see docs/mapped-data.md for the format."""
+"""The features of a mapped data file by era, without pandas; docs/mapped-data.md describes the format."""
 
 import mmap
 import os
@@ -30,12 +30,12 @@ class MappedFeatures:
         with path.open("rb") as file:
             header = header_of(file)
             if header is None or header["kind"] != "mapped":
-                raise InvalidInputError(f"{path.name} is no mapped file of numbers; convert the parquet file first.")
+                raise InvalidInputError(f"{path.name} is not a mapped file of numbers. Convert the parquet file first.")
             self._descriptor = os.dup(file.fileno())
-            wanted = [number for number, group in enumerate(header["groups"]) if np.dtype(group["dtype"]) == dtype]
-            if not wanted:
-                raise InvalidInputError(f"{path.name} has no columns of {dtype}, so it holds no features.")
-            self._group = wanted[0]
+            matching = [number for number, group in enumerate(header["groups"]) if np.dtype(group["dtype"]) == dtype]
+            if not matching:
+                raise InvalidInputError(f"{path.name} has no columns of dtype {dtype}, so it has no features.")
+            self._group = matching[0]
             self._dtype = np.dtype(header["groups"][self._group]["dtype"])
             runs = header["groups"][self._group]["runs"]
             self.names: Sequence[str] = [name for start, stop in runs for name in header["columns"][start:stop]]
@@ -54,12 +54,12 @@ class MappedFeatures:
         return len(self.bounds) - 1
 
     def rows(self, number: int) -> Integers:
-        """Positions in the parquet file of a block's rows, shape (rows,)."""
+        """Return the positions in the parquet file of a block's rows, shape (rows,)."""
         start, stop = self.bounds[number], self.bounds[number + 1]
         return np.arange(start, stop) if self._order is None else self._order[start:stop]
 
     def values(self, number: int) -> NDArray[Any]:
-        """The matrix of a block, shape (columns, rows), read-only; its pages are let go with it."""
+        """Return the matrix of a block, shape (columns, rows), read-only; its pages are released with it."""
         rows = int(self.bounds[number + 1] - self.bounds[number])
         length = rows * len(self.names) * self._dtype.itemsize
         if not length:

@@ -1,11 +1,11 @@
-"""Quantiles of the standard normal distribution, in full double precision and vectorised."""
+"""Quantiles of the standard normal distribution, vectorized and in full double precision."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_CENTRE = (
+_CENTER = (
     (
         2.5090809287301226727e3,
         3.3430575583588128105e4,
@@ -74,29 +74,30 @@ _TAIL = (
 
 
 def quantile(probability: Floats) -> Floats:
-    """The value that a standard normal variable falls below with this probability; within 0 and 1, both left out.
+    """Return the quantiles of the standard normal distribution, for probabilities strictly between 0 and 1.
 
-    Source: M. J. Wichura, Algorithm AS 241 (PPND16), Applied Statistics 37 (1988), 477-484; about 1 part in 10^16.
+    Source: M. J. Wichura, Algorithm AS 241 (PPND16), Applied Statistics 37 (1988), 477-484; accurate to about 1 in
+    10^16.
     """
-    off = probability - 0.5
-    found = off * _ratio(_CENTRE, 0.180625 - off * off)
-    outer = np.flatnonzero(np.abs(off) > 0.425)
+    offset = probability - 0.5
+    quantiles = offset * _ratio(_CENTER, 0.180625 - offset * offset)
+    outer = np.flatnonzero(np.abs(offset) > 0.425)
     if len(outer):
-        beyond = off[outer]
+        beyond = offset[outer]
         root = np.sqrt(-np.log(np.where(beyond < 0, probability[outer], 1.0 - probability[outer])))
-        far = np.where(root <= 5.0, _ratio(_MIDDLE, root - 1.6), _ratio(_TAIL, root - 5.0))
-        found[outer] = np.copysign(far, beyond)
-    return found
+        tail = np.where(root <= 5.0, _ratio(_MIDDLE, root - 1.6), _ratio(_TAIL, root - 5.0))
+        quantiles[outer] = np.copysign(tail, beyond)
+    return quantiles
 
 
-def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], at: Floats) -> Floats:
-    upper, lower = (_polynomial(one, at) for one in coefficients)
+def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Floats) -> Floats:
+    upper, lower = (_polynomial(polynomial, x) for polynomial in coefficients)
     return upper / lower
 
 
-def _polynomial(coefficients: tuple[float, ...], at: Floats) -> Floats:
-    found = np.full_like(at, coefficients[0])
+def _polynomial(coefficients: tuple[float, ...], x: Floats) -> Floats:
+    result = np.full_like(x, coefficients[0])
     for coefficient in coefficients[1:]:
-        np.multiply(found, at, out=found)
-        np.add(found, coefficient, out=found)
-    return found
+        np.multiply(result, x, out=result)
+        np.add(result, coefficient, out=result)
+    return result

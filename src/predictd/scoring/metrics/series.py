@@ -1,4 +1,4 @@
-"""The scores of a validation as series: one value for each era, NaN where there is none."""
+"""The scores of a validation as series: one value for each era, NaN where missing."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,7 +19,7 @@ SERIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "feature_corr_max": ("validation_feature_corr_max",),
     }
 )
-"""Each series by name, and the fields of an era that it is the sum of."""
+"""Series name -> the fields of an era that are summed."""
 
 LABELS: Mapping[str, str] = MappingProxyType(
     {
@@ -32,11 +32,11 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "feature_corr_max": "max feature correlation",
     }
 )
-"""What people call them."""
+"""Labels of the series."""
 
 
 def series(diagnostics: Diagnostics, name: str) -> Floats:
-    """The series of that name, shape (eras,), in the order of the eras; KeyError if there is no such series."""
+    """Return the series of that name in era order, shape (eras,); raises KeyError for an unknown name."""
     fields = SERIES[name]
     return np.array([_sum(era, fields) for era in diagnostics.per_era_diagnostics], dtype=np.float64)
 

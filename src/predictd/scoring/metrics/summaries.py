@@ -1,6 +1,6 @@
-"""What a series of scores, one for each era in order of time, comes to. docs/metrics.md gives sources.
+"""Summary statistics of a series of scores, one for each era in time order. docs/metrics.md lists sources.
 
-Eras without a score are left out beforehand; of too few eras a figure is not a number.
+Eras without a score are removed first; for too few eras a statistic is NaN.
 """
 
 import numpy as np
@@ -13,29 +13,29 @@ _NAN = float("nan")
 
 
 def present(series: Floats) -> Floats:
-    """The series without eras that have no score."""
+    """Return the series without missing scores."""
     return series[~np.isnan(series)]
 
 
 def mean(series: Floats) -> float:
-    """The mean."""
+    """Return the mean."""
     return float(series.mean()) if len(series) else _NAN
 
 
 def deviation(series: Floats) -> float:
-    """The standard deviation of these eras, with ddof 0 as in Numerai's own code; 0 of one era."""
+    """Return the standard deviation with ddof 0, as in Numerai's own code; 0 for a single era."""
     return float(series.std()) if len(series) else _NAN
 
 
 def sharpe(series: Floats) -> float:
-    """Mean over standard deviation, not annualised; not a number where all scores are equal."""
+    """Return mean over standard deviation, not annualized; NaN if all scores are equal."""
     if not len(series) or np.ptp(series) == 0:
         return _NAN
     return mean(series) / deviation(series)
 
 
-def cumulated_drawdown(series: Floats) -> float:
-    """The largest fall of the sum of scores below its highest so far, as a positive number."""
+def cumulative_drawdown(series: Floats) -> float:
+    """Return the largest fall of the cumulative sum below its highest value so far, as a positive number."""
     if not len(series):
         return _NAN
     sums = np.cumsum(series)
@@ -43,7 +43,9 @@ def cumulated_drawdown(series: Floats) -> float:
 
 
 def compounded_drawdown(series: Floats) -> float:
-    """The largest fall of the compounded scores below their highest so far, as a part of it: 0 or negative."""
+    """Return the largest fall of compounded scores below their highest value so far, as a fraction of it: 0 or
+    negative.
+    """
     if not len(series):
         return _NAN
     values = np.cumprod(1 + series)
@@ -52,7 +54,7 @@ def compounded_drawdown(series: Floats) -> float:
 
 
 def apy(series: Floats) -> float:
-    """Yield of a year in per cent, of scores clipped to ±0.25 and compounded in 49 of its weeks."""
+    """Return the yield of a year in percent, for scores clipped to ±0.25 and compounded over 49 weeks."""
     if not len(series):
         return _NAN
     growth = float(np.exp(np.mean(np.log1p(np.clip(series, -_CLIP, _CLIP)))))
@@ -60,14 +62,14 @@ def apy(series: Floats) -> float:
 
 
 def autocorrelation(series: Floats) -> float:
-    """Pearson's correlation of each era's score with the next; not a number of fewer than three eras."""
+    """Return Pearson's correlation of each era's score with the next; NaN for fewer than three eras."""
     if len(series) < 3 or np.ptp(series[:-1]) == 0 or np.ptp(series[1:]) == 0:
         return _NAN
     return float(np.corrcoef(series[:-1], series[1:])[0, 1])
 
 
 def adjusted_sharpe(series: Floats) -> float:
-    """Sharpe over the penalty for autocorrelation, sqrt(1 + 2 sum((n - i) / n * abs(r)**i)), i from 1 to n - 1."""
+    """Return Sharpe over its autocorrelation penalty, sqrt(1 + 2 sum((n - i) / n * abs(r)**i)), i from 1 to n - 1."""
     rho = abs(autocorrelation(series))
     if np.isnan(rho):
         return _NAN

@@ -18,7 +18,7 @@ from predictd.rounds.manual_scoring import score_by_hand
 from predictd.rounds.scoring import Scorer
 from predictd.rounds.targets import read_targets
 from predictd.scoring.evaluation_data import TARGET
-from predictd.scoring.live import Targets
+from predictd.scoring.live_scoring import Targets
 from predictd.web.admin.permissions import check_sure, organiser_file_form, organiser_form, organiser_page
 from predictd.web.visits import Visit
 

@@ -1,4 +1,4 @@
-"""What makes predictions a valid submission; the rules of `numerai_tools.submissions`, without its leniency on ids."""
+"""Check that predictions are a valid submission: the rules of `numerai_tools.submissions`, but strict about ids."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions
 
-# The defaults of numpy.isclose, by which numerai-tools tells 0, 1 and "no deviation".
+# The defaults of numpy.isclose, which numerai-tools uses to compare with 0, 1 and zero deviation.
 _ABSOLUTE = 1e-8
 _RELATIVE = 1e-5
 
 
 def check_submission(predictions: Predictions, live_ids: Sequence[str]) -> ModelFailure | None:
-    """The first rule that the predictions break, or None for a valid submission.
+    """Return the first rule that the predictions violate, or None for a valid submission.
 
-    Valid is exactly one prediction for each live id in any order, each finite and within 0 to 1 inclusive (give or take
-    the rounding that numerai-tools forgives), not all the same. `live_ids` are unique and at least one.
+    A valid submission has exactly one prediction for each live id in any order, each finite and within 0 to 1 inclusive
+    (up to the rounding that numerai-tools tolerates), and not all equal. `live_ids` are unique and not empty.
     """
     values = np.asarray(predictions.values, dtype=np.float64)
     if not len(predictions.ids) or not len(values):
@@ -29,50 +29,54 @@ def check_submission(predictions: Predictions, live_ids: Sequence[str]) -> Model
 def _check_ids(ids: list[str], live_ids: Sequence[str]) -> ModelFailure | None:
     if ids == live_ids:
         return None
-    given, live = set(ids), set(live_ids)
-    if len(given) < len(ids):
+    submitted, live = set(ids), set(live_ids)
+    if len(submitted) < len(ids):
         repeated = [id_ for id_, times in Counter(ids).items() if times > 1]
         facts = {"count": str(len(repeated)), "example": repeated[0]}
         return ModelFailure(code="duplicate_ids", cause=cause_of_id(repeated[0]), facts=facts)
-    if given == live:
+    if submitted == live:
         return None
     total = str(len(live))
-    for code, those in (
+    for code, invalid_ids in (
         ("unknown_ids", [id_ for id_ in ids if id_ not in live]),
-        ("missing_ids", [id_ for id_ in live_ids if id_ not in given]),
+        ("missing_ids", [id_ for id_ in live_ids if id_ not in submitted]),
     ):
-        if those:
-            facts = {"count": str(len(those)), "total": total, "example": those[0]}
-            cause = cause_of_id(those[0]) if code == "unknown_ids" else None
+        if invalid_ids:
+            facts = {"count": str(len(invalid_ids)), "total": total, "example": invalid_ids[0]}
+            cause = cause_of_id(invalid_ids[0]) if code == "unknown_ids" else None
             return ModelFailure(code=code, cause=cause, facts=facts)
     return None
 
 
 def cause_of_id(example: str) -> str | None:
-    """Return why an id is not one of the data: it is the number of a row, or that is unknown."""
+    """Return why an id is not in the data: 'row_numbers' for the number of a row, or None if unknown."""
     return "row_numbers" if example.isdecimal() else None
 
 
 def check_values(id_of: Callable[[int], str], values: NDArray[np.float64]) -> ModelFailure | None:
-    """The first rule that values break, whatever their ids: `id_of` tells that of a row, for the message.
+    """Return the first rule that values violate, regardless of their ids; `id_of` returns the id of a row for messages.
 
-    Values, at least one, are finite and within 0 to 1 inclusive, and not all the same.
+    Valid values, at least one, are finite and within 0 to 1 inclusive, and not all equal.
     """
     total = str(len(values))
-    odd = ~np.isfinite(values)
-    if odd.any():
-        facts = {"count": str(np.count_nonzero(odd)), "total": total, "example": id_of(int(np.argmax(odd)))}
+    is_invalid = ~np.isfinite(values)
+    if is_invalid.any():
+        facts = {
+            "count": str(np.count_nonzero(is_invalid)),
+            "total": total,
+            "example": id_of(int(np.argmax(is_invalid))),
+        }
         cause = "all_missing" if np.isnan(values).all() else None
         return ModelFailure(code="nan_predictions", cause=cause, facts=facts)
-    # As numpy.isclose computes it: with another order of rounding, values at the border would differ.
-    outside = (values < -_ABSOLUTE) | (values - 1 > _ABSOLUTE + _RELATIVE)
-    if outside.any():
-        first = int(np.argmax(outside))
-        facts = {"count": str(np.count_nonzero(outside)), "total": total}
+    # Like numpy.isclose: another order of operations would round values at the bounds differently.
+    is_outside = (values < -_ABSOLUTE) | (values - 1 > _ABSOLUTE + _RELATIVE)
+    if is_outside.any():
+        first = int(np.argmax(is_outside))
+        facts = {"count": str(np.count_nonzero(is_outside)), "total": total}
         return ModelFailure(
             code="out_of_range", facts={**facts, "value": repr(float(values[first])), "example": id_of(first)}
         )
-    # One prediction alone has no deviation that could be too small.
+    # A single prediction has no standard deviation.
     if len(values) > 1:
         deviation = float(values.std(ddof=1))
         if deviation <= _ABSOLUTE + _RELATIVE * deviation:
