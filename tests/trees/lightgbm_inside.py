@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from predictd import trees
-from predictd.trees import UnsupportedModel
+from predictd.trees import UnsupportedModelError
 
 ROWS, COLUMNS = 700, 12
 OWNS_DATA = 0x4
@@ -54,7 +54,7 @@ def compiled(content, method, *arguments, **options):
         found = outcome(getattr(pickle.loads(content), method), *arguments, **options)
         refused = [problem for problem in trees.problems() if "the library raises" not in problem]
         assert not refused, refused
-        return found, bool(trees.built())
+        return found, bool(trees.export_tables())
     finally:
         trees.uninstall()
 
@@ -232,7 +232,7 @@ def case_an_unpickled_booster_has_no_handle_until_it_is_needed():
     first = pickle.loads(content)
     same(first.predict(frame), expected)
     assert "_handle" in vars(first.booster_)  # LightGBM's own answer is compared once
-    kept = trees.built()
+    kept = trees.export_tables()
     trees.uninstall()
     assert trees.install(kept)
     booster = pickle.loads(content).booster_
@@ -285,11 +285,11 @@ def case_kept_tables_answer_in_another_process():
     expected = pickle.loads(content).predict(frame)
     assert trees.install()
     pickle.loads(content).predict(frame)
-    kept = trees.built()
+    kept = trees.export_tables()
     trees.uninstall()
     assert trees.install(kept)
     same(pickle.loads(content).predict(frame), expected)
-    assert trees.built() == kept
+    assert trees.export_tables() == kept
     trees.uninstall()
     for at in range(0, len(kept), 997):
         damaged = bytearray(kept)
@@ -306,13 +306,13 @@ def case_one_model_is_accelerated():
     model = lightgbm.LGBMRegressor(**usual).fit(frame, target)
     expected = model.predict(frame)
     assert trees.accelerate(model) is model
-    built = trees.built()
+    built = trees.export_tables()
     assert built
     same(model.predict(frame), expected)
-    assert trees.built() == built
+    assert trees.export_tables() == built
     for wrong in (lightgbm.LGBMRegressor(**usual, linear_tree=True).fit(frame, target), frame):
         kind, said = outcome(trees.accelerate, wrong)
-        assert kind is UnsupportedModel
+        assert kind is UnsupportedModelError
         assert "linear" in said or "DataFrame" in said, said
 
 
@@ -335,7 +335,7 @@ def case_a_large_model_is_compared_by_its_first_iterations():
     booster = pickle.loads(pickle.dumps(booster))
     booster.predict(frame)
     assert "_handle" not in vars(booster), "the library has not loaded all of it"
-    assert len(trees.built()) < 1.1 * len(built_of_all(booster)), "the tables of the copy are not kept"
+    assert len(trees.export_tables()) < 1.1 * len(built_of_all(booster)), "the tables of the copy are not kept"
 
 
 def built_of_all(booster):
@@ -343,7 +343,7 @@ def built_of_all(booster):
     trees.uninstall()
     trees.install()
     trees.accelerate(booster)
-    return trees.built()
+    return trees.export_tables()
 
 
 def case_a_damaged_text_fails_as_without_us():
@@ -362,7 +362,7 @@ def case_a_damaged_text_fails_as_without_us():
         trees.install()
         broken.__setstate__({**state, "_handle": wrong})
         assert isinstance(outcome(trees.accelerate, broken), tuple)
-        assert not trees.built()
+        assert not trees.export_tables()
         vars(broken)["_handle"] = None
     trees.uninstall()
 

@@ -317,7 +317,7 @@ def main(library: str) -> None:
                 found.append(f"{name} ({time}): not equal: {str(ours)[:200]} instead of {str(answer)[:200]}")
             if (count > 0) != (time == "first" if compiled is None else compiled):
                 found.append(f"{name} ({time}): answered by {'compiled trees' if count else 'the library'}")
-    kept = trees.built()
+    kept = trees.export_tables()
     trees.uninstall()
     assert trees.install(kept)
     compile_forest, store.compile_forest = store.compile_forest, None  # type: ignore[assignment]
@@ -328,9 +328,9 @@ def main(library: str) -> None:
     trees.uninstall()
     store.compile_forest = compile_forest
     trees.accelerate(models[library])
-    before = trees.built()
+    before = trees.export_tables()
     models[library].predict(frame)
-    if not before or trees.built() != before:
+    if not before or trees.export_tables() != before:
         found.append("accelerate compiled something else than predict uses")
     trees.uninstall()
     for (name, ask, _), answer in zip(cases, theirs, strict=True):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from forests import chain, random_forest, random_matrix, walked
 
-from predictd.trees import UnsupportedModel, native
+from predictd.trees import UnsupportedModelError, native
 from predictd.trees.compiled import compile_forest
 from predictd.trees.evaluator import Evaluator
 from predictd.trees.matrix import small_integers
@@ -83,12 +83,12 @@ def test_what_is_no_forest_is_refused(change, reason):
         values=np.array([1.0, 2.0]),
     )
     compile_forest(forest)
-    with pytest.raises(UnsupportedModel, match=reason):
+    with pytest.raises(UnsupportedModelError, match=reason):
         compile_forest(replace(forest, **change))
 
 
 def test_a_tree_of_too_many_leaves_is_refused():
-    with pytest.raises(UnsupportedModel, match="65,536 leaves"):
+    with pytest.raises(UnsupportedModelError, match="65,536 leaves"):
         compile_forest(chain(65_537))
 
 

@@ -31,7 +31,7 @@ def test_kept_tables_are_used_and_handed_out_again():
     store = Store(unpack(TABLES))
     evaluator = store.evaluator(FINGERPRINT, pytest.fail)
     assert (evaluator.sums(MATRIX) == walked(FOREST, MATRIX)).all()
-    assert store.built() == TABLES
+    assert store.export_tables() == TABLES
 
 
 @pytest.mark.parametrize("at", [*range(0, HEADER_LENGTH, 3), *range(HEADER_LENGTH, len(TABLES), len(TABLES) // 60)])

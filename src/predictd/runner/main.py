@@ -111,7 +111,7 @@ def _tell_what_to_keep(task: dict[str, Any], channel: Channel) -> None:
         channel.modules([name for name in USUAL_MODULES if name in sys.modules])
         trees = sys.modules.get("predictd_trees")
         if task["keep_tables"] is not None and trees is not None:
-            tables = trees.built()
+            tables = trees.export_tables()
             if 0 < len(tables) <= task["keep_tables"]:
                 channel.tables(tables)
     except BaseException:  # noqa: BLE001 (a model may have changed anything)

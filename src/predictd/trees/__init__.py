@@ -1,7 +1,7 @@
-"""Tree ensembles evaluated at machine speed: compiled tables, and libraries' predict answered by them.
+"""Fast tree ensembles: compiled tables that replace the predict methods of libraries.
 
-This package uses the standard library and NumPy alone and imports nothing else of predictd: in a sandbox it stands
-alone, as `predictd_trees`. Python 3.10 to 3.13.
+This package needs only the standard library and NumPy, and imports nothing else from predictd: in a sandbox it is
+installed alone, as `predictd_trees`. It runs on Python 3.10 to 3.13.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .errors import NativeError, TablesError, TreesError, UnsupportedModel
+from .errors import NativeError, TablesError, TreesError, UnsupportedModelError
 from .native import available
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ __all__ = [
     "NativeError",
     "TablesError",
     "TreesError",
-    "UnsupportedModel",
+    "UnsupportedModelError",
     "accelerate",
     "available",
-    "built",
+    "export_tables",
     "install",
     "problems",
     "uninstall",
 ]
 
 SWITCH = "PREDICTD_TREES"
-# Each library's module to watch for, and ours that patches it: `patch(module, store)` returns what `undo()` takes back
-# and, where models can be compiled before their first prediction, `prepare(model)` does.
+# Library module -> the module here that patches it: `patch(module, store)` returns an object with `undo()` and, if
+# models can be compiled before their first prediction, `prepare(model)`.
 ADAPTERS = {
     "lightgbm": "lightgbm_trees",
     "xgboost": "xgboost_trees",
@@ -45,18 +45,18 @@ ADAPTERS = {
 
 
 class _Installed:
-    """What is patched in this process."""
+    """The patches of this process."""
 
-    def __init__(self, kept: dict[bytes, Buffer] | None) -> None:
-        from .import_hooks import Imports  # noqa: PLC0415
+    def __init__(self, stored: dict[bytes, Buffer] | None) -> None:
+        from .import_hooks import ImportWatcher  # noqa: PLC0415
         from .store import Store  # noqa: PLC0415
 
-        self.store: Store = Store(kept)
+        self.store: Store = Store(stored)
         self.patches: dict[str, Any] = {}
-        self.imports = Imports(tuple(ADAPTERS), self.patch)
+        self.imports = ImportWatcher(tuple(ADAPTERS), self.patch)
 
     def patch(self, module: ModuleType) -> None:
-        """Patch a library. One of an unknown version stays as it is: it must work even where it can't be faster."""
+        """Patch a library. A library of an unknown version keeps its own methods."""
         name = module.__name__
         if name in self.patches:
             return
@@ -64,18 +64,18 @@ class _Installed:
             adapter = importlib.import_module(f".{ADAPTERS[name]}", __name__)
             self.patches[name] = adapter.patch(module, self.store)
         except Exception as error:  # noqa: BLE001
-            self.store.problems.append(f"{name} is used as it is: {error!r}")
+            self.store.problems.append(f"{name} is not patched: {error!r}")
 
 
 _installed: _Installed | None = None
 
 
 def install(tables: Buffer | dict[bytes, Buffer] | None = None) -> bool:
-    """Let LightGBM, XGBoost, CatBoost and scikit-learn answer by compiled trees in this process, whenever imported.
+    """Let LightGBM, XGBoost, CatBoost and scikit-learn predict with compiled trees in this process, whenever imported.
 
-    `tables` are those kept from an earlier process: the content of `built()`, or its tables by fingerprint. They are
-    not copied and must stay as they are. Returns False, and does nothing, where PREDICTD_TREES=0 says so or the
-    compiled library is missing (`available` says why). Raises TablesError for content that is no file of tables.
+    `tables` come from an earlier process: the content of `export_tables()`, or its tables by fingerprint. They are not
+    copied and must not change. Returns False and does nothing if PREDICTD_TREES=0 is set or the compiled library is
+    missing (`available` returns the reason). Raises TablesError for content that is not a file of tables.
     """
     global _installed  # noqa: PLW0603
     if os.environ.get(SWITCH) == "0" or available() is not None:
@@ -88,12 +88,12 @@ def install(tables: Buffer | dict[bytes, Buffer] | None = None) -> bool:
         _installed = _Installed(tables)
         _installed.imports.start()
     elif tables:
-        _installed.store.kept.update(tables)
+        _installed.store.stored.update(tables)
     return True
 
 
 def uninstall() -> None:
-    """Put the libraries' own methods back."""
+    """Restore the libraries' own methods."""
     global _installed  # noqa: PLW0603
     if _installed is not None:
         _installed.imports.stop()
@@ -102,33 +102,33 @@ def uninstall() -> None:
         _installed = None
 
 
-def built() -> bytes:
-    """The tables that were used or built since `install`, as the content of a file; b"" where there are none."""
-    return _installed.store.built() if _installed is not None else b""
+def export_tables() -> bytes:
+    """Return the tables used or built since `install`, as the content of a file; b"" if there are none."""
+    return _installed.store.export_tables() if _installed is not None else b""
 
 
 def problems() -> list[str]:
-    """Return why kept or new tables were not used, or a library was not patched, since `install`."""
+    """Return why stored or new tables were not used, or a library was not patched, since `install`."""
     return list(_installed.store.problems) if _installed is not None else []
 
 
 def accelerate(model: Any) -> Any:
-    """Compile a fitted model now and let its library answer by it; returns the same model.
+    """Compile a fitted model now and let its library predict with it; returns the same model.
 
-    Takes models of LightGBM, XGBoost, CatBoost and scikit-learn's ensembles. Input that is not made of whole numbers
-    from -128 to 127 is answered by the library itself, as before. Raises UnsupportedModel that says why this model
-    can't be compiled, NativeError where the compiled library is missing.
+    Supports models of LightGBM, XGBoost, CatBoost and scikit-learn's ensembles. For input other than whole numbers from
+    -128 to 127 the library itself predicts. Raises UnsupportedModelError if the model cannot be compiled, and
+    NativeError if the compiled library is missing.
     """
     reason = available()
     if reason is not None:
         raise NativeError(reason)
     if not install():
-        raise UnsupportedModel(f"compiled trees are turned off by {SWITCH}=0")
+        raise UnsupportedModelError(f"compiled trees are turned off by {SWITCH}=0")
     roots = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     name = next((name for name in ADAPTERS if name.partition(".")[0] in roots and name in sys.modules), None)
     patch = _installed.patches.get(name) if _installed is not None and name is not None else None
     if patch is None:
-        raise UnsupportedModel(f"{type(model).__name__} is not a model of trees that can be compiled")
+        raise UnsupportedModelError(f"{type(model).__name__} is not a tree model that can be compiled")
     prepare = getattr(patch, "prepare", None)
     if prepare is not None:
         prepare(model)

@@ -1,8 +1,8 @@
-"""Tables: a forest compiled for evaluation, as bytes that say what they are and of which model.
+"""Tables: a forest compiled for evaluation, as bytes that identify their format and model.
 
 One model's tables: 16 bytes of magic, version u32, zero u32, length of the body u64, the model's fingerprint (32
 bytes), SHA-256 of these 64 bytes and the body (32 bytes), 32 zero bytes, the body (`native/trees/trees.h`).
-Little-endian. Several models' tables are simply one after the other.
+Little-endian. Tables of several models are concatenated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING
 
-from .errors import TablesError, UnsupportedModel
+from .errors import TablesError, UnsupportedModelError
 from .native import ForestArrays, library
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ _ERROR_LENGTH = 256
 
 
 def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> bytes:
-    """The tables of a forest. Takes about 4 µs a tree of 31 leaves.
+    """Compile a forest into tables, at about 4 µs a tree of 31 leaves.
 
-    Raises UnsupportedModel for what can't be compiled: a tree of more than 65,536 leaves, nodes that are not a tree.
+    Raises UnsupportedModelError for a tree of more than 65,536 leaves, or nodes that do not form trees.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -46,7 +46,7 @@ def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> by
     }
     trees, nodes = len(integers["roots"]), len(integers["feature"])
     if len(integers["outputs_of"]) != trees or any(len(integers[n]) != nodes for n in ("threshold", "left", "right")):
-        raise UnsupportedModel("the forest's arrays have different lengths")
+        raise UnsupportedModelError("the forest's arrays have different lengths")
     arrays = ForestArrays(
         features=forest.features,
         low=forest.low,
@@ -63,12 +63,12 @@ def compile_forest(forest: Forest, *, fingerprint: bytes = NO_FINGERPRINT) -> by
 
 
 def compile_arrays(arrays: ForestArrays, fingerprint: bytes) -> bytes:
-    """The tables of a forest whose arrays are in memory. Raises UnsupportedModel."""
+    """Compile a forest whose arrays are in memory. Raises UnsupportedModelError."""
     length = ctypes.c_int64()
     error = ctypes.create_string_buffer(_ERROR_LENGTH)
     address = library().trees_compile(ctypes.byref(arrays), ctypes.byref(length), error, _ERROR_LENGTH)
     if not address:
-        raise UnsupportedModel(error.value.decode())
+        raise UnsupportedModelError(error.value.decode())
     try:
         body = memoryview((ctypes.c_uint8 * length.value).from_address(address)).cast("B")
         head = HEADER.pack(MAGIC, VERSION, 0, length.value, fingerprint)
@@ -84,45 +84,45 @@ def _digest(head: Buffer, body: Buffer) -> bytes:
 
 
 def read_header(tables: Buffer) -> tuple[bytes, int]:
-    """The fingerprint and the whole length of the tables at the beginning of `tables`. Raises TablesError."""
+    """Return the fingerprint and total length of the tables at the start of `tables`. Raises TablesError."""
     if len(tables) < HEADER_LENGTH:
-        raise TablesError("The tables of trees are cut off.")
+        raise TablesError("The tree tables are truncated.")
     magic, version, zero, length, fingerprint = HEADER.unpack_from(tables)
     if magic != MAGIC or zero or any(tables[96:HEADER_LENGTH]):
-        raise TablesError("These are not tables of trees, or they are damaged.")
+        raise TablesError("These are not tree tables, or they are damaged.")
     if version != VERSION:
         raise TablesError(
-            f"The tables of trees have format {version}; this version of predictd reads format {VERSION}."
+            f"The tree tables have format {version}, but this version of predictd reads format {VERSION}."
         )
     if length > len(tables) - HEADER_LENGTH or length % 64:
-        raise TablesError("The tables of trees are cut off.")
+        raise TablesError("The tree tables are truncated.")
     return fingerprint, HEADER_LENGTH + length
 
 
 def verify(tables: Buffer, fingerprint: bytes | None = None) -> memoryview:
-    """The body of one model's tables, once nothing in it is damaged. Raises TablesError that says what is wrong."""
+    """Verify one model's tables and return their body. Raises TablesError for damaged tables."""
     view = memoryview(tables).cast("B")
-    found, length = read_header(view)
+    stored_fingerprint, length = read_header(view)
     if length != len(view):
-        raise TablesError("The tables of trees have bytes after their end.")
-    if fingerprint is not None and found != fingerprint:
-        raise TablesError("The tables of trees were made from another model.")
+        raise TablesError("The tree tables have bytes after their end.")
+    if fingerprint is not None and stored_fingerprint != fingerprint:
+        raise TablesError("The tree tables belong to another model.")
     if _digest(view[:64], view[HEADER_LENGTH:]) != bytes(view[64:96]):
-        raise TablesError("The tables of trees are damaged: their content does not have the SHA-256 they name.")
+        raise TablesError("The tree tables are damaged: their content does not match their SHA-256.")
     return view[HEADER_LENGTH:]
 
 
 def pack(tables: dict[bytes, Buffer]) -> bytes:
-    """One file's content with the tables of several models; `unpack` reads it."""
+    """Return the content of a file with the tables of several models; `unpack` reads it."""
     return b"".join(tables.values())
 
 
 def unpack(content: Buffer) -> dict[bytes, Buffer]:
-    """Tables by fingerprint, without a copy and not yet verified. Raises TablesError for a damaged header."""
+    """Return tables by fingerprint, not copied and not yet verified. Raises TablesError for a damaged header."""
     view = memoryview(content).cast("B")
-    found: dict[bytes, Buffer] = {}
+    tables: dict[bytes, Buffer] = {}
     while len(view):
         fingerprint, length = read_header(view)
-        found[fingerprint] = view[:length]
+        tables[fingerprint] = view[:length]
         view = view[length:]
-    return found
+    return tables

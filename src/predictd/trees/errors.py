@@ -1,19 +1,19 @@
-"""What the evaluator of trees raises."""
+"""The errors of the tree evaluator."""
 
 from __future__ import annotations
 
 
 class TreesError(Exception):
-    """The root of this package's errors."""
+    """Base class of this package's errors."""
 
 
-class UnsupportedModel(TreesError):
-    """A model, or a way of asking it, that only its own library answers. Its text says what and why."""
+class UnsupportedModelError(TreesError):
+    """A model, or a kind of prediction, that only its own library supports."""
 
 
 class TablesError(TreesError):
-    """Tables of trees that can't be used: damaged, of another format, or of another model. Its text says which."""
+    """Unusable tree tables: damaged, in another format, or of another model."""
 
 
 class NativeError(TreesError):
-    """The compiled library is missing or does not load. Its text says why."""
+    """The compiled library is missing or does not load."""

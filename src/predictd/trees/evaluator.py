@@ -1,4 +1,4 @@
-"""Sums of a forest for many rows, by its tables."""
+"""Evaluate the tables of a forest for many rows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Header(ctypes.Structure):
 
 
 class Evaluator:
-    """Evaluates one model by its tables (of `compile_forest`), which are checked here, once.
+    """Evaluates one model from its tables (see `compile_forest`), which are verified once, here.
 
-    With a `fingerprint`, tables of another model are refused. `path` forces a way to evaluate (`native.paths()`); all
-    give equal bits. Raises TablesError for damaged tables, NativeError where the compiled library is missing.
+    With a `fingerprint`, tables of another model are rejected. `path` selects a code path (see `native.paths()`); all
+    return the same bits. Raises TablesError for damaged tables, NativeError if the compiled library is missing.
     """
 
     def __init__(self, tables: Buffer, *, fingerprint: bytes | None = None, path: str | None = None) -> None:
@@ -41,14 +41,14 @@ class Evaluator:
         self.tables = tables
         body = np.frombuffer(verify(tables, fingerprint), dtype=np.uint8)
         if body.ctypes.data % _ALIGNMENT:
-            room = np.empty(len(body) + 63, dtype=np.uint8)
-            at = -room.ctypes.data % 64
-            room[at : at + len(body)] = body
-            body = room[at : at + len(body)]
+            aligned = np.empty(len(body) + 63, dtype=np.uint8)
+            offset = -aligned.ctypes.data % 64
+            aligned[offset : offset + len(body)] = body
+            body = aligned[offset : offset + len(body)]
         self._body = body
-        wrong = self._library.trees_check(body.ctypes.data, len(body))
-        if wrong is not None:
-            raise TablesError(f"The tables of trees are damaged: {wrong.decode()}.")
+        error = self._library.trees_check(body.ctypes.data, len(body))
+        if error is not None:
+            raise TablesError(f"The tree tables are damaged: {error.decode()}.")
         header = _Header.from_address(body.ctypes.data)
         self.features: int = header.features
         self.outputs: int = header.outputs
@@ -58,10 +58,11 @@ class Evaluator:
         self.single = bool(header.single)
 
     def sums(self, matrix: NDArray[np.int8]) -> NDArray[np.floating]:
-        """The sums [rows, outputs] of a matrix [features, rows]; float32 for a model that sums so, else float64.
+        """Return the sums [rows, outputs] of a matrix [features, rows]; float32 for a single-precision model, else
+        float64.
 
-        Every value must lie in `low`..`high` (as `matrix.small_integers` ensures). It is fastest when each column's
-        values lie side by side; a transposed view of a row-major matrix works too. Releases the interpreter's lock.
+        Every value must be in `low`..`high` (as `matrix.small_integers` ensures). Contiguous columns are fastest; a
+        transposed view of a row-major matrix works too. Releases the GIL.
         """
         import numpy as np  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""An ensemble of trees over small integers, in the form that every library's adapter makes and the compiler reads."""
+"""An ensemble of trees over small integers: the form that adapters of libraries create and the compiler reads."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOWEST, HIGHEST = -128, 127  # what an int8 holds
+LOWEST, HIGHEST = -128, 127  # the range of int8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forest:
-    """Trees whose values are added up strictly in their order, for each output on its own.
+    """Trees whose values are added strictly in order, separately for each output.
 
-    A node sends a row left if its value is `<= threshold`; adapters bring `<` and fractions into this form (for
+    A node sends a row left if its value is `<= threshold`; adapters convert `<` and fractions to this form (for
     integers `x <= 2.5` is `x <= 2`, `x < 2.5` is `x <= 2`, `x < 2` is `x <= 1`). Thresholds outside `low..high` are
-    allowed: they send every row the same way. Every tree's nodes and leaves are reached from its root exactly once; no
-    two trees share a node or a leaf. Arrays may be of any layout; the compiler copies them.
+    allowed: they send every row the same way. Each node and leaf is reached from exactly one root, exactly once. Arrays
+    may have any layout; the compiler copies them.
     """
 
     features: int
-    """How many columns the model expects."""
+    """The number of columns that the model expects."""
     low: int
     """The smallest input value; every value must be an integer in low..high, within -128..127."""
     high: int
@@ -31,9 +31,9 @@ class Forest:
     roots: NDArray[np.int32]
     """[trees] The first node of each tree, or ~leaf for a tree of one leaf."""
     outputs_of: NDArray[np.int32]
-    """[trees] Which output each tree adds to."""
+    """[trees] The output that each tree adds to."""
     feature: NDArray[np.int32]
-    """[nodes] The column that a node looks at."""
+    """[nodes] The column that a node tests."""
     threshold: NDArray[np.int32]
     """[nodes] A row goes left if its value is <= threshold."""
     left: NDArray[np.int32]
@@ -41,8 +41,8 @@ class Forest:
     right: NDArray[np.int32]
     """[nodes] >= 0: a node, < 0: ~leaf."""
     values: NDArray[np.float64]
-    """[leaves] What a leaf adds. With `single` each must be a float32's value."""
+    """[leaves] The value that a leaf adds. With `single` each must be representable as float32."""
     start: NDArray[np.float64]
-    """[outputs] What each sum starts from."""
+    """[outputs] The start of each sum."""
     single: bool
-    """Whether sums are made in float32 (as XGBoost does); else in float64."""
+    """Whether sums are computed in float32 (as in XGBoost) instead of float64."""

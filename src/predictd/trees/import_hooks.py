@@ -1,4 +1,4 @@
-"""Patching libraries when they are imported, without importing any."""
+"""Patch libraries when they are imported, without importing them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class Imports:
-    """Calls `patch(module)` for each module of `names` once it is imported, and at once for those that are already."""
+class ImportWatcher:
+    """Calls `patch(module)` for each module of `names` when it is imported, or immediately if it already is."""
 
     def __init__(self, names: Sequence[str], patch: Callable[[ModuleType], None]) -> None:
         self._names = frozenset(names)
         self._patch = patch
-        self._looking: set[str] = set()
+        self._in_progress: set[str] = set()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching imports."""
         for name in sorted(self._names):
             module = sys.modules.get(name)
             if module is not None:
@@ -30,19 +30,19 @@ class Imports:
         sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """Watch no more; what was patched stays so."""
+        """Stop watching imports; patches stay."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """The spec that others find, with a loader that patches the module after it has run."""
-        if name not in self._names or name in self._looking:
+        """Return the module's regular spec, with a loader that patches the module after running it."""
+        if name not in self._names or name in self._in_progress:
             return None
-        self._looking.add(name)
+        self._in_progress.add(name)
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._looking.discard(name)
+            self._in_progress.discard(name)
         loader = spec.loader if spec is not None else None
         if loader is None or not hasattr(loader, "exec_module"):
             return None

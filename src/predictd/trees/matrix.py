@@ -1,4 +1,4 @@
-"""What models are given to predict from, as a matrix of small integers."""
+"""Convert the input of predict to a matrix of small integers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _KINDS = "biuf"
 
 
 def small_integers(data: Any, features: int, low: int, high: int) -> NDArray[np.int8] | None:
-    """The int8 matrix [features, rows] of a DataFrame or a two-dimensional array [rows, features].
+    """Return the int8 matrix [features, rows] of a DataFrame or a two-dimensional array [rows, features].
 
-    None where the library itself must answer: another type, another number of columns, no rows, a value that is not a
-    whole number in low..high (NaN is not). int8 in one block is not copied. Of a DataFrame, names of columns don't
-    matter.
+    Returns None if the library itself must predict: another type, another number of columns, no rows, or a value that
+    is not a whole number in low..high, such as NaN. int8 in one block is not copied. Column names of a DataFrame are
+    ignored.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -39,11 +39,11 @@ def small_integers(data: Any, features: int, low: int, high: int) -> NDArray[np.
     rows, columns = data.shape
     row_stride, column_stride = data.strides
     if data.dtype == np.int8:
-        whole = low <= LOWEST and high >= HIGHEST
+        covers_int8 = low <= LOWEST and high >= HIGHEST
         arguments = (data.ctypes.data, rows, columns, row_stride, column_stride, low, high)
-        return data.T if whole or library().trees_within(*arguments) == 0 else None
+        return data.T if covers_int8 or library().trees_within(*arguments) == 0 else None
     matrix = np.empty((columns, rows), dtype=np.int8)
-    wrong = library().trees_convert(
+    failed = library().trees_convert(
         ord(data.dtype.kind),
         data.dtype.itemsize,
         data.ctypes.data,
@@ -55,11 +55,11 @@ def small_integers(data: Any, features: int, low: int, high: int) -> NDArray[np.
         high,
         matrix.ctypes.data,
     )
-    return None if wrong else matrix
+    return None if failed else matrix
 
 
 def _values_of(data: Any) -> Any:
-    """The array of a DataFrame whose columns all have NumPy's own types, else None; pandas is not imported for it."""
+    """Return the array of a DataFrame whose columns all have NumPy dtypes, or None; does not import pandas."""
     import sys  # noqa: PLC0415
 
     import numpy as np  # noqa: PLC0415

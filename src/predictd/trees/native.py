@@ -1,4 +1,4 @@
-"""The compiled library, loaded through ctypes."""
+"""Load the compiled library through ctypes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIBRARY_VARIABLE = "PREDICTD_TREES_LIBRARY"
 
 
 class ForestArrays(ctypes.Structure):
-    """A forest as the C compiler takes it; addresses of contiguous arrays."""
+    """A forest for the C compiler; addresses of contiguous arrays."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("features", "low", "high", "single", "outputs", "reserved")),
@@ -53,7 +53,7 @@ def _declare(library: ctypes.CDLL) -> None:
 def _load() -> ctypes.CDLL | str:
     path = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name(LIBRARY))
     if not path.exists():
-        return f"{path.name} was not built, because no C compiler was found when predictd was installed"
+        return f"{path.name} was not built, because no C compiler was available when predictd was installed"
     try:
         library = ctypes.CDLL(str(path))
         _declare(library)
@@ -63,7 +63,7 @@ def _load() -> ctypes.CDLL | str:
 
 
 def library() -> ctypes.CDLL:
-    """The library. Raises NativeError that says why there is none; asked again, it says the same."""
+    """Return the library. Raises NativeError if it is unavailable."""
     loaded = _load()
     if isinstance(loaded, str):
         raise NativeError(loaded)
@@ -71,22 +71,22 @@ def library() -> ctypes.CDLL:
 
 
 def available() -> str | None:
-    """None if trees can be evaluated here, else why not."""
+    """Return None if trees can be evaluated here, else the reason."""
     loaded = _load()
     return loaded if isinstance(loaded, str) else None
 
 
 def paths() -> list[str]:
-    """The ways to evaluate that this machine has, the slowest first."""
+    """Return the code paths that this machine supports, slowest first."""
     return [name for number, name in enumerate(PATHS) if library().trees_has(number)]
 
 
 def path_number(name: str | None = None) -> int:
-    """The number of the path called `name`; by default PREDICTD_TREES_PATH, else the fastest of this machine.
+    """Return the number of the code path called `name`; by default PREDICTD_TREES_PATH, else the fastest.
 
-    Raises NativeError for a path that this machine does not have.
+    Raises NativeError for a path that this machine does not support.
     """
     name = name or os.environ.get(PATH_VARIABLE) or paths()[-1]
     if name not in paths():
-        raise NativeError(f"this machine can't evaluate trees by {name!r}; it has {', '.join(paths())}")
+        raise NativeError(f"this machine does not support the code path {name!r}, only {', '.join(paths())}")
     return PATHS.index(name)

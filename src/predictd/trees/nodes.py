@@ -1,10 +1,10 @@
-"""Trees as libraries keep them, one list of nodes with the leaves among it, numbered anew as a `Forest` has them."""
+"""Convert a library's single list of nodes and leaves to the numbering of a `Forest`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import UnsupportedModel
+from .errors import UnsupportedModelError
 from .forest import HIGHEST, LOWEST, Forest
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def forest_of_nodes(
     outputs_of: NDArray[numpy.int32] | None = None,
     single: bool = False,
 ) -> Forest:
-    """A forest from a list of nodes that all its trees share.
+    """Return a forest from a list of nodes that all its trees share.
 
     roots: first node of each tree, in the order of their sums. feature, threshold: of each node; values up to and
     equal to the threshold (any float) go left. left, right: the number of a node, left < 0 at a leaf. values: [nodes]
-    with `outputs_of`, [nodes, outputs] without it, where every tree adds to every output; only those of leaves count.
-    Nodes that no tree leads to are left out. Raises UnsupportedModel if these are no trees.
+    with `outputs_of`, else [nodes, outputs], where every tree adds to every output; only those of leaves count.
+    Unreachable nodes are dropped. Raises UnsupportedModelError if the nodes do not form trees.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -43,7 +43,7 @@ def forest_of_nodes(
     outputs = len(start) if outputs_of is None else 1
 
     def copies(numbers: NDArray[numpy.int32]) -> NDArray[numpy.int32]:
-        """These nodes and leaves in one copy of the trees for each output."""
+        """Return these nodes and leaves in a copy of the trees for each output."""
         step = np.where(numbers < 0, -len(leaves), len(inner)).astype(np.int32)
         return np.concatenate([numbers + copy * step for copy in range(outputs)])
 
@@ -64,18 +64,18 @@ def forest_of_nodes(
 
 
 def _reached(roots: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[numpy.bool_]:
-    """Which nodes the trees lead to. Raises UnsupportedModel if there is no tree, or two ways to a node."""
+    """Return which nodes the trees reach. Raises UnsupportedModelError if there is no tree, or two paths to a node."""
     import numpy as np  # noqa: PLC0415
 
     reached = np.zeros(len(left), bool)
     level, count = np.asarray(roots, np.int64), 0
     while len(level):
         if level.min() < 0 or level.max() >= len(left) or reached[level].any():
-            raise UnsupportedModel("trees whose nodes do not form trees")
+            raise UnsupportedModelError("nodes that do not form trees")
         reached[level] = True
         count += len(level)
         inner = level[left[level] >= 0]
         level = np.concatenate([left[inner], right[inner]])
     if not count or np.count_nonzero(reached) != count:
-        raise UnsupportedModel("no trees, or trees that share nodes")
+        raise UnsupportedModelError("no trees, or trees that share nodes")
     return reached

@@ -1,11 +1,12 @@
 """scikit-learn: forests, single trees, gradient boosting and histogram gradient boosting.
 
 All add float64 values in the order of the trees where one thread does it, so predictions are equal bit for bit; with
-`n_jobs` greater than 1 scikit-learn's forests add in the order in which threads finish, here in that of one thread.
-Left to scikit-learn: missing values, categories, several targets that are classes, sparse data, names of columns
-that are not those of the training, staged predictions, and boosting that begins with another estimator's predictions.
+`n_jobs` greater than 1 scikit-learn's forests add in the order in which threads finish, compiled trees in order.
+scikit-learn itself handles: missing values, categories, multi-output classification, sparse data, column names that
+differ from the training, staged predictions, and boosting that starts with another estimator's predictions.
 
-A model that gets other trees is read again; one whose trees' arrays are written to after its first prediction is not.
+A model that gets new trees is compiled again; in-place changes of its arrays after the first prediction are not
+detected.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from .errors import UnsupportedModel
+from .errors import UnsupportedModelError
 from .nodes import forest_of_nodes
-from .patching import Known, Replaced, columns_of, sums
+from .patching import PatchedMethods, WeakCache, columns_of, sums
 
 if TYPE_CHECKING:
     import numpy
@@ -28,17 +29,17 @@ if TYPE_CHECKING:
     from .store import Store
 
 _TREES = {"DecisionTreeRegressor", "ExtraTreeRegressor", "DecisionTreeClassifier", "ExtraTreeClassifier"}
-# Guesses that are the same for every row.
+# Strategies that predict the same for every row.
 _CONSTANT = {"mean", "median", "quantile", "constant", "prior", "most_frequent"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trees:
-    """Trees as scikit-learn has them: nodes of all trees in a row, children counted within a tree, < 0 at leaves."""
+    """Trees in scikit-learn's layout: nodes of all trees in a row, children counted within a tree, < 0 at leaves."""
 
     features: int
     counts: NDArray[Any]
-    """[trees] How many nodes each has."""
+    """[trees] The number of nodes of each tree."""
     feature: NDArray[Any]
     threshold: NDArray[Any]
     left: NDArray[Any]
@@ -49,8 +50,8 @@ class Trees:
     outputs_of: NDArray[numpy.int32] | None = None
 
     def fingerprint(self) -> bytes:
-        """32 bytes that tell these trees from others."""
-        found = blake2b(f"scikit-learn {self.features}".encode(), digest_size=32)
+        """Return 32 bytes that identify these trees."""
+        digest = blake2b(f"scikit-learn {self.features}".encode(), digest_size=32)
         outputs_of = [] if self.outputs_of is None else [self.outputs_of]
         for part in (
             self.counts,
@@ -62,12 +63,12 @@ class Trees:
             self.start,
             *outputs_of,
         ):
-            found.update(f"{part.dtype} {part.shape}".encode())
-            found.update(part.tobytes())
-        return found.digest()
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            digest.update(part.tobytes())
+        return digest.digest()
 
     def forest(self) -> Forest:
-        """The same as a forest. Raises UnsupportedModel."""
+        """Return the trees as a forest. Raises UnsupportedModelError."""
         import numpy as np  # noqa: PLC0415
 
         roots = np.cumsum(self.counts) - self.counts
@@ -86,28 +87,28 @@ class Trees:
 
 
 def trees_of_forest(model: Any) -> Trees:
-    """The trees of a forest, whose sums are to be divided by their number. Raises UnsupportedModel."""
+    """Return the trees of a forest, whose sums are to be divided by their number. Raises UnsupportedModelError."""
     import numpy as np  # noqa: PLC0415
 
     return _trees(model.estimators_, model.n_features_in_, start=0.0 * np.ones(1))
 
 
 def trees_of_tree(model: Any) -> Trees:
-    """The tree of a decision tree. Raises UnsupportedModel."""
+    """Return the tree of a decision tree. Raises UnsupportedModelError."""
     import numpy as np  # noqa: PLC0415
 
     return _trees([model], model.n_features_in_, start=np.array([-0.0]))  # -0.0 + x is x for every x, -0.0 too
 
 
 def trees_of_boosting(model: Any) -> Trees:
-    """The trees of a GradientBoosting model, beginning with its first guess. Raises UnsupportedModel."""
+    "Return the trees of a GradientBoosting model, starting with its initial prediction. Raises UnsupportedModelError."
     import numpy as np  # noqa: PLC0415
 
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        raise UnsupportedModel("gradient boosting on a processor that may multiply and add in one step")
-    guess = model.init_
-    if guess != "zero" and not (type(guess).__module__ == "sklearn.dummy" and guess.strategy in _CONSTANT):
-        raise UnsupportedModel("gradient boosting that begins with another estimator's predictions")
+        raise UnsupportedModelError("gradient boosting on a processor with fused multiply-add")
+    initial = model.init_
+    if initial != "zero" and not (type(initial).__module__ == "sklearn.dummy" and initial.strategy in _CONSTANT):
+        raise UnsupportedModelError("gradient boosting that starts with another estimator's predictions")
     trees = _trees(model.estimators_.ravel(), model.n_features_in_, start=np.zeros(1))
     outputs = model.estimators_.shape[1]
     start = model._raw_predict_init(np.zeros((1, trees.features), np.float32))[0]
@@ -125,16 +126,16 @@ def trees_of_boosting(model: Any) -> Trees:
 
 
 def trees_of_histograms(model: Any) -> Trees:
-    """The trees of a HistGradientBoosting model. Raises UnsupportedModel."""
+    """Return the trees of a HistGradientBoosting model. Raises UnsupportedModelError."""
     import numpy as np  # noqa: PLC0415
 
     predictors = [predictor for stage in model._predictors for predictor in stage]
     baseline = np.asarray(model._baseline_prediction)
     if baseline.dtype != np.float64 or getattr(model, "is_categorical_", None) is not None or not predictors:
-        raise UnsupportedModel("histogram gradient boosting with categories")
+        raise UnsupportedModelError("histogram gradient boosting with categories")
     nodes = np.concatenate([predictor.nodes for predictor in predictors])
     if nodes["is_categorical"].any():
-        raise UnsupportedModel("histogram gradient boosting with categories")
+        raise UnsupportedModelError("histogram gradient boosting with categories")
     outputs = model.n_trees_per_iteration_
     leaf = nodes["is_leaf"] != 0
     return Trees(
@@ -151,15 +152,18 @@ def trees_of_histograms(model: Any) -> Trees:
 
 
 def _trees(estimators: Any, features: int, start: NDArray[numpy.float64]) -> Trees:
-    """Fitted decision trees; `start` is that of each output."""
+    """Return fitted decision trees; `start` is that of each output."""
     import numpy as np  # noqa: PLC0415
 
-    if any(type(of).__module__ != "sklearn.tree._classes" or type(of).__name__ not in _TREES for of in estimators):
-        raise UnsupportedModel("an ensemble of scikit-learn of other estimators than its own trees")
-    trees = [of.tree_ for of in estimators]
+    if any(
+        type(estimator).__module__ != "sklearn.tree._classes" or type(estimator).__name__ not in _TREES
+        for estimator in estimators
+    ):
+        raise UnsupportedModelError("a scikit-learn ensemble of estimators other than trees")
+    trees = [estimator.tree_ for estimator in estimators]
     shape = trees[0].value.shape[1:]
     if any(tree.value.shape[1:] != shape for tree in trees) or min(shape) != 1:
-        raise UnsupportedModel("trees of scikit-learn with several targets that are classes")
+        raise UnsupportedModelError("scikit-learn trees for multi-output classification")
     outputs = max(shape)
     return Trees(
         features=features,
@@ -173,64 +177,66 @@ def _trees(estimators: Any, features: int, start: NDArray[numpy.float64]) -> Tre
     )
 
 
-class Patch(Replaced):
-    """scikit-learn with some of its estimators' methods replaced, of the modules that are imported already."""
+class Patch(PatchedMethods):
+    """scikit-learn with some methods of its estimators replaced, in the modules that are already imported."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        # Trees keep probabilities since 1.3, before they kept numbers of rows.
+        # Trees store probabilities since 1.3, and row counts before.
         version = sys.modules["sklearn"].__version__.split(".")
         self._probabilities = (int(version[0]), int(version[1])) >= (1, 3)
         self._store = store
-        self._known: Known[tuple[list[Any], bytes, str]] = Known()
+        self._fingerprints: WeakCache[tuple[list[Any], bytes, str]] = WeakCache()
         for module, names in _METHODS.items():
             for owner, method, own in names if module in sys.modules else ():
                 # A forest with several threads adds in the order in which they finish.
                 tolerance = 1e-6 if owner.startswith("Forest") else 0.0
                 kind, answer = getattr(sys.modules[module], owner), getattr(self, own)
-                self.answer(kind, method, ("X", "n_threads"), answer, tolerance=tolerance)
+                self.intercept(kind, method, ("X", "n_threads"), answer, tolerance=tolerance)
 
     def prepare(self, model: Any) -> None:
-        """Compile a fitted estimator. Raises UnsupportedModel."""
+        """Compile a fitted estimator. Raises UnsupportedModelError."""
         fingerprint, trees = self._fingerprint(model)
         self._store.evaluator(fingerprint, lambda: _read(model, trees).forest())
 
     def _fingerprint(self, model: Any) -> tuple[bytes, Trees | None]:
-        """That of the trees a model has now, and the trees if they were read for it. Raises UnsupportedModel."""
+        """Return the fingerprint of a model's current trees, and the trees if they were read. Raises
+        UnsupportedModelError.
+        """
         parts = _parts_of(model)
-        known, trees = self._known.get(model), None
-        if known is None or not _same(known[0], parts):
+        entry, trees = self._fingerprints.get(model), None
+        if entry is None or not _are_identical(entry[0], parts):
             try:
                 trees = trees_of(model)
-                known = parts, trees.fingerprint(), ""
-            except UnsupportedModel as error:
-                known = parts, b"", str(error)
-            self._known.put(model, known)
-        if known[2]:
-            raise UnsupportedModel(known[2])
-        return known[1], trees
+                entry = parts, trees.fingerprint(), ""
+            except UnsupportedModelError as error:
+                entry = parts, b"", str(error)
+            self._fingerprints.put(model, entry)
+        if entry[2]:
+            raise UnsupportedModelError(entry[2])
+        return entry[1], trees
 
     def _sums(self, model: Any, data: Any) -> Any:
-        """The sums [rows, outputs] of a model, None if scikit-learn is to be asked."""
+        """Return the sums [rows, outputs] of a model, or None if scikit-learn must predict."""
         if getattr(model, "verbose", 0) or getattr(model, "_in_fit", False) or not _same_columns(model, data):
             return None
         try:
             fingerprint, trees = self._fingerprint(model)
-        except UnsupportedModel:
+        except UnsupportedModelError:
             return None
         return sums(self._store, data, model.n_features_in_, fingerprint, lambda: _read(model, trees).forest())
 
     def _mean(self, model: Any, X: Any) -> Any:
-        found = self._sums(model, X)
-        if found is not None:
-            found /= len(model.estimators_)
-        return _rows(found)
+        mean = self._sums(model, X)
+        if mean is not None:
+            mean /= len(model.estimators_)
+        return _rows(mean)
 
     def _mean_probabilities(self, model: Any, X: Any) -> Any:
-        found = _ordered(self._sums(model, X)) if self._of_one_target(model) else None
-        if found is not None:
-            found /= len(model.estimators_)
-        return found
+        mean = _ordered(self._sums(model, X)) if self._of_one_target(model) else None
+        if mean is not None:
+            mean /= len(model.estimators_)
+        return mean
 
     def _probabilities_of_tree(self, model: Any, X: Any) -> Any:
         return _ordered(self._sums(model, X)) if self._of_one_target(model) else None
@@ -238,20 +244,20 @@ class Patch(Replaced):
     def _of_tree(self, model: Any, X: Any) -> Any:
         if not hasattr(model, "n_classes_"):
             return self._flat(model, X)
-        found = self._probabilities_of_tree(model, X)
-        return None if found is None else model.classes_.take(found.argmax(axis=1), axis=0)
+        probabilities = self._probabilities_of_tree(model, X)
+        return None if probabilities is None else model.classes_.take(probabilities.argmax(axis=1), axis=0)
 
     def _flat(self, model: Any, X: Any) -> Any:
         return _rows(self._sums(model, X))
 
     def _raw(self, model: Any, X: Any, n_threads: Any = None) -> Any:
-        return self._sums(model, X)  # in Fortran order, as scikit-learn's own
+        return self._sums(model, X)  # in Fortran order, as in scikit-learn
 
     def _of_one_target(self, model: Any) -> bool:
         return self._probabilities and getattr(model, "n_outputs_", 0) == 1
 
 
-# Module -> class, its method, and the method of Patch that is asked first.
+# Module -> class, its method, and the method of Patch that is tried first.
 _METHODS = {
     "sklearn.tree._classes": (
         ("BaseDecisionTree", "predict", "_of_tree"),
@@ -272,15 +278,15 @@ _METHODS = {
 
 
 def patch(sklearn: Any, store: Store) -> Patch:
-    """Let estimators answer by compiled trees of `store`; `undo` of what is returned puts their own methods back.
+    """Let estimators predict with compiled trees of `store`; `undo` of the result restores their own methods.
 
-    `sklearn` is any of its modules: those with trees are looked up among the imported ones.
+    `sklearn` is any of its modules: those with trees are looked up among the imported modules.
     """
     return Patch(store)
 
 
 def trees_of(model: Any) -> Trees:
-    """The trees of a fitted estimator of any kind that is known here. Raises UnsupportedModel."""
+    """Return the trees of a fitted estimator of any supported kind. Raises UnsupportedModelError."""
     if hasattr(model, "_predictors"):
         return trees_of_histograms(model)
     if hasattr(model, "init_"):
@@ -288,8 +294,8 @@ def trees_of(model: Any) -> Trees:
     return trees_of_forest(model) if hasattr(model, "estimators_") else trees_of_tree(model)
 
 
-def _same(some: list[Any], others: list[Any]) -> bool:
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+def _are_identical(first: list[Any], second: list[Any]) -> bool:
+    return len(first) == len(second) and all(left is right for left, right in zip(first, second, strict=True))
 
 
 def _read(model: Any, trees: Trees | None) -> Trees:
@@ -297,34 +303,34 @@ def _read(model: Any, trees: Trees | None) -> Trees:
 
 
 def _parts_of(model: Any) -> list[Any]:
-    """Everything that predictions depend on; a model that is fitted again has others. Raises UnsupportedModel."""
+    """Return everything that predictions depend on; refitting a model replaces it. Raises UnsupportedModelError."""
     if getattr(model, "_predictors", None):
-        return [model._baseline_prediction, *(of for stage in model._predictors for of in stage)]
+        return [model._baseline_prediction, *(estimator for stage in model._predictors for estimator in stage)]
     if hasattr(model, "tree_"):
         return [model.tree_]
     estimators = getattr(model, "estimators_", None)
     if estimators is None or not len(estimators) or not hasattr(model, "n_features_in_"):
-        raise UnsupportedModel(f"{type(model).__name__} is not fitted, or has no trees of its own")
+        raise UnsupportedModelError(f"{type(model).__name__} is not fitted, or has no trees")
     if hasattr(model, "init_"):
-        return [model.init_, model.learning_rate, *(of.tree_ for of in estimators.flat)]
-    return [getattr(of, "tree_", None) for of in estimators]
+        return [model.init_, model.learning_rate, *(estimator.tree_ for estimator in estimators.flat)]
+    return [getattr(estimator, "tree_", None) for estimator in estimators]
 
 
 def _same_columns(model: Any, data: Any) -> bool:
-    """Whether scikit-learn would take this data as the training's without an error or a warning."""
+    """Return whether scikit-learn accepts these columns without an error or a warning."""
     columns, trained = columns_of(data), getattr(model, "feature_names_in_", None)
     if trained is not None:
         return columns is not None and columns == list(trained)
     return columns is None or not any(isinstance(name, str) for name in columns)
 
 
-def _ordered(found: NDArray[numpy.float64] | None) -> NDArray[numpy.float64] | None:
-    """The same, a row's values side by side."""
+def _ordered(values: NDArray[numpy.float64] | None) -> NDArray[numpy.float64] | None:
+    """Return the array in C order."""
     import numpy as np  # noqa: PLC0415
 
-    return None if found is None else np.array(found, order="C")
+    return None if values is None else np.array(values, order="C")
 
 
-def _rows(found: NDArray[numpy.float64] | None) -> NDArray[numpy.float64] | None:
-    """[rows] of one output, else [rows, outputs]."""
-    return found[:, 0] if found is not None and found.shape[1] == 1 else _ordered(found)
+def _rows(values: NDArray[numpy.float64] | None) -> NDArray[numpy.float64] | None:
+    """Return [rows] for one output, else [rows, outputs]."""
+    return values[:, 0] if values is not None and values.shape[1] == 1 else _ordered(values)

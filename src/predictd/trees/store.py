@@ -1,4 +1,4 @@
-"""The tables of this process: those that were handed in, and those that were built."""
+"""The tables of this process: loaded and newly built."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .compiled import compile_forest, pack
-from .errors import TablesError, UnsupportedModel
+from .errors import TablesError, UnsupportedModelError
 from .evaluator import Evaluator
 
 if TYPE_CHECKING:
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 class Store:
     """Evaluators by the fingerprint of their model and the kind of prediction.
 
-    `kept` are tables from an earlier process, by fingerprint; they are checked when they are first asked for. Damaged
-    ones are not used: `problems` says so, and the model is compiled anew. `problems` also says which new tables the
-    library itself contradicts.
+    `stored` are tables from an earlier process, by fingerprint; they are verified on first use. Damaged tables are
+    reported in `problems`, and the model is compiled again. `problems` also reports new tables whose results differ
+    from the library's.
     """
 
-    def __init__(self, kept: dict[bytes, Buffer] | None = None) -> None:
-        self.kept = dict(kept or {})
+    def __init__(self, stored: dict[bytes, Buffer] | None = None) -> None:
+        self.stored = dict(stored or {})
         self.used: dict[bytes, Evaluator] = {}
-        self.refused: dict[bytes, str] = {}
+        self.rejected: dict[bytes, str] = {}
         self.problems: list[str] = []
         self._new: set[bytes] = set()
         self._thread = threading.local()
 
     @property
-    def asked(self) -> bytes | None:
-        """The fingerprint that this thread asked for last; whoever wants to know sets it to None before."""
-        fingerprint: bytes | None = getattr(self._thread, "asked", None)
+    def last_fingerprint(self) -> bytes | None:
+        """The last fingerprint that this thread requested; set it to None before a request."""
+        fingerprint: bytes | None = getattr(self._thread, "last_fingerprint", None)
         return fingerprint
 
-    @asked.setter
-    def asked(self, fingerprint: bytes | None) -> None:
-        self._thread.asked = fingerprint
+    @last_fingerprint.setter
+    def last_fingerprint(self, fingerprint: bytes | None) -> None:
+        self._thread.last_fingerprint = fingerprint
 
     def is_new(self, fingerprint: bytes) -> bool:
-        """Return whether these tables were built in this process; kept ones are of calls that were compared before."""
+        """Return whether these tables were built in this process; stored tables were compared before."""
         return fingerprint in self._new
 
     def forget(self, fingerprint: bytes) -> None:
@@ -51,30 +51,30 @@ class Store:
         self.used.pop(fingerprint, None)
         self._new.discard(fingerprint)
 
-    def refuse(self, fingerprint: bytes, reason: str) -> None:
-        """Let the library itself answer for this model from now on."""
-        self.refused[fingerprint] = reason
+    def reject(self, fingerprint: bytes, reason: str) -> None:
+        """Let the library itself predict for this model from now on."""
+        self.rejected[fingerprint] = reason
         self.used.pop(fingerprint, None)
         self.problems.append(reason)
 
-    def evaluator(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
-        """The evaluator of the model with this fingerprint (32 bytes), from kept tables or from `make()`.
+    def evaluator(self, fingerprint: bytes, build: Callable[[], Forest | bytes]) -> Evaluator:
+        """Return the evaluator of the model with this fingerprint (32 bytes), from stored tables or from `build()`.
 
-        `make` gives a forest, or its tables. Raises UnsupportedModel where `make` or the compiler did, at once when
-        asked again.
+        `build` returns a forest, or its tables. Raises UnsupportedModelError if `build` or the compiler does, and
+        immediately for later requests.
         """
-        if fingerprint in self.refused:
-            raise UnsupportedModel(self.refused[fingerprint])
-        evaluator = self.used.get(fingerprint) or self._kept(fingerprint)
+        if fingerprint in self.rejected:
+            raise UnsupportedModelError(self.rejected[fingerprint])
+        evaluator = self.used.get(fingerprint) or self._from_stored(fingerprint)
         if evaluator is None:
-            evaluator = self._made(fingerprint, make)
+            evaluator = self._built(fingerprint, build)
             self._new.add(fingerprint)
         self.used[fingerprint] = evaluator
-        self.asked = fingerprint
+        self.last_fingerprint = fingerprint
         return evaluator
 
-    def _kept(self, fingerprint: bytes) -> Evaluator | None:
-        tables = self.kept.get(fingerprint)
+    def _from_stored(self, fingerprint: bytes) -> Evaluator | None:
+        tables = self.stored.get(fingerprint)
         if tables is None:
             return None
         try:
@@ -83,14 +83,14 @@ class Store:
             self.problems.append(str(error))
             return None
 
-    def _made(self, fingerprint: bytes, make: Callable[[], Forest | bytes]) -> Evaluator:
+    def _built(self, fingerprint: bytes, build: Callable[[], Forest | bytes]) -> Evaluator:
         try:
-            made = make()
-            return Evaluator(made if isinstance(made, bytes) else compile_forest(made, fingerprint=fingerprint))
-        except UnsupportedModel as error:
-            self.refused[fingerprint] = str(error)
+            result = build()
+            return Evaluator(result if isinstance(result, bytes) else compile_forest(result, fingerprint=fingerprint))
+        except UnsupportedModelError as error:
+            self.rejected[fingerprint] = str(error)
             raise
 
-    def built(self) -> bytes:
-        """The tables that were used or built in this process, as one file's content; `tables.unpack` reads it."""
+    def export_tables(self) -> bytes:
+        """Return the tables used or built in this process, as the content of a file; `compiled.unpack` reads it."""
         return pack({fingerprint: evaluator.tables for fingerprint, evaluator in self.used.items()})

@@ -1,4 +1,4 @@
-"""Reading UBJSON as XGBoost writes it: sizes before contents, arrays of numbers as NumPy arrays without a copy."""
+"""Read UBJSON as XGBoost writes it: sizes before contents, and number arrays as NumPy arrays without a copy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CONSTANTS = {ord("Z"): None, ord("T"): True, ord("F"): False}
 
 
 def loads(data: bytes) -> Any:
-    """The value that `data` holds: objects as dicts, strings, numbers, lists, and read-only big-endian arrays.
+    """Return the value in `data`: objects as dicts, strings, numbers, lists, and read-only big-endian arrays.
 
-    Raises ValueError, KeyError, IndexError or struct.error where `data` is something else.
+    Raises ValueError, KeyError, IndexError or struct.error for invalid data.
     """
     from numpy import dtype, frombuffer  # noqa: PLC0415
 
@@ -26,17 +26,17 @@ def loads(data: bytes) -> Any:
     def value(at: int) -> tuple[Any, int]:
         kind = data[at]
         if kind == ord("{"):
-            found: dict[str, Any] = {}
+            content: dict[str, Any] = {}
             at += 1
             while data[at] != ord("}"):
                 end = at + 9 + size_at(at)
-                found[data[at + 9 : end].decode()], at = value(end)
-            return found, at + 1
+                content[data[at + 9 : end].decode()], at = value(end)
+            return content, at + 1
         if kind == ord("[") and data[at + 1] == ord("$"):
-            of = types[data[at + 2]]
+            item_type = types[data[at + 2]]
             count = size_at(at + 4)
             at += 13
-            return frombuffer(data, of, count, at), at + count * of.itemsize
+            return frombuffer(data, item_type, count, at), at + count * item_type.itemsize
         if kind == ord("["):
             items = []
             count = size_at(at + 2)
@@ -54,7 +54,7 @@ def loads(data: bytes) -> Any:
         return number.unpack_from(data, at + 1)[0], at + 1 + number.size
 
     def size_at(at: int) -> int:
-        """The size at a marker `L`, which XGBoost uses for all sizes."""
+        """Return the size at a marker `L`, which XGBoost uses for all sizes."""
         size: int = _SIZE.unpack_from(data, at + 1)[0]
         if data[at] != ord("L") or size < 0:
             raise ValueError(f"no size at byte {at}")

@@ -1,9 +1,10 @@
-"""XGBoost: `Booster.inplace_predict` and `Booster.predict`, which `XGBRegressor` and its sisters call.
+"""XGBoost: `Booster.inplace_predict` and `Booster.predict`, which the `XGBRegressor` family calls.
 
-XGBoost adds float32 leaves to the float32 base score in the order of the trees, so sums are equal bit for bit. What its
-objective makes of a sum (a probability, a class) is computed by XGBoost, with a booster that has the same objective and
-no splits. Left to XGBoost: dart and gblinear, categories, trees with vectors in their leaves, a base margin,
-contributions, leaves, `strict_shape`, another `missing` than NaN, and sparse or other data than the evaluator reads.
+XGBoost adds float32 leaves to the float32 base score in the order of the trees, so sums are equal bit for bit. XGBoost
+itself transforms the sums (to a probability, a class), with a booster that has the same objective and no splits.
+XGBoost itself also handles: dart and gblinear, categories, trees with vectors in their leaves, a base margin,
+contributions, leaves, `strict_shape`, a `missing` other than NaN, and sparse or other data that the evaluator does not
+read.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from . import ubjson
-from .errors import UnsupportedModel
+from .errors import UnsupportedModelError
 from .nodes import forest_of_nodes
-from .patching import HEAD_ROWS, MOST_PARTS, Known, Replaced, columns_of, sums
+from .patching import HEAD_ROWS, MAX_PARTS, PatchedMethods, WeakCache, columns_of, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .forest import Forest
     from .store import Store
 
-# Objectives that answer with the sum itself.
+# Objectives whose prediction is the sum itself.
 _PLAIN = {
     "reg:squarederror",
     "reg:squaredlogerror",
@@ -45,38 +46,38 @@ _TREE = {
     *("id", "left_children", "loss_changes", "parents", "right_children", "split_conditions", "split_indices"),
     *("split_type", "sum_hessian", "tree_param"),
 }
-# What changes a booster.
+# Methods that change a booster.
 _CHANGES = ("update", "boost", "load_model", "load_config", "set_param", "__setstate__")
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, struct.error)
-# Taking the data out of a DMatrix costs 8 bytes a value for a moment.
-_MOST_VALUES = 1 << 25
+# Reading the data of a DMatrix temporarily takes 8 bytes a value.
+_MAX_VALUES = 1 << 25
 
 
 def forest_of(document: Any, start: NDArray[numpy.float64], rounds: tuple[int, int]) -> Forest:
-    """The trees of some boosting rounds of a model, which is the UBJSON of `Booster.save_raw("ubj")`, read.
+    """Return the trees of some boosting rounds of a model, from the parsed UBJSON of `Booster.save_raw("ubj")`.
 
-    start: the base score as a margin, [outputs]. Raises UnsupportedModel.
+    start: the base score as a margin, [outputs]. Raises UnsupportedModelError.
     """
     import numpy as np  # noqa: PLC0415
 
     try:
-        _a_tree(document)
+        _first_tree(document)
         learner = document["learner"]
         model = learner["gradient_booster"]["model"]
         first = model["iteration_indptr"]
         trees = model["trees"][first[rounds[0]] : first[rounds[1]]]
         outputs_of = np.array(model["tree_info"][first[rounds[0]] : first[rounds[1]]], np.int32)
         if len(model.get("cats", {}).get("enc", ())):
-            raise UnsupportedModel("a model of XGBoost that encodes categories")
+            raise UnsupportedModelError("an XGBoost model that encodes categories")
         columns = [
             np.concatenate([tree[name] for tree in trees])
             for name in ("left_children", "right_children", "split_indices", "split_conditions", "split_type")
         ]
     except _UNREADABLE as error:
-        raise UnsupportedModel(f"a model of XGBoost that can't be read: {error!r}") from error
+        raise UnsupportedModelError(f"an unreadable XGBoost model: {error!r}") from error
     left, right, feature, condition, kind = columns
     if kind.any():
-        raise UnsupportedModel("categorical splits of XGBoost")
+        raise UnsupportedModelError("categorical splits in XGBoost")
     counts = np.array([len(tree["left_children"]) for tree in trees])
     roots = np.cumsum(counts) - counts
     offset = np.repeat(roots, counts)
@@ -96,14 +97,14 @@ def forest_of(document: Any, start: NDArray[numpy.float64], rounds: tuple[int, i
 
 
 def _without_splits(xgboost: Any, document: Any) -> Any:
-    """A booster of the same objective, for data of one column, whose only tree is a leaf of 0.
+    """Return a booster with the same objective, for data of one column, whose only tree is a leaf of 0.
 
-    Without any tree, XGBoost would not turn the base score into a margin.
+    Without any tree, XGBoost would not convert the base score to a margin.
     """
     learner = dict(document["learner"])
     booster = learner["gradient_booster"]
     tree: dict[str, Any] = {
-        name: value if isinstance(value, (int, dict)) else value[:1] for name, value in _a_tree(document).items()
+        name: value if isinstance(value, (int, dict)) else value[:1] for name, value in _first_tree(document).items()
     }
     tree.update(left_children=[-1], right_children=[-1], split_conditions=[0.0], split_indices=[0], id=0)
     tree["tree_param"] = dict(tree["tree_param"], num_nodes="1", num_feature="1", num_deleted="0")
@@ -120,70 +121,70 @@ def _without_splits(xgboost: Any, document: Any) -> Any:
     return xgboost.Booster(model_file=bytearray(text.encode()))
 
 
-def _a_tree(document: Any) -> Any:
-    """The first tree of a model whose layout is known, because XGBoost may end the process for one it can't load.
+def _first_tree(document: Any) -> Any:
+    """Return the first tree of a model with a known layout, because XGBoost may crash on an invalid model.
 
-    Raises UnsupportedModel for another.
+    Raises UnsupportedModelError for other layouts.
     """
     booster = document["learner"]["gradient_booster"]
     if booster["name"] != "gbtree" or not booster["model"]["trees"]:
-        raise UnsupportedModel(f"XGBoost's booster {booster['name']} is no sum of trees")
+        raise UnsupportedModelError(f"the XGBoost booster {booster['name']}, which is not a sum of trees")
     for tree in booster["model"]["trees"]:
         if tree.keys() != _TREE or tree["tree_param"]["size_leaf_vector"] not in ("0", "1"):
-            raise UnsupportedModel("trees of XGBoost with several values in a leaf, or of an unknown layout")
+            raise UnsupportedModelError("XGBoost trees with several values in a leaf, or with an unknown layout")
     return booster["model"]["trees"][0]
 
 
 class _Model:
-    """What is asked of a booster at each prediction, until it changes."""
+    """The data of a booster for predictions, until it changes."""
 
-    def __init__(self, xgboost: Any, booster: Any, ask: Callable[..., Any]) -> None:
+    def __init__(self, xgboost: Any, booster: Any, predict: Callable[..., Any]) -> None:
         self.features: int = booster.num_features()
         self.rounds: int = booster.num_boosted_rounds()
         self.plain = json.loads(booster.save_config())["learner"]["objective"]["name"] in _PLAIN
         self.content: bytes | None = bytes(booster.save_raw("ubj"))
         self._digest = blake2b(self.content, digest_size=32).digest()
         self._parts: set[tuple[int, int]] = set()
-        self._ask = ask  # XGBoost's own inplace_predict
+        self._predict_original = predict  # XGBoost's own inplace_predict
         self._xgboost, self._booster, self._empty = xgboost, weakref.ref(booster), None
 
     def part(self, rounds: Any) -> tuple[int, int] | None:
-        """The first round and the one after the last, None where only XGBoost is to be asked for these."""
+        """Return the first round and the one after the last, or None if only XGBoost can predict with them."""
         begin, end = int(rounds[0]), int(rounds[1]) or self.rounds
-        if not 0 <= begin < end <= self.rounds or (len(self._parts) >= MOST_PARTS and (begin, end) not in self._parts):
+        if not 0 <= begin < end <= self.rounds or (len(self._parts) >= MAX_PARTS and (begin, end) not in self._parts):
             return None
         self._parts.add((begin, end))
         return begin, end
 
     def fingerprint(self, rounds: tuple[int, int]) -> bytes:
-        """32 bytes that tell some rounds of this model from others."""
+        """Return 32 bytes that identify some rounds of this model."""
         return blake2b(f"xgboost {rounds}".encode(), key=self._digest, digest_size=32).digest()
 
     def forest(self, rounds: tuple[int, int]) -> Forest:
-        """The trees of some rounds. Raises UnsupportedModel."""
+        """Return the trees of some rounds. Raises UnsupportedModelError."""
         import numpy as np  # noqa: PLC0415
 
         document = self._document()
         try:
             empty = self._without_splits(document)
-            start = self._ask(empty, np.zeros((1, 1), np.float32), predict_type="margin")
+            start = self._predict_original(empty, np.zeros((1, 1), np.float32), predict_type="margin")
         except (*_UNREADABLE, self._xgboost.core.XGBoostError) as error:
-            raise UnsupportedModel(f"a model of XGBoost that can't be read: {error!r}") from error
+            raise UnsupportedModelError(f"an unreadable XGBoost model: {error!r}") from error
         return forest_of(document, start.ravel().astype(np.float64), rounds)
 
-    def answer(self, margins: NDArray[numpy.float32]) -> Any:
-        """What the objective makes of margins [rows, outputs]."""
+    def transform(self, margins: NDArray[numpy.float32]) -> Any:
+        """Transform margins [rows, outputs] by the objective."""
         import numpy as np  # noqa: PLC0415
 
         empty = self._without_splits(None)
-        return self._ask(empty, np.zeros((len(margins), 1), np.float32), base_margin=margins)
+        return self._predict_original(empty, np.zeros((len(margins), 1), np.float32), base_margin=margins)
 
     def _document(self) -> Any:
         booster: Any = self._booster()
         try:
             return ubjson.loads(self.content or bytes(booster.save_raw("ubj")))
         except _UNREADABLE as error:
-            raise UnsupportedModel(f"a model of XGBoost that can't be read: {error!r}") from error
+            raise UnsupportedModelError(f"an unreadable XGBoost model: {error!r}") from error
 
     def _without_splits(self, document: Any) -> Any:
         if self._empty is None:
@@ -191,22 +192,22 @@ class _Model:
         return self._empty
 
 
-class Patch(Replaced):
-    """XGBoost with some of its boosters' methods replaced."""
+class Patch(PatchedMethods):
+    """XGBoost with some methods of its boosters replaced."""
 
     def __init__(self, xgboost: Any, store: Store) -> None:
         super().__init__(store)
         self._xgboost, self._store = xgboost, store
-        self._models: Known[_Model] = Known()
+        self._models: WeakCache[_Model] = WeakCache()
         self._watched: set[int] = set()
         owner = xgboost.Booster
-        self._ask = owner.inplace_predict
-        self.answer(owner, "inplace_predict", ("data", "iteration_range", "predict_type"), self._in_place)
+        self._predict_original = owner.inplace_predict
+        self.intercept(owner, "inplace_predict", ("data", "iteration_range", "predict_type"), self._inplace_predict)
         if hasattr(xgboost.DMatrix, "num_nonmissing"):
-            self.answer(owner, "predict", ("data", "iteration_range", "output_margin"), self._of_matrix, head=_head)
+            self.intercept(owner, "predict", ("data", "iteration_range", "output_margin"), self._of_matrix, head=_head)
         for name in _CHANGES:
             self.around(owner, name, after=self._models.forget)
-        # A model in training changes too often to compile it for each look at its metrics.
+        # A model in training changes too often to compile it for each evaluation of its metrics.
         self.around(
             owner,
             "eval_set",
@@ -215,20 +216,22 @@ class Patch(Replaced):
         )
 
     def prepare(self, model: Any) -> None:
-        """Compile a Booster or a fitted XGBRegressor, XGBClassifier, XGBRanker. Raises UnsupportedModel."""
+        """Compile a Booster or a fitted XGBRegressor, XGBClassifier or XGBRanker. Raises UnsupportedModelError."""
         rounds = (0, 0)
         booster = model
         if not isinstance(model, self._xgboost.Booster):
             booster, rounds = model.get_booster(), model._get_iteration_range(None)
-        known = self._known(booster)
-        part = known.part(rounds)
+        compiled = self._model_of(booster)
+        part = compiled.part(rounds)
         if part is not None:
-            self._store.evaluator(known.fingerprint(part), lambda: known.forest(part))
+            self._store.evaluator(compiled.fingerprint(part), lambda: compiled.forest(part))
 
-    def _known(self, booster: Any) -> _Model:
-        return self._models.get(booster) or self._models.put(booster, _Model(self._xgboost, booster, self._ask))
+    def _model_of(self, booster: Any) -> _Model:
+        return self._models.get(booster) or self._models.put(
+            booster, _Model(self._xgboost, booster, self._predict_original)
+        )
 
-    def _in_place(self, booster: Any, data: Any, iteration_range: Any, predict_type: Any) -> Any:
+    def _inplace_predict(self, booster: Any, data: Any, iteration_range: Any, predict_type: Any) -> Any:
         names, trained = columns_of(data), booster.feature_names
         if predict_type not in ("value", "margin"):
             return None
@@ -249,25 +252,25 @@ class Patch(Replaced):
     def _predicted(self, booster: Any, data: Any, rounds: Any, margin: Any) -> Any:
         import numpy as np  # noqa: PLC0415
 
-        model = self._known(booster)
+        model = self._model_of(booster)
         part = model.part(rounds)
         if part is None:
             return None
-        found = sums(self._store, data, model.features, model.fingerprint(part), lambda: model.forest(part))
+        raw_sums = sums(self._store, data, model.features, model.fingerprint(part), lambda: model.forest(part))
         model.content = None
-        if found is None:
+        if raw_sums is None:
             return None
-        margins = np.ascontiguousarray(found[:, 0] if found.shape[1] == 1 else found)
-        return margins if margin or model.plain else model.answer(margins)
+        margins = np.ascontiguousarray(raw_sums[:, 0] if raw_sums.shape[1] == 1 else raw_sums)
+        return margins if margin or model.plain else model.transform(margins)
 
 
 def patch(xgboost: Any, store: Store) -> Patch:
-    """Let boosters answer by compiled trees of `store`; `undo` of what is returned puts XGBoost's own methods back."""
+    """Let boosters predict with compiled trees of `store`; `undo` of the result restores XGBoost's own methods."""
     return Patch(xgboost, store)
 
 
 def _head(data: Any) -> Any:
-    """The first rows of a DMatrix, which loses the names of its columns by slicing."""
+    """Return the first rows of a DMatrix; slicing drops its column names."""
     part = data.slice(list(range(min(HEAD_ROWS, data.num_row()))))
     part.feature_names = data.feature_names
     part.feature_types = data.feature_types
@@ -275,11 +278,11 @@ def _head(data: Any) -> Any:
 
 
 def _values(data: Any) -> NDArray[numpy.float32] | None:
-    """The values of a DMatrix [rows, columns], None where some are missing or categories."""
+    """Return the values of a DMatrix [rows, columns], or None if some are missing or categories."""
     rows, columns = data.num_row(), data.num_col()
-    if rows * columns > _MOST_VALUES or data.num_nonmissing() != rows * columns or data.get_base_margin().size:
+    if rows * columns > _MAX_VALUES or data.num_nonmissing() != rows * columns or data.get_base_margin().size:
         return None
     if "c" in (data.feature_types or ()):
         return None
-    found: NDArray[numpy.float32] = data.get_data().data.reshape(rows, columns)
-    return found
+    values: NDArray[numpy.float32] = data.get_data().data.reshape(rows, columns)
+    return values
