@@ -27,7 +27,7 @@ from predictd.runtimes import (
     spec_for,
 )
 from predictd.runtimes.build import MARKER
-from predictd.runtimes.locking import FolderLock
+from predictd.runtimes.folder_lock import FolderLock
 from predictd.runtimes.requirements import parse_requirements
 
 CUSTOM = Path(__file__).with_name("custom_runtime.txt")
@@ -278,14 +278,14 @@ def test_requirements_are_locked_with_what_a_run_needs_in_the_versions_of_core(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no package"),
+        ("", "contains no package"),
         ("numpy\n-e ./mine", r"Line 2 .*editable"),
         ("mine @ https://example.com/mine.whl", "URL"),
         ("git+https://example.com/mine", "URL"),
-        ("./wheels/mine.whl", "file of this machine"),
+        ("./wheels/mine.whl", "a local file"),
         ("-r other.txt", "copy its lines"),
         ("--extra-index-url https://me:secret@example.com/simple\nmine", "password"),
-        ("--find-links wheels\nnumpy", "whole path"),
+        ("--find-links wheels\nnumpy", "absolute path"),
         ("numpy==2.0.0 --hash=sha256:00\npandas==2.0.0", "pandas has no hash"),
         ("numpy>=2.0.0 --hash=sha256:00", "not every package has one version"),
         ("numpy==2.0.0 --hash=sha256:00", "lacks pandas, pyarrow, cloudpickle"),
@@ -306,7 +306,7 @@ def test_a_name_that_an_image_cannot_carry_is_refused(name: str, tmp_path: Path)
 
 def test_requirements_that_fit_no_versions_say_so(wanted: RuntimeSpec, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("numpy<1\n")
-    with pytest.raises(SetupError, match=r"numpy<1.*fit together"):
+    with pytest.raises(SetupError, match=r"numpy<1.*compatible versions exist"):
         custom_spec(wanted.python, tmp_path / "mine.txt", name=None, progress=silent)
 
 

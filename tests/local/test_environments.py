@@ -12,8 +12,8 @@ import pytest
 
 from conftest import PREDICTD, ROOT, RUNTIMES
 from predictd.runtimes import RuntimeSpec, default_spec
-from predictd.runtimes.environments import Difference, Environment, differences
 from predictd.runtimes.requirements import Pin, pins
+from predictd.runtimes.virtualenv import Difference, Environment, differences
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 IN_JUPYTER = """
@@ -110,11 +110,11 @@ def test_a_folder_of_something_else_is_left_as_it_is(made: tuple[Path, Command])
     (folder / "work" / "notes.txt").write_text("mine")
     refused = run(PREDICTD, "env", "create", "work")
     assert refused.returncode == 1
-    assert "holds something else; give another folder" in refused.stderr
+    assert "is not empty and not an environment" in refused.stderr
     assert (folder / "work" / "notes.txt").read_text() == "mine"
     differing = run(PREDICTD, "env", "create", "mine", "--packages", "full")
     assert differing.returncode == 1
-    assert "things differ from" in differing.stderr
+    assert "differences from" in differing.stderr
 
 
 def test_what_can_not_be_had_leaves_no_folder(made: tuple[Path, Command]) -> None:
@@ -135,7 +135,7 @@ def test_a_jupyter_kernel_runs_in_it_and_changes_no_package(made: tuple[Path, Co
     assert answer.stdout.split() == [str(folder / "mine"), version_of("lightgbm")], answer.stderr
     assert run(PREDICTD, "env", "check", "--python", "mine").returncode == 0
     wrong = run(PREDICTD, "env", "create", "mine", "--kernel", "a b")
-    assert "A kernel can't be called 'a b'" in wrong.stderr
+    assert "The kernel name 'a b' is invalid" in wrong.stderr
 
 
 def test_locks_are_read_line_by_line_and_conditions_are_not_held_against_an_environment() -> None:
@@ -153,7 +153,7 @@ def test_locks_are_read_line_by_line_and_conditions_are_not_held_against_an_envi
     spec = RuntimeSpec(python="3.12", packages="mine", lock=lock)
     here = {"scikit-learn": "1.7.2", "torch": "2.9.1+cpu", "of-my-own": "1.0"}
     environment = Environment(python=Path("python"), release="3.12.9", packages=here)
-    assert differences(environment, spec) == [Difference(package="scikit-learn", wanted="1.8.0", here="1.7.2")]
+    assert differences(environment, spec) == [Difference(package="scikit-learn", expected="1.8.0", installed="1.7.2")]
 
 
 def version_of(package: str, spec: RuntimeSpec | None = None) -> str:

@@ -13,7 +13,7 @@ from predictd.cli.output import print_json, print_rows, say
 from predictd.domain.errors import InvalidInputError
 from predictd.local_run.runtime import choose_spec
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, RuntimeSpec
-from predictd.runtimes.environments import (
+from predictd.runtimes.virtualenv import (
     Difference,
     Environment,
     create_environment,
@@ -93,12 +93,12 @@ def check(
     wrong = differences(found, spec)
     mend = _mend(found, spec, wrong)
     if as_json:
-        rows = [{"package": one.package, "runtime": one.wanted, "here": one.here} for one in wrong]
+        rows = [{"package": one.package, "runtime": one.expected, "here": one.installed} for one in wrong]
         print_json({"ok": not wrong, **_named(spec), "python": found.python, "differences": rows, "fix": mend})
     elif not wrong:
         say(f"{found.python} has what {spec.display_name} has ({spec.image_name}:{spec.tag}).")
     else:
-        rows = [{"package": one.package, "runtime": one.wanted, "here": one.here or "missing"} for one in wrong]
+        rows = [{"package": one.package, "runtime": one.expected, "here": one.installed or "missing"} for one in wrong]
         print_rows(rows, as_json=False, empty="")
         many = "1 thing differs" if len(wrong) == 1 else f"{len(wrong)} things differ"
         say(f"{many} between {found.python} (Python {found.release}) and {spec.display_name}.")
@@ -131,7 +131,7 @@ def _mend(found: Environment, spec: RuntimeSpec, wrong: list[Difference]) -> str
         else:
             options = ["--runtime", spec.image_name]
         return shlex.join(["predictd", "env", "create", *options])
-    pinned = [f"{one.package}=={one.wanted}" for one in wrong]
+    pinned = [f"{one.package}=={one.expected}" for one in wrong]
     python = str(found.python)
     way = [python, "-m", "pip", "install"] if "pip" in found.packages else ["uv", "pip", "install", "--python", python]
     return shlex.join([*way, *pinned])

@@ -1,6 +1,6 @@
-"""Which Pythons with which packages a model can choose, and how each is built on this machine.
+"""The runtimes that a model can choose, each a Python with packages, and how to build them on this machine.
 
-No model is run here and nothing is known of pickles: the sandbox takes a built runtime's paths.
+This package runs no models and does not know pickles: the sandbox uses the paths of a built runtime.
 """
 
 from predictd.runtimes.build import BuiltRuntime, build, load, remove

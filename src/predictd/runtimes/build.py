@@ -1,4 +1,4 @@
-"""Building a runtime into its content-addressed folder, and finding those that are built."""
+"""Build a runtime into its content-addressed folder, and load built runtimes."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from typing import Any
 
 from predictd.domain.errors import SetupError
 from predictd.domain.runs import RuntimePaths
+from predictd.runtimes.build_steps import run_step
+from predictd.runtimes.file_pool import share, sweep
+from predictd.runtimes.folder_lock import FolderLock
 from predictd.runtimes.interpreters import Interpreter, require_interpreter
-from predictd.runtimes.locking import FolderLock
-from predictd.runtimes.sharing import share, sweep
 from predictd.runtimes.specs import RuntimeSpec
-from predictd.runtimes.steps import run_step
 from predictd.runtimes.uv import uv_executable
 
 MARKER = "predictd-runtime.json"
@@ -24,20 +24,20 @@ LOCK = "requirements.lock"
 
 _LARGE_DOWNLOAD = re.compile(r"Downloading \S+ \((\d{2,}\.\d+MiB|[\d.]+GiB)\)")
 
-# Byte code of what no model imports would be half of the compile time.
+# Packages that no model imports would take half of the compile time.
 _NOT_COMPILED = r"/(tests|plotly|fontTools)/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltRuntime:
-    """A runtime that is ready on this machine.
+    """A runtime that is built on this machine.
 
     Attributes:
         image_name: name on the wire, for example 'numerai_predict_py_3_12'.
         display_name: name shown to people, for example 'Python 3.12'.
         tag: 12 hex digits of the content hash; equal tags are equal packages.
-        folder: its virtual environment, read-only to everyone from now on.
-        paths: what the sandbox needs of it.
+        folder: its virtual environment, read-only.
+        paths: its paths for the sandbox.
     """
 
     image_name: str
@@ -48,7 +48,7 @@ class BuiltRuntime:
 
     @property
     def lock(self) -> Path:
-        """The lock that it was built from; a runtime that is added from it elsewhere is the same."""
+        """The lock that it was built from; building it elsewhere creates the same runtime."""
         return self.folder / LOCK
 
     @property
@@ -58,18 +58,18 @@ class BuiltRuntime:
 
 
 def build(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]) -> BuiltRuntime:
-    """Build a runtime into `home/<image>-<tag>`, or find it there.
+    """Build a runtime into `home/<image>-<tag>`, or return it if it is already built.
 
-    What is built is never built again, so that a second call takes milliseconds. Two builders at once share one
-    build; one that is killed leaves nothing that a later call does not remove. Some 20 s with a warm cache of uv.
+    A built runtime is never rebuilt, so a second call takes milliseconds. Concurrent builders share one build; a later
+    call removes the leftovers of a killed builder. Takes about 20 s with a warm uv cache.
 
     Args:
-        spec: what to build.
-        home: folder of all runtimes, made when missing.
-        progress: is told in a line what goes on; not called when there is nothing to do.
+        spec: the runtime to build.
+        home: the folder of all runtimes, created if missing.
+        progress: called with a line for each step; not called if there is nothing to do.
 
     Raises:
-        SetupError: no interpreter, no packages, or packages that this machine can't import; says which and the remedy.
+        SetupError: the interpreter or a package is unavailable, or cannot be imported on this machine.
     """
     home = home.absolute()
     built = _read(home / spec.folder_name)
@@ -78,7 +78,7 @@ def build(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]) -> Bui
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FolderLock(home, spec.folder_name) as lock:
-            # Another builder may have finished while this one waited for the lock.
+            # Another builder may have finished while this builder waited for the lock.
             return _read(home / spec.folder_name) or _build_locked(spec, home, progress, lock)
     except OSError as error:
         raise SetupError(
@@ -88,19 +88,19 @@ def build(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]) -> Bui
 
 
 def load(home: Path) -> list[BuiltRuntime]:
-    """The runtimes that are built in `home` and whose interpreter still exists, oldest Python first."""
-    found = (_read(marker.parent) for marker in home.absolute().glob(f"[!.]*/{MARKER}"))
+    """Return the built runtimes in `home` whose interpreter still exists, oldest Python first."""
+    runtimes = (_read(marker.parent) for marker in home.absolute().glob(f"[!.]*/{MARKER}"))
     return sorted(
-        (runtime for runtime in found if runtime is not None),
+        (runtime for runtime in runtimes if runtime is not None),
         key=lambda runtime: ([int(part) for part in runtime.paths.version.split(".")], runtime.image_name, runtime.tag),
     )
 
 
 def remove(runtime: BuiltRuntime) -> None:
-    """Remove a built runtime from the disk, and of the files that it shared those that no other has."""
+    """Remove a built runtime, and the files in the shared pool that no other runtime uses."""
     home = runtime.folder.parent
     with FolderLock(home, runtime.folder.name) as lock:
-        # Renamed at once, so that nobody finds half of it.
+        # Renamed first, so that nobody loads a partly removed runtime.
         shutil.rmtree(lock.draft, ignore_errors=True)
         os.rename(runtime.folder, lock.draft)
         shutil.rmtree(lock.draft)
@@ -108,7 +108,7 @@ def remove(runtime: BuiltRuntime) -> None:
 
 
 def _build_locked(spec: RuntimeSpec, home: Path, progress: Callable[[str], None], lock: FolderLock) -> BuiltRuntime:
-    """Build into a hidden folder, prove it, and only then give it its name."""
+    """Build into a hidden folder, check the imports, and only then rename it."""
     started = time.monotonic()
     lock.remove_abandoned()
     sweep(home)
@@ -119,7 +119,7 @@ def _build_locked(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]
         progress(f"{spec.display_name}: installing {_count(spec.lock)} packages")
         builder.create(interpreter)
         builder.install()
-        progress(f"{spec.display_name}: compiling and trying the packages")
+        progress(f"{spec.display_name}: compiling and importing the packages")
         builder.compile()
         builder.check_imports()
         shared = share(builder.packages(), home)
@@ -131,10 +131,10 @@ def _build_locked(spec: RuntimeSpec, home: Path, progress: Callable[[str], None]
         raise
     built = _read(final)
     if built is None:
-        raise SetupError(f"The runtime {spec.display_name} vanished from {final} while it was built. Build it again.")
+        raise SetupError(f"The runtime {spec.display_name} disappeared from {final} during the build. Build it again.")
     progress(
         f"{spec.display_name}: ready after {time.monotonic() - started:.0f} s; {shared.total / 1e9:.2f} GB, of which "
-        f"{shared.known / 1e9:.2f} GB are shared with runtimes that were here"
+        f"{shared.existing / 1e9:.2f} GB are shared with existing runtimes"
     )
     return built
 
@@ -153,23 +153,23 @@ class _Builder:
         return str(self.draft / "bin" / "python")
 
     def create(self, interpreter: Interpreter) -> None:
-        # Relocatable, because scripts would otherwise hold the draft's name in their first line.
+        # Relocatable, because the first line of scripts would otherwise contain the draft's path.
         options = ["--relocatable", "--no-project", "--python", str(interpreter.executable)]
         self._run("creating the environment", [uv_executable(), "venv", *options, str(self.draft)])
 
     def install(self) -> None:
         lock = self.draft / LOCK
         lock.write_text(self.spec.lock, encoding="utf-8")
-        # Only wheels: a source distribution would run code of its own on this machine while it builds. From whichever
-        # index: the hashes say what is right.
+        # Only wheels: building a source distribution would run its code on this machine. Any index works,
+        # because hashes verify the files.
         options = ["--require-hashes", "--only-binary", ":all:", "--index-strategy", "unsafe-best-match"]
         command = [uv_executable(), "pip", "sync", *options, "--python", self.python, str(lock)]
-        self._run("installing the packages", command, on_line=self._tell_download)
+        self._run("installing the packages", command, on_line=self._report_download)
 
     def compile(self) -> None:
-        # By hash and unchecked, because a file that is shared has not the time of day at which it was installed; and
-        # without the draft's path in it, so that equal files compile to equal byte code. Some packages ship files that
-        # no Python compiles, so that the exit code says nothing.
+        # Invalidation by hash, unchecked, because shared files do not keep their modification time. Without the draft's
+        # path, so that equal files compile to equal byte code. The exit code is ignored, because some packages contain
+        # files that do not compile.
         options = ["-q", "-j", "0", "-x", _NOT_COMPILED, "--invalidation-mode", "unchecked-hash"]
         options += ["-s", str(self.packages())]
         command = [self.python, "-I", "-m", "compileall", *options, str(self.packages())]
@@ -187,14 +187,14 @@ class _Builder:
     def packages(self) -> Path:
         return self.draft / "lib" / f"python{self.spec.python}" / "site-packages"
 
-    def _tell_download(self, line: str) -> None:
+    def _report_download(self, line: str) -> None:
         if _LARGE_DOWNLOAD.match(line):
             self.progress(f"{self.spec.display_name}: {line.lower()}")
 
     def _run(self, step: str, command: Sequence[str], **options: Any) -> None:
-        # The step keeps the lock when this process is killed, so that nobody builds beside it.
-        keep = (self.lock.descriptor,)
-        run_step(self.spec.display_name, step, command, folder=self.draft.parent, keep=keep, **options)
+        # The step holds the lock if this process is killed, so that nobody else builds at the same time.
+        inherit = (self.lock.descriptor,)
+        run_step(self.spec.display_name, step, command, folder=self.draft.parent, inherit=inherit, **options)
 
 
 def _count(lock: str) -> int:
@@ -202,7 +202,7 @@ def _count(lock: str) -> int:
 
 
 def _write_marker(spec: RuntimeSpec, draft: Path, interpreter: Interpreter, packages: Path) -> None:
-    """Written last: a folder with a marker is complete. `packages` is relative, so that the home can be moved."""
+    """Write the marker last: a folder with a marker is complete. `packages` is relative, so that the home can move."""
     facts = {
         "image_name": spec.image_name,
         "display_name": spec.display_name,
@@ -221,7 +221,7 @@ def _write_marker(spec: RuntimeSpec, draft: Path, interpreter: Interpreter, pack
 
 
 def _read(folder: Path) -> BuiltRuntime | None:
-    """The runtime in a folder, None when it's absent, incomplete or its interpreter is gone."""
+    """Return the runtime in a folder, or None if it is absent, incomplete or without its interpreter."""
     try:
         facts = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         paths = RuntimePaths(
@@ -239,5 +239,5 @@ def _read(folder: Path) -> BuiltRuntime | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    usable = paths.python.is_file() and paths.packages.is_dir() and runtime.executable.exists()
-    return runtime if usable else None
+    is_usable = paths.python.is_file() and paths.packages.is_dir() and runtime.executable.exists()
+    return runtime if is_usable else None

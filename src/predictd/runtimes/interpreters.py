@@ -1,4 +1,4 @@
-"""The Python interpreters of this machine, each proven by running it."""
+"""Find the Python interpreters of this machine, each verified by running it."""
 
 import json
 import os
@@ -18,7 +18,7 @@ FETCH_SECONDS = 300
 
 _NAME = re.compile(r"python3\.(1\d)")
 
-# Wheels need CPython with its usual ABI, and ctypes and zlib, which a Python built without their headers lacks.
+# Wheels need CPython with its standard ABI, and ctypes and zlib, which are missing if Python was built without headers.
 _PROBE = """
 import ctypes, json, os, sys, sysconfig, zlib
 assert sys.implementation.name == "cpython" and sys.version_info.releaselevel == "final"
@@ -29,7 +29,7 @@ print(json.dumps([list(sys.version_info[:3]), getattr(sys, "_base_executable", "
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """A base interpreter (never that of a virtual environment) that runs on this machine.
+    """A base interpreter (never in a virtual environment) that runs on this machine.
 
     Attributes:
         release: for example (3, 12, 1).
@@ -48,13 +48,13 @@ class Interpreter:
 
 
 def inspect_interpreter(candidate: Path) -> Interpreter | None:
-    """The base interpreter behind an executable, None when it is no CPython that can carry a runtime."""
+    """Return the base interpreter behind an executable, or None if it is not a suitable CPython."""
     command = [str(candidate), "-I", "-S", "-c", _PROBE]
     try:
-        answer = subprocess.run(
+        probe = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=True, stdin=subprocess.DEVNULL
         )
-        release, executable, prefix = json.loads(answer.stdout)
+        release, executable, prefix = json.loads(probe.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     real = Path(executable).resolve()
@@ -64,10 +64,10 @@ def inspect_interpreter(candidate: Path) -> Interpreter | None:
 
 
 def find_interpreters() -> dict[str, Path]:
-    """Base interpreters by 'major.minor', oldest version first.
+    """Return base interpreters by 'major.minor', oldest version first.
 
-    Of several of one minor version the newest patch wins, then the place searched first: the running Python,
-    PATH, pyenv, uv's own, /usr/local/bin, /usr/bin. Takes some 20 ms for each candidate.
+    For each minor version, the newest patch wins, then the location searched first: the running Python, PATH, pyenv,
+    uv, /usr/local/bin, /usr/bin. Takes about 20 ms per candidate.
     """
     best: dict[str, Interpreter] = {}
     tried: set[Path] = set()
@@ -75,20 +75,20 @@ def find_interpreters() -> dict[str, Path]:
         real = candidate.resolve()
         if real in tried:
             continue
-        found = inspect_interpreter(candidate)
+        interpreter = inspect_interpreter(candidate)
         tried.add(real)
-        if found is None:
+        if interpreter is None:
             continue
-        tried.add(found.executable)
-        if found.version not in best or found.release > best[found.version].release:
-            best[found.version] = found
+        tried.add(interpreter.executable)
+        if interpreter.version not in best or interpreter.release > best[interpreter.version].release:
+            best[interpreter.version] = interpreter
     return {version: best[version].executable for version in sorted(best, key=lambda text: best[text].release)}
 
 
 def fetch(version: str) -> Path | None:
-    """The interpreter that `uv python install` downloads for 'major.minor', None when it can't.
+    """Download an interpreter for 'major.minor' with `uv python install`; return None if that fails.
 
-    Waits for up to five minutes. An environment with UV_PYTHON_DOWNLOADS=never is respected.
+    Waits for up to five minutes. Respects UV_PYTHON_DOWNLOADS=never.
     """
     command = [uv_executable(), "python", "install", "--no-bin", "--no-config", version]
     environment = uv_environment()
@@ -103,10 +103,10 @@ def fetch(version: str) -> Path | None:
 
 
 def require_interpreter(version: str, progress: Callable[[str], None]) -> Interpreter:
-    """The interpreter of 'major.minor', downloaded where this machine has none.
+    """Return the interpreter of 'major.minor', downloaded if this machine has none.
 
     Raises:
-        SetupError: there is none and none could be downloaded.
+        SetupError: the interpreter is missing and could not be downloaded.
     """
     executable = find_interpreters().get(version)
     if executable is None:
@@ -116,18 +116,18 @@ def require_interpreter(version: str, progress: Callable[[str], None]) -> Interp
     if interpreter is None:
         raise SetupError(
             f"Python {version} is not on this machine and could not be downloaded. Install it (apt-get install "
-            f"python{version}, or pyenv install {version}), or choose a runtime of a Python that is here: "
+            f"python{version}, or pyenv install {version}), or choose a runtime with an installed Python: "
             f"{', '.join(find_interpreters()) or 'none'}."
         )
     return interpreter
 
 
 def _candidates() -> Iterator[Path]:
-    """Executables that may be a Python 3, in order of preference."""
+    """Yield executables that may be a Python 3, in order of preference."""
     yield Path(getattr(sys, "_base_executable", "") or sys.executable)
     pyenv = _home("PYENV_ROOT", ".pyenv")
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    # The shims only choose among the versions, slowly, and fail for those that are not active.
+    # Shims only select a version, slowly, and fail for inactive versions.
     folders = [folder for folder in folders if folder != pyenv / "shims"]
     folders += sorted((pyenv / "versions").glob("*/bin"))
     folders += sorted(_uv_folder().glob("*/bin"))
@@ -144,11 +144,11 @@ def _candidates() -> Iterator[Path]:
 
 
 def _home(variable: str, default: str) -> Path:
-    """The folder that an environment variable names, else one in the user's home."""
+    """Return the folder in an environment variable, or a default folder in the user's home."""
     return Path(os.environ.get(variable) or Path(os.path.expanduser("~")) / default)
 
 
 def _uv_folder() -> Path:
-    """Where uv keeps the Pythons that it installed."""
+    """Return the folder where uv stores Pythons."""
     chosen = os.environ.get("UV_PYTHON_INSTALL_DIR")
     return Path(chosen) if chosen else _home("XDG_DATA_HOME", ".local/share") / "uv" / "python"

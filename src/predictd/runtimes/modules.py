@@ -1,4 +1,4 @@
-"""Which modules a Python and the known runtimes have, and why a runtime lacks one."""
+"""The modules of a Python and of the known runtimes, and why a runtime lacks a module."""
 
 import re
 import sys
@@ -34,18 +34,18 @@ DISTRIBUTIONS = {
     "OpenSSL": "pyopenssl",
     "faiss": "faiss-cpu",
 }
-"""Import name -> the package that it is installed by, where the names differ."""
+"""Import name -> package name, where they differ."""
 
-_GONE = {
+_REMOVED = {
     (3, 12): {"distutils", "imp", "asyncore", "asynchat", "smtpd"},
     (3, 13): {
         "aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap", "msilib", "nis", "nntplib",
         "ossaudiodev", "pipes", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
     },
 }  # fmt: skip
-_NEW = {(3, 11): {"tomllib"}}
-# Packages of the index that no runtime has, so that nobody takes them for the user's own modules.
-_OF_THE_INDEX = {
+_ADDED = {(3, 11): {"tomllib"}}
+# Packages of the index that no runtime has, so that they are not mistaken for the user's own modules.
+_INDEX_PACKAGES = {
     "albumentations", "boto3", "cupy", "cudf", "cuml", "dask", "dill", "fastai", "gluonts", "hyperopt", "IPython",
     "lightning", "mlflow", "modin", "numerapi", "numerblox", "onnx", "optuna", "peft", "pytorch_lightning", "ray",
     "seaborn", "sentence_transformers", "shap", "transformers", "tsfresh", "umap", "wandb",
@@ -53,7 +53,7 @@ _OF_THE_INDEX = {
 
 
 def distribution_of(top: str) -> str:
-    """The package that a module is installed by: 'scikit-learn' for 'sklearn'."""
+    """Return the package that provides a module: 'scikit-learn' for 'sklearn'."""
     return DISTRIBUTIONS.get(top, normal_name(top))
 
 
@@ -70,15 +70,15 @@ def packages_in(lock: str) -> dict[str, str]:
 def is_standard(top: str, python: str) -> bool:
     """Return whether the standard library of that Python ('major.minor') has a module."""
     version = tuple(int(part) for part in python.split("."))
-    gone = any(top in names and version >= since for since, names in _GONE.items())
-    early = any(top in names and version < since for since, names in _NEW.items())
-    return _was_ever_standard(top) and not gone and not early
+    is_removed = any(top in names and version >= since for since, names in _REMOVED.items())
+    is_future = any(top in names and version < since for since, names in _ADDED.items())
+    return _was_ever_standard(top) and not is_removed and not is_future
 
 
 def cause_of_missing(module: str, python: str) -> tuple[str | None, dict[str, str]]:
     """Return why a runtime of that Python lacks a module: a cause of `import_error` and the facts of its remedy.
 
-    The cause is None where the module may be the user's own.
+    The cause is None if the module may be the user's own.
     """
     top = module.partition(".")[0]
     package = distribution_of(top)
@@ -88,11 +88,11 @@ def cause_of_missing(module: str, python: str) -> tuple[str | None, dict[str, st
         spec = specs.get(python)
         if spec is not None and package in _packages_of(spec.lock):
             return "in_runtime", {"runtime": spec.display_name, "package": package}
-    return ("in_no_runtime", {"package": package}) if top in _OF_THE_INDEX else (None, {})
+    return ("in_no_runtime", {"package": package}) if top in _INDEX_PACKAGES else (None, {})
 
 
 def _was_ever_standard(top: str) -> bool:
-    return top in sys.stdlib_module_names or any(top in names for names in _GONE.values())
+    return top in sys.stdlib_module_names or any(top in names for names in _REMOVED.values())
 
 
 @lru_cache(maxsize=16)

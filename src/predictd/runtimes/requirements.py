@@ -1,4 +1,4 @@
-"""Requirements files: what they ask for, and whether they are locks."""
+"""Parse requirements files and recognize locks."""
 
 import re
 from collections.abc import Iterator
@@ -7,24 +7,24 @@ from pathlib import Path
 
 from predictd.domain.errors import InvalidInputError
 
-MOST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 
 _NAME = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(.*)")
 _PINNED = re.compile(r"={2,3}\s*([^\s;,*]+)\s*(;?)")
 _PIN = re.compile(r"={2,3}\s*[^\s;,*]+\s*(;|$)")
 _HASH = re.compile(r"\s--hash[ =]\s*\S+")
 _INDEX_OPTIONS = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index")
-_ENDINGS = (".whl", ".zip", ".tar.gz", ".tar.bz2")
+_ARCHIVE_SUFFIXES = (".whl", ".zip", ".tar.gz", ".tar.bz2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """What a requirements file asks for.
+    """The parsed requirements file.
 
     Attributes:
         names: the packages by their normalized names, as in 'scikit-learn'.
-        options: the lines that say which package index to ask.
-        is_lock: whether every package is there with its version and hashes.
+        options: the lines that select the package index.
+        is_lock: whether every package has a version and hashes.
     """
 
     names: frozenset[str]
@@ -38,8 +38,8 @@ class Pin:
 
     Attributes:
         name: its normalized name, as in 'scikit-learn'.
-        version: the version of it.
-        is_conditional: whether it is for some machines or Pythons only.
+        version: its version.
+        is_conditional: whether it is only for some machines or Pythons.
     """
 
     name: str
@@ -48,30 +48,30 @@ class Pin:
 
 
 def read_requirements(path: Path) -> str:
-    """The text of a requirements file.
+    """Return the text of a requirements file.
 
     Raises:
-        InvalidInputError: it can't be read, is too large or no text.
+        InvalidInputError: the file cannot be read, is too large or not text.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise InvalidInputError(f"The requirements file {path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"The requirements file {path} is not text in UTF-8; save it as such.") from error
-    if len(content) > MOST_BYTES:
-        raise InvalidInputError(f"The requirements file {path} is larger than {MOST_BYTES // 1024**2} MiB.")
+        raise InvalidInputError(f"The requirements file {path} is not UTF-8 text. Save it as UTF-8.") from error
+    if len(content) > MAX_BYTES:
+        raise InvalidInputError(f"The requirements file {path} is larger than {MAX_BYTES // 1024**2} MiB.")
     return text
 
 
 def parse_requirements(text: str) -> Requirements:
-    """What the text of a requirements file asks for.
+    """Parse the text of a requirements file.
 
     Raises:
-        InvalidInputError: it asks for nothing, or for what is in no package index: a folder, a URL, another file. Or
-            some of its packages have hashes and others have not.
+        InvalidInputError: the file is empty, requires something outside of a package index (a folder, a URL, another
+            file), or only some packages have hashes.
     """
     options: list[str] = []
     hashed: dict[str, bool] = {}
@@ -82,81 +82,85 @@ def parse_requirements(text: str) -> Requirements:
             continue
         name, is_pinned = _parse(number, _HASH.sub("", line).strip())
         pinned &= is_pinned
-        # One package may have several lines, each for other machines.
+        # A package may have several lines, each for other machines.
         hashed[name] = hashed.get(name, True) and _HASH.search(line) is not None
     if not hashed:
-        raise InvalidInputError("The requirements file names no package; write one a line, for example: torch>=2.9.")
-    bare = [name for name, has_hash in hashed.items() if not has_hash]
-    is_lock = len(bare) < len(hashed)
-    if is_lock and (bare or not pinned):
-        what = f"{bare[0]} has no hash" if bare else "not every package has one version (name==version)"
         raise InvalidInputError(
-            f"The requirements file is a lock only in part: {what}. Lock all of it (uv pip compile --generate-hashes), "
-            "or take out the hashes and it is locked for you."
+            "The requirements file contains no package. Write one package per line, for example: torch>=2.9."
+        )
+    without_hash = [name for name, has_hash in hashed.items() if not has_hash]
+    is_lock = len(without_hash) < len(hashed)
+    if is_lock and (without_hash or not pinned):
+        problem = (
+            f"{without_hash[0]} has no hash" if without_hash else "not every package has one version (name==version)"
+        )
+        raise InvalidInputError(
+            f"The requirements file is only partly a lock: {problem}. Lock all packages (uv pip compile "
+            "--generate-hashes), or remove the hashes to have it locked automatically."
         )
     return Requirements(names=frozenset(hashed), options=tuple(options), is_lock=is_lock)
 
 
 def pins(lock: str) -> list[Pin]:
-    """The packages of a lock, in its order; one that has several lines is there several times."""
-    found = []
+    """Return the packages of a lock in its order; a package with several lines is repeated."""
+    locked = []
     for _, line in _logical_lines(lock):
         match = None if line.startswith("-") else _NAME.fullmatch(_HASH.sub("", line).strip())
         version = _PINNED.match(match[2]) if match else None
         if match and version:
-            found.append(Pin(name=normalized(match[1]), version=version[1], is_conditional=bool(version[2])))
-    return found
+            locked.append(Pin(name=normalized(match[1]), version=version[1], is_conditional=bool(version[2])))
+    return locked
 
 
 def normalized(name: str) -> str:
-    """A package's name as indexes write it: 'scikit-learn' for 'Scikit_Learn'."""
+    """Return a package's normalized name: 'scikit-learn' for 'Scikit_Learn'."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments, those that end in a backslash joined; each with the number of its first line."""
-    begun: list[str] = []
+    """Yield lines without comments, joined at trailing backslashes, each with the number of its first line."""
+    parts: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
-        begun.append(line.removesuffix("\\").strip())
+        parts.append(line.removesuffix("\\").strip())
         if line.endswith("\\"):
             continue
-        whole = " ".join(part for part in begun if part)
-        if whole:
-            yield number - len(begun) + 1, whole
-        begun = []
-    if any(begun):
-        yield len(text.splitlines()) - len(begun) + 1, " ".join(part for part in begun if part)
+        joined = " ".join(part for part in parts if part)
+        if joined:
+            yield number - len(parts) + 1, joined
+        parts = []
+    if any(parts):
+        yield len(text.splitlines()) - len(parts) + 1, " ".join(part for part in parts if part)
 
 
 def _check_option(number: int, line: str) -> str:
     option, *values = re.split(r"[\s=]+", line, maxsplit=1)
     if option in _INDEX_OPTIONS:
         if re.search(r"://[^/\s]*@", line):
-            raise _refused(number, option, "a password would be kept with the runtime; set UV_INDEX instead")
+            raise _rejection(number, option, "a password would be stored with the runtime; set UV_INDEX instead")
         if option in {"-f", "--find-links"} and not re.match(r"/|\w+://", "".join(values)):
-            raise _refused(number, line, "write the whole path of the folder, from / on")
+            raise _rejection(number, line, "write the absolute path of the folder")
         return line
     if option in {"-e", "--editable"}:
-        raise _refused(number, line, "an editable package changes after it was built; make a wheel of it")
+        raise _rejection(number, line, "an editable package changes after the build; build a wheel instead")
     if option in {"-r", "--requirement", "-c", "--constraint"}:
-        raise _refused(number, line, "another file is not kept with the runtime; copy its lines into this one")
-    raise _refused(number, line, f"of the options only {', '.join(_INDEX_OPTIONS)} can be taken")
+        raise _rejection(number, line, "another file is not stored with the runtime; copy its lines into this file")
+    raise _rejection(number, line, f"only the options {', '.join(_INDEX_OPTIONS)} are supported")
 
 
 def _parse(number: int, requirement: str) -> tuple[str, bool]:
-    """Normalized name of a requirement, and whether it is of one version."""
-    reason = "it must come from a package index, where every machine gets the same; publish it there and write its name"
+    """Return the normalized name of a requirement, and whether it is pinned to one version."""
+    reason = "publish it to a package index, where every machine gets the same file, and write its name"
     if "://" in requirement or re.search(r"\s@\s|@\s*file:", requirement):
-        raise _refused(number, requirement, f"a URL can serve another file tomorrow; {reason}")
+        raise _rejection(number, requirement, f"a URL may serve another file later; {reason}")
     first = re.split(r"[;\[]", requirement, maxsplit=1)[0].strip()
-    if first.startswith((".", "/", "~")) or "/" in first or first.lower().endswith(_ENDINGS):
-        raise _refused(number, requirement, f"a file of this machine is on no other; {reason}")
+    if first.startswith((".", "/", "~")) or "/" in first or first.lower().endswith(_ARCHIVE_SUFFIXES):
+        raise _rejection(number, requirement, f"a local file is missing on other machines; {reason}")
     match = _NAME.fullmatch(requirement)
     if match is None:
-        raise _refused(number, requirement, "write a package's name, then its version: name==1.2")
+        raise _rejection(number, requirement, "write a package name and a version: name==1.2")
     return normalized(match[1]), _PIN.match(match[2]) is not None
 
 
-def _refused(number: int, line: str, why: str) -> InvalidInputError:
-    return InvalidInputError(f"Line {number} of the requirements file ({line[:80]}) can't be taken: {why}.")
+def _rejection(number: int, line: str, why: str) -> InvalidInputError:
+    return InvalidInputError(f"Line {number} of the requirements file ({line[:80]}) is not supported: {why}.")

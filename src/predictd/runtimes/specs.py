@@ -1,4 +1,4 @@
-"""What a runtime consists of: a Python and a locked set of packages."""
+"""Runtime specifications: a Python and a locked set of packages."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,11 +15,11 @@ PREFERRED_PYTHON = "3.12"
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeSpec:
-    """One runtime that models may be run in.
+    """A runtime that can run models.
 
     Attributes:
         python: Python version as 'major.minor', for example '3.12'.
-        packages: name of the package set: 'core', 'full', or that of a custom one.
+        packages: name of the package set: 'core', 'full' or a custom name.
         lock: text of the lock file: every package with version and hashes.
         imports: modules that must be importable in the built runtime.
     """
@@ -57,7 +57,7 @@ class RuntimeSpec:
 
 
 RUNNER_NEEDS = ("numpy", "pandas", "pyarrow", "cloudpickle")
-"""Packages without which no model can be run in a runtime."""
+"""Packages that every run needs."""
 
 RUNNER_IMPORTS = ("numpy", "pandas", "pyarrow.parquet", "cloudpickle")
 
@@ -102,37 +102,37 @@ SPECS: dict[str, RuntimeSpec] = _locked("core", CORE_IMPORTS)
 """The core runtimes by their Python version, oldest first."""
 
 FULL_SPECS: dict[str, RuntimeSpec] = _locked("full", FULL_IMPORTS)
-"""The full runtimes by their Python version, oldest first: core and the packages of deep learning, some 7 GB each."""
+"""The full runtimes by their Python version, oldest first: core and deep learning packages, about 7 GB each."""
 
 PACKAGE_SETS = {"core": SPECS, "full": FULL_SPECS}
 
 
 def spec_for(python: str, packages: str = "core") -> RuntimeSpec:
-    """The known runtime of one Python version and package set; NotFoundError names those that there are."""
+    """Return the known runtime of a Python version and package set. Raises NotFoundError."""
     if packages not in PACKAGE_SETS:
-        raise NotFoundError(f"There is no package set {packages!r}. Choose one of {', '.join(PACKAGE_SETS)}.")
+        raise NotFoundError(f"Package set {packages!r} does not exist. Choose one of {', '.join(PACKAGE_SETS)}.")
     if python not in PACKAGE_SETS[packages]:
-        raise NotFoundError(f"There is no runtime of Python {python!r}. Choose one of {', '.join(PYTHONS)}.")
+        raise NotFoundError(f"No runtime has Python {python!r}. Choose one of {', '.join(PYTHONS)}.")
     return PACKAGE_SETS[packages][python]
 
 
 def default_spec(
     find: Callable[[], dict[str, Path]] = find_interpreters, fetch: Callable[[str], Path | None] = fetch
 ) -> RuntimeSpec:
-    """The runtime of models that name none: Python 3.12, or the newest one that this machine has or can get.
+    """Return the runtime for models that choose none: Python 3.12, or the newest that this machine has.
 
     Raises:
-        SetupError: the machine has no Python of a known runtime and can't download one.
+        SetupError: this machine has no Python of a known runtime and cannot download it.
     """
-    found = find()
-    if PREFERRED_PYTHON in found:
+    interpreters = find()
+    if PREFERRED_PYTHON in interpreters:
         return SPECS[PREFERRED_PYTHON]
     if fetch(PREFERRED_PYTHON) is not None:
         return SPECS[PREFERRED_PYTHON]
     for python in reversed(PYTHONS):
-        if python in found:
+        if python in interpreters:
             return SPECS[python]
     raise SetupError(
-        f"No Python of {PYTHONS[0]} to {PYTHONS[-1]} was found on PATH, in pyenv, in uv's folder, /usr/bin or "
+        f"No Python {PYTHONS[0]} to {PYTHONS[-1]} is on PATH, in pyenv, in uv's folder, /usr/bin or "
         "/usr/local/bin, and none could be downloaded. Install one (for example `apt-get install python3`)."
     )

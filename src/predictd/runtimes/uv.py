@@ -1,11 +1,11 @@
-"""The uv that comes with predictd: where it is and with which environment it runs."""
+"""Find the bundled uv and prepare its environment."""
 
 import os
 import ssl
 
 from predictd.domain.errors import SetupError
 
-# pip's settings of where packages come from, for machines that have set up only pip.
+# pip's index settings, for machines where only pip is configured.
 _PIP_TO_UV = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -15,8 +15,8 @@ _PIP_TO_UV = {
     "PIP_PROXY": "ALL_PROXY",
 }
 
-# Whatever would point uv at another environment or Python than the one that it's told.
-_MISLEADING = (
+# Variables that would point uv to another environment or Python.
+_REMOVED_VARIABLES = (
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "UV_PYTHON",
@@ -28,7 +28,7 @@ _MISLEADING = (
 
 
 def uv_executable() -> str:
-    """Path of the uv binary; SetupError when the package `uv` is not installed."""
+    """Return the path of the uv binary. Raises SetupError if the package `uv` is not installed."""
     try:
         from uv import find_uv_bin  # noqa: PLC0415
 
@@ -40,21 +40,22 @@ def uv_executable() -> str:
 
 
 def uv_environment() -> dict[str, str]:
-    """This process's environment for uv: no Python downloads, plain output, the system's certificates, pip's settings
-    where uv has none."""
-    environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    """Return this process's environment for uv: no Python downloads, plain output, system certificates, pip's settings
+    as defaults.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _REMOVED_VARIABLES}
     for pip, uv in _PIP_TO_UV.items():
         if environment.get(pip) and not environment.get(uv):
             environment[uv] = environment[pip]
     links = environment.get("PIP_FIND_LINKS", "").split()
-    # pip passes over a folder that is not there, uv fails; and uv separates them by commas.
+    # pip ignores a missing folder, uv fails; and uv separates links by commas.
     usable = [link for link in links if "://" in link or os.path.isdir(link)]
     if usable:
         environment.setdefault("UV_FIND_LINKS", ",".join(usable))
-    # uv brings its own list of authorities; a proxy's is only among the system's, where there is such a list.
+    # uv has its own certificates; a proxy's certificate is only in the system's list, if there is one.
     if ssl.get_default_verify_paths().cafile or os.path.isfile("/etc/ssl/certs/ca-certificates.crt"):
         environment.setdefault("UV_SYSTEM_CERTS", "1")
-    # Links to uv's cache where that lies on the same filesystem, copies else.
+    # Links to uv's cache on the same filesystem, copies otherwise.
     environment.setdefault("UV_LINK_MODE", "hardlink")
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     return environment

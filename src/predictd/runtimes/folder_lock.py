@@ -1,4 +1,4 @@
-"""One builder at a time for each folder, also across processes and their deaths."""
+"""Lock a folder so that only one process builds it, even if processes die."""
 
 import contextlib
 import fcntl
@@ -9,10 +9,10 @@ from types import TracebackType
 
 
 class FolderLock:
-    """Exclusive right to build `home/<name>` in its hidden draft folder; waits for whoever has it.
+    """Exclusive lock to build `home/<name>` in its hidden draft folder; waits for the current holder.
 
-    The lock lies on a file in `home` that is never removed. It ends with the last process that holds `descriptor`,
-    however that process ends.
+    The lock is on a file in `home` that is never removed. It is released when the last process with `descriptor` ends,
+    however it ends.
     """
 
     def __init__(self, home: Path, name: str) -> None:
@@ -36,7 +36,7 @@ class FolderLock:
         os.close(self.descriptor)
 
     def remove_abandoned(self) -> None:
-        """Remove this folder's draft, and those of other folders whose builder is dead."""
+        """Remove this folder's draft, and drafts of other folders whose builder is dead."""
         shutil.rmtree(self.draft, ignore_errors=True)
         for lock_file in self.home.glob(".*.lock"):
             name = lock_file.name[1 : -len(".lock")]

@@ -1,4 +1,4 @@
-"""A person's own virtual environment that has what a runtime has, and what another one has otherwise."""
+"""Create a user's own virtual environment with the packages of a runtime, and compare environments with runtimes."""
 
 import json
 import re
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictd.domain.errors import ConflictError, InvalidInputError, SetupError
+from predictd.runtimes.build_steps import run_step
 from predictd.runtimes.interpreters import require_interpreter
 from predictd.runtimes.requirements import normalized, pins
 from predictd.runtimes.specs import RuntimeSpec
-from predictd.runtimes.steps import run_step
 from predictd.runtimes.uv import uv_executable
 
 PROBE_SECONDS = 30
@@ -21,7 +21,7 @@ _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _LARGE_DOWNLOAD = re.compile(r"Downloading \S+ \((\d{2,}\.\d+MiB|[\d.]+GiB)\)")
 _LOCK = "requirements.lock"
 
-# What lies in the folder in which it is run is no package; what PYTHONPATH or the user's own packages bring is.
+# The current folder does not count as packages; PYTHONPATH and the user's site-packages do.
 _PROBE = """
 import sys
 if sys.path[:1] == [""]: del sys.path[0]
@@ -37,7 +37,7 @@ print(json.dumps([".".join(map(str, sys.version_info[:3])), found]))
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What an environment has.
+    """The contents of an environment.
 
     Attributes:
         python: its interpreter.
@@ -52,107 +52,107 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What an environment has otherwise than a runtime.
+    """A difference between an environment and a runtime.
 
     Attributes:
         package: its normalized name, or 'python'.
-        wanted: the version that the runtime has.
-        here: the version that the environment has; None if it is missing.
+        expected: the version in the runtime.
+        installed: the version in the environment, or None if it is missing.
     """
 
     package: str
-    wanted: str
-    here: str | None
+    expected: str
+    installed: str | None
 
 
 def create_environment(
     spec: RuntimeSpec, folder: Path, progress: Callable[[str], None], *, kernel: str | None = None
 ) -> Environment:
-    """Make a virtual environment that has exactly what the runtime has, or find that it is there.
+    """Create a virtual environment with exactly the packages of the runtime, or return it if it exists.
 
-    Takes some seconds with a warm cache of uv. The lock lies in it as requirements.lock. With a kernel's name,
-    ipykernel is added without changing a package of the lock, and a Jupyter kernel is registered for the user.
+    Takes a few seconds with a warm uv cache. The environment contains its lock as requirements.lock. With a kernel
+    name, ipykernel is added without changing a locked package, and a Jupyter kernel is registered for the user.
 
     Args:
         spec: the runtime.
-        folder: where it is made; it must not exist, be empty, or be such an environment already.
-        progress: is told in a line what goes on.
+        folder: its folder, which must be missing, empty, or already such an environment.
+        progress: called with a line for each step.
         kernel: name of a Jupyter kernel: letters, digits, '.', '_' and '-'.
 
     Raises:
-        ConflictError: something else is in the folder.
-        InvalidInputError: a kernel can't have that name.
-        SetupError: there is no interpreter, or a package can't be had; says which and the remedy.
+        ConflictError: the folder contains something else.
+        InvalidInputError: the kernel name is invalid.
+        SetupError: the interpreter or a package is unavailable.
     """
     if kernel is not None and not _KERNEL.fullmatch(kernel):
-        raise InvalidInputError(f"A kernel can't be called {kernel!r}; use letters, digits, '.', '_' and '-' only.")
+        raise InvalidInputError(f"The kernel name {kernel!r} is invalid. Use only letters, digits, '.', '_' and '-'.")
     folder = folder.absolute()
     python = folder / "bin" / "python"
-    if not _is_there(spec, folder, python):
-        _make(spec, folder, python, progress)
+    if not _is_created(spec, folder, python):
+        _create(spec, folder, python, progress)
     if kernel is not None:
         _add_kernel(spec, folder, python, kernel, progress)
     return inspect_environment(python)
 
 
 def inspect_environment(python: Path) -> Environment:
-    """What the environment of an interpreter has. Raises SetupError if that can't be run."""
+    """Return the contents of an interpreter's environment. Raises SetupError if it cannot be run."""
     try:
         command = [str(python), "-c", _PROBE]
-        answer = subprocess.run(
+        probe = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=True, stdin=subprocess.DEVNULL
         )
-        release, packages = json.loads(answer.stdout)
+        release, packages = json.loads(probe.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise SetupError(f"{python} can't be run as a Python 3; give --python the interpreter of another.") from error
+        raise SetupError(f"{python} can't be run as Python 3. Pass another interpreter with --python.") from error
     return Environment(
-        python=python, release=release, packages={normalized(name): found for name, found in packages.items()}
+        python=python, release=release, packages={normalized(name): version for name, version in packages.items()}
     )
 
 
 def differences(environment: Environment, spec: RuntimeSpec) -> list[Difference]:
-    """What the environment has otherwise than the runtime: Python first, then packages in the order of the lock.
+    """Return the differences between the environment and the runtime: Python first, then packages in lock order.
 
-    Packages that the runtime does not have are no difference, nor are those that its lock has for some machines only
-    and that are not installed.
+    Additional packages do not count as differences, and neither do missing packages that the lock requires only on some
+    machines.
     """
-    found = []
+    differing = []
     if environment.release.rpartition(".")[0] != spec.python:
-        found.append(Difference(package="python", wanted=spec.python, here=environment.release))
-    wanted: dict[str, list[str]] = {}
+        differing.append(Difference(package="python", expected=spec.python, installed=environment.release))
+    locked_versions: dict[str, list[str]] = {}
     for pin in pins(spec.lock):
-        here = environment.packages.get(pin.name)
-        if here is not None or not pin.is_conditional:
-            wanted.setdefault(pin.name, []).append(pin.version)
-    for name, versions in wanted.items():
-        here = environment.packages.get(name)
-        if here is None or not any(_equal(here, version) for version in versions):
-            found.append(Difference(package=name, wanted=versions[0], here=here))
-    return found
+        installed = environment.packages.get(pin.name)
+        if installed is not None or not pin.is_conditional:
+            locked_versions.setdefault(pin.name, []).append(pin.version)
+    for name, versions in locked_versions.items():
+        installed = environment.packages.get(name)
+        if installed is None or not any(_equal(installed, version) for version in versions):
+            differing.append(Difference(package=name, expected=versions[0], installed=installed))
+    return differing
 
 
-def _equal(here: str, wanted: str) -> bool:
-    """A build's own label, as in '2.9.1+cpu', makes no other version."""
-    return here == wanted or here.partition("+")[0] == wanted
+def _equal(installed: str, expected: str) -> bool:
+    """Return whether versions are equal; a local build label, as in '2.9.1+cpu', is ignored."""
+    return installed == expected or installed.partition("+")[0] == expected
 
 
-def _is_there(spec: RuntimeSpec, folder: Path, python: Path) -> bool:
+def _is_created(spec: RuntimeSpec, folder: Path, python: Path) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / "pyvenv.cfg").is_file():
-        raise ConflictError(f"{folder} holds something else; give another folder.")
-    found = inspect_environment(python)
-    count = len(differences(found, spec))
+        raise ConflictError(f"{folder} is not empty and not an environment. Choose another folder.")
+    environment = inspect_environment(python)
+    count = len(differences(environment, spec))
     if count:
         raise ConflictError(
-            f"{folder} is an environment of Python {found.release}, in which {count} "
-            f"{'thing differs' if count == 1 else 'things differ'} from {spec.display_name}; remove it, give another "
-            f"folder, or see what differs: predictd env check --python {python}"
+            f"{folder} is an environment of Python {environment.release} with {count} "
+            f"{'difference' if count == 1 else 'differences'} from {spec.display_name}. Remove it, choose another "
+            f"folder, or list the differences: predictd env check --python {python}"
         )
     return True
 
 
-def _make(spec: RuntimeSpec, folder: Path, python: Path, progress: Callable[[str], None]) -> None:
+def _create(spec: RuntimeSpec, folder: Path, python: Path, progress: Callable[[str], None]) -> None:
     interpreter = require_interpreter(spec.python, progress)
     progress(f"{spec.display_name}: installing {len(pins(spec.lock))} packages into {folder}")
     try:
@@ -171,8 +171,8 @@ def _make(spec: RuntimeSpec, folder: Path, python: Path, progress: Callable[[str
 
 def _add_kernel(spec: RuntimeSpec, folder: Path, python: Path, kernel: str, progress: Callable[[str], None]) -> None:
     _add(spec, folder, python, "ipykernel", progress)
-    shown = f"{spec.display_name} as on the server ({kernel})"
-    options = ["--user", "--name", kernel, "--display-name", shown]
+    display_name = f"{spec.display_name} as on the server ({kernel})"
+    options = ["--user", "--name", kernel, "--display-name", display_name]
     run_step(
         spec.display_name,
         "registering the Jupyter kernel",
@@ -182,15 +182,15 @@ def _add_kernel(spec: RuntimeSpec, folder: Path, python: Path, kernel: str, prog
 
 
 def _add(spec: RuntimeSpec, folder: Path, python: Path, package: str, progress: Callable[[str], None]) -> None:
-    """Install a package on top, so that those of the lock stay as they are."""
+    """Install an additional package without changing the locked packages."""
     options = ["--only-binary", ":all:", "--constraint", str(folder / _LOCK), "--python", str(python)]
     _run(spec, f"adding {package}", ["pip", "install", *options, package], folder, progress)
 
 
 def _run(spec: RuntimeSpec, step: str, arguments: Sequence[str], folder: Path, progress: Callable[[str], None]) -> None:
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         if _LARGE_DOWNLOAD.match(line):
             progress(f"{spec.display_name}: {line.lower()}")
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    run_step(spec.display_name, step, [uv_executable(), *arguments], folder=folder.parent, on_line=tell)
+    run_step(spec.display_name, step, [uv_executable(), *arguments], folder=folder.parent, on_line=report)

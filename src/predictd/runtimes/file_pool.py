@@ -1,7 +1,7 @@
-"""One copy on the disk, and in memory, of each file that several runtimes have in common.
+"""Store files that several runtimes have in common once, on disk and in memory.
 
-The home of the runtimes holds a pool of files by their content; what a runtime has of it are hard links. So nobody may
-write into the files of a runtime: runs see them read-only.
+The home of the runtimes has a pool of files by content, and runtimes contain hard links to it. So the files of a
+runtime must not be changed: runs see them read-only.
 """
 
 import errno
@@ -20,44 +20,45 @@ _DRAFT = ".predictd-link"
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What `share` found, in bytes: all files together, and those that the disk had before."""
+    """The result of `share` in bytes: all files, and those that were in the pool before."""
 
     total: int
-    known: int
+    existing: int
 
 
 def share(folder: Path, home: Path) -> Shared:
-    """Make every file below `folder` a hard link of the equal file in the pool of `home`, or put it there.
+    """Replace every file below `folder` with a hard link to the equal file in the pool of `home`, or add it to the
+    pool.
 
-    Several may do so at once. Where the filesystem has no hard links, the files stay as they are. Reads what the pool
-    does not have yet as a whole: some 2 s for a GB.
+    Safe to call concurrently. Without hard links in the filesystem, the files stay unchanged. Reads files that are not
+    in the pool completely: about 2 s per GB.
     """
     pool = home / POOL
-    known = _inodes(pool)
-    total = found = 0
+    pool_inodes = _inodes(pool)
+    total = existing = 0
     for path, facts in _files(folder):
         total += facts.st_size
         try:
-            # What came as a link from uv's cache may be the very file that another runtime put into the pool.
-            if facts.st_ino in known or _link(path, facts, pool):
-                found += facts.st_size
+            # A link from uv's cache may already be the file that another runtime added to the pool.
+            if facts.st_ino in pool_inodes or _link(path, facts, pool):
+                existing += facts.st_size
         except OSError as error:
-            # A file can have some 65,000 links; one more copy of it does no harm.
+            # A file can have about 65,000 links; another copy is harmless.
             if error.errno != errno.EMLINK:
                 break
-    return Shared(total=total, known=found)
+    return Shared(total=total, existing=existing)
 
 
 def sweep(home: Path) -> None:
-    """Take out of the pool what no runtime has any more."""
+    """Remove files from the pool that no runtime uses."""
     for path, facts in _files(home / POOL):
         if facts.st_nlink == 1:
-            # A builder who links it at this moment keeps the file: only its name in the pool goes.
+            # A builder that links it at this moment keeps the file: only its name in the pool is removed.
             path.unlink(missing_ok=True)
 
 
 def _link(path: Path, facts: os.stat_result, pool: Path) -> bool:
-    """Share one file; whether the pool had it."""
+    """Share one file; return whether the pool already had it."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     pooled = pool / digest[:2] / f"{digest[2:]}-{facts.st_mode & 0o777:o}"
@@ -67,7 +68,7 @@ def _link(path: Path, facts: os.stat_result, pool: Path) -> bool:
     except FileExistsError:
         draft = path.with_name(_DRAFT)
         with suppress(FileNotFoundError):
-            # Compared, because somebody may have changed the file since it was named after its content.
+            # Compared, because the pooled file may have changed since it was named after its content.
             if not filecmp.cmp(path, pooled, shallow=False):
                 return False
             os.link(pooled, draft)
@@ -77,7 +78,7 @@ def _link(path: Path, facts: os.stat_result, pool: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Plain files that hold something."""
+    """Yield regular files that are not empty."""
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
@@ -88,8 +89,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _inodes(pool: Path) -> set[int]:
-    found: set[int] = set()
+    inodes: set[int] = set()
     with suppress(FileNotFoundError):
         for folder in os.scandir(pool):
-            found.update(entry.inode() for entry in os.scandir(folder))
-    return found
+            inodes.update(entry.inode() for entry in os.scandir(folder))
+    return inodes
