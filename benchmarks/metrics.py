@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numerai_tools import scoring as reference
 
-from predictd.data.generator import Era, Process
+from predictd.data.generator import Era, EraGenerator
 from predictd.scoring.metrics import FactorCache, Features, Scores, Truth, score
 
 ROWS = 5_500
@@ -155,8 +155,8 @@ def _wide() -> dict[str, dict]:
     }
 
 
-def drawn() -> tuple[Process, np.random.Generator]:
-    return Process(seed=1, signal=0.03), np.random.default_rng(0)
+def drawn() -> tuple[EraGenerator, np.random.Generator]:
+    return EraGenerator(seed=1, signal=0.03), np.random.default_rng(0)
 
 
 def figure(name: str, at_least: float, ours: float, theirs: float) -> dict:

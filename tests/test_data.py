@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from predictd.data import PLANS, generate, import_version, list_files, publish_live, read_ids, resolve, row_count
-from predictd.data.generator import Process, row_ids
+from predictd.data.generator import EraGenerator, row_ids
 from predictd.data.schema import spread
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 
@@ -123,7 +123,7 @@ def test_the_same_seed_makes_the_same_files(version: Path, tmp_path: Path) -> No
 
 
 def test_a_model_on_the_small_features_learns_what_holds_in_later_eras() -> None:
-    process = Process(seed=1, signal=0.4)
+    process = EraGenerator(seed=1, signal=0.4)
     small = spread(42)
     eras = [process.history(era, 500) for era in range(1, 31)]
     x = np.concatenate([era.features[small].T for era in eras]).astype(float) - 2
@@ -151,7 +151,7 @@ def test_a_broken_off_generation_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_generation_never_overwrites_a_version(version: Path) -> None:
-    with pytest.raises(ConflictError, match="exists already"):
+    with pytest.raises(ConflictError, match="already exists"):
         generate(version, TINY, ignore)
 
 
@@ -179,7 +179,7 @@ def test_a_rounds_targets_are_kept_apart_and_found_by_id(version: Path, tmp_path
     targets_out.unlink()
     publish_live(version, 7, out, targets_out)
     assert targets_out.read_bytes() == kept
-    with pytest.raises(InvalidInputError, match="may not be published"):
+    with pytest.raises(InvalidInputError, match="must not be published"):
         publish_live(version, 8, tmp_path / "8", tmp_path / "8" / "targets.parquet")
 
 
@@ -203,7 +203,7 @@ def test_a_replaced_live_file_is_for_later_rounds_only(version: Path, download: 
 
     publish_live(version, 99, tmp_path / "newer", tmp_path / "newer_targets.parquet")
     (folder / "live.parquet").write_bytes((tmp_path / "newer" / "live.parquet").read_bytes())
-    with pytest.raises(InvalidInputError, match="of different rounds"):
+    with pytest.raises(InvalidInputError, match="to different rounds"):
         publish_live(folder, 2, tmp_path / "two", tmp_path / "targets.parquet")
     assert not (tmp_path / "two").exists()
 
@@ -255,13 +255,13 @@ def spoil(folder: Path, how: str) -> None:
         ("cut off", r"live\.parquet can't be read as a parquet file"),
         ("no index", r"live\.parquet: the index must be 'id'"),
         ("repeated ids", r"live\.parquet: 1 of 200 rows repeat an id"),
-        ("numbers for ids", r"live\.parquet: the index 'id' must hold strings, but it holds int64"),
-        ("floats", r"live\.parquet: column 'feature_.*' must hold int8, but it holds float"),
+        ("numbers for ids", r"live\.parquet: the index 'id' must contain strings, but it contains int64"),
+        ("floats", r"live\.parquet: column 'feature_.*' must contain int8, but it contains float"),
         ("a feature too many", r"1 features that features\.json does not have, first feature_of_another_version"),
         ("a feature too few", r"live\.parquet: 1 features missing, first feature_"),
-        ("a value too large", r"live\.parquet: column 'feature_.*' must hold whole numbers 0 to 4"),
-        ("no live data", r"holds no live\.parquet; download it"),
-        ("benchmarks of another round", r"live_benchmark_models\.parquet and live\.parquet hold different ids"),
+        ("a value too large", r"live\.parquet: column 'feature_.*' must contain whole numbers from 0 to 4"),
+        ("no live data", r"does not contain live\.parquet. Download it"),
+        ("benchmarks of another round", r"live_benchmark_models\.parquet and live\.parquet contain different ids"),
     ],
 )
 def test_a_damaged_download_is_refused_with_its_reason(download: Path, tmp_path: Path, how: str, says: str) -> None:

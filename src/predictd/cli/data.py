@@ -9,7 +9,7 @@ from rich.progress import Progress
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_rows, say
 from predictd.cli.steps import Steps
-from predictd.data.listing import list_version
+from predictd.data.layout import list_version
 from predictd.db.catalogue import choose_data_version, list_data_versions, make_default, set_deprecated
 from predictd.server.setup import import_data
 

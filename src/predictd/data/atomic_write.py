@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Create folders and files atomically: they appear complete or not at all."""
 
 import os
 import shutil
@@ -12,16 +12,16 @@ from predictd.domain.errors import ConflictError
 
 @contextmanager
 def staged_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder` to fill; it takes that name when the block ends well and goes when it does not.
+    """Yield a hidden folder next to `folder`, which is renamed to it on success and removed on failure.
 
-    Raises ConflictError when `folder` exists and is not empty.
+    Raises ConflictError if `folder` exists and is not empty.
     """
-    refuse_occupied(folder)
+    require_vacant(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         yield staging
-        # mkdtemp keeps others out, but runs of models read the data as other users.
+        # mkdtemp creates private folders, but runs read the data as other users.
         staging.chmod(0o755)
         for path in staging.iterdir():
             _sync(path)
@@ -29,7 +29,7 @@ def staged_folder(folder: Path) -> Iterator[Path]:
         try:
             staging.rename(folder)
         except OSError:
-            refuse_occupied(folder)
+            require_vacant(folder)
             raise
         _sync(folder.parent)
     except BaseException:
@@ -39,7 +39,7 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """A hidden file beside `path` to write; it replaces `path` when the block ends well and goes when it does not."""
+    """Yield a hidden file next to `path`, which replaces it on success and is removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.partial")
     try:
@@ -52,16 +52,16 @@ def staged_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def refuse_occupied(folder: Path) -> None:
-    """Raise ConflictError when something is at `folder` already, an empty folder apart."""
+def require_vacant(folder: Path) -> None:
+    """Raise ConflictError if `folder` exists, unless it is an empty folder."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() or folder.is_symlink():
-        raise ConflictError(f"{folder} exists already; remove it first or choose another folder.")
+        raise ConflictError(f"{folder} already exists. Remove it or choose another folder.")
 
 
 def _sync(path: Path) -> None:
-    """Make the bytes or the entries of `path` last through a power cut."""
+    """Flush the contents or the entries of `path` to disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

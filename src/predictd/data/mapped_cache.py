@@ -1,4 +1,4 @@
-"""A folder of mapped files, each converted once from its parquet file and kept while there is room."""
+"""A cache folder of mapped files, each converted once from its parquet file."""
 
 import errno
 import fcntl
@@ -16,18 +16,18 @@ from predictd.domain.errors import InvalidInputError, PlatformError
 _SUFFIX = ".map"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GRACE_SECONDS = 60.0
-"""How long a path that was given is safe before it is opened."""
-_FORGOTTEN_SECONDS = 86_400.0
+"""How long a returned path is not removed before it is opened."""
+_ABANDONED_SECONDS = 86_400.0
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class MappedCache:
-    """Mapped files by content, shared by any number of threads and processes.
+    """Mapped files by content, shared by threads and processes.
 
     Attributes:
-        folder: where they lie; made when needed. Nothing else may lie there.
-        limit: bytes on the disk beyond which those that were used longest ago are removed, except those in use.
+        folder: the cache folder, created if missing. It must not contain anything else.
+        limit: bytes on disk above which the least recently used files are removed, except files in use.
     """
 
     folder: Path
@@ -41,36 +41,36 @@ class MappedCache:
         *,
         without_targets: bool = False,
     ) -> Path:
-        """The mapped file of the parquet file `source`, converted if there is none; safe from removal for a minute.
+        """Return the mapped file of the parquet file `source`, converted if missing; not removed for a minute.
 
-        `key` names the content of `source`, for files that never change under it; without it, the file's path, size,
-        time and inode do. `without_targets` is a file of its own, in which all targets are missing. Answers `source`
-        itself when the disk has no room for the mapped file: a run reads it too, only slower.
+        `key` identifies the content of `source`, for immutable files; by default the file's path, size, time and inode
+        do. `without_targets` is a separate file in which all targets are missing. Returns `source` itself if there is
+        not enough disk space: a run can read it too, only slower.
 
         Raises:
-            InvalidInputError: `source` is no parquet file, changes all the time, or has targets that can't be left out.
-            PlatformError: the disk has no room, and `source` holds targets that nobody may see.
-            FileNotFoundError: there is no `source`, and no key.
+            InvalidInputError: `source` is not parquet, keeps changing, or has targets that cannot be removed.
+            PlatformError: there is not enough disk space, and `source` contains private targets.
+            FileNotFoundError: `source` does not exist, and there is no key.
         """
         for _ in range(_ATTEMPTS):
-            named = key if key is not None else _identity(source)
-            named += "\0without targets" if without_targets else ""
-            path = self.folder / f"{hashlib.sha256(named.encode()).hexdigest()[:40]}{_SUFFIX}"
+            identity = key if key is not None else _identity(source)
+            identity += "\0without targets" if without_targets else ""
+            path = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}{_SUFFIX}"
             try:
-                made = self._make(source, path, progress, without_targets=without_targets)
+                is_new = self._convert(source, path, progress, without_targets=without_targets)
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
                 if without_targets:
-                    raise PlatformError(f"The disk has no room to map {source.name}; make room on it.") from error
+                    raise PlatformError(f"Not enough disk space to map {source.name}. Free some space.") from error
                 return source
-            if key is not None or not made or named.startswith(_identity(source)):
-                if made:
+            if key is not None or not is_new or identity.startswith(_identity(source)):
+                if is_new:
                     self._remove_oldest()
                 return path
             path.unlink(missing_ok=True)
         raise InvalidInputError(
-            f"{source.name} changed each time it was read; wait until it is written, then try again."
+            f"{source.name} kept changing while it was read. Wait until it is written, then try again."
         )
 
     @contextmanager
@@ -82,15 +82,15 @@ class MappedCache:
         *,
         without_targets: bool = False,
     ) -> Iterator[Path]:
-        """The same, and the file is not removed before the block ends, however long that takes."""
+        """Yield the path like `path_of`; the file is not removed before the block ends."""
         path = self.path_of(source, key, progress, without_targets=without_targets)
         with path.open("rb") as file:
-            with suppress(BlockingIOError):  # only one who removes it excludes others; an open file outlives that
+            with suppress(BlockingIOError):  # only a removal locks exclusively; an open file survives it
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield path
 
-    def _make(self, source: Path, path: Path, progress: Progress | None, *, without_targets: bool) -> bool:
-        """Convert unless it is there and whole; whether it was converted."""
+    def _convert(self, source: Path, path: Path, progress: Progress | None, *, without_targets: bool) -> bool:
+        """Convert the file unless it exists and is complete; return whether it was converted."""
         if _is_ready(path):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,23 +106,23 @@ class MappedCache:
         now = time.time()
         for partial in self.folder.glob(".*.partial"):
             with suppress(FileNotFoundError):
-                if now - partial.stat().st_mtime > _FORGOTTEN_SECONDS:
+                if now - partial.stat().st_mtime > _ABANDONED_SECONDS:
                     partial.unlink()
-        found = []
+        entries = []
         for path in self.folder.glob(f"*{_SUFFIX}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
-                found.append((status.st_mtime, status.st_blocks * 512, path))
-        used = sum(size for _, size, _ in found)
-        for last_use, size, path in sorted(found):
+                entries.append((status.st_mtime, status.st_blocks * 512, path))
+        used = sum(size for _, size, _ in entries)
+        for last_use, size, path in sorted(entries):
             if used <= self.limit or now - last_use < _GRACE_SECONDS:
                 return
-            if _removed(path):
+            if _try_remove(path):
                 used -= size
 
 
 def _is_ready(path: Path) -> bool:
-    """Whether the file is there and whole; if so, this is its last use, kept as its time of modification."""
+    """Return whether the file exists and is complete; if so, update its modification time as its last use."""
     if not is_mapped(path):
         return False
     with suppress(OSError):
@@ -136,8 +136,8 @@ def _identity(source: Path) -> str:
     return f"{source.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_dev}\0{status.st_ino}"
 
 
-def _removed(path: Path) -> bool:
-    """Remove a mapped file unless somebody holds or makes it."""
+def _try_remove(path: Path) -> bool:
+    """Remove a mapped file unless it is in use or being created; return whether it was removed."""
     try:
         with _locked(path.with_suffix(".lock"), wait=False), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,7 +150,7 @@ def _removed(path: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Exclusive among threads and processes. Raises BlockingIOError when it is taken and `wait` is false."""
+    """Hold an exclusive lock among threads and processes. Raises BlockingIOError if it is taken and `wait` is false."""
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -163,7 +163,7 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of that name: the last holder of a lock may have removed it."""
+    """Return whether the open file still has that path: the last holder of a lock may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Converts a parquet file into a file that a run maps: see docs/mapped-data.md for the format and its guarantees."""
+"""Convert a parquet file to a file that a run maps; docs/mapped-data.md describes the format and its guarantees."""
 
 import json
 import os
@@ -32,18 +32,18 @@ from predictd.runner.mapped import (
 Progress = Callable[[int, int], None]
 
 TARGETS = "target"
-"""What the names of targets begin with."""
+"""The prefix of the names of targets."""
 _BATCH_ROWS = 1 << 16
-# Arrow's decoding and our copy take a few times as much.
+# Arrow's decoding and the copy take a few times as much.
 _BATCH_BYTES = 128 << 20
 
 
 class _NullsError(Exception):
-    """Columns of whole numbers lack values, which pandas reads as other dtypes."""
+    """Integer columns have missing values, so pandas reads them with other dtypes."""
 
 
 def is_mapped(path: Path) -> bool:
-    """Whether there is a whole mapped file at `path`: its length and its header are checked, not its values."""
+    """Return whether `path` is a complete mapped file; checks its length and header, not its values."""
     try:
         with path.open("rb") as file:
             return header_of(file) is not None
@@ -52,11 +52,11 @@ def is_mapped(path: Path) -> bool:
 
 
 def count_rows(path: Path) -> int:
-    """Return the number of rows of a data file of ours, mapped or parquet; reads no values.
+    """Return the number of rows of a mapped or parquet file without reading values.
 
     Raises:
-        InvalidInputError: it is neither.
-        DamagedFileError: it is a mapped file that is cut short.
+        InvalidInputError: the file is neither.
+        DamagedFileError: the mapped file is truncated.
     """
     with path.open("rb") as file:
         header = header_of(file)
@@ -71,57 +71,61 @@ def count_rows(path: Path) -> int:
 
 
 def map_parquet(source: Path, target: Path, progress: Progress | None = None, *, without_targets: bool = False) -> None:
-    """Convert the parquet file `source` to the mapped file `target`, which appears whole or not at all.
+    """Convert the parquet file `source` to the mapped file `target` atomically.
 
-    A file that pandas reads in ways which can't be kept (names of columns that are no strings, extension types) or that
-    has no columns of numbers is taken over as it is, so every parquet file has a mapped file. `progress(done, total)`
-    counts values. With `without_targets`, targets are missing in all rows, as they are in live data.
+    A file that pandas reads in a way that cannot be mapped (column names that are not strings, extension types) or
+    without numeric columns is copied unchanged, so every parquet file has a mapped file. `progress(done, total)` counts
+    values. With `without_targets`, targets are missing in all rows, as they are in live data.
 
-    Takes some 7 ns per value and at most about 1 GB of memory for Numerai's files of any size.
-    Raises InvalidInputError when `source` is no parquet file, can't be decoded or holds targets that can't be left out,
-    OSError when `target` can't be written.
+    Takes about 7 ns per value and at most about 1 GB of memory for Numerai's files of any size.
+    Raises InvalidInputError if `source` is not parquet, cannot be decoded or has targets that cannot be removed, and
+    OSError if `target` cannot be written.
     """
     with open_parquet(source) as file, staged_file(target) as staging:
         try:
             plan = MappingPlan.of(file, frozenset())
             if without_targets:
                 _check_targets(source, file, plan)
-            if plan is None or not _mapped(file, staging, plan, progress, blank=without_targets):
-                _copied(source, staging)
+            if plan is None or not _write_mapped(file, staging, plan, progress, blank=without_targets):
+                _copy_unchanged(source, staging)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InvalidInputError(
-                f"{source.name} can't be decoded ({reason}); download or write it again, the whole of it."
+                f"{source.name} can't be decoded ({reason}). Download or write the complete file again."
             ) from error
         staging.chmod(0o444)
 
 
 def _check_targets(source: Path, file: pq.ParquetFile, plan: MappingPlan | None) -> None:
-    """Raise InvalidInputError unless all targets are mapped as floats, whose values can be left out."""
+    """Raise InvalidInputError unless all targets are mapped as floats, whose values can be removed."""
     mapped = {name for group in plan.groups if group.dtype.kind == "f" for name in group.names} if plan else set()
     for name in file.schema_arrow.names:
         if name.startswith(TARGETS) and name not in mapped:
-            raise InvalidInputError(f"{source.name}: the column '{name}' must hold floats; write it by pandas so.")
+            raise InvalidInputError(
+                f"{source.name}: the column '{name}' must contain floats. Write it as floats with pandas."
+            )
 
 
-def _mapped(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Progress | None, *, blank: bool) -> bool:
-    """Write the mapped file, with `blank` targets or not; False when nothing of it can be mapped."""
+def _write_mapped(
+    file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Progress | None, *, blank: bool
+) -> bool:
+    """Write the mapped file, with `blank` targets or not; return False if no column can be mapped."""
     try:
         _write(file, staging, plan, progress, blank=blank)
     except _NullsError:
-        # Parquet files need not say where values are missing: only now is it worth looking at all of them.
-        lacking = frozenset(name for group in plan.groups for name in _lacking(file, group))
-        again = MappingPlan.of(file, lacking)
-        if again is None:
+        # Parquet files need not record where values are missing: only now is it worth reading all of them.
+        with_nulls = frozenset(name for group in plan.groups for name in _columns_with_nulls(file, group))
+        plan_without_nulls = MappingPlan.of(file, with_nulls)
+        if plan_without_nulls is None:
             return False
-        _write(file, staging, again, progress, blank=blank)
+        _write(file, staging, plan_without_nulls, progress, blank=blank)
     return True
 
 
-def _lacking(file: pq.ParquetFile, group: MappedGroup) -> Iterator[str]:
-    """The group's columns that lack values."""
+def _columns_with_nulls(file: pq.ParquetFile, group: MappedGroup) -> Iterator[str]:
+    """Yield the group's columns that have missing values."""
     if group.dtype.kind == "f":
         return
     for batch in _batches(file):
@@ -133,7 +137,7 @@ def _lacking(file: pq.ParquetFile, group: MappedGroup) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Neighbouring row groups that are read together: rows `start` to `stop` of the file."""
+    """Consecutive row groups that are read together: rows `start` to `stop` of the file."""
 
     row_groups: list[int]
     start: int
@@ -141,20 +145,20 @@ class _Batch:
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[_Batch]:
-    gathered: list[int] = []
+    row_groups: list[int] = []
     start = stop = 0
     for number in range(file.metadata.num_row_groups):
-        gathered.append(number)
+        row_groups.append(number)
         stop += file.metadata.row_group(number).num_rows
         if stop - start >= _BATCH_ROWS:
-            yield _Batch(row_groups=gathered, start=start, stop=stop)
-            gathered, start = [], stop
-    if gathered:
-        yield _Batch(row_groups=gathered, start=start, stop=stop)
+            yield _Batch(row_groups=row_groups, start=start, stop=stop)
+            row_groups, start = [], stop
+    if row_groups:
+        yield _Batch(row_groups=row_groups, start=start, stop=stop)
 
 
 def _tables(file: pq.ParquetFile, batch: _Batch, group: MappedGroup) -> Iterator[pa.Table]:
-    """The columns of the group, as many at a time as may be in memory."""
+    """Yield the columns of the group, as many at a time as fit in memory."""
     step = max(1, _BATCH_BYTES // max(1, (batch.stop - batch.start) * group.dtype.itemsize))
     for first in range(0, len(group.names), step):
         yield _read(file, batch, group.names[first : first + step])
@@ -162,7 +166,7 @@ def _tables(file: pq.ParquetFile, batch: _Batch, group: MappedGroup) -> Iterator
 
 def _read(file: pq.ParquetFile, batch: _Batch, names: list[str]) -> pa.Table:
     table = file.read_row_groups(batch.row_groups, columns=names)
-    # Arrow takes a dot for the way into a nested column, and gives the columns in the order of the file.
+    # Arrow interprets a dot as a path into a nested column, and returns the columns in file order.
     return table if table.column_names == names else table.select(names)
 
 
@@ -170,7 +174,7 @@ def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Pro
     header: dict[str, Any] = {
         "kind": "mapped",
         "columns": plan.columns,
-        "groups": [group.described() for group in plan.groups],
+        "groups": [group.describe() for group in plan.groups],
         "bounds": plan.bounds,
         "rest_positions": [position for position, name in enumerate(plan.columns) if name in set(plan.rest.names)],
         "order": None,
@@ -191,7 +195,7 @@ def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Pro
 
 
 def _finish(out: Any, header: dict[str, Any]) -> None:
-    """The header comes last, because only then is all known that it tells; the beginning says where it is."""
+    """Write the header last, when it is complete; the preamble points to it."""
     text = json.dumps(header).encode()
     begin = out.tell()
     size = begin + len(text)
@@ -200,7 +204,7 @@ def _finish(out: Any, header: dict[str, Any]) -> None:
     out.write(PREAMBLE.pack(MAGIC, begin, len(text), size, header_checksum(text, begin, size)))
 
 
-def _copied(source: Path, staging: Path) -> None:
+def _copy_unchanged(source: Path, staging: Path) -> None:
     with source.open("rb") as parquet, staging.open("wb") as out:
         begin = out.seek(PAGE)
         shutil.copyfileobj(parquet, out, 1 << 20)
@@ -238,10 +242,10 @@ def _write_matrices(
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """Rows of a batch that belong to one block: `taken` of the batch, `rows` many, from row `begin` of `size` there."""
+    """The `rows` rows of a batch in one block: `selection` of the batch, from row `begin` of `size` in the block."""
 
     block: int
-    taken: slice | NDArray[np.intp]
+    selection: slice | NDArray[np.intp]
     rows: int
     begin: int
     size: int
@@ -250,19 +254,19 @@ class _Piece:
 def _pieces(plan: MappingPlan, batch: _Batch, filled: list[int]) -> list[_Piece]:
     rows = batch.stop - batch.start
     if plan.block_of is None:
-        return [_Piece(block=0, taken=slice(0, rows), rows=rows, begin=filled[0], size=plan.bounds[-1])]
+        return [_Piece(block=0, selection=slice(0, rows), rows=rows, begin=filled[0], size=plan.bounds[-1])]
     block_of = plan.block_of[batch.start : batch.stop]
     sorted_rows = np.argsort(block_of, kind="stable")
-    found, starts = np.unique(block_of[sorted_rows], return_index=True)
+    blocks, starts = np.unique(block_of[sorted_rows], return_index=True)
     pieces = []
-    for block, start, stop in zip(found.tolist(), starts, [*starts[1:], rows], strict=True):
-        taken = sorted_rows[start:stop]
-        together = taken[-1] - taken[0] == len(taken) - 1
+    for block, start, stop in zip(blocks.tolist(), starts, [*starts[1:], rows], strict=True):
+        block_rows = sorted_rows[start:stop]
+        is_contiguous = block_rows[-1] - block_rows[0] == len(block_rows) - 1
         pieces.append(
             _Piece(
                 block=block,
-                taken=slice(int(taken[0]), int(taken[-1]) + 1) if together else taken,
-                rows=len(taken),
+                selection=slice(int(block_rows[0]), int(block_rows[-1]) + 1) if is_contiguous else block_rows,
+                rows=len(block_rows),
                 begin=filled[block],
                 size=plan.bounds[block + 1] - plan.bounds[block],
             )
@@ -271,7 +275,7 @@ def _pieces(plan: MappingPlan, batch: _Batch, filled: list[int]) -> list[_Piece]
 
 
 def _matrix(table: pa.Table, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The columns as rows of one array; missing floats are NaN."""
+    """Return the columns as rows of one array; missing floats are NaN."""
     matrix = np.empty((table.num_columns, table.num_rows), dtype)
     for row, column in zip(matrix, table.columns, strict=True):
         if column.null_count and dtype.kind != "f":
@@ -281,10 +285,10 @@ def _matrix(table: pa.Table, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _put(out: int, matrix: NDArray[Any], piece: _Piece, offset: int, first: int) -> None:
-    """Write the piece's rows of the columns `first` and on into the matrix that begins at `offset`."""
+    """Write the piece's rows of the columns from `first` into the matrix at `offset`."""
     if not piece.rows:
         return
-    values = np.ascontiguousarray(matrix[:, piece.taken])
+    values = np.ascontiguousarray(matrix[:, piece.selection])
     column_bytes = piece.size * matrix.itemsize
     offset += first * column_bytes + piece.begin * matrix.itemsize
     if piece.rows == piece.size:

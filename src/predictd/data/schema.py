@@ -1,4 +1,4 @@
-"""What the files of a data version are called and which columns they hold, as Numerai publishes v5.3."""
+"""The file names and columns of a data version, as Numerai publishes v5.3."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ SMALL_COUNT = 42
 MEDIUM_COUNT = 780
 FNCV3_COUNT = 400
 FAMILY_SIZE = 12
-"""Neighbouring features that share a latent value; see `predictd.data.generator`."""
+"""The number of neighboring features that share a latent value; see `predictd.data.generator`."""
 
 FEATURES_FILE = "features.json"
 TRAIN_FILE = "train.parquet"
@@ -32,7 +32,7 @@ LIVE_ERA = "X"
 FIRST_VALIDATION_ERA = 575
 
 SKILLS = ("intelligence", "charisma", "strength", "dexterity", "constitution", "wisdom", "agility", "serenity")
-"""Groups of features with one fortune: in an era all of a group's effects grow, shrink or turn together."""
+"""Groups of features whose effects grow, shrink or reverse together in an era."""
 
 TARGET_NAMES = ("ender", "cyrusd", "teager2b", "jasper", "victor", "xerxes", "ralph", "tyler", "waldo", "rowan")
 HORIZONS = (20, 60)
@@ -64,12 +64,12 @@ _NOUN_WORDS = (
 
 @cache
 def feature_names() -> tuple[str, ...]:
-    """The 2748 names `feature_<adjective>_<noun>_<noun>`, unique, in the order of the columns."""
+    """Return the 2748 unique names `feature_<adjective>_<noun>_<noun>`, in column order."""
     adjectives, nouns = _ADJECTIVE_WORDS.split(), _NOUN_WORDS.split()
     names: dict[str, None] = {}
     position = 0
     while len(names) < FEATURE_COUNT:
-        # A step that shares no factor with the number of triples visits each once and mixes all three words.
+        # A step that is coprime to the number of triples visits each once and mixes all three words.
         position = (position + 611_953) % (len(adjectives) * len(nouns) ** 2)
         rest, second = divmod(position, len(nouns))
         adjective, first = divmod(rest, len(nouns))
@@ -79,24 +79,24 @@ def feature_names() -> tuple[str, ...]:
 
 
 def spread(count: int) -> list[int]:
-    """Indices of `count` features, evenly spread over all columns; fewer are always a subset of 780 and more."""
+    """Return indices of `count` features, evenly spread over all columns; smaller sets are subsets of larger ones."""
     return sorted(_shuffled()[:count])
 
 
 @cache
 def _shuffled() -> tuple[int, ...]:
-    """All feature indices in an order of which every beginning is spread over the columns."""
-    # 1699 / 2748 is next to the golden ratio and shares no factor with it, so the steps fill the columns evenly.
+    """Return all feature indices in an order whose every prefix is spread over the columns."""
+    # 1699 / 2748 approximates the golden ratio and is coprime to it, so the steps fill the columns evenly.
     return tuple(step * 1699 % FEATURE_COUNT for step in range(FEATURE_COUNT))
 
 
 def skill_of(feature: int) -> int:
-    """Index into `SKILLS` of the feature at that column."""
+    """Return the index into `SKILLS` of the feature at that column."""
     return feature // FAMILY_SIZE % len(SKILLS)
 
 
 def feature_sets() -> dict[str, list[str]]:
-    """The named sets of features.json, each in the order of the columns: small ⊂ fncv3_features ⊂ medium ⊂ all."""
+    """Return the feature sets of features.json in column order: small ⊂ fncv3_features ⊂ medium ⊂ all."""
     names = feature_names()
     sets = {
         "small": [names[j] for j in spread(SMALL_COUNT)],

@@ -1,4 +1,4 @@
-"""How large a synthetic data version is, and how strong its signal."""
+"""The sizes and signals of synthetic data versions."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ from predictd.domain.errors import InvalidInputError
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticPlan:
-    """The size, seed and signal of one synthetic data version; it always has all 2748 features.
+    """The size, seed and signal of a synthetic data version, which always has all 2748 features.
 
     Attributes:
-        name: by which a deployment chooses it.
-        seed: all of the version's values follow from it.
+        name: the name in the settings.
+        seed: the seed of all values.
         train_eras: number of eras in train.parquet.
         train_rows: rows per era in train.parquet.
         validation_eras: number of eras in validation.parquet.
         validation_rows: rows per era in validation.parquet.
         live_rows: rows in live.parquet, in every round.
         signal: correlation of the best possible prediction with the target before it is binned. Calibrated so that a
-            LightGBM of the notebooks' kind on the small features scores 0.02 to 0.03 on the validation eras: the fewer
-            rows there are to learn from, the stronger it has to be. In tiny, whose few rows leave a standard error of
-            0.03, that holds of its seed only.
-        row_group_rows: least number of rows per row group; bounds the memory of writing (2.8 kB per row).
+            LightGBM model as in the notebooks, on the small features, scores 0.02 to 0.03 on the validation eras: the
+            fewer rows, the stronger the signal. For tiny, whose few rows have a standard error of 0.03, this is true
+            only for its seed.
+        row_group_rows: minimum rows per row group; limits the memory of writing (2.8 kB per row).
     """
 
     name: str
@@ -73,8 +73,8 @@ PLANS: dict[str, SyntheticPlan] = {
 
 
 def plan_named(name: str) -> SyntheticPlan:
-    """The plan of that name; raises InvalidInputError that lists the names there are."""
+    """Return the plan of that name. Raises InvalidInputError."""
     try:
         return PLANS[name]
     except KeyError:
-        raise InvalidInputError(f"There is no data size '{name}'; choose one of {', '.join(PLANS)}.") from None
+        raise InvalidInputError(f"The data size '{name}' does not exist. Choose one of {', '.join(PLANS)}.") from None

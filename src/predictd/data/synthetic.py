@@ -1,4 +1,4 @@
-"""Makes a whole synthetic data version, the same files as Numerai publishes."""
+"""Generate a synthetic data version, with the same files as Numerai publishes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 
 from predictd.data import schema
 from predictd.data.atomic_write import staged_folder
-from predictd.data.generator import Era, Process, row_ids
+from predictd.data.generator import Era, EraGenerator, row_ids
 from predictd.data.sizes import SyntheticPlan
 from predictd.data.tables import TableFile, write_table
 from predictd.domain.errors import SetupError
 
 PRIVATE_FILE = ".synthetic.json"
-"""Kept in the folder of a synthetic version, never listed: from it the live data of later rounds is made."""
+"""A hidden file in the folder of a synthetic version, from which live data of later rounds is generated."""
 
-# To be raised when the same seed no longer gives the same values.
-_PROCESS = 1
+# Increment when the same seed no longer gives the same values.
+_GENERATOR_VERSION = 1
 
 Progress = Callable[[str, float], None]
 
 
 def generate(folder: Path, plan: SyntheticPlan, progress: Progress) -> None:
-    """Write the data version of `plan` to `folder`, which appears complete or not at all.
+    """Write the data version of `plan` to `folder` atomically.
 
-    `progress(file, share)` is called with the file that is being written and how much of the whole is done, 0 to 1.
-    Takes some 0.1 ms per row of one core and some 3 kB of memory per row of a row group.
-    Raises ConflictError when `folder` exists and is not empty.
+    `progress(file, share)` is called with the current file and the finished share of all rows, 0 to 1. Takes about 0.1
+    ms per row on one core and 3 kB of memory per row of a row group. Raises ConflictError if `folder` exists and is not
+    empty.
     """
-    process = Process(seed=plan.seed, signal=plan.signal)
+    generator = EraGenerator(seed=plan.seed, signal=plan.signal)
     with staged_folder(folder) as staging:
         total = plan.train_eras * plan.train_rows + plan.validation_eras * plan.validation_rows + plan.live_rows
         done = 0
@@ -46,16 +46,16 @@ def generate(folder: Path, plan: SyntheticPlan, progress: Progress) -> None:
 
         stats = _FeatureStats()
         with _History(staging, "train", plan) as train:
-            for era, drawn in _eras(process, 1, plan.train_eras, plan.train_rows):
+            for era, drawn in _eras(generator, 1, plan.train_eras, plan.train_rows):
                 train.write(era, drawn)
                 stats.add(drawn)
                 advance(schema.TRAIN_FILE, plan.train_rows)
         with _History(staging, "validation", plan, first_row=train.rows) as validation:
             first = max(schema.FIRST_VALIDATION_ERA, plan.train_eras + 1)
-            for era, drawn in _eras(process, first, plan.validation_eras, plan.validation_rows):
+            for era, drawn in _eras(generator, first, plan.validation_eras, plan.validation_rows):
                 validation.write(era, drawn)
                 advance(schema.VALIDATION_FILE, plan.validation_rows)
-        write_live(staging, process, plan, round_number=0)
+        write_live(staging, generator, plan, round_number=0)
         advance(schema.LIVE_FILE, plan.live_rows)
         contents = {
             "feature_stats": stats.summary(),
@@ -63,30 +63,33 @@ def generate(folder: Path, plan: SyntheticPlan, progress: Progress) -> None:
             "targets": list(schema.TARGETS),
         }
         (staging / schema.FEATURES_FILE).write_text(json.dumps(contents, indent=1), encoding="utf-8")
-        (staging / PRIVATE_FILE).write_text(json.dumps({"process": _PROCESS, "plan": asdict(plan)}), encoding="utf-8")
+        (staging / PRIVATE_FILE).write_text(
+            json.dumps({"process": _GENERATOR_VERSION, "plan": asdict(plan)}), encoding="utf-8"
+        )
 
 
 def load_plan(folder: Path) -> SyntheticPlan | None:
-    """The plan that the version in `folder` was made by, None if it is not synthetic.
+    """Return the plan of the version in `folder`, or None if it is not synthetic.
 
-    Raises SetupError when the private file can't be read or was written by a version of the generator that drew
-    other values.
+    Raises SetupError if the private file is invalid or comes from a generator version with other values.
     """
     path = folder / PRIVATE_FILE
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["process"] == _PROCESS:
-            return SyntheticPlan(**kept["plan"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["process"] == _GENERATOR_VERSION:
+            return SyntheticPlan(**content["plan"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         pass
-    raise SetupError(f"{path} is damaged or from another release of predictd; generate this data version anew.")
+    raise SetupError(f"{path} is damaged or from another release of predictd. Generate this data version again.")
 
 
-def write_live(folder: Path, process: Process, plan: SyntheticPlan, *, round_number: int) -> tuple[list[str], Era]:
-    """Write the four live files of a round into `folder`; returns the ids and what was drawn, targets included."""
-    drawn = process.live(round_number, plan.live_rows)
+def write_live(
+    folder: Path, generator: EraGenerator, plan: SyntheticPlan, *, round_number: int
+) -> tuple[list[str], Era]:
+    """Write the four live files of a round into `folder`; return the ids and the era, including targets."""
+    drawn = generator.live(round_number, plan.live_rows)
     ids = row_ids(plan.seed, round_number + 1, 0, plan.live_rows)
     eras = [schema.LIVE_ERA] * plan.live_rows
     columns = _data_columns()
@@ -102,9 +105,9 @@ def write_live(folder: Path, process: Process, plan: SyntheticPlan, *, round_num
     return ids, drawn
 
 
-def _eras(process: Process, first: int, count: int, rows: int) -> Iterator[tuple[str, Era]]:
+def _eras(generator: EraGenerator, first: int, count: int, rows: int) -> Iterator[tuple[str, Era]]:
     for era in range(first, first + count):
-        yield f"{era:04d}", process.history(era, rows)
+        yield f"{era:04d}", generator.history(era, rows)
 
 
 def _data_columns() -> dict[str, pa.DataType]:
@@ -116,7 +119,7 @@ def _data_columns() -> dict[str, pa.DataType]:
 
 
 class _History:
-    """The files of the training or of the validation rows, written era by era."""
+    """The files of the training or the validation rows, written era by era."""
 
     def __init__(self, folder: Path, data_type: str, plan: SyntheticPlan, *, first_row: int = 0) -> None:
         self.rows = 0
@@ -141,7 +144,7 @@ class _History:
             self._example = open_file("validation_example_preds", {"prediction": pa.float32()})
 
     def write(self, era: str, drawn: Era) -> None:
-        """Append the rows of one era to each of the files."""
+        """Append the rows of one era to each file."""
         rows = drawn.features.shape[1]
         ids = row_ids(self._seed, 0, self._first_row + self.rows, rows)
         eras, kinds = [era] * rows, [self._data_type] * rows
@@ -160,14 +163,14 @@ class _History:
 
 
 class _FeatureStats:
-    """The correlation of each feature with the target over the training eras, as features.json has it."""
+    """The correlation of each feature with the target over the training eras, for features.json."""
 
     def __init__(self) -> None:
         self._eras: list[NDArray[np.float32]] = []
 
     def add(self, drawn: Era) -> None:
         target = drawn.targets[0] - drawn.targets[0].mean()
-        # Features are uniform over 0 to 4: their standard deviation is the root of 2 within a percent or so.
+        # Features are uniform over 0 to 4: their standard deviation is the square root of 2 within about a percent.
         covariance = drawn.features.astype(np.float32) @ target / len(target)
         self._eras.append(covariance / (np.float32(np.sqrt(2)) * target.std()))
 

@@ -1,4 +1,4 @@
-"""Parquet files as pandas writes them: the index `id` comes back from `pandas.read_parquet` by itself."""
+"""Write parquet files like pandas: `pandas.read_parquet` restores the index `id`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ _PANDAS_TYPES = {
 
 
 class TableFile:
-    """Writes one parquet file part by part; parts are gathered into row groups of at least `row_group_rows`.
+    """Writes a parquet file in parts, which are collected into row groups of at least `row_group_rows`.
 
-    A row group of 2748 columns costs tens of milliseconds and some 300 kB of footer whatever it holds, so small ones
-    are to be avoided; everything gathered is held in memory until its row group is written.
+    A row group of 2748 columns costs tens of milliseconds and about 300 kB of footer regardless of its rows, so small
+    row groups are inefficient; collected parts stay in memory until their row group is written.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, pa.DataType], *, row_group_rows: int) -> None:
@@ -38,16 +38,16 @@ class TableFile:
             path,
             self._schema,
             compression="zstd",
-            # Values of few kinds take 3 bits each by dictionary; all-different floats would only lose by it.
+            # Few distinct values take 3 bits each in a dictionary; distinct floats would only take more space.
             use_dictionary=[
                 name for name in self._schema.names if name != INDEX and _is_repetitive(columns[name], name)
             ],
-            # Readers that filter by era need these; statistics of features would triple the footer for nothing.
+            # Readers that filter by era use these; statistics of features would only triple the footer.
             write_statistics=[name for name in ("era", "data_type") if name in columns],
         )
 
     def write(self, ids: Sequence[str], values: Sequence[Sequence[str] | NDArray[Any]]) -> None:
-        """Append rows: one array per column in the order of the columns, each as long as `ids`; NaN becomes null."""
+        """Append rows: one array per column in column order, each as long as `ids`; NaN becomes null."""
         arrays = [
             pa.array(column, type=field.type, from_pandas=True)
             for column, field in zip([*values, ids], self._schema, strict=True)
@@ -63,7 +63,7 @@ class TableFile:
         self._parts, self._rows = [], 0
 
     def close(self) -> None:
-        """Write what is gathered and the footer."""
+        """Write the collected rows and the footer."""
         self._flush()
         self._writer.close()
 
@@ -80,7 +80,7 @@ class TableFile:
 
 
 def write_table(path: Path, ids: Sequence[str], columns: Mapping[str, Sequence[str] | NDArray[Any]]) -> None:
-    """Write a whole file at once: text columns as strings, arrays by their dtype."""
+    """Write a whole file: string sequences as strings, arrays with their dtype."""
     kinds = {
         name: pa.from_numpy_dtype(values.dtype) if isinstance(values, np.ndarray) else pa.string()
         for name, values in columns.items()
@@ -94,7 +94,7 @@ def _is_repetitive(kind: pa.DataType, name: str) -> bool:
 
 
 def _pandas_metadata(columns: Mapping[str, pa.DataType]) -> bytes:
-    """What tells pandas of any version, 1.x to 3.x, that `id` is the index."""
+    """Return metadata that makes `id` the index in pandas 1.x to 3.x."""
 
     def entry(name: str, kind: pa.DataType) -> dict[str, object]:
         pandas_type, numpy_type = _PANDAS_TYPES[kind]

@@ -1,4 +1,4 @@
-"""Whether files are what Numerai publishes, before anything relies on them."""
+"""Verify that files match what Numerai publishes."""
 
 import json
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import GIB
 from predictd.parsing import ParserLimits, parse_confined
 
-_LARGEST_VALUE = 4
-_DOWNLOAD = "download the file again and import the folder anew"
+_MAX_VALUE = 4
+_DOWNLOAD = "download the file again and repeat the import"
 # Numerai's largest files need about 1 GB.
 _LIMITS = ParserLimits(memory_bytes=3 * GIB, result_bytes=64, seconds=3600)
 
 
 def read_feature_sets(path: Path) -> dict[str, list[str]]:
-    """The named sets of features in a features.json; InvalidInputError when it is not of the published shape."""
+    """Return the feature sets in a features.json. Raises InvalidInputError if its format is invalid."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -32,7 +32,7 @@ def read_feature_sets(path: Path) -> dict[str, list[str]]:
 
 
 def feature_sets(content: bytes, name: str) -> dict[str, list[str]]:
-    """The same from the bytes of a file of that name."""
+    """Return the feature sets in the bytes of a file of that name."""
     try:
         contents = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -47,36 +47,36 @@ def feature_sets(content: bytes, name: str) -> dict[str, list[str]]:
 
 
 def count_features(path: Path) -> int:
-    """Return the number of features in a features.json; InvalidInputError when it is not of the published shape."""
+    """Return the number of features in a features.json. Raises InvalidInputError if its format is invalid."""
     return _number(parse_confined(parse_features, [path], _LIMITS))
 
 
 def check_table(path: Path, features: Path) -> int:
-    """Check one parquet file of a data version by what its name says it holds; returns its number of rows.
+    """Check a parquet file of a data version by its file name, in a confined process; return its number of rows.
 
-    It is parsed in a confined process; `features` is the features.json.
+    `features` is the features.json.
 
     All files need an index `id` of unique strings. Training, validation and live data need the columns of `features`
-    and no other features, as int8; the values of live data must lie within 0 to 4. Costs a read of the ids (of live
-    data: of everything). Raises InvalidInputError that names file, column and remedy.
+    and no other features, as int8; the values of live data must be within 0 to 4. Reads the ids (for live data:
+    everything). Raises InvalidInputError.
     """
     return _number(parse_confined(parse_table, [path, features], _LIMITS, {"name": path.name}))
 
 
 def check_live_files(folder: Path) -> None:
-    """Check that the live files in `folder` are of one round: the same ids throughout. Raises InvalidInputError."""
+    """Check that the live files in `folder` belong to one round, with the same ids. Raises InvalidInputError."""
     names = [schema.LIVE_FILE, schema.LIVE_BENCHMARKS_FILE, schema.LIVE_EXAMPLE_FILES[0]]
-    there = [folder / name for name in names if name == schema.LIVE_FILE or (folder / name).exists()]
-    parse_confined(parse_live_files, there, _LIMITS, {"names": [path.name for path in there]})
+    paths = [folder / name for name in names if name == schema.LIVE_FILE or (folder / name).exists()]
+    parse_confined(parse_live_files, paths, _LIMITS, {"names": [path.name for path in paths]})
 
 
 def parse_features(files: list[BinaryIO]) -> list[bytes]:
-    """Count the features in a features.json, in the process that calls this."""
+    """Count the features in a features.json in the current process."""
     return [str(len(_features(files[0]))).encode()]
 
 
 def parse_table(files: list[BinaryIO], name: str) -> list[bytes]:
-    """Check a parquet file by its features.json, in the process that calls this; the number of its rows."""
+    """Check a parquet file against features.json in the current process; return its number of rows."""
     path, features = Path(name), _features(files[1])
     with open_parquet(files[0], name) as file:
         _check_index(path, file)
@@ -98,13 +98,13 @@ def parse_table(files: list[BinaryIO], name: str) -> list[bytes]:
 
 
 def parse_live_files(files: list[BinaryIO], names: list[str]) -> list[bytes]:
-    """Check that all of the files have the ids of the first one, in the process that calls this."""
-    live, *others = [set(read_ids(file, name)) for file, name in zip(files, names, strict=True)]
-    for name, ids in zip(names[1:], others, strict=True):
+    """Check that all files have the ids of the first file, in the current process."""
+    live, *other_ids = [set(read_ids(file, name)) for file, name in zip(files, names, strict=True)]
+    for name, ids in zip(names[1:], other_ids, strict=True):
         if ids != live:
             raise InvalidInputError(
-                f"{name} and {schema.LIVE_FILE} hold different ids, so they are of different rounds; "
-                f"download both for the same round and put them in place together."
+                f"{name} and {schema.LIVE_FILE} contain different ids, so they belong to different rounds; "
+                "download both files for the same round."
             )
     return []
 
@@ -123,12 +123,12 @@ def _check_index(path: Path, file: pq.ParquetFile) -> None:
     if pandas.get("index_columns") != [INDEX] or INDEX not in file.schema_arrow.names:
         raise InvalidInputError(
             f"{path.name}: the index must be 'id', but it is {pandas.get('index_columns')}; "
-            "write the file by pandas with the ids as index 'id', or download it again."
+            "write the file with pandas with the ids as index 'id', or download it again."
         )
     ids = file.read(columns=[INDEX]).column(INDEX)
     if not _is_text(ids.type) or ids.null_count:
         raise InvalidInputError(
-            f"{path.name}: the index 'id' must hold strings, but it holds {ids.type} ({ids.null_count} missing); "
+            f"{path.name}: the index 'id' must contain strings, but it contains {ids.type} ({ids.null_count} missing); "
             f"{_DOWNLOAD}."
         )
     repeated = len(ids) - pc.count_distinct(ids).as_py()
@@ -139,14 +139,14 @@ def _check_index(path: Path, file: pq.ParquetFile) -> None:
 
 
 def _check_features(path: Path, columns: dict[str, pa.DataType], features: frozenset[str]) -> None:
-    found = {name for name in columns if name.startswith("feature_")}
-    for names, problem in ((found - features, "that features.json does not have"), (features - found, "missing")):
+    present = {name for name in columns if name.startswith("feature_")}
+    for names, problem in ((present - features, "that features.json does not have"), (features - present, "missing")):
         if names:
             raise InvalidInputError(
                 f"{path.name}: {len(names)} features {problem}, first {min(names)}; "
-                "take features.json and the parquet files from the same data version."
+                "use features.json and parquet files from the same data version."
             )
-    _check_columns(path, columns, sorted(found), pa.types.is_int8, "int8")
+    _check_columns(path, columns, sorted(present), pa.types.is_int8, "int8")
 
 
 def _check_columns(
@@ -161,7 +161,7 @@ def _check_columns(
             raise InvalidInputError(f"{path.name} has no column '{name}'; {_DOWNLOAD}.")
         if not fits(columns[name]):
             raise InvalidInputError(
-                f"{path.name}: column '{name}' must hold {kind}, but it holds {columns[name]}; {_DOWNLOAD}."
+                f"{path.name}: column '{name}' must contain {kind}, but it contains {columns[name]}; {_DOWNLOAD}."
             )
 
 
@@ -170,10 +170,10 @@ def _check_values(path: Path, file: pq.ParquetFile, features: frozenset[str]) ->
         table = file.read_row_group(group, columns=sorted(features))
         for name, column in zip(table.column_names, table.columns, strict=True):
             bounds = pc.min_max(column, skip_nulls=False).as_py()
-            if bounds["min"] is None or bounds["min"] < 0 or bounds["max"] > _LARGEST_VALUE:
+            if bounds["min"] is None or bounds["min"] < 0 or bounds["max"] > _MAX_VALUE:
                 raise InvalidInputError(
-                    f"{path.name}: column '{name}' must hold whole numbers 0 to {_LARGEST_VALUE}, but it holds others "
-                    f"or none; {_DOWNLOAD}."
+                    f"{path.name}: column '{name}' must contain whole numbers from 0 to {_MAX_VALUE} without missing "
+                    f"values, but it does not; {_DOWNLOAD}."
                 )
 
 

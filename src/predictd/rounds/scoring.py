@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from predictd import prometheus
-from predictd.data.daily_targets import interim_targets
+from predictd.data.generator import interim_targets
 from predictd.data.layout import meta_model_key, round_key, targets_key, version_key
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE

@@ -8,8 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.api.app import Services
-from predictd.data.layout import version_key
-from predictd.data.listing import list_version
+from predictd.data.layout import list_version, version_key
 from predictd.db.catalogue import list_data_versions, list_runtimes, make_default, set_deprecated
 from predictd.db.models import DataVersion, Pickle, Runtime
 from predictd.domain.errors import NotFoundError

@@ -6,8 +6,7 @@ from typing import Any
 from ariadne import MutationType, QueryType
 
 from predictd.api.graphql.resolvers.objects import Info, context_of
-from predictd.data.layout import round_key, version_key
-from predictd.data.listing import list_version
+from predictd.data.layout import list_version, round_key, version_key
 from predictd.data.schema import LIVE_FILES
 from predictd.db.catalogue import list_data_versions
 from predictd.db.rounds import find_round, latest_round
