@@ -1,7 +1,7 @@
-"""All figures of speed and memory, ours and the peer's in turn on one core: `make bench`, `make bench ONLY=name`.
+"""All figures of speed and memory, predictd and the peer in turn on one core: `make bench`, `make bench ONLY=name`.
 
-Prints a table and writes benchmarks/last.json. docs/benchmarks.md says what each figure means. A figure below its bound
-is marked; the exit code is 1 only where a measurement failed, or, with --strict, where one is below.
+Prints a table and writes benchmarks/last.json. docs/benchmarks.md explains each figure. A figure below its bound is
+marked; the exit code is 1 only if a measurement failed, or, with --strict, if a figure is below its bound.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from predictd.domain.errors import PredictdError
 from predictd.sandbox.resources import hierarchy
 
 LAST = trees.ROOT / "benchmarks" / "last.json"
-# What each is aimed at beyond the least.
+# Target ratio of each figure, above its bound.
 AIMS = {
     "trivial_run": 30,
     "trivial_throughput": 30,
@@ -50,55 +50,55 @@ def main() -> None:
     figures = {name: measured[name] if name in measured else partial(trees.run, name) for name in AIMS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="NAME", help=f"one of {', '.join(figures)}")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where a figure is below its bound")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a figure is below its bound")
     arguments = parser.parse_args()
     if arguments.only and arguments.only not in figures:
-        parser.error(f"there is no figure {arguments.only!r}; choose from {', '.join(figures)}")
+        parser.error(f"figure {arguments.only!r} does not exist; choose from {', '.join(figures)}")
     core = max(os.sched_getaffinity(0))
     try:
         whole_runs.prepare_runtime()
     except PredictdError as error:
         sys.exit(str(error))
     os.sched_setaffinity(0, {core})
-    print(f"everything runs on processor {core} of {os.cpu_count()}; ours and the peer take turns", flush=True)
-    say_what_differs()
+    print(f"everything runs on core {core} of {os.cpu_count()}; predictd and the peer take turns", flush=True)
+    warn_about_machine()
     results, failed = [], []
     for name in [arguments.only] if arguments.only else figures:
         began = time.perf_counter()
         try:
-            found = figures[name]()
-        except Exception:  # noqa: BLE001 (the other figures are still worth having)
+            result = figures[name]()
+        except Exception:  # noqa: BLE001 (the other figures are still useful)
             traceback.print_exc()
             failed.append(name)
             continue
-        results.append(found)
-        print(f"{line(found)}   ({time.perf_counter() - began:.0f} s to measure)", flush=True)
+        results.append(result)
+        print(f"{line(result)}   ({time.perf_counter() - began:.0f} s to measure)", flush=True)
         LAST.write_text(json.dumps(results, indent=2) + "\n")
-    below = [found["name"] for found in results if found["ratio"] < found["at_least"]]
+    below = [result["name"] for result in results if result["ratio"] < result["at_least"]]
     print(f"{len(results)} figures in {LAST.relative_to(trees.ROOT)}; below the bound: {', '.join(below) or 'none'}")
     if failed:
         sys.exit(f"not measured: {', '.join(failed)}")
     sys.exit(1 if below and arguments.strict else 0)
 
 
-def say_what_differs() -> None:
-    """What this machine lacks of full isolation, and of quiet."""
+def warn_about_machine() -> None:
+    """Print what this machine lacks for full isolation, and whether it is busy."""
     if os.getloadavg()[0] > 0.5:
-        print(f"others keep this machine busy (load {os.getloadavg()[0]:.1f}): seconds will be too long, ratios uneven")
+        print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): times will be too long and ratios unreliable")
     if os.geteuid() != 0:
         print("not root: runs are isolated by user namespaces, without a user id of their own")
     if hierarchy() is None:
-        print("no control groups: the server watches the memory of runs, and private_memory is what it saw")
+        print("no control groups: the server monitors the memory of runs, and private_memory is its measurement")
 
 
-def line(found: dict) -> str:
-    """One figure for a person."""
-    name, unit = found["name"], found["unit"]
-    mark = "ok   " if found["ratio"] >= found["at_least"] else "BELOW"
-    wanted = f"at least {found['at_least']}, aim {AIMS[name]}"
+def line(result: dict) -> str:
+    """Return one figure as a line."""
+    name, unit = result["name"], result["unit"]
+    mark = "ok   " if result["ratio"] >= result["at_least"] else "BELOW"
+    bounds = f"at least {result['at_least']}, aim {AIMS[name]}"
     return (
-        f"{mark} {name:24} ratio {found['ratio']:8.2f} ({wanted})"
-        f"   ours {found['ours']:.4g} {unit}, peer or bound {found['peer']:.4g} {unit}"
+        f"{mark} {name:24} ratio {result['ratio']:8.2f} ({bounds})"
+        f"   ours {result['ours']:.4g} {unit}, peer or bound {result['peer']:.4g} {unit}"
     )
 
 

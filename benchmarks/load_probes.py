@@ -1,4 +1,4 @@
-"""What the load benchmark looks at while a server works: how fast it answers, and what it holds."""
+"""Probes of the load benchmark: how fast a server responds, and its resource usage."""
 
 import threading
 import time
@@ -15,18 +15,18 @@ ACCOUNT = """query { account { username models {
   id name archived computePickleUpload { id filename validationStatus triggerStatus }
 } } }"""
 PAUSE_SECONDS = 0.05
-LOOK_SECONDS = 0.5
+SAMPLE_SECONDS = 0.5
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that so much of them, 0 to 1, do not exceed."""
+    """Return the value that a share, 0 to 1, of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclass
-class Answers:
-    """Seconds that the server took for each answer to `account { models {...} }`."""
+class Latencies:
+    """The seconds of each response to `account { models {...} }`."""
 
     seconds: list[float] = field(default_factory=list)
 
@@ -35,7 +35,7 @@ class Answers:
 
 
 def ask(session: requests.Session, address: str, token: str, query: str, **variables: Any) -> Any:
-    """The data of an answer."""
+    """Return the data of a response."""
     response = session.post(
         address,
         json={"query": query, "variables": variables},
@@ -50,31 +50,31 @@ def ask(session: requests.Session, address: str, token: str, query: str, **varia
 
 
 @contextmanager
-def answering(address: str, tokens: Sequence[str]) -> Iterator[Answers]:
-    """One account after the other asks for its models, some times a second, until the block is left."""
-    answers, ending = Answers(), threading.Event()
+def measuring_latency(address: str, tokens: Sequence[str]) -> Iterator[Latencies]:
+    """Query the models of one account after the other, several times a second, until the block ends."""
+    latencies, ending = Latencies(), threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         with requests.Session() as session:
             for token in cycle(tokens):
                 began = time.perf_counter()
                 ask(session, address, token, ACCOUNT)
-                answers.seconds.append(time.perf_counter() - began)
+                latencies.seconds.append(time.perf_counter() - began)
                 if ending.wait(PAUSE_SECONDS):
                     return
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield answers
+        yield latencies
     finally:
         ending.set()
         thread.join()
 
 
 @dataclass
-class Held:
-    """The most that a server held: MB of its own process and with all below it (PSS), files, threads."""
+class Usage:
+    """The maximum resource usage of a server: MB of its process and with all its children (PSS), files, threads."""
 
     server_mb: float = 0
     all_mb: float = 0
@@ -83,30 +83,30 @@ class Held:
 
 
 @contextmanager
-def holding(pid: int) -> Iterator[Held]:
-    """Looks at the server's processes until the block is left."""
-    held, ending = Held(), threading.Event()
+def measuring_usage(pid: int) -> Iterator[Usage]:
+    """Sample the server's processes until the block ends."""
+    usage, ending = Usage(), threading.Event()
     server = psutil.Process(pid)
 
-    def look() -> None:
-        while not ending.wait(LOOK_SECONDS):
+    def sample() -> None:
+        while not ending.wait(SAMPLE_SECONDS):
             own = _pss(server)
-            held.server_mb = max(held.server_mb, own)
-            held.all_mb = max(held.all_mb, own + sum(_pss(child) for child in server.children(recursive=True)))
-            held.files = max(held.files, server.num_fds())
-            held.threads = max(held.threads, server.num_threads())
+            usage.server_mb = max(usage.server_mb, own)
+            usage.all_mb = max(usage.all_mb, own + sum(_pss(child) for child in server.children(recursive=True)))
+            usage.files = max(usage.files, server.num_fds())
+            usage.threads = max(usage.threads, server.num_threads())
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield held
+        yield usage
     finally:
         ending.set()
         thread.join()
 
 
 def _pss(process: psutil.Process) -> float:
-    # Runs end while they are looked at.
+    # Runs end while they are sampled.
     with suppress(psutil.Error):
         return float(process.memory_full_info().pss) / 1e6
     return 0.0

@@ -1,7 +1,7 @@
-"""The server of the load benchmark: a real `predictd serve` in a data dir of its own, with accounts and their models.
+"""The server of the load benchmark: a real `predictd serve` with its own data dir, accounts and models.
 
-Accounts, models and validated pickles are written into the data dir before the server starts, because what is measured
-is a round, not the uploads of its models. From then on everything goes through the server.
+Accounts, models and validated pickles are written into the data dir before the server starts, because the benchmark
+measures a round, not the uploads of its models. After that everything goes through the server.
 """
 
 import json
@@ -28,7 +28,7 @@ from predictd.settings import Settings
 
 PREDICTD = str(Path(sys.executable).with_name("predictd"))
 START_SECONDS = 120
-# A trivial model each, and each another: the rank of some of the features, which every size of data has.
+# Different trivial models: the rank of some features that every data size has.
 MAKE_PICKLES = """
 import sys, cloudpickle
 def model(number):
@@ -54,7 +54,7 @@ class Stand:
     tokens: tuple[str, ...]
 
     def open_round(self) -> str:
-        """Open a round by the command, and answer its id."""
+        """Open a round with the command and return its id."""
         command = [PREDICTD, "round", "open", "--length", "10h", "--json"]
         subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
         with self.database.read() as session:
@@ -63,7 +63,7 @@ class Stand:
             return opened.id
 
     def stop(self) -> None:
-        """As an organiser would."""
+        """Stop the server with SIGTERM, like an admin."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(120)
         self.database.close()
@@ -72,8 +72,8 @@ class Stand:
 def start(home: Path, *, accounts: int, count: int, data: str, extra: dict[str, str]) -> Stand:
     """Fill the data dir and start the server; `extra` are settings by the names of their environment variables."""
     runtimes = Path(os.environ.get("PREDICTD_TEST_RUNTIMES", trees.ROOT / ".cache" / "runtimes"))
-    given = {"DATA_DIR": str(home), "RUNTIMES_DIR": str(runtimes), "DATA_SIZE": data, "CALENDAR": "manual"} | extra
-    settings = {f"PREDICTD_{name}": value for name, value in given.items()}
+    options = {"DATA_DIR": str(home), "RUNTIMES_DIR": str(runtimes), "DATA_SIZE": data, "CALENDAR": "manual"} | extra
+    settings = {f"PREDICTD_{name}": value for name, value in options.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")} | settings
     os.environ.update(settings)
     deployment = open_deployment(Settings())
@@ -100,7 +100,7 @@ def start(home: Path, *, accounts: int, count: int, data: str, extra: dict[str, 
 
 
 def _fill(deployment: Deployment, pickles: Path, accounts: int, count: int) -> tuple[str, ...]:
-    """So many models, in turn of each account; every one has a pickle of its own in its slot."""
+    """Create that many models, distributed over the accounts, each with its own pickle assigned."""
     now = datetime.now(UTC)
     tokens = []
     with deployment.database.write() as session:

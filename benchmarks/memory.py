@@ -1,10 +1,10 @@
-"""What 20 runs at once cost in memory: at most 20 times a run's own working set, plus one copy of the live data.
+"""Memory of 20 concurrent runs: at most 20 times a run's own working set, plus one copy of the live data.
 
-Each run holds the live data of full width (6,500 rows, 2,748 features) and a model's copy of a part of it, and waits
-until all of them do. The memory is that of a control group around everything (root, v1 or v2): processes, page cache
-and the kernel's own. Without one it is what the whole machine lacks, so keep the machine quiet. A run's own working set
-is what one run adds while it is alone; the data files are in the page cache before, once.
-Run it by `.venv/bin/python benchmarks/memory.py`; exit code 1 when it costs more.
+Each run loads the full live data (6,500 rows, 2,748 features) and a model's copy of a part of it, and waits until all
+runs have done so. The memory is that of a control group around everything (root, v1 or v2): processes, page cache and
+kernel memory. Without a control group it is that of the whole machine, which should be idle. A run's own working set is
+what a single run adds; the data files are in the page cache before. Run `.venv/bin/python benchmarks/memory.py`; the
+exit code is 1 if more memory is used.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def predict(live_features, live_benchmark_models):
 
 open(sys.argv[1], "wb").write(cloudpickle.dumps(predict))
 """
-# Pages that the kernel hands out in batches, and threads of this process.
+# Pages that the kernel allocates in batches, and threads of this process.
 TOLERANCE = 0.02
 LIMITS = Limits(seconds=900)
 
@@ -71,13 +71,13 @@ class Bench:
 
 
 class Meter:
-    """Bytes that this program, its runs and the page cache which they filled hold."""
+    """The memory of this program, its runs and the page cache that they filled."""
 
     def __init__(self, group: Path | None) -> None:
         self._group = group
 
     @property
-    def what(self) -> str:
+    def scope(self) -> str:
         return "the whole machine" if self._group is None else "a control group around all runs"
 
     def used(self) -> int:
@@ -90,21 +90,21 @@ class Meter:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=20, help="runs at once")
+    parser.add_argument("--runs", type=int, default=20, help="concurrent runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="predictd-memory-") as folder, metered() as meter:
         bench = prepare(Path(folder))
-        print(f"measuring {meter.what}; warming up", flush=True)
+        print(f"measuring {meter.scope}; warming up", flush=True)
         added(bench, meter, 1)
         alone = [added(bench, meter, 1) for _ in range(3)]
-        print(f"one run alone: {', '.join(f'{one / MIB:.0f}' for one in alone)} MiB", flush=True)
+        print(f"one run alone: {', '.join(f'{bytes_added / MIB:.0f}' for bytes_added in alone)} MiB", flush=True)
         together = added(bench, meter, arguments.runs)
         passed = report(statistics.median(alone), together, bench.data_bytes, arguments.runs)
     sys.exit(0 if passed else 1)
 
 
 def prepare(folder: Path) -> Bench:
-    """Live data of full width, which lies in the page cache from its writing, and the pickle."""
+    """Generate live data of full width, which stays in the page cache, and the pickle."""
     print("generating the live data", flush=True)
     small = {"train_eras": 1, "train_rows": 20, "validation_eras": 1, "validation_rows": 20}
     generate(folder / "data", replace(plan_named("full"), **small), lambda *_: None)
@@ -112,7 +112,7 @@ def prepare(folder: Path) -> Bench:
     home = cached if cached.is_dir() else Path("~/.predictd/runtimes").expanduser()
     runtime = build(default_spec(), home, lambda line: print(line, flush=True))
     subprocess.run([str(runtime.executable), "-c", MAKE_PICKLE, str(folder / "model.pkl")], check=True)
-    # Runs are other users.
+    # Runs have other users.
     folder.chmod(0o755)
     live, benchmarks = folder / "data" / "live.parquet", folder / "data" / "live_benchmark_models.parquet"
     for path in (live, benchmarks):
@@ -121,7 +121,7 @@ def prepare(folder: Path) -> Bench:
 
 
 def added(bench: Bench, meter: Meter, count: int) -> int:
-    """Bytes by which so many runs raise the memory while all of them hold their data."""
+    """Return the bytes that this many runs add while all of them hold their data."""
     before = settled(meter)
     cancel, holding = threading.Event(), threading.Semaphore(0)
 
@@ -139,22 +139,22 @@ def added(bench: Bench, meter: Meter, count: int) -> int:
         try:
             for number in range(count):
                 while not holding.acquire(timeout=1):
-                    if any(one.done() for one in runs):
+                    if any(future.done() for future in runs):
                         sys.exit("a run ended before it held its data")
                 if count > 1 and sys.stdout.isatty():
                     print(f"\r{number + 1} of {count} runs hold their data", end="", flush=True)
             during = settled(meter)
         finally:
             cancel.set()
-        for one in runs:
-            one.result()
+        for future in runs:
+            future.result()
     if count > 1 and sys.stdout.isatty():
         print()
     return during - before
 
 
 def settled(meter: Meter) -> int:
-    """The median of some seconds, once what has ended is gone."""
+    """Return the median memory over a second, after ended processes are gone."""
     time.sleep(2)
     values = []
     for _ in range(10):
@@ -164,22 +164,22 @@ def settled(meter: Meter) -> int:
 
 
 def report(alone: float, together: int, data: int, runs: int) -> bool:
-    """Print the comparison; whether the claim holds."""
+    """Print the comparison and return whether the memory is within the bound."""
     allowed = runs * alone + data
     total = together + data
     ratio = total / allowed
     passed = ratio <= 1 + TOLERANCE
     print(f"one run's own working set   {alone / MIB:8.0f} MiB")
     print(f"one copy of the data        {data / MIB:8.0f} MiB")
-    print(f"{runs} runs at once, with it    {total / MIB:8.0f} MiB")
-    print(f"{runs} working sets and a copy  {allowed / MIB:8.0f} MiB")
+    print(f"{runs} runs with the data    {total / MIB:8.0f} MiB")
+    print(f"{runs} working sets and data  {allowed / MIB:8.0f} MiB")
     print(f"ratio {ratio:.3f} of at most {1 + TOLERANCE:.2f}: {'PASS' if passed else 'FAIL'}")
     return passed
 
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Put this process, and so all runs, into a control group of its own for memory, where that can be done."""
+    """Put this process, and so all runs, into a new memory control group, if possible."""
     own = next((folder for folder in own_groups() if os.access(folder, os.W_OK)), None)
     if own is None:
         yield Meter(None)
@@ -197,7 +197,7 @@ def metered() -> Iterator[Meter]:
 
 
 def own_groups() -> Iterator[Path]:
-    """The folder of this process's memory group, in either version."""
+    """Yield the folder of this process's memory control group, in either version."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         if "memory" in names.split(","):

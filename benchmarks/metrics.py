@@ -1,6 +1,6 @@
-"""The batch engine for the metrics against numerai-tools called era by era, on one core; results must be equal to 1e-9.
+"""Batch metrics against numerai-tools era by era, on one core; results must be equal to 1e-9.
 
-numerai-tools is timed on fewer eras, as each takes it as long as any other; equality is checked on those.
+numerai-tools is timed on fewer eras, because all take equally long; equality is checked on those eras.
 """
 
 import os
@@ -30,7 +30,7 @@ SUBMISSIONS = 100
 
 
 class Source:
-    """The features of drawn eras."""
+    """The features of generated eras."""
 
     def __init__(self, eras: list[Era], count: int) -> None:
         self.names = [f"f{number}" for number in range(count)]
@@ -50,12 +50,12 @@ def truth_of(eras: list[Era]) -> Truth:
 
 
 def timed(work: Callable[[], Any], times: int = 1) -> tuple[float, Any]:
-    best, answer = float("inf"), None
+    best, result = float("inf"), None
     for _ in range(times):
         begin = time.perf_counter()
-        answer = work()
+        result = work()
         best = min(best, time.perf_counter() - begin)
-    return best, answer
+    return best, result
 
 
 class Reference:
@@ -90,8 +90,8 @@ def check(ours: Scores, theirs: dict[str, float], era: int, submission: int = 0)
 
 
 def metrics_42_features() -> dict:
-    """CORR, MMC, FNC and exposure of one submission in 200 eras, 42 features; seconds an era."""
-    process, rng = drawn()
+    """CORR, MMC, FNC and exposure of one submission in 200 eras, 42 features; seconds per era."""
+    process, rng = generator()
     eras = [process.history(number, ROWS) for number in range(ERAS)]
     eras = [Era(**{**vars(era), "features": era.features[:NARROW].copy()}) for era in eras]
     truth, features = truth_of(eras), Features(source=Source(eras, NARROW))
@@ -100,54 +100,56 @@ def metrics_42_features() -> dict:
     theirs = []
     for number in range(CHECKED_ERAS):
         values = predictions[number * ROWS : (number + 1) * ROWS, 0]
-        one = Reference(eras[number], NARROW)
-        taken, found = timed(lambda one=one, values=values: one.all(values), 2)
-        theirs.append(taken)
-        check(ours, found, number)
+        tools = Reference(eras[number], NARROW)
+        duration, expected = timed(lambda peer=tools, values=values: peer.all(values), 2)
+        theirs.append(duration)
+        check(ours, expected, number)
     return figure("metrics_42_features", 20, seconds / ERAS, float(np.median(theirs)))
 
 
 def metrics_round_of_100() -> dict:
-    """The same of 100 submissions of one round, seconds a submission."""
-    process, rng = drawn()
+    """The same for 100 submissions of one round, seconds per submission."""
+    process, rng = generator()
     era = process.history(1, ROWS)
     predictions = rng.random((ROWS, SUBMISSIONS))
     features = Features(source=Source([era], NARROW))
     seconds, ours = timed(lambda: score(predictions, truth_of([era]), features), 3)
-    one = Reference(era, NARROW)
-    theirs, found = timed(lambda: [one.all(predictions[:, number]) for number in range(5)])
-    for number, values in enumerate(found):
+    tools = Reference(era, NARROW)
+    theirs, expected = timed(lambda: [tools.all(predictions[:, number]) for number in range(5)])
+    for number, values in enumerate(expected):
         check(ours, values, 0, number)
     return figure("metrics_round_of_100", 25, seconds / SUBMISSIONS, theirs / 5)
 
 
 def fnc_2748_first() -> dict:
-    """FNC over all features of the first model of a data version, seconds an era."""
+    """FNC over all features for the first model of a data version, seconds per era."""
     return _wide()["fnc_2748_first"]
 
 
 def fnc_2748_further() -> dict:
-    """The same of each further model: the factors of the features are kept."""
+    """The same for each further model, with cached factors."""
     return _wide()["fnc_2748_further"]
 
 
 @cache
 def _wide() -> dict[str, dict]:
-    process, rng = drawn()
+    process, rng = generator()
     eras = [process.history(number, ROWS) for number in range(WIDE_ERAS)]
     truth = Truth(**{**vars(truth_of(eras)), "meta_model": None})
     predictions = rng.random((WIDE_ERAS * ROWS, 2))
     with tempfile.TemporaryDirectory() as folder:
         features = Features(source=Source(eras, WIDE), cache=lambda names: FactorCache(Path(folder), "bench", names))
         first, ours = timed(lambda: score(predictions[:, :1], truth, features))
-        further, others = timed(lambda: score(predictions[:, 1:], truth, features), 2)
+        further, further_scores = timed(lambda: score(predictions[:, 1:], truth, features), 2)
     theirs = []
     for number in range(WIDE_ERAS):
-        one, rows = Reference(eras[number], WIDE), slice(number * ROWS, (number + 1) * ROWS)
-        for scores, values in ((ours, predictions[rows, 0]), (others, predictions[rows, 1]))[: 2 if not number else 1]:
-            taken, found = timed(lambda one=one, values=values: one.fnc(values))
-            theirs.append(taken)
-            check(scores, {"fnc": found}, number)
+        tools, rows = Reference(eras[number], WIDE), slice(number * ROWS, (number + 1) * ROWS)
+        for scores, values in ((ours, predictions[rows, 0]), (further_scores, predictions[rows, 1]))[
+            : 2 if not number else 1
+        ]:
+            duration, expected = timed(lambda peer=tools, values=values: peer.fnc(values))
+            theirs.append(duration)
+            check(scores, {"fnc": expected}, number)
     each = float(np.median(theirs))
     return {
         "fnc_2748_first": figure("fnc_2748_first", 8, first / WIDE_ERAS, each),
@@ -155,7 +157,7 @@ def _wide() -> dict[str, dict]:
     }
 
 
-def drawn() -> tuple[EraGenerator, np.random.Generator]:
+def generator() -> tuple[EraGenerator, np.random.Generator]:
     return EraGenerator(seed=1, signal=0.03), np.random.default_rng(0)
 
 

@@ -1,6 +1,6 @@
-"""The live file and the pickles of the whole runs, made once and kept in .cache/benchmarks.
+"""The live file and the pickles of the whole runs, created once and cached in .cache/benchmarks.
 
-What has to come from the runtime's own packages is made by its Python, which calls this file: `models.py WHAT`.
+Files that need the runtime's packages are created by its Python, which calls this file: `models.py KIND`.
 """
 
 import os
@@ -16,35 +16,35 @@ FOREST = CACHE / "forest.pkl"
 TRIVIAL = CACHE / "trivial"
 WATCHING = CACHE / "watching.pkl"
 ROWS, FEATURES, TARGETS = 6_500, 2_748, 20
-MOST_TRIVIAL = 1_010
+TRIVIAL_COUNT = 1_010
 _PARTIAL = ".part"
 
 
 def live() -> Path:
-    """A live file of full width: 6,500 rows of 2,748 features (int8, 0 to 4), the era and empty targets."""
-    return _made(LIVE, "live")
+    """Return a live file of full width: 6,500 rows of 2,748 features (int8, 0 to 4), the era and empty targets."""
+    return _create(LIVE, "live")
 
 
 def trivial(number: int) -> Path:
-    """One of the trivial models, each a pickle of its own: the rank of one feature."""
-    return _made(TRIVIAL, "trivial") / f"{number}.pkl"
+    """Return one of the trivial models, each a separate pickle: the rank of one feature."""
+    return _create(TRIVIAL, "trivial") / f"{number}.pkl"
 
 
 def watching() -> Path:
-    """A trivial model that prints the memory of its process alone, as /proc/self/smaps_rollup has it."""
-    return _made(WATCHING, "watching")
+    """Return a trivial model that prints the private memory of its process, from /proc/self/smaps_rollup."""
+    return _create(WATCHING, "watching")
 
 
 def forest() -> Path:
-    """The 20,000 trees of `trees.py` in a `predict` as the public notebooks pickle it, over the 42 small features."""
-    return _made(FOREST, "forest")
+    """Return the 20,000 trees of `trees.py` in a `predict` as in the public notebooks, over the 42 small features."""
+    return _create(FOREST, "forest")
 
 
-def _made(path: Path, what: str) -> Path:
+def _create(path: Path, kind: str) -> Path:
     if not path.exists():
-        print(f"making {path.relative_to(trees.ROOT)}", flush=True)
+        print(f"creating {path.relative_to(trees.ROOT)}", flush=True)
         CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run([str(trees.runtime()), __file__, what], check=True)
+        subprocess.run([str(trees.runtime()), __file__, kind], check=True)
     return path
 
 
@@ -75,7 +75,7 @@ def _make_trivial(folder: Path) -> None:
         return predict
 
     folder.mkdir(exist_ok=True)
-    for number in range(MOST_TRIVIAL):
+    for number in range(TRIVIAL_COUNT):
         (folder / f"{number}.pkl").write_bytes(cloudpickle.dumps(model(number)))
 
 
@@ -110,7 +110,7 @@ def _make_forest(path: Path) -> None:
 
 
 def main() -> None:
-    """Makes what the argument names, whole or not at all."""
+    """Create the file that the argument names, atomically."""
     make, path = {
         "live": (_make_live, LIVE),
         "trivial": (_make_trivial, TRIVIAL),

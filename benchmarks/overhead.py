@@ -1,8 +1,7 @@
-"""What the platform adds to a model's own time: upload to Success of a trivial model, and the time of a triggered run.
+"""The platform's overhead over a model's own time: upload to Success of a trivial model, and a triggered run.
 
-The peer, in the same run, is what a person would do without a platform: start the runtime's Python, import, read the
-live file, unpickle, predict and write a CSV, with no isolation and no limits. Prints ratios to it.
-Run it by `.venv/bin/python benchmarks/overhead.py`.
+The peer is the same work without a platform: start the runtime's Python, import, read the live file, unpickle, predict
+and write a CSV, without isolation and limits. Prints ratios to it. Run `.venv/bin/python benchmarks/overhead.py`.
 """
 
 import argparse
@@ -76,12 +75,12 @@ def predictd(*arguments: str) -> str:
 
 
 def measure(home: Path, runs: int) -> tuple[list[float], list[float], float]:
-    """Seconds of each upload to Success, of each peer run, and of a triggered run on average."""
+    """Return the seconds of each upload to Success, of each peer run, and of a triggered run on average."""
     token = json.loads(predictd("account", "create", "bench", "--json"))
     numerapi.base_api.API_TOURNAMENT_URL = json.loads((home / "server.json").read_text())["address"]
     napi = numerapi.NumerAPI(token["public_id"], token["secret_key"], verbosity="ERROR", show_progress_bars=False)
     runtimes = json.loads(predictd("runtime", "list", "--json"))
-    python = next(one["python"] for one in runtimes if one["default"])
+    python = next(runtime["python"] for runtime in runtimes if runtime["default"])
     pickle = home / "trivial.pkl"
     subprocess.run([python, "-c", MAKE_PICKLE, str(pickle)], check=True)
     predictd("round", "open")
@@ -109,8 +108,8 @@ def wait(napi: numerapi.NumerAPI, pickle_id: str, runs: int) -> None:
     while True:
         answer = napi.raw_query(STATUS, {"id": pickle_id}, authorization=True)
         triggers = answer["data"]["computePickles"][0]["triggers"]
-        if len(triggers) >= runs and all(one["status"] in FINAL for one in triggers):
-            failed = [one for one in triggers if one["status"] != "submission_succeeded"]
+        if len(triggers) >= runs and all(trigger["status"] in FINAL for trigger in triggers):
+            failed = [trigger for trigger in triggers if trigger["status"] != "submission_succeeded"]
             if failed:
                 sys.exit(f"a run failed: {failed[0]}")
             return

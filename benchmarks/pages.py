@@ -1,4 +1,4 @@
-"""The page of the models of an account that has many, on a server that has run them often, over HTTP as a browser does.
+"""The models page of an account with many models on a server with many runs, over HTTP like a browser.
 
 The account has 500 models, and each was run in each of 400 rounds: 200,000 runs, with their histories and submissions.
 The page shows the first 50 of the models.
@@ -50,7 +50,7 @@ STATES = ("pending", "running", "validating", "submission_succeeded")
 
 @cache
 def measured() -> dict[str, Any]:
-    """Seconds of the full page and of one without models, and the bytes of a first load."""
+    """Return the seconds of the full and the empty page, and the bytes of a first load."""
     with tempfile.TemporaryDirectory(prefix="predictd-bench-") as folder:
         settings = Settings(data_dir=Path(folder))
         deployment = open_deployment(settings)
@@ -60,14 +60,14 @@ def measured() -> dict[str, Any]:
         )
         with served(services) as address:
             pages = {"full": visitor(full), "empty": visitor(empty)}
-            seconds = take_turns({name: lambda one=one: get(one, address) for name, one in pages.items()})
+            seconds = take_turns({name: lambda client=client: get(client, address) for name, client in pages.items()})
             weight = first_load(pages["full"], address)
         deployment.database.close()
     return {**seconds, "bytes": weight}
 
 
 def fill(database: Database) -> tuple[str, str]:
-    """Write all that the server would have, and two sessions: of the account with models, and of one without."""
+    """Write the rows of a busy server, and two sessions: of an account with models, and of an empty account."""
     now = datetime.now(UTC)
     accounts = [_account(name, now) for name in ("many", "none")]
     runtime, version = new_id(), new_id()
@@ -92,17 +92,23 @@ def fill(database: Database) -> tuple[str, str]:
         session.execute(
             sa.insert(Pickle),
             [
-                _pickle(one, of, accounts[0]["id"], runtime, version, now)
-                for one, of in zip(pickles, models, strict=True)
+                _pickle(pickle_id, model_id, accounts[0]["id"], runtime, version, now)
+                for pickle_id, model_id in zip(pickles, models, strict=True)
             ],
         )
         session.execute(
             sa.insert(Model),
-            [_model(one, number, accounts[0]["id"], pickles[number], now) for number, one in enumerate(models)],
+            [
+                _model(model_id, number, accounts[0]["id"], pickles[number], now)
+                for number, model_id in enumerate(models)
+            ],
         )
         session.execute(
             sa.insert(Round),
-            [_round(one, number, at) for number, (one, at) in enumerate(zip(rounds, opened, strict=True), start=1)],
+            [
+                _round(round_id, number, at)
+                for number, (round_id, at) in enumerate(zip(rounds, opened, strict=True), start=1)
+            ],
         )
         for round_id, at in zip(rounds, opened, strict=True):
             runs = [new_id() for _ in range(MODELS)]
@@ -131,8 +137,8 @@ def fill(database: Database) -> tuple[str, str]:
                     for run, model in zip(runs, models, strict=True)
                 ],
             )
-        many, none = (session.get_one(Account, one["id"]) for one in accounts)
-        return tuple(begin_session(session, one, now, hours=1) for one in (many, none))  # type: ignore[return-value]
+        many, none = (session.get_one(Account, account["id"]) for account in accounts)
+        return tuple(begin_session(session, account, now, hours=1) for account in (many, none))  # type: ignore[return-value]
 
 
 def _account(name: str, now: datetime) -> dict[str, Any]:
@@ -214,7 +220,7 @@ def _submission(run: str, model: str, account: str, round_id: str, at: datetime)
 
 @contextmanager
 def served(services: Services) -> Iterator[str]:
-    """The application behind a socket of its own."""
+    """Serve the application on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -242,20 +248,20 @@ def get(client: requests.Session, address: str, path: str = "/models") -> reques
     return answer
 
 
-def take_turns(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median seconds of each, called in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+def take_turns(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median seconds of each function, called in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(TIMES + 1):
-        for name, way in ways.items():
+        for name, function in functions.items():
             begin = time.perf_counter()
-            way()
+            function()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def first_load(client: requests.Session, address: str) -> int:
-    """Bytes over the wire of the page and of all that it loads, as they are sent."""
+    """Return the bytes over the wire of the page and everything that it loads."""
     page = get(client, address)
     paths = ["/models", *dict.fromkeys(re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text))]
     weight = 0
@@ -267,12 +273,12 @@ def first_load(client: requests.Session, address: str) -> int:
 
 
 def models_page() -> dict:
-    found = measured()
-    beside = found["full"] / found["empty"]
+    figures = measured()
+    ratio = figures["full"] / figures["empty"]
     print(
-        f"      the page without models takes {1000 * found['empty']:.1f} ms, that with 500 {beside:.1f} times as long"
+        f"      the page without models takes {1000 * figures['empty']:.1f} ms, that with 500 {ratio:.1f} times as long"
     )
-    return _bounded("models_page", found["full"], BOUND_SECONDS, "s")
+    return _bounded("models_page", figures["full"], BOUND_SECONDS, "s")
 
 
 def first_load_of_models_page() -> dict:

@@ -1,7 +1,7 @@
-"""The public runner's own steps, as one process: imports, the pickle, the live file, predict, checks, the CSV.
+"""The steps of the public runner in one process: imports, the pickle, the live file, predict, checks, the CSV.
 
-Called by the runtime's Python as `peer.py MODEL LIVE OUTPUT`. Its downloads and uploads are left out, and with them the
-imports that only they need (requests, numerapi), which makes it faster than the runner that it stands for.
+Called by the runtime's Python as `peer.py MODEL LIVE OUTPUT`. Downloads and uploads are omitted, and with them their
+imports (requests, numerapi), so it is faster than the real runner.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import pandas as pd
 
 
 def main() -> None:
-    """Runs one model on one live file."""
+    """Run one model on one live file."""
     parser = argparse.ArgumentParser()
     for name in ("model", "live", "output"):
         parser.add_argument(name)
@@ -29,12 +29,12 @@ def main() -> None:
     live = pd.read_parquet(arguments.live)
     predictions = []
     for _, rows in live.groupby("era"):
-        answer = model(rows)
-        if type(answer) is not pd.DataFrame or len(answer) != len(rows):
+        predicted = model(rows)
+        if type(predicted) is not pd.DataFrame or len(predicted) != len(rows):
             sys.exit("Pickle function is invalid")
-        if answer.isna().any().any() or not answer.iloc[:, 0].between(0, 1).all():
+        if predicted.isna().any().any() or not predicted.iloc[:, 0].between(0, 1).all():
             sys.exit("Pickle function returned invalid predictions")
-        predictions.append(answer)
+        predictions.append(predicted)
     with open(arguments.output, "w") as file:
         pd.concat(predictions).to_csv(file)
 

@@ -1,9 +1,8 @@
-"""Measures predictions by compiled trees against LightGBM's own predict, on one core: `trees.py [PART OF A NAME ...]`.
+"""Predictions by compiled trees against LightGBM's own predict, on one core: `trees.py [PART OF A NAME ...]`.
 
-Models are trained once and kept in .cache/benchmarks. Each figure takes turns between ours and LightGBM's (one thread)
-in one process of the Python 3.12 runtime, and compares medians; results are checked to be equal bit for bit. Where all
-rows would take LightGBM minutes, it predicts some of them and the time is scaled: it goes through the rows one at a
-time.
+Models are trained once and cached in .cache/benchmarks. Each figure alternates between predictd and LightGBM (one
+thread) in one process of the Python 3.12 runtime, and compares medians; results must be equal bit for bit. If all rows
+would take LightGBM minutes, it predicts a part and the time is scaled: it processes rows one at a time.
 """
 
 import json
@@ -22,8 +21,8 @@ ROWS = 6500
 VALIDATION_ROWS = 550_000
 SMALL, ALL = 42, 2748
 
-# name: (features, rows trained on, parameters). The public notebook's trees have 31 leaves and a depth of 5; those
-# without that limit are harder for us, so the 20,000 trees have none.
+# name: (features, rows trained on, parameters). The public notebook's trees have 31 leaves and a depth of 5; deeper
+# trees are slower here, so the 20,000 trees have no limit.
 MODELS = {
     "20000": (SMALL, 20_000, {"n_estimators": 20_000, "num_leaves": 31, "colsample_bytree": 0.1}),
     "2000": (SMALL, 20_000, {"n_estimators": 2_000, "num_leaves": 31, "max_depth": 5, "colsample_bytree": 0.1}),
@@ -37,7 +36,7 @@ MODELS = {
 
 
 def figure(name: str, model: str, path: str, at_least: float, *, rows: int = ROWS, peer_rows: int = ROWS) -> dict:
-    """One figure as {name, ratio, at_least, ours, peer, unit}."""
+    """Return one figure as {name, ratio, at_least, ours, peer, unit}."""
     import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
@@ -65,9 +64,9 @@ def figure(name: str, model: str, path: str, at_least: float, *, rows: int = ROW
         ours.predict(part.iloc[:10])
         for _ in range(5):
             began = time.perf_counter()
-            found = ours.predict(data)
+            predictions = ours.predict(data)
             fast.append(time.perf_counter() - began)
-        assert found[:peer_rows].tobytes() == expected.tobytes(), "the predictions differ"
+        assert predictions[:peer_rows].tobytes() == expected.tobytes(), "the predictions differ"
     mine, theirs = statistics.median(fast), statistics.median(slow) * rows / peer_rows
     return {
         "name": name,
@@ -90,7 +89,7 @@ def trees_20000_avx2() -> dict:
 
 
 def trees_20000_portable() -> dict:
-    """The same by the path that any machine has."""
+    """The same with the code path of any machine."""
     return figure("trees_20000_portable", "20000", "portable", 20)
 
 
@@ -110,9 +109,9 @@ def trees_deep() -> dict:
 
 
 def trees_validation_550000() -> dict:
-    """550,000 rows by 20,000 trees; its ratio is 5 seconds to ours."""
-    found = figure("trees_validation_550000", "20000", "avx512", 1, rows=VALIDATION_ROWS, peer_rows=1000)
-    return {**found, "ratio": round(5 / found["ours"], 2), "peer": 5.0}
+    """550,000 rows with 20,000 trees; the ratio is 5 seconds to our time."""
+    result = figure("trees_validation_550000", "20000", "avx512", 1, rows=VALIDATION_ROWS, peer_rows=1000)
+    return {**result, "ratio": round(5 / result["ours"], 2), "peer": 5.0}
 
 
 FIGURES: dict[str, Callable[[], dict]] = {
@@ -130,7 +129,7 @@ FIGURES: dict[str, Callable[[], dict]] = {
 
 
 def trained(model: str) -> Path:
-    """The pickle of a model, trained if it is not there yet."""
+    """Return the pickle of a model, trained if it does not exist."""
     path = CACHE / f"lightgbm-{model}.pkl"
     if not path.exists():
         import lightgbm  # noqa: PLC0415
@@ -149,17 +148,17 @@ def trained(model: str) -> Path:
 
 
 def runtime() -> Path:
-    """The Python of the 3.12 runtime."""
-    found = sorted((ROOT / ".cache" / "runtimes").glob("numerai_predict_py_3_12-*/bin/python"))
-    if not found:
+    """Return the Python of the 3.12 runtime."""
+    executables = sorted((ROOT / ".cache" / "runtimes").glob("numerai_predict_py_3_12-*/bin/python"))
+    if not executables:
         sys.exit(
-            "The runtime of Python 3.12 is not built; `make test` or `.venv/bin/python scripts/prepare_tests.py` does."
+            "The runtime of Python 3.12 is not built. Run `make test` or `.venv/bin/python scripts/prepare_tests.py`."
         )
-    return found[0]
+    return executables[0]
 
 
 def run(name: str) -> dict:
-    """Measures one figure in the runtime's Python, pinned to the last core."""
+    """Measure one figure in the runtime's Python, pinned to the last core."""
     core = max(os.sched_getaffinity(0))
     command = ["taskset", "-c", str(core), str(runtime()), __file__, "--measure", name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -167,14 +166,14 @@ def run(name: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(wanted: list[str]) -> None:
-    """Prints a line for each figure."""
+def main(patterns: list[str]) -> None:
+    """Print a line for each figure."""
     for name in FIGURES:
-        if not wanted or any(part in name for part in wanted):
-            found = run(name)
+        if not patterns or any(part in name for part in patterns):
+            result = run(name)
             print(
-                f"{name:26} {found['ratio']:8} times (at least {found['at_least']})"
-                f"   ours {found['ours'] * 1000:.2f} ms, peer {found['peer']:.2f} s",
+                f"{name:26} {result['ratio']:8} times (at least {result['at_least']})"
+                f"   ours {result['ours'] * 1000:.2f} ms, peer {result['peer']:.2f} s",
                 flush=True,
             )
 

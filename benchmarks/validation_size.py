@@ -1,9 +1,9 @@
-"""The 20,000-tree model on a validation of Numerai's size, as a whole isolated run, and all its figures after it.
+"""The 20,000-tree model on a validation of Numerai's size, as an isolated run, and its metrics.
 
-3.3 million rows by 2,748 features in 650 eras, 9 GB as int8, are written to a folder that is removed afterwards (13 GB
-of disk, and 11 GB more for the factors of the features). The run has 4 GB and 10 minutes; making and mapping the file
-are told beside it. The figures are computed as the server does it, in a process of their own, twice: the second time
-with the factors of the first. `--only scores` leaves out the run.
+3.3 million rows by 2,748 features in 650 eras, 9 GB as int8, are written to a temporary folder (13 GB of disk, and 11
+GB more for the factors of the features). The run has 4 GB and 10 minutes; writing and mapping the file are measured
+separately. The metrics are computed as on the server, in a subprocess, twice: the second time with the cached factors
+of the first. `--only scores` skips the run.
 """
 
 import argparse
@@ -32,15 +32,17 @@ ROWS_OF_AN_ERA = 5077
 
 
 def write_validation(path: Path, eras: int) -> None:
-    """A parquet of so many eras, a row group each, of features that are whole numbers from 0 to 4."""
+    """Write a parquet file with that many eras, one row group each, and integer features from 0 to 4."""
     rng = np.random.default_rng(7)
     names = [f"feature_{number}" for number in range(FEATURES)]
     pool = rng.integers(0, 5, (FEATURES, 2 * ROWS_OF_AN_ERA), dtype=np.int8)
     features = [(name, pa.int8()) for name in names]
     schema = pa.schema([("era", pa.string()), *features, ("target", pa.float32()), ("id", pa.string())])
-    columns = [_as_pandas_tells(field) for field in schema]
-    told = json.dumps({"index_columns": ["id"], "column_indexes": [], "columns": columns})
-    with pq.ParquetWriter(path, schema.with_metadata({b"pandas": told.encode()}), compression="lz4") as writer:
+    columns = [_pandas_column(field) for field in schema]
+    pandas_metadata = json.dumps({"index_columns": ["id"], "column_indexes": [], "columns": columns})
+    with pq.ParquetWriter(
+        path, schema.with_metadata({b"pandas": pandas_metadata.encode()}), compression="lz4"
+    ) as writer:
         for era in range(eras):
             start = int(rng.integers(0, ROWS_OF_AN_ERA))
             columns = [pa.array(column[start : start + ROWS_OF_AN_ERA]) for column in rng.permutation(pool)]
@@ -53,7 +55,7 @@ def write_validation(path: Path, eras: int) -> None:
     print(file=sys.stderr)
 
 
-def _as_pandas_tells(field: pa.Field) -> dict[str, object]:
+def _pandas_column(field: pa.Field) -> dict[str, object]:
     kinds = ("unicode", "object") if field.type == pa.string() else (str(field.type), str(field.type))
     kinds = ("float32", "float32") if field.type == pa.float32() else kinds
     pandas_type, numpy_type = kinds
@@ -83,7 +85,7 @@ def main() -> None:
 
 
 def measure_scores(folder: Path) -> None:
-    """All figures of random predictions, and the most memory that the process that computes them held at once."""
+    """Print the metrics of random predictions, and the peak memory of the process that computes them."""
     ids = pq.read_table(folder / "validation.parquet", columns=["id"]).column("id")
     values = np.random.default_rng(0).random(len(ids))
     pq.write_table(pa.table({"id": ids, "prediction": values}), folder / "predictions.parquet")
@@ -96,33 +98,33 @@ def measure_scores(folder: Path) -> None:
         factors=str(folder / "factors"),
         is_complete=True,
     )
-    for which in ("first", "further"):
+    for label in ("first", "further"):
         began, peaks = time.perf_counter(), [0.0]
 
-        def tell(done: int, every: int, peaks: list[float] = peaks) -> None:
-            # What the kernel counts for children that ended includes what this process held when it started them.
+        def report(done: int, every: int, peaks: list[float] = peaks) -> None:
+            # The kernel's peak of ended children includes the memory of this process at the fork.
             peaks.append(max(peaks[-1], peak_of_child()))
             print(f"\r{done} of {every}", end="", flush=True)
 
-        found, _ = diagnose_in_subprocess(task, progress=tell)
+        diagnostics, _ = diagnose_in_subprocess(task, progress=report)
         peak = peaks[-1]
-        kept = sum(path.stat().st_size for path in (folder / "factors").rglob("*.factor")) / 1e9
+        cached = sum(path.stat().st_size for path in (folder / "factors").rglob("*.factor")) / 1e9
         print(
-            f"\r{which} model: {found.eras_accepted_count} eras in {time.perf_counter() - began:.0f} s, "
-            f"at most {peak:.0f} MiB, {kept:.1f} GB of factors kept",
+            f"\r{label} model: {diagnostics.eras_accepted_count} eras in {time.perf_counter() - began:.0f} s, "
+            f"at most {peak:.0f} MiB, {cached:.1f} GB of factors cached",
             flush=True,
         )
 
 
 def peak_of_child() -> float:
-    """The most memory that the process that scores has held, in MiB, mapped files included."""
+    """Return the peak memory of the scoring process in MiB, including mapped files."""
     [child, *_] = psutil.Process().children()
     lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measure_run(mapped: Path) -> None:
-    """The model's run on all rows."""
+    """Run the model on all rows."""
     limits = Limits()
     request = RunRequest(pickle=forest(), live=mapped, benchmarks=None, runtime=prepare_runtime(), limits=limits)
     began = time.perf_counter()

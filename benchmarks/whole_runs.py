@@ -1,7 +1,7 @@
-"""Whole runs, as the server makes them: from the pickle to the CSV, in full isolation, against the peer's process.
+"""Whole runs as on the server: from the pickle to the CSV, fully isolated, against the peer's process.
 
-Ours is `predictd.sandbox.run` with warm parents and the mapped live file, then the check of the submission and its CSV.
-The peer is `peer.py` in a new process of the same runtime's Python. Both answer the same, which is checked.
+predictd uses `predictd.sandbox.run` with warm parents and the mapped live file, then checks the submission and writes
+its CSV. The peer is `peer.py` in a new process of the same runtime's Python. Both results must be equal.
 """
 
 import csv
@@ -32,8 +32,8 @@ SLOT = 990
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What an earlier run of the pickle handed out for its next ones."""
+class Cached:
+    """The output of an earlier run of the pickle for its next runs."""
 
     tables: Path | None = None
     imports: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Kept:
 
 @dataclass(kw_only=True)
 class Stand:
-    """What the runs share: the runtime, the live file in both forms, a folder for what comes out."""
+    """Resources shared by the runs: the runtime, the live file in both forms, and an output folder."""
 
     runtime: RuntimePaths
     live: Path
@@ -52,8 +52,10 @@ class Stand:
     reports: list[RunReport] = field(default_factory=list)
     printed: bytes = b""
 
-    def ours(self, model: Path, kept: Kept | None = None, *, parents: WarmParents | None = None) -> float:
-        """Seconds of one run, until its CSV is on the disk. `kept` None is a first run, which makes its tables."""
+    def ours(self, model: Path, cached: Cached | None = None, *, parents: WarmParents | None = None) -> float:
+        """Return the seconds of one run until its CSV is on disk. Without `cached`, it is a first run, which builds
+        tables.
+        """
         began = time.perf_counter()
         request = RunRequest(
             pickle=model,
@@ -62,26 +64,26 @@ class Stand:
             runtime=self.runtime,
             limits=Limits(),
             slot=SLOT,
-            imports=kept.imports if kept is not None else likely_imports(model),
-            proven=kept is not None,
-            tables=kept.tables if kept is not None else None,
-            keep_tables=kept is None,
+            imports=cached.imports if cached is not None else likely_imports(model),
+            proven=cached is not None,
+            tables=cached.tables if cached is not None else None,
+            keep_tables=cached is None,
         )
         printed: list[bytes] = []
         report = run(request, on_log=printed.append, parents=parents or self.parents)
         if report.predictions is None:
             raise RuntimeError(f"{model.name} failed: {report.failure}, and printed {b''.join(printed)!r}")
         self.printed = b"".join(printed)
-        wrong = check_submission(report.predictions, self.live_ids)
-        if wrong is not None:
-            raise RuntimeError(f"{model.name} is no submission: {wrong}")
+        failure = check_submission(report.predictions, self.live_ids)
+        if failure is not None:
+            raise RuntimeError(f"{model.name} has an invalid submission: {failure}")
         (self.folder / "ours.csv").write_bytes(predictions_csv(report.predictions))
         seconds = time.perf_counter() - began
         self.reports.append(report)
         return seconds
 
     def peer(self, model: Path) -> float:
-        """Seconds of the peer's process, from its start to its end."""
+        """Return the seconds of the peer's process, from start to end."""
         command = [str(trees.runtime()), str(PEER), str(model), str(self.live), str(self.folder / "peer.csv")]
         began = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -95,13 +97,13 @@ class Stand:
 
 
 def prepare_runtime() -> RuntimePaths:
-    """The runtime of Python 3.12 in .cache/runtimes, built if it is not there."""
+    """Return the runtime of Python 3.12 in .cache/runtimes, built if missing."""
     return build(SPECS["3.12"], trees.ROOT / ".cache" / "runtimes", lambda line: print(line, flush=True)).paths
 
 
 @contextmanager
 def stand() -> Iterator[Stand]:
-    """Everything made, in the page cache and started; ended on leaving."""
+    """Yield the resources, created, in the page cache and started; stop them at the end."""
     runtime, live = prepare_runtime(), models.live()
     live.read_bytes()
     with tempfile.TemporaryDirectory(prefix="predictd-bench-") as name:
@@ -120,67 +122,67 @@ def stand() -> Iterator[Stand]:
 
 
 def warm_parents(folder: Path) -> WarmParents:
-    """As the server has them, but no run starts cold instead: that would be another figure."""
+    """Return warm parents as on the server, but without cold runs as a fallback, which are another figure."""
     return WarmParents(4, folders=[models.CACHE, folder], only=True)
 
 
 def trivial_run() -> dict:
-    """A trivial model, warm, against the peer's process; the first run, which starts the parent, is not counted.
+    """A warm trivial model against the peer's process; the first run, which starts the parent, is not counted.
 
-    A round is one process of the peer's and as many runs as take about as long, so that both meet the machine alike.
+    A round is one process of the peer and as many runs as take about as long, so that both see the same machine load.
     """
-    kept = Kept()
+    cached = Cached()
     model = models.trivial(0)
     with stand() as bench:
-        bench.ours(model, kept)
+        bench.ours(model, cached)
         bench.peer(model)
         bench.check_equal()
         rounds = []
         for _ in range(11):
             peer = bench.peer(model)
-            # In a row, and not the first: what a run leaves to do after its end is in the time of the next.
-            rounds.append(([bench.ours(model, kept) for _ in range(16)][1:], [peer]))
+            # Consecutive runs without the first: cleanup after a run counts toward the next run.
+            rounds.append(([bench.ours(model, cached) for _ in range(16)][1:], [peer]))
     return against_peer("trivial_run", rounds, 12)
 
 
 def trivial_throughput() -> dict:
-    """200 trivial models in a row, each another pickle, in models per second; the peer's 20 processes lie between."""
-    kept = Kept()
+    """200 different trivial models in a row, in models per second, with 20 processes of the peer in between."""
+    cached = Cached()
     rounds = []
     with stand() as bench:
-        bench.ours(models.trivial(1000), kept)
+        bench.ours(models.trivial(1000), cached)
         bench.peer(models.trivial(1000))
         for block in range(10):
-            mine = [bench.ours(models.trivial(number), kept) for number in range(20 * block, 20 * block + 20)]
+            mine = [bench.ours(models.trivial(number), cached) for number in range(20 * block, 20 * block + 20)]
             theirs = [bench.peer(models.trivial(number)) for number in range(2 * block, 2 * block + 2)]
             rounds.append(([statistics.mean(mine)], [statistics.mean(theirs)]))
-    found = against_peer("trivial_throughput", rounds, 12)
-    rates = {side: round(1 / found[side], 5) for side in ("ours", "peer")}
-    return {**found, **rates, "unit": "models/s"}
+    figures = against_peer("trivial_throughput", rounds, 12)
+    rates = {side: round(1 / figures[side], 5) for side in ("ours", "peer")}
+    return {**figures, **rates, "unit": "models/s"}
 
 
 def trees_whole_run() -> dict:
-    """20,000 trees with the tables that the first run handed out, as after a validation."""
+    """20,000 trees with the tables of the first run, as after a validation."""
     model = models.forest()
     with stand() as bench:
         bench.ours(model)
         first = bench.reports[-1]
         if not first.tables:
-            raise RuntimeError("the first run handed out no tables")
+            raise RuntimeError("the first run returned no tables")
         tables = bench.folder / "tables"
         tables.write_bytes(first.tables)
-        kept = Kept(tables=tables, imports=first.imports)
-        bench.ours(model, kept)
+        cached = Cached(tables=tables, imports=first.imports)
+        bench.ours(model, cached)
         rounds = []
         for _ in range(3):
             peer = bench.peer(model)
-            rounds.append(([bench.ours(model, kept) for _ in range(16)][1:], [peer]))
+            rounds.append(([bench.ours(model, cached) for _ in range(16)][1:], [peer]))
             bench.check_equal()
     return against_peer("trees_whole_run", rounds, 40)
 
 
 def trees_first_run() -> dict:
-    """The same for first runs, which build the tables and hand them out."""
+    """The same for first runs, which build the tables."""
     model = models.forest()
     with stand() as bench:
         bench.ours(model)  # starts the parent
@@ -193,14 +195,14 @@ def trees_first_run() -> dict:
 
 
 def private_memory() -> dict:
-    """MB that a trivial run has for itself: the most of its control group, or of its process if that says more."""
-    kept = Kept()
+    """MB of private memory of a trivial run: the larger peak of its control group and its process."""
+    cached = Cached()
     model = models.watching()
     with stand() as bench:
-        bench.ours(model, kept)
+        bench.ours(model, cached)
         peaks, own = [], []
         for _ in range(15):
-            bench.ours(model, kept)
+            bench.ours(model, cached)
             peaks.append(bench.reports[-1].peak_memory_bytes / 1e6)
             own.append(sum(int(line.split()[1]) for line in bench.printed.decode().splitlines() if line) * 1024 / 1e6)
     peak, process = statistics.median(peaks), statistics.median(own)
@@ -209,17 +211,17 @@ def private_memory() -> dict:
 
 
 def cost_per_model() -> dict:
-    """Milliseconds a run where 10 models are run, and where 1,000 are.
+    """Milliseconds per run with 10 models, and with 1,000.
 
-    Ten times, ten models with a parent of their own follow upon a hundred of the thousand; both count by their tens.
+    Ten times, ten models with a separate parent alternate with a hundred of the thousand; both are measured in tens.
     """
-    kept = Kept()
+    cached = Cached()
     few, many = [], []
     with stand() as bench:
-        bench.ours(models.trivial(1000), kept)
+        bench.ours(models.trivial(1000), cached)
         for block in range(10):
-            few.append(_of_few(bench, kept))
-            many += [_of_ten(bench, kept, first) for first in range(100 * block, 100 * block + 100, 10)]
+            few.append(_of_few(bench, cached))
+            many += [_of_ten(bench, cached, first) for first in range(100 * block, 100 * block + 100, 10)]
     ten, thousand = statistics.median(few) * 1e3, statistics.median(many) * 1e3
     print(
         f"the first hundred {_per_run(many[:10]):.1f} ms a run, the last hundred {_per_run(many[-10:]):.1f}", flush=True
@@ -227,19 +229,19 @@ def cost_per_model() -> dict:
     return result("cost_per_model", ten / thousand, 0.9, thousand, ten, "ms")
 
 
-def _of_few(bench: Stand, kept: Kept) -> float:
+def _of_few(bench: Stand, cached: Cached) -> float:
     parents = warm_parents(bench.folder)
     try:
-        bench.ours(models.trivial(1000), kept, parents=parents)
-        return _of_ten(bench, kept, 0, parents)
+        bench.ours(models.trivial(1000), cached, parents=parents)
+        return _of_ten(bench, cached, 0, parents)
     finally:
         parents.close()
 
 
-def _of_ten(bench: Stand, kept: Kept, first: int, parents: WarmParents | None = None) -> float:
+def _of_ten(bench: Stand, cached: Cached, first: int, parents: WarmParents | None = None) -> float:
     began = time.perf_counter()
     for number in range(first, first + 10):
-        bench.ours(models.trivial(number), kept, parents=parents)
+        bench.ours(models.trivial(number), cached, parents=parents)
     return (time.perf_counter() - began) / 10
 
 
@@ -248,25 +250,25 @@ def _per_run(tens: list[float]) -> float:
 
 
 def against_peer(name: str, rounds: list[tuple[list[float], list[float]]], at_least: float) -> dict:
-    """How many times faster ours is in the middle one of the rounds, each the seconds of (ours, the peer's).
+    """Return how many times faster predictd is in the median round, each the seconds of (predictd, peer).
 
-    Medians within a round are compared, since what else runs on the machine is alike there and not from round to round.
+    Medians within a round are compared, because the machine's load is similar within a round, but not between rounds.
     """
     medians = [(statistics.median(ours), statistics.median(peer)) for ours, peer in rounds]
-    medians.sort(key=lambda one: one[1] / one[0])
-    least, most = (peer / ours for ours, peer in (medians[0], medians[-1]))
-    print(f"{name}: {len(rounds)} rounds from {least:.1f} to {most:.1f}", flush=True)
+    medians.sort(key=lambda pair: pair[1] / pair[0])
+    lowest, highest = (peer / ours for ours, peer in (medians[0], medians[-1]))
+    print(f"{name}: {len(rounds)} rounds from {lowest:.1f} to {highest:.1f}", flush=True)
     mine, theirs = medians[(len(medians) - 1) // 2]
     return result(name, theirs / mine, at_least, mine, theirs, "s")
 
 
 def bounded(name: str, ours: float, bound: float, unit: str) -> dict:
-    """A figure that must not exceed its bound."""
+    """Return a figure that must not exceed its bound."""
     return result(name, bound / ours, 1, ours, bound, unit)
 
 
 def result(name: str, ratio: float, at_least: float, ours: float, peer: float, unit: str) -> dict:
-    """One line of last.json."""
+    """Return one entry of last.json."""
     return {
         "name": name,
         "ratio": round(ratio, 2),

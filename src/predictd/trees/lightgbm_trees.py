@@ -268,9 +268,11 @@ class _Boosters:
             return None
 
     def shorten(self, booster: Any) -> Any:
-        """Return a booster with the first iterations of a booster without a handle, or None if it is short or has one."""
+        "Return a booster with the first iterations of a booster without a handle, or None if it is short or has one."
         model = None if "_handle" in booster.__dict__ else self.model(booster)
-        text = None if model is None or model.iterations <= _COMPARED_ITERATIONS else model.truncated(_COMPARED_ITERATIONS)
+        text = (
+            None if model is None or model.iterations <= _COMPARED_ITERATIONS else model.truncated(_COMPARED_ITERATIONS)
+        )
         if text is None:
             return None
         kind: Any = type(booster)
