@@ -49,16 +49,16 @@ class PatchedMethods:
         owner: type,
         name: str,
         free: tuple[str, ...],
-        answer: Callable[..., Any],
+        replacement: Callable[..., Any],
         *,
         head: Callable[[Any], Any] = head_of,
         shorten: Callable[[Any], Any] | None = None,
         tolerance: float = 0.0,
     ) -> None:
-        """Try `answer(self, **arguments in free)` first; if it returns None, call the original method.
+        """Try `replacement(self, **arguments in free)` first; if it returns None, call the original method.
 
-        `answer` is skipped if an argument that is not in `free` differs from its default. The original method is also
-        called if `answer` raises an unexpected error, as in a version of the library with other attributes.
+        `replacement` is skipped if an argument that is not in `free` differs from its default. The original method is
+        also called if `replacement` raises an unexpected error, as in a version of the library with other attributes.
 
         The first result of new tables for each object and set of options is compared with the result of the method for
         `head` of the data, the first argument in `free`. If `shorten` returns a smaller copy of the object, which the
@@ -83,7 +83,7 @@ class PatchedMethods:
             if all(key in free or _equals_default(value, defaults[key]) for key, value in values):
                 store.last_fingerprint = None
                 try:
-                    result = answer(self, **{key: value for key, value in values if key in free})
+                    result = replacement(self, **{key: value for key, value in values if key in free})
                 except _UNEXPECTED:
                     result = None
             fingerprint = store.last_fingerprint
@@ -96,7 +96,7 @@ class PatchedMethods:
                     if shorten is not None and (short := shorten(self)) is not None:
                         store.last_fingerprint = None
                         options = {key: value for key, value in bound.arguments.items() if key in free}
-                        short_result = answer(short, **options)
+                        short_result = replacement(short, **options)
                         if store.last_fingerprint is not None:
                             store.forget(store.last_fingerprint)
                         if short_result is not None:
@@ -146,12 +146,12 @@ def _equals_default(value: Any, default: Any) -> bool:
     return value is default or (type(value) is type(default) and bool(value == default))
 
 
-def _difference(result: Any, ask_library: Callable[[], Any], tolerance: float) -> str | None:
+def _difference(result: Any, call_library: Callable[[], Any], tolerance: float) -> str | None:
     """Describe how the library's result for the first rows differs from `result`, or return None."""
     import numpy as np  # noqa: PLC0415
 
     try:
-        expected = ask_library()
+        expected = call_library()
     except Exception as error:  # noqa: BLE001 (the whole call raises it again)
         return f"the library raises {type(error).__name__}"
     if type(result) is not type(expected):

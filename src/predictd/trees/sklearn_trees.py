@@ -191,8 +191,8 @@ class Patch(PatchedMethods):
             for owner, method, own in names if module in sys.modules else ():
                 # A forest with several threads adds in the order in which they finish.
                 tolerance = 1e-6 if owner.startswith("Forest") else 0.0
-                kind, answer = getattr(sys.modules[module], owner), getattr(self, own)
-                self.intercept(kind, method, ("X", "n_threads"), answer, tolerance=tolerance)
+                kind, replacement = getattr(sys.modules[module], owner), getattr(self, own)
+                self.intercept(kind, method, ("X", "n_threads"), replacement, tolerance=tolerance)
 
     def prepare(self, model: Any) -> None:
         """Compile a fitted estimator. Raises UnsupportedModelError."""
