@@ -23,7 +23,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.runtimes import SPECS, build
-from predictd.sandbox import WarmParents, run
+from predictd.sandbox import ForkPool, run
 from predictd.sandbox.import_hints import likely_imports
 from predictd.scoring import check_submission, predictions_csv
 
@@ -31,7 +31,7 @@ PEER = Path(__file__).with_name("peer.py")
 SLOT = 990
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_fork_only=True)
 class Kept:
     """What an earlier run of the pickle handed out for its next ones."""
 
@@ -39,7 +39,7 @@ class Kept:
     imports: tuple[str, ...] = ()
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_fork_only=True)
 class Stand:
     """What the runs share: the runtime, the live file in both forms, a folder for what comes out."""
 
@@ -48,11 +48,11 @@ class Stand:
     mapped: Path
     live_ids: list[str]
     folder: Path
-    parents: WarmParents
+    parents: ForkPool
     reports: list[RunReport] = field(default_factory=list)
     printed: bytes = b""
 
-    def ours(self, model: Path, kept: Kept | None = None, *, parents: WarmParents | None = None) -> float:
+    def ours(self, model: Path, kept: Kept | None = None, *, parents: ForkPool | None = None) -> float:
         """Seconds of one run, until its CSV is on the disk. `kept` None is a first run, which makes its tables."""
         began = time.perf_counter()
         request = RunRequest(
@@ -68,7 +68,7 @@ class Stand:
             keep_tables=kept is None,
         )
         printed: list[bytes] = []
-        report = run(request, on_log=printed.append, parents=parents or self.parents)
+        report = run(request, on_log=printed.append, fork_pool=parents or self.parents)
         if report.predictions is None:
             raise RuntimeError(f"{model.name} failed: {report.failure}, and printed {b''.join(printed)!r}")
         self.printed = b"".join(printed)
@@ -119,9 +119,9 @@ def stand() -> Iterator[Stand]:
             parents.close()
 
 
-def warm_parents(folder: Path) -> WarmParents:
+def warm_parents(folder: Path) -> ForkPool:
     """As the server has them, but no run starts cold instead: that would be another figure."""
-    return WarmParents(4, folders=[models.CACHE, folder], only=True)
+    return ForkPool(4, folders=[models.CACHE, folder], fork_only=True)
 
 
 def trivial_run() -> dict:
@@ -236,7 +236,7 @@ def _of_few(bench: Stand, kept: Kept) -> float:
         parents.close()
 
 
-def _of_ten(bench: Stand, kept: Kept, first: int, parents: WarmParents | None = None) -> float:
+def _of_ten(bench: Stand, kept: Kept, first: int, parents: ForkPool | None = None) -> float:
     began = time.perf_counter()
     for number in range(first, first + 10):
         bench.ours(models.trivial(number), kept, parents=parents)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from predictd.runner.answer import by_era
 from predictd.runner.mapped import blocks, open_table, read
+from predictd.runner.predictions import iterate_eras
 
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -50,7 +50,7 @@ def assert_equal_to_parquet(parquet: Path, mapped: Path) -> None:
 
 def assert_same_calls(found: list[Any], expected: list[Any]) -> None:
     """The arguments of each call of a model, from mapped tables and from DataFrames."""
-    left, right = by_era(found), by_era(expected)
+    left, right = iterate_eras(found), iterate_eras(expected)
     for arguments in right:
         for one, other in zip(next(left), arguments, strict=True):
             assert_same(one, other)

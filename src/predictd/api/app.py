@@ -130,7 +130,7 @@ def build_app(
         with services.database.read() as session:
             context = Context(
                 database=services.database,
-                storage=services.storage.at(base_url(request, services.settings)),
+                storage=services.storage.with_base_url(base_url(request, services.settings)),
                 settings=services.settings,
                 session=session,
                 authorization=authorization,

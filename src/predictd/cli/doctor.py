@@ -81,8 +81,8 @@ def _show(isolation: Isolation, limits: Limits) -> None:
         (isolation.version is not None, f"{kind} {isolation.version or 'is not installed or does not answer'}"),
         (isolation.starts, "a sandbox starts: namespaces, read-only system, no capabilities, system call filter"),
         (
-            bool(isolation.shut) and not isolation.open,
-            f"{len(isolation.shut)} of {len(isolation.shut) + len(isolation.open)} attempts to get out of it fail",
+            bool(isolation.blocked) and not isolation.open,
+            f"{len(isolation.blocked)} of {len(isolation.blocked + isolation.open)} attempts to get out of it fail",
         ),
         (isolation.memory_is_limited, f"memory: {limits.memory_bytes // MIB} MiB, by {isolation.memory}"),
     ):

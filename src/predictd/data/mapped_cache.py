@@ -12,6 +12,7 @@ from pathlib import Path
 
 from predictd.data.mapping import Progress, is_mapped, map_parquet
 from predictd.domain.errors import InvalidInputError, PlatformError
+from predictd.file_cache import locked_file
 
 _SUFFIX = ".map"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,7 +95,7 @@ class MappedCache:
         if _is_ready(path):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked_file(path.with_suffix(".lock"), fcntl.LOCK_EX):
             if _is_ready(path):
                 return False
             for partial in self.folder.glob(f".{path.name}.*.partial"):
@@ -139,32 +140,10 @@ def _identity(source: Path) -> str:
 def _removed(path: Path) -> bool:
     """Remove a mapped file unless somebody holds or makes it."""
     try:
-        with _locked(path.with_suffix(".lock"), wait=False), path.open("rb") as file:
+        with locked_file(path.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
             path.with_suffix(".lock").unlink(missing_ok=True)
     except (BlockingIOError, FileNotFoundError):
         return False
     return True
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Exclusive among threads and processes. Raises BlockingIOError when it is taken and `wait` is false."""
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_at(descriptor, path):
-                yield
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of that name: the last holder of a lock may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -27,7 +27,7 @@ from predictd.domain.errors import PredictdError
 from predictd.domain.runs import SandboxKind
 from predictd.domain.states import CLAIMED, TriggerState
 from predictd.runtimes import load
-from predictd.sandbox import WarmParents, probe_forked
+from predictd.sandbox import ForkPool, probe_forked
 from predictd.server.deployment import storage_of
 from predictd.settings import Settings
 from predictd.storage import Storage
@@ -217,7 +217,7 @@ def forked_runs(settings: Settings) -> Iterator[Check]:
         return
     with tempfile.TemporaryDirectory(prefix="predictd-doctor-") as name:
         folder = Path(name)
-        with closing(WarmParents(1, [folder], only=True)) as parents:
+        with closing(ForkPool(1, [folder], fork_only=True)) as parents:
             problems = probe_forked(parents, built[0].paths, settings.limits, folder)
     if problems:
         yield fail("forked runs", " ".join(problems), "Start every run cold: PREDICTD_WARM_PARENTS=0.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from predictd.rounds.scheduler import Ticker
-from predictd.sandbox import WarmParents
+from predictd.sandbox import ForkPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Vitals:
     isolation: str
     is_isolated: bool
     tickers: Sequence[Ticker] = ()
-    parents: WarmParents | None = None
+    parents: ForkPool | None = None
     nodes: Callable[[], Sequence[str]] | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)

@@ -18,7 +18,7 @@ from predictd.pickles.reconstruct import (
     texts_in,
 )
 from predictd.pickles.values import UNKNOWN, Value, constant
-from predictd.runner.pickle_vm import Made
+from predictd.runner.pickle_vm import CallResult
 
 FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 _MUTATING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}
@@ -95,7 +95,7 @@ class Behavior:
     returns: tuple[Value, ...] | None
 
 
-def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | None, *, exact: bool) -> Behavior:
+def behavior_of(carried: list[tuple[CallResult, Function]], top: Any, version: str | None, *, exact: bool) -> Behavior:
     """Return what the functions of a pickle do in a version of Python.
 
     Args:
@@ -126,7 +126,7 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
 class _Bodies:
     """The bodies of the carried functions, by the identity of their descriptions."""
 
-    def __init__(self, carried: list[tuple[Made, Function]], version: str) -> None:
+    def __init__(self, carried: list[tuple[CallResult, Function]], version: str) -> None:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
@@ -141,11 +141,11 @@ class _Bodies:
             if method in _MUTATING:
                 self._changed.add(owner.strip("<>"))
 
-    def seen(self, made: Made) -> list[Seen]:
+    def seen(self, made: CallResult) -> list[Seen]:
         """Return what the instructions of a function say, and of the functions that are defined in it."""
         return self._seen[id(made)]
 
-    def of(self, made: Made) -> tuple[Body, list[Body]]:
+    def of(self, made: CallResult) -> tuple[Body, list[Body]]:
         """Return the body of a function, and those of the functions that are defined in it."""
         if id(made) not in self._bodies:
             function = self._functions[id(made)]
@@ -163,7 +163,7 @@ class _Bodies:
             )
         return self._bodies[id(made)]
 
-    def enter(self, entry: Made, skipped: int | None) -> None:
+    def enter(self, entry: CallResult, skipped: int | None) -> None:
         """Take the arguments of the function that is called for DataFrames, but for the first ones that are skipped."""
         code = self._functions[id(entry)].code if id(entry) in self._functions else None
         if code is None or skipped is None:
@@ -172,7 +172,7 @@ class _Bodies:
         # A second argument is passed where there are just two; what stands behind a default may be the default.
         self._frames[id(entry)] = passed if len(passed) == 2 and not code.takes_any else passed[:1]
 
-    def certain(self, entry: Made) -> dict[int, frozenset[int]]:
+    def certain(self, entry: CallResult) -> dict[int, frozenset[int]]:
         """Return the functions that every successful run calls, with the offsets of what it executes in them."""
         found: dict[int, frozenset[int]] = {}
         todo = [entry]
@@ -184,10 +184,10 @@ class _Bodies:
             flow = flow_of(code, self._version) if code.kind == "function" else None
             found[id(made)] = flow.certain if flow is not None else frozenset()
             calls = [one for one in self.of(made)[0].calls if one.offset in found[id(made)]]
-            todo += [one.function.carried for one in calls if isinstance(one.function.carried, Made)]
+            todo += [one.function.carried for one in calls if isinstance(one.function.carried, CallResult)]
         return found
 
-    def returns(self, entry: Made) -> tuple[Value, ...] | None:
+    def returns(self, entry: CallResult) -> tuple[Value, ...] | None:
         """Return what a function can return, None where that is not known."""
         function = self._functions.get(id(entry))
         if function is None:
@@ -251,12 +251,12 @@ def _seen(
     return seen, imports
 
 
-def _called(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
+def _called(value: Any, depth: int = 0) -> tuple[CallResult | None, int | None]:
     """Return the function that runs first when the object is called, None where the pickle does not show it.
 
     With it goes how many of its arguments stand before those of the call: the object of a method. None is not known.
     """
-    if not isinstance(value, Made) or depth > _MAX_DEPTH:
+    if not isinstance(value, CallResult) or depth > _MAX_DEPTH:
         return None, None
     if as_function(value) is not None:
         return value, 0

@@ -24,7 +24,7 @@ from predictd.pickles.parser import MOST_SECONDS, Reading, read_pickle
 from predictd.pickles.reconstruct import Function, as_class, as_function, module_of, name_of, texts_in
 from predictd.pickles.signature import Signature, signature_of
 from predictd.pickles.values import Value
-from predictd.runner.pickle_vm import Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Pairs
 from predictd.runner.version_scan import code_of, possible_pythons
 
 MANIFEST_MARK = "predictd-manifest:"
@@ -124,7 +124,7 @@ def inspect_pickle(source: Path | bytes, seconds: float = MOST_SECONDS, budget: 
 
 def _inspection(reading: Reading, path: Path | None) -> Inspection:
     values = list(values_of(reading))
-    codes = [code for one in values if isinstance(one, Made) and (code := code_of(one.arguments)) is not None]
+    codes = [code for one in values if isinstance(one, CallResult) and (code := code_of(one.arguments)) is not None]
     pythons = possible_pythons(codes) if codes else []
     carried, has_all = _functions(values)
     functions = [function for _, function in carried]
@@ -189,13 +189,13 @@ def _keys(pairs: Pairs) -> set[str]:
     return {key for key, _, _ in pairs.values if isinstance(key, str)}
 
 
-def _functions(values: list[Any]) -> tuple[list[tuple[Made, Function]], bool]:
+def _functions(values: list[Any]) -> tuple[list[tuple[CallResult, Function]], bool]:
     """Return the functions whose bytecode is looked at, with what describes them, and whether these are all."""
-    found: list[tuple[Made, Function]] = []
+    found: list[tuple[CallResult, Function]] = []
     left = _MOST_BYTECODE
     for one in values:
-        function = as_function(one) if isinstance(one, Made) else None
-        if isinstance(one, Made) and function is not None:
+        function = as_function(one) if isinstance(one, CallResult) else None
+        if isinstance(one, CallResult) and function is not None:
             left -= sum(len(code.bytecode) for code in with_inner(function.code))
             if left < 0 or len(found) == _MOST_FUNCTIONS:
                 return found, False

@@ -7,7 +7,7 @@ from typing import Any
 
 from predictd.pickles.parser import Long, Reading
 from predictd.pickles.reconstruct import as_code, as_function, class_of, is_plain, name_of, parts_of
-from predictd.runner.pickle_vm import Items, Made, Pairs, Persistent
+from predictd.runner.pickle_vm import CallResult, Items, Pairs, Persistent
 
 _MODELS = (
     "lightgbm",
@@ -66,7 +66,7 @@ def values_of(reading: Reading) -> Iterator[Any]:
             continue
         seen.add(id(one))
         yield one
-        if isinstance(one, Made):
+        if isinstance(one, CallResult):
             todo += [one.function, one.arguments, *one.states, one.items, one.pairs]
         elif isinstance(one, Persistent):
             todo.append(one.name)
@@ -82,7 +82,7 @@ def models_in(values: list[Any]) -> list[Model]:
         for package, count in _trees(one):
             before = trees.get(package, 0)
             trees[package] = None if before is None or count is None else before + count
-        name = name_of(class_of(one)) if isinstance(one, Made) else None
+        name = name_of(class_of(one)) if isinstance(one, CallResult) else None
         if name is None or name.partition(".")[0] not in _MODELS or "._tree." in name:
             continue
         kind = f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
@@ -103,7 +103,7 @@ def _told(kind: str, trees: dict[str, int | None]) -> int | None:
 
 
 def _trees(value: Any) -> Iterator[tuple[str, int | None]]:
-    if isinstance(value, Made):
+    if isinstance(value, CallResult):
         if (name_of(value.function) or "").endswith("sklearn.tree._tree.Tree"):
             yield "sklearn", 1
         return
@@ -146,7 +146,9 @@ def devices_in(values: list[Any]) -> list[str]:
         device = None
         if isinstance(one, Persistent) and isinstance(one.name, tuple) and len(one.name) >= 4:
             device = one.name[3] if one.name[0] == "storage" else None
-        elif isinstance(one, Made) and name_of(one.function) == "torch.device" and isinstance(one.arguments, tuple):
+        elif (
+            isinstance(one, CallResult) and name_of(one.function) == "torch.device" and isinstance(one.arguments, tuple)
+        ):
             device = one.arguments[0] if one.arguments else None
         if isinstance(device, str) and device.partition(":")[0] not in ("cpu", "meta"):
             found[device] = None
@@ -155,7 +157,7 @@ def devices_in(values: list[Any]) -> list[str]:
 
 def tables_in(values: list[Any]) -> list[tuple[str, int]]:
     """The captured tables of pandas and polars: class and bytes."""
-    made = [one for one in values if isinstance(one, Made)]
+    made = [one for one in values if isinstance(one, CallResult)]
     named = [(name_of(class_of(one)), one) for one in made]
     return [(name, one.end - one.place) for name, one in named if name in _TABLES]
 
@@ -165,7 +167,7 @@ def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
     sizes: dict[str, Part] = {}
     functions = [function for one in values if (function := as_function(one)) is not None]
     owners: list[tuple[str, Pairs]] = [("", one.variables) for one in functions if one.module != WRAPPED]
-    if isinstance(top, Made) and as_function(top) is None:
+    if isinstance(top, CallResult) and as_function(top) is None:
         owners += [("self.", state) for state in top.states if isinstance(state, Pairs)]
         sizes.update(_members(top))
     hidden = {"members"} if sizes else set()
@@ -181,19 +183,19 @@ def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
     return sorted(sizes.values(), key=lambda part: -part.size)[:_MOST_PARTS]
 
 
-def _members(top: Made) -> Iterator[tuple[str, Part]]:
+def _members(top: CallResult) -> Iterator[tuple[str, Part]]:
     """The models of an ensemble that predictd.wrap made, each as a part of its own."""
     for state in top.states:
         members = state.get("members") if isinstance(state, Pairs) else None
         for one in members.values if isinstance(members, Items) else []:
-            if isinstance(one, tuple) and len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], Made):
+            if isinstance(one, tuple) and len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], CallResult):
                 yield f"member {one[0]}", Part(name=one[0], kind="member", size=one[1].end - one[1].place)
 
 
 def _kind(value: Any) -> str:
     if as_function(value) is not None:
         return "function"
-    name = name_of(class_of(value)) or (name_of(value.function) if isinstance(value, Made) else None)
+    name = name_of(class_of(value)) or (name_of(value.function) if isinstance(value, CallResult) else None)
     if name is None:
         return "dict" if isinstance(value, Pairs) else value.kind if isinstance(value, Items) else _plain(value)
     if name.startswith("numpy.") and name.endswith(("._reconstruct", "._frombuffer")):

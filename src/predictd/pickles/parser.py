@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.packages import Recorded
-from predictd.runner.pickle_vm import Global, Machine, Made, TooMuch
+from predictd.runner.packages import RecordedVersions
+from predictd.runner.pickle_vm import CallResult, Global, Machine, PickleTooLargeError
 from predictd.runner.version_scan import flaw_of
 
 MOST_SECONDS = 60.0
@@ -93,7 +93,7 @@ class Reading:
     size: int
     top: Any = None
     globals: list[Global] = field(default_factory=list)
-    made: list[Made] = field(default_factory=list)
+    made: list[CallResult] = field(default_factory=list)
     protocol: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     flaw: tuple[str, str] | None = None
@@ -168,7 +168,7 @@ class _Stream:
             self._position += end or len(part)
             if end or not part:
                 return bytes(line)
-        raise TooMuch
+        raise PickleTooLargeError
 
     def tell(self) -> int:
         return self._position
@@ -239,32 +239,32 @@ class _Reader:
         reading = Reading(size=len(view))
         machine = Machine(self._keep, _MOST_LISTED, self._budget)
         stream = _Stream(view, position)
-        recorded = Recorded()
+        recorded = RecordedVersions()
         try:
             reading.complete = self._walk(stream, machine, recorded, reading)
             if reading.complete:
                 reading.top = machine.top
-        except (AttributeError, TooMuch):
+        except (AttributeError, PickleTooLargeError):
             reading.complete = False
         except Exception as error:  # noqa: BLE001 (the file may hold anything)
             reading.flaw = flaw_of(view[:32].tobytes(), _told(error))
-        reading.complete = reading.complete and not machine.cut
-        reading.globals, reading.made = machine.globals, machine.made
+        reading.complete = reading.complete and not machine.is_truncated
+        reading.globals, reading.made = machine.globals, machine.calls
         reading.versions = recorded.versions
-        reading.names_outside = machine.names_outside
+        reading.names_outside = machine.has_external_objects
         reading.behind = len(view) - stream.tell()
         if depth < _MOST_NESTED:
             reading.nested = list(self._nested(machine, depth + 1))
         return reading
 
-    def _walk(self, stream: _Stream, machine: Machine, recorded: Recorded, reading: Reading) -> bool:
+    def _walk(self, stream: _Stream, machine: Machine, recorded: RecordedVersions, reading: Reading) -> bool:
         for count, (opcode, arg, place) in enumerate(_opcodes(stream)):
             if count % 1024 == 0 and (time.monotonic() > self._deadline or count > _MOST_OPCODES):
                 return False
             if opcode.name == "PROTO":
                 reading.protocol = int(arg or 0)
             for seen in (arg.head, arg.tail) if isinstance(arg, Long) else (arg,):
-                recorded.see(seen)
+                recorded.scan(seen)
             machine.apply(opcode, arg, place)
         return True
 
@@ -279,7 +279,7 @@ class _Reader:
 
     def _nested(self, machine: Machine, depth: int) -> Iterator[Reading]:
         """The pickles in the bytes that unpickling gives to a function that unpickles."""
-        for made in machine.made:
+        for made in machine.calls:
             function, arguments = made.function, made.arguments
             if not isinstance(function, Global) or function.name not in _LOADERS or not isinstance(arguments, tuple):
                 continue

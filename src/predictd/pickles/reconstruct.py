@@ -7,7 +7,7 @@ from typing import Any
 from predictd.pickles.bytecode import Code
 from predictd.pickles.parser import Long
 from predictd.runner.calling_convention import KEYWORD_ONLY, POSITIONAL, VAR_KEYWORD, VAR_POSITIONAL, Parameter
-from predictd.runner.pickle_vm import Global, Items, Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Global, Items, Pairs
 from predictd.runner.version_scan import code_of
 
 _TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
@@ -49,7 +49,7 @@ def name_of(value: Any) -> str | None:
     """'module.name' of what is looked up in a module, None for all else."""
     if isinstance(value, Global) and isinstance(value.module, str) and isinstance(value.name, str):
         return f"{value.module}.{value.name}"
-    if isinstance(value, Made) and (name_of(value.function) or "").endswith("._builtin_type"):
+    if isinstance(value, CallResult) and (name_of(value.function) or "").endswith("._builtin_type"):
         names = value.arguments
         return f"types.{names[0]}" if isinstance(names, tuple) and names and isinstance(names[0], str) else None
     return None
@@ -57,7 +57,9 @@ def name_of(value: Any) -> str | None:
 
 def module_of(value: Any) -> str | None:
     """The name of the module that stands in a pickle by reference, None for all else."""
-    if isinstance(value, Made) and (name_of(value.function) or "").endswith((".subimport", "_dill._import_module")):
+    if isinstance(value, CallResult) and (name_of(value.function) or "").endswith(
+        (".subimport", "_dill._import_module")
+    ):
         names = value.arguments
         return names[0] if isinstance(names, tuple) and names and isinstance(names[0], str) else None
     return None
@@ -65,7 +67,7 @@ def module_of(value: Any) -> str | None:
 
 def as_code(value: Any) -> Code | None:
     """The code object that a call makes, None if it makes none."""
-    arguments = value.arguments if isinstance(value, Made) else None
+    arguments = value.arguments if isinstance(value, CallResult) else None
     if code_of(arguments) is None or not isinstance(arguments, tuple):
         return None
     newer = len(arguments) == 18
@@ -98,7 +100,7 @@ def as_code(value: Any) -> Code | None:
 
 def as_function(value: Any) -> Function | None:
     """The function that a call makes of a code object, None if it makes none."""
-    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or not value.arguments:
+    if not isinstance(value, CallResult) or not isinstance(value.arguments, tuple) or not value.arguments:
         return None
     code = as_code(value.arguments[0])
     if code is None:
@@ -131,7 +133,7 @@ def _parameters(code: Code, defaults: Any, keyword_defaults: set[str]) -> tuple[
 
 def as_class(value: Any) -> Carried | None:
     """The class that is carried by value, None if it is none."""
-    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
+    if not isinstance(value, CallResult) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
         return None
     if not (name_of(value.function) or "").endswith(("._make_skeleton_class", "._make_skeleton_enum")):
         return None
@@ -150,8 +152,8 @@ def as_class(value: Any) -> Carried | None:
 
 
 def class_of(value: Any) -> Any:
-    """What an object is an instance of: a `Global` or a `Made` class; None where the pickle does not say."""
-    if not isinstance(value, Made):
+    """What an object is an instance of: a `Global` or a `CallResult` class; None where the pickle does not say."""
+    if not isinstance(value, CallResult):
         return None
     called = name_of(value.function)
     if called in ("copyreg._reconstructor", "copyreg.__newobj__", "copy_reg._reconstructor"):
@@ -207,12 +209,12 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Long))
 
 
-def attributes_of(made: Made) -> Pairs:
+def attributes_of(made: CallResult) -> Pairs:
     """The attributes that an object or a function gets."""
     return _states(made)[1]
 
 
-def _states(made: Made) -> tuple[Pairs, Pairs]:
+def _states(made: CallResult) -> tuple[Pairs, Pairs]:
     """The slots and the attributes that a setter or __setstate__ gets."""
     for state in made.states:
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Pairs):
@@ -223,7 +225,7 @@ def _states(made: Made) -> tuple[Pairs, Pairs]:
     return Pairs(), Pairs()
 
 
-def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
+def _variables(value: CallResult, code: Code, slots: Pairs) -> Pairs:
     found = Pairs()
     for known in (slots.get("__globals__"), slots.get("globals"), *value.arguments[1:2]):
         if isinstance(known, Pairs):
@@ -234,7 +236,7 @@ def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
     held = closure if isinstance(closure, tuple) else ()
     frees = code.cells[-len(held) :] if held else ()
     for name, cell in zip(frees, held, strict=False):
-        if isinstance(cell, Made):
+        if isinstance(cell, CallResult):
             inner = cell.arguments[0] if isinstance(cell.arguments, tuple) and cell.arguments else None
             states = [part for state in cell.states for part in parts_of(state) if part is not None]
             content = inner if inner is not None else next(iter(states), None)

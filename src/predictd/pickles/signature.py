@@ -25,7 +25,7 @@ from predictd.runner.calling_convention import (
     count_arguments,
     show_parameters,
 )
-from predictd.runner.pickle_vm import Global, Items, Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Global, Items, Pairs
 
 _MOST_DEEP = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.
@@ -95,7 +95,7 @@ def signature_of(top: Any, depth: int = 0) -> Signature:
         return Signature(what=_plain(top), callable=False)
     elif isinstance(top, Global):
         what = f"only the name {name_of(top)}"
-    elif isinstance(top, Made) and depth < _MOST_DEEP:
+    elif isinstance(top, CallResult) and depth < _MOST_DEEP:
         return _of_made(top, depth)
     return Signature(what=what)
 
@@ -109,7 +109,7 @@ def _of_function(function: Function, depth: int) -> Signature:
     return Signature(what=what, callable=True, parameters=function.parameters, code=code)
 
 
-def _of_made(made: Made, depth: int) -> Signature:
+def _of_made(made: CallResult, depth: int) -> Signature:
     name = name_of(made.function) or ""
     arguments = made.arguments if isinstance(made.arguments, tuple) else ()
     if name == "types.MethodType" and arguments:
@@ -172,7 +172,7 @@ def _without_first(signature: Signature, what: str) -> Signature:
     )
 
 
-def _of_partial(made: Made, depth: int) -> Signature:
+def _of_partial(made: CallResult, depth: int) -> Signature:
     """Arguments that are given by name make all behind them keyword-only, as `inspect.signature` sees it."""
     inner = signature_of(made.arguments[0], depth + 1)
     what = f"a partial of {inner.what}"

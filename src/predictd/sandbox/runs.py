@@ -1,4 +1,4 @@
-"""One run of a model in isolation, from the request to the report."""
+"""Run a model in isolation, from the request to the report."""
 
 import contextlib
 import logging
@@ -13,16 +13,15 @@ from predictd.data.mapping import count_rows, is_mapped
 from predictd.domain.errors import InvalidInputError, PlatformError
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
 from predictd.runner.mapped import DamagedFileError
-from predictd.sandbox.container import contained
+from predictd.sandbox.container import launch_container
 from predictd.sandbox.container_engine import find_engine
-from predictd.sandbox.fork_pool import WarmParents
-from predictd.sandbox.fork_server import CannotFork, WarmRun
-from predictd.sandbox.handle import Launched
+from predictd.sandbox.fork_pool import ForkPool
+from predictd.sandbox.fork_server import CannotForkError, ForkedRun
+from predictd.sandbox.handle import RunHandle
 from predictd.sandbox.host_info import this_machine
-from predictd.sandbox.launch import launched
-from predictd.sandbox.resource_group import ResourceGroup
-from predictd.sandbox.resources import resource_group
-from predictd.sandbox.supervisor import Follower
+from predictd.sandbox.launch import launch_process
+from predictd.sandbox.resource_group import ResourceGroup, create_resource_group
+from predictd.sandbox.supervisor import RunSupervisor
 from predictd.sandbox.verdict import judge
 
 log = logging.getLogger(__name__)
@@ -35,50 +34,50 @@ def run(
     on_started: Callable[[], None] | None = None,
     cancel: threading.Event | None = None,
     kind: SandboxKind = SandboxKind.BUBBLEWRAP,
-    parents: WarmParents | None = None,
+    fork_pool: ForkPool | None = None,
 ) -> RunReport:
-    """Run the model to its end; blocks, at most for the start and `limits.seconds`, and leaves no process behind.
+    """Run the model and return the report; block at most for the start and `limits.seconds`, leave no process behind.
 
     Args:
-        request: what runs, on which data, within which limits.
-        on_log: gets what the model prints, as it comes, in pieces of at most 64 KiB; called from this thread.
-        on_started: called once the sandbox is up, before anything of the user's is loaded.
-        cancel: ends the run within a moment when set.
-        kind: what isolates it; NONE runs the model as a plain process of this user, which it can do anything as.
-        parents: what a run in bubblewrap is forked from, if it can be; otherwise it starts cold, with the same result.
+        request: the pickle, its data and its limits.
+        on_log: called from this thread with the output of the model in chunks of at most 64 KiB.
+        on_started: called when the sandbox has started, before anything of the user's is loaded.
+        cancel: when set, ends the run immediately.
+        kind: the kind of sandbox; NONE runs the model as a plain process with all rights of this user.
+        fork_pool: forks runs in bubblewrap; a run that can't be forked starts cold, with the same result.
 
     Raises:
-        PlatformError: the platform is at fault: no bubblewrap or engine, a broken runtime, unreadable data.
-        RunCancelled: `cancel` was set.
+        PlatformError: The platform failed: no bubblewrap or engine, a broken runtime, unreadable data.
+        RunCancelledError: `cancel` was set.
     """
     _check_inputs(request)
     rows = _count_rows(request.live)
-    with _started(request, kind, parents) as (started, group):
-        follower = Follower(
-            started, group, request.limits, rows=rows, on_log=on_log, on_started=on_started, cancel=cancel
+    with _start(request, kind, fork_pool) as (handle, group):
+        supervisor = RunSupervisor(
+            handle, group, request.limits, rows=rows, on_log=on_log, on_started=on_started, cancel=cancel
         )
-        seen = follower.follow()
-    report = judge(seen, request.limits, request.runtime.version)
+        evidence = supervisor.supervise()
+    report = judge(evidence, request.limits, request.runtime.version)
     log.info("the model ended after %.2f s with at most %d MiB", report.limited_seconds, report.peak_memory_bytes >> 20)
-    return replace(report, forked=isinstance(started, WarmRun), machine=this_machine(request.limits))
+    return replace(report, forked=isinstance(handle, ForkedRun), machine=this_machine(request.limits))
 
 
 @contextmanager
-def _started(
-    request: RunRequest, kind: SandboxKind, parents: WarmParents | None
-) -> Iterator[tuple[Launched, ResourceGroup]]:
+def _start(
+    request: RunRequest, kind: SandboxKind, fork_pool: ForkPool | None
+) -> Iterator[tuple[RunHandle, ResourceGroup]]:
     with ExitStack() as stack:
-        if parents is not None and kind is SandboxKind.BUBBLEWRAP:
+        if fork_pool is not None and kind is SandboxKind.BUBBLEWRAP:
             try:
-                forked = stack.enter_context(parents.forked(request))
-            except CannotFork as error:
-                if parents.only:
-                    raise PlatformError(f"A run could not be forked from its warm parent: {error}.") from error
+                forked = stack.enter_context(fork_pool.forked(request))
+            except CannotForkError as error:
+                if fork_pool.fork_only:
+                    raise PlatformError(f"The run could not be forked from its fork server: {error}.") from error
             else:
-                log.info("the model runs, forked from a warm parent")
+                log.info("the model runs, forked from a fork server")
                 yield forked
                 return
-        group = resource_group(request.limits, request.slot)
+        group = create_resource_group(request.limits, request.slot)
         stack.callback(group.close)
         log.info("the model starts cold, isolated by %s", kind.value)
         yield stack.enter_context(launch(request, group, kind)), group
@@ -86,11 +85,11 @@ def _started(
 
 def launch(
     request: RunRequest, group: ResourceGroup, kind: SandboxKind, program: Sequence[str] = ()
-) -> contextlib.AbstractContextManager[Launched]:
-    """Start the run in a sandbox of that kind, watched by the group; `program` takes the place of the runner."""
+) -> contextlib.AbstractContextManager[RunHandle]:
+    """Start the run in a sandbox of that kind, limited by the group; `program` replaces the runner."""
     if kind is SandboxKind.PODMAN or kind is SandboxKind.DOCKER:
-        return contained(find_engine(kind.value), request, group, program)
-    return launched(request, group, isolate=kind is SandboxKind.BUBBLEWRAP, program=program)
+        return launch_container(find_engine(kind.value), request, group, program)
+    return launch_process(request, group, isolate=kind is SandboxKind.BUBBLEWRAP, program=program)
 
 
 def _count_rows(live: Path) -> int:
@@ -102,7 +101,7 @@ def _count_rows(live: Path) -> int:
 
 
 def _check_inputs(request: RunRequest) -> None:
-    """Whether the platform's own files are there, so that their absence is never the model's fault."""
+    """Raise PlatformError if a file of the platform is missing, so that the model is not blamed for it."""
     for name, path, is_data in (
         ("pickle", request.pickle, False),
         ("live data", request.live, True),
@@ -120,7 +119,7 @@ def _check_inputs(request: RunRequest) -> None:
             log.error("%s: %s", name, error)
             raise PlatformError(f"The {name} of this run can't be read: {error.strerror}.") from error
         if is_data and not head == tail == b"PAR1" and not is_mapped(path):
-            raise PlatformError(f"The {name} of this run is no parquet file.")
-    for path, what in ((request.runtime.python, "interpreter"), (request.runtime.packages, "packages")):
+            raise PlatformError(f"The {name} of this run is not a parquet file.")
+    for path, name in ((request.runtime.python, "interpreter"), (request.runtime.packages, "packages")):
         if not path.exists():
-            raise PlatformError(f"The {what} of the runtime of Python {request.runtime.version} is missing.")
+            raise PlatformError(f"The {name} of the runtime of Python {request.runtime.version} is missing.")
