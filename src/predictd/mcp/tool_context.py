@@ -34,7 +34,7 @@ _REMEDIES_BY_TEXT = (
     ("Unknown filename", "upload_model get_upload_auth returns it."),
     (
         "Cannot query field",
-        """List the fields: graphql_query '{ __type(name: "Query") { fields { name args { name } type { name } } } }'.""",
+        """All fields: graphql_query '{ __type(name: "Query") { fields { name args { name } type { name } } } }'.""",
     ),
 )
 

@@ -31,7 +31,7 @@ from predictd.backup import refuse_unfinished_import
 from predictd.db.catalogue import choose_runtime
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
-from predictd.monitoring.server_status import Vitals
+from predictd.monitoring.server_status import ServerStatus
 from predictd.notifications.dispatcher import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.lifecycle import tick
@@ -129,13 +129,13 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     ]
     if ages:
         tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
-    vitals = Vitals(
+    vitals = ServerStatus(
         server_id=server,
         workers=settings.worker_count if is_here else settings.remote_worker_count,
         isolation=_isolation(kind, missing, is_here=is_here),
         is_isolated=not missing,
         tickers=[one for one in tickers if isinstance(one, Ticker)],
-        parents=parents,
+        fork_pool=parents,
         nodes=None if placer is None else placer.nodes,
     )
     services = Services(
