@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, RUNTIMES
-from mapped_equality import assert_equal_to_parquet, assert_ordinary, assert_same, assert_same_calls
+from mapped_equality import assert_equal_to_parquet, assert_ordinary, assert_same, assert_same_calls, read
 from predictd.data import PLANS, generate
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.mapping import is_mapped, map_parquet
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.mapped import open_table, read
+from predictd.runner.mapped import open_table
 from predictd.runner.predictions import iterate_eras
 
 

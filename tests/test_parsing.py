@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
+from predictd.parsing.packed_columns import columns_size, pack_columns, unpack_columns
 from predictd.parsing.probe import exhaust, try_everything
 from predictd.scoring import read_submission_file
 

@@ -22,7 +22,7 @@ class Call:
 class Backend(Protocol):
     """Executes GraphQL for a call."""
 
-    how_to_authorise: str
+    how_to_authorize: str
     """How to pass a token, shown if it is missing or invalid."""
 
     def execute(self, query: str, variables: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Backend(Protocol):
 class RemoteBackend:
     """A remote server, with the token of the call or of the client."""
 
-    how_to_authorise = (
+    how_to_authorize = (
         "Pass the parameter apiToken (PUBLIC_ID$SECRET_KEY), or start `predictd mcp` with PREDICTD_TOKEN set "
         "or after `predictd login`. Ask the user for a token; never guess one."
     )

@@ -85,7 +85,7 @@ class ToolContext:
         """Return the message of the errors of a response with a remedy."""
         kind, message = read_errors(errors)
         if kind is NotAuthenticatedError:
-            return f"{message} {self.backend.how_to_authorise}"
+            return f"{message} {self.backend.how_to_authorize}"
         remedy = next((remedy for text, remedy in _REMEDIES_BY_TEXT if text in message), _REMEDIES.get(kind))
         return f"{message.rstrip('.')}. {remedy}" if remedy else message
 

@@ -13,7 +13,6 @@ import os
 import struct
 import weakref
 import zlib
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import IO, Any
 
@@ -82,29 +81,6 @@ def block_offsets(header: "dict[str, Any]") -> "list[list[int]]":
 def round_up(offset: int, unit: int) -> int:
     """Return the next multiple of `unit`."""
     return -(-offset // unit) * unit
-
-
-def read(source: "int | str | os.PathLike[str]") -> Any:
-    """Return the DataFrame of a mapped or parquet file, as `pandas.read_parquet` does; close a descriptor.
-
-    A mapped file with one block takes a few milliseconds, and no memory until it is written to; several blocks are
-    copied. Raises DamagedFileError.
-    """
-    table = open_table(source)
-    return table.whole() if isinstance(table, MappedTable) else table
-
-
-def blocks(source: "int | str | os.PathLike[str]") -> "Iterator[Any]":
-    """Yield the rows of each era as a DataFrame in ascending order, as `groupby("era")` of the whole table does.
-
-    Yield all rows at once of a file that is not mapped, or has one block. Close a descriptor.
-    """
-    table = open_table(source)
-    if not isinstance(table, MappedTable):
-        yield table
-        return
-    for number in range(len(table)):
-        yield table.block(number)
 
 
 def open_table(source: "int | str | os.PathLike[str]") -> Any:

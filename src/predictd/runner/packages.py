@@ -60,21 +60,21 @@ class RecordedVersions:
 
     def _scan_bytes(self, arg: "bytes | bytearray") -> None:
         for part in (arg[:_SCANNED_BYTES], arg[-_SCANNED_BYTES:]):
-            found = _XGBOOST.search(part)
-            if found is not None:
-                self.versions.setdefault("xgboost", ".".join(str(number[0]) for number in found.groups()))
+            xgboost = _XGBOOST.search(part)
+            if xgboost is not None:
+                self.versions.setdefault("xgboost", ".".join(str(number[0]) for number in xgboost.groups()))
             release = _CATBOOST.search(part)
             if release is not None:
                 self.versions.setdefault("catboost", release[1].decode("ascii"))
 
     def differences(self) -> "dict[str, list[str]]":
         """Return package -> [recorded version, version of this runtime] where their releases differ."""
-        found: dict[str, list[str]] = {}
+        differences: dict[str, list[str]] = {}
         for name, recorded in self.versions.items():
             installed_version = installed(name)
             if installed_version is not None and not is_same_release(recorded, installed_version):
-                found[name] = [recorded, installed_version]
-        return found
+                differences[name] = [recorded, installed_version]
+        return differences
 
 
 def installed(package: str) -> "str | None":
@@ -105,12 +105,12 @@ def packages_in(frames: "TracebackType | None") -> "dict[str, str]":
     while frames is not None:
         modules.append(str(frames.tb_frame.f_globals.get("__name__", "")))
         frames = frames.tb_next
-    found: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for module in modules[-8:]:
         package = package_of(module) if "." in module else None
         if package is not None:
-            found[package[0]] = package[1]
-    return found
+            packages[package[0]] = package[1]
+    return packages
 
 
 def is_same_release(recorded: str, installed_version: str) -> bool:

@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,18 +85,6 @@ def find_engine(name: EngineName) -> Engine:
     engine = Engine(name=name, version=version, command=engine.command)
     engine.remove_leftovers()
     return engine
-
-
-def available_engines() -> list[Engine]:
-    """Return the engines of this machine that respond."""
-    available = []
-    names: Sequence[EngineName] = ("podman", "docker")
-    for name in names:
-        try:
-            available.append(find_engine(name))
-        except PlatformError as error:
-            log.debug("%s", error.message)
-    return available
 
 
 def _package(name: EngineName) -> str:

@@ -22,9 +22,9 @@ from predictd.sandbox import escapes
 from predictd.sandbox.cgroups import Hierarchy
 from predictd.sandbox.container_engine import find_engine
 from predictd.sandbox.fork_pool import ForkPool
+from predictd.sandbox.isolated_run import launch, run
 from predictd.sandbox.launch import find_bubblewrap, seccomp_program, slot_user
 from predictd.sandbox.resource_group import ResourceGroup, create_resource_group, hierarchy
-from predictd.sandbox.runs import launch, run
 
 _TIMEOUT_SECONDS = 20.0
 _PROBE_SLOT = 999

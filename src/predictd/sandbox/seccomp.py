@@ -110,8 +110,8 @@ _UNLIMITED = [
     Rule(names=("prctl",), error=errno.EINVAL, argument=(0, ("masked_eq", _INT_MASK, _PR_SCHED_CORE))),
 ]
 # Where there is no control group: larger buffers of sockets and shared memory without a file are memory that belongs to
-# no process, what an opaque process has open can't be counted, and a run is kept to its share of the processors by its
-# affinity.
+# no process, the open files of an undumpable process can't be counted, and affinity limits a run to its share of the
+# processors.
 _WITHOUT_GROUP = [
     Rule(
         names=("prctl",),
