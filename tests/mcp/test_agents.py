@@ -294,7 +294,7 @@ def test_put_file_sends_pickles_alone_and_where_the_server_wants_them_alone(alic
                 (link, "must end in .pkl"),
                 (folder, "is no file"),
                 (pipe, "is no file"),
-                (pickle.with_name("missing.pkl"), "There is no file"),
+                (pickle.with_name("missing.pkl"), "does not exist"),
             ]:
                 with pytest.raises(Refused, match=says):
                     await put(path, auth["url"])
