@@ -166,7 +166,7 @@ def test_a_good_model_passes_and_leaves_nothing_behind(bench: Bench, tmp_path: P
     assert answer["forecast"]["rows"] == 6500
     assert [line for line in done.stderr.splitlines() if line.startswith("Run ")] == [
         "Run 1 of 5: live data, 200 rows",
-        "Run 2 of 5: the same again",
+        "Run 2 of 5: the same data again",
         "Run 3 of 5: shuffled rows",
         "Run 4 of 5: 2 validation eras, 300 rows",
         "Run 5 of 5: era 0582 alone",
@@ -217,7 +217,7 @@ def test_data_comes_from_a_server_and_live_data_anew(bench: Bench, server: Serve
     cached = replace(bench, folder=bench.folder / "elsewhere").predictd(
         f"../{model}", "--server", NOBODY, "--data", "v5.3", XDG_CACHE_HOME=str(bench.folder / "fetched")
     )
-    assert "Run 1 of 5: era 0582 in place of live data, 150 rows" in cached.stderr
+    assert "Run 1 of 5: era 0582 instead of live data, 150 rows" in cached.stderr
 
 
 # Its parts

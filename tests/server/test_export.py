@@ -149,7 +149,7 @@ def test_an_import_that_is_killed_is_not_taken_for_whole_and_goes_on(
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert (storage / "importing" / "manifest").exists()
-    assert "cut short" in predictd(target, "serve", "--port", "0", fails=True)
+    assert "interrupted" in predictd(target, "serve", "--port", "0", fails=True)
     assert json.loads(predictd(target, "import", str(source[3]), "--json"))["resumed"] is True
     assert not (storage / "importing" / "manifest").exists()
     with open_deployment(Settings(data_dir=tmp_path / "target")).database.read() as session:
