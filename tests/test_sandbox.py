@@ -482,7 +482,7 @@ def test_cancelled_run_ends_at_once(workbench: Workbench) -> None:
 
 def test_broken_platform_is_never_the_models_fault(workbench: Workbench, tmp_path: Path) -> None:
     request = workbench.request("good")
-    (tmp_path / "live.parquet").write_text("not a parquet")
+    (tmp_path / "live.parquet").write_text("no parquet")
     (tmp_path / "packages").mkdir()
     for change in (
         {"pickle": tmp_path / "gone.pkl"},
