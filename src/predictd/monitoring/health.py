@@ -108,7 +108,8 @@ def check_clock(database: Database, status: ServerStatus | None, now: datetime) 
     elif abs(step) > MAX_CLOCK_SKEW_SECONDS:
         yield fail("clock skew", f"the clock was changed by {step:+.2f} s since the server started", remedy)
     else:
-        yield ok("clock skew", f"{now:%Y-%m-%d %H:%M:%S} UTC, {skew:+.2f} s from the database's clock")
+        difference = "" if database.is_sqlite else f", {skew:+.2f} s from the database's clock"
+        yield ok("clock skew", f"{now:%Y-%m-%d %H:%M:%S} UTC{difference}")
 
 
 def _clock_skew(database: Database) -> float:
