@@ -162,7 +162,7 @@ def test_a_large_object_moves_without_being_held_in_memory(storage: FolderStorag
 
 
 def test_drafts_and_uploads_that_were_left_are_swept_away(storage: FolderStorage) -> None:
-    storage.draft("f/never")
+    storage.start_upload("f/never")
     requests.put(url(storage, "PUT", "incoming/pickle/model.pkl"), data=b"x", timeout=10)
     requests.put(url(storage, "PUT", "f/registered"), data=b"x", timeout=10)
     assert storage.sweep() == 0

@@ -6,8 +6,7 @@ from graphql import build_schema, extend_schema, parse, validate
 
 import predictd.client.documents as of_the_client
 import predictd.client.extensions as of_the_client_beyond
-import predictd.mcp.documents as of_the_tools
-import predictd.mcp.extensions as of_the_tools_beyond
+import predictd.mcp.operations as of_the_tools
 from conftest import ROOT
 
 FOLDER = ROOT / "src" / "predictd" / "api" / "graphql"
@@ -25,8 +24,10 @@ def documents(*modules: ModuleType) -> dict[str, str]:
     }
 
 
-DOCUMENTS = documents(of_the_client, of_the_tools)
-BEYOND = documents(of_the_client_beyond, of_the_tools_beyond)
+TOOLS_BEYOND = {"predictd.mcp.operations.CANCEL"}
+TOOLS = documents(of_the_tools)
+DOCUMENTS = documents(of_the_client) | {name: text for name, text in TOOLS.items() if name not in TOOLS_BEYOND}
+BEYOND = documents(of_the_client_beyond) | {name: TOOLS[name] for name in TOOLS_BEYOND}
 
 
 def test_every_document_is_valid_without_leniency() -> None:

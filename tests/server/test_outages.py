@@ -40,7 +40,7 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(
     # numerapi and others try again after a 5xx, and never after a 200.
     assert asked.status_code == 503
     assert "try again soon" in asked.json()["errors"][0]["message"]
-    for path, told in (("/readyz", "Database: "), ("/models", "try again soon")):
+    for path, told in (("/readyz", "database: "), ("/models", "try again soon")):
         answer = requests.get(server.address + path, cookies={"predictd_session": "x"}, timeout=60)
         assert (answer.status_code, told in answer.text) == (503, True), path
     assert requests.get(f"{server.address}/healthz", timeout=60).status_code == 200

@@ -160,7 +160,7 @@ def test_a_browser_sends_its_upload_to_the_page_s_own_server(pair: tuple[Server,
     secret = shared_secret(database_of(first), STORAGE_KEY, NOW)
     storage = open_storage(
         bucket.url("first"), home=first.home, base_url="", cache_bytes=10**9, load_secret=lambda: secret
-    ).at("")
+    ).with_base_url("")
     soon = datetime.now(UTC) + timedelta(minutes=5)
     path = storage.presign("PUT", "incoming/pickle/by-browser", expires_at=soon, max_bytes=10)
     assert path.startswith("/files/")

@@ -38,8 +38,8 @@ from predictd.http.context import Context
 from predictd.http.middleware import Observed
 from predictd.http.multipart import BodyLimit
 from predictd.http.rate_limit import Attempts
-from predictd.monitoring.health import readiness
-from predictd.monitoring.server_status import Vitals
+from predictd.monitoring.health import find_unready
+from predictd.monitoring.server_status import ServerStatus
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
@@ -78,7 +78,7 @@ class Services:
     settings: Settings
     wake: Callable[[], None]
     scorer: Scorer | None = None
-    vitals: Vitals | None = None
+    vitals: ServerStatus | None = None
     is_stopping: Callable[[], bool] = lambda: False
 
     @cached_property
@@ -130,7 +130,7 @@ def build_app(
         with services.database.read() as session:
             context = Context(
                 database=services.database,
-                storage=services.storage.at(base_url(request, services.settings)),
+                storage=services.storage.with_base_url(base_url(request, services.settings)),
                 settings=services.settings,
                 session=session,
                 authorization=authorization,
@@ -149,9 +149,9 @@ def build_app(
     def ready(request: Request) -> Response:
         if services.is_stopping():
             return PlainTextResponse("stopping\n", 503)
-        wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
+        wrong = find_unready(services.database, services.storage)
         if wrong:
-            return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
+            return PlainTextResponse("".join(f"{one.name}: {one.message}\n" for one in wrong), 503)
         return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:

@@ -39,7 +39,7 @@ Answer = Callable[[Request, str, object], dict[str, Any]]
 
 
 class _Backend:
-    how_to_authorise = (
+    how_to_authorize = (
         "Put the header 'Authorization: Token PUBLIC_ID$SECRET_KEY' into the configuration of this MCP server, or give "
         "the tool the parameter apiToken (PUBLIC_ID$SECRET_KEY). Ask the user for a token; never guess one."
     )

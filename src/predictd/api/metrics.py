@@ -11,19 +11,19 @@ from starlette.routing import Route
 
 from predictd.db import Database
 from predictd.domain.errors import SetupError
-from predictd.monitoring.collector import Gauges
-from predictd.monitoring.server_status import Vitals
+from predictd.monitoring.collector import MetricsCollector
+from predictd.monitoring.server_status import ServerStatus
 from predictd.settings import Settings
 
 
-def metrics_route(settings: Settings, database: Database, vitals: Vitals | None) -> Route:
+def metrics_route(settings: Settings, database: Database, vitals: ServerStatus | None) -> Route:
     """The route: for who sends the token of the settings, or comes from a network that they name.
 
     Raises:
         SetupError: a network that is none.
     """
     registry = CollectorRegistry()
-    registry.register(Gauges(database, settings.home, vitals))
+    registry.register(MetricsCollector(database, settings.home, vitals))
     is_allowed = _permission(settings)
 
     def answer(request: Request) -> Response:

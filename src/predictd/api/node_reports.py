@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from predictd.cluster.node.heartbeat import AUTHORIZATION, BATCH, CUT, MOST_BYTES, NODE
+from predictd.cluster.node.heartbeat import AUTHORIZATION, BATCH, DROPPED_BYTES, MAX_BATCH_BYTES, NODE
 from predictd.db import Database
 from predictd.domain.errors import ForbiddenTransferError
 from predictd.domain.text import is_storable
@@ -22,7 +22,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > MOST_BYTES:
+            if len(body) > MAX_BATCH_BYTES:
                 return PlainTextResponse("The report is larger than any that a node sends.\n", 413)
         return await run_in_threadpool(take, request, bytes(body))
 
@@ -31,7 +31,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
         try:
             attempt = _number(str(request.path_params["attempt"]), _MOST_COUNTED)
             batch = _number(request.headers.get(BATCH, ""), _MOST_COUNTED)
-            cut = _number(request.headers.get(CUT, ""), _MOST_CUT_BYTES)
+            cut = _number(request.headers.get(DROPPED_BYTES, ""), _MOST_CUT_BYTES)
             trigger = str(request.path_params["trigger"])
             if not is_storable(trigger):
                 raise ValueError(trigger)

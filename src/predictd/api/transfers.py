@@ -24,7 +24,7 @@ from predictd.domain.errors import (
     TooLargeError,
 )
 from predictd.http.multipart import WRITERS, Body, Form, Sink
-from predictd.storage import Draft, FolderStorage, Receiver
+from predictd.storage import AtomicUpload, FolderStorage, UploadStorage
 from predictd.storage.keys import check_key
 from predictd.storage.signing import Grant
 from predictd.uploads.byte_metering import Arrivals
@@ -37,7 +37,7 @@ _LONGEST_NUMBER = 19
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
-def transfer_routes(storage: Receiver, arrivals: Arrivals | None = None) -> list[Route]:
+def transfer_routes(storage: UploadStorage, arrivals: Arrivals | None = None) -> list[Route]:
     """The routes that the storage's URLs point to: only a folder's objects are fetched from the server itself.
 
     `arrivals` admits what is sent; None admits all that the URLs allow.
@@ -47,7 +47,7 @@ def transfer_routes(storage: Receiver, arrivals: Arrivals | None = None) -> list
     return _upload_routes(storage, arrivals)
 
 
-def _upload_routes(storage: Receiver, arrivals: Arrivals | None) -> list[Route]:
+def _upload_routes(storage: UploadStorage, arrivals: Arrivals | None) -> list[Route]:
 
     async def put(request: Request) -> Response:
         body = Body(request)
@@ -88,7 +88,7 @@ def _download_routes(storage: FolderStorage) -> list[Route]:
     return [Route("/files/{key:path}", get, methods=["GET", "HEAD"])]
 
 
-def _granted(request: Request, storage: Receiver, method: str) -> Grant:
+def _granted(request: Request, storage: UploadStorage, method: str) -> Grant:
     """What the URL allows; ForbiddenTransferError unless it is this request."""
     query = request.query_params
     grant = _read_grant(method, str(request.path_params["key"]), dict(query))
@@ -111,8 +111,8 @@ def _read_grant(method: str, key: str, fields: dict[str, str]) -> Grant:
 
 @asynccontextmanager
 async def _incoming(
-    storage: Receiver, arrivals: Arrivals | None, grant: Grant, declared_bytes: int = 0
-) -> AsyncIterator[tuple[Draft, Sink]]:
+    storage: UploadStorage, arrivals: Arrivals | None, grant: Grant, declared_bytes: int = 0
+) -> AsyncIterator[tuple[AtomicUpload, Sink]]:
     """The draft of an object on its way and what its bytes are written to; nothing stays unless the draft is committed.
 
     Raises:
@@ -123,7 +123,7 @@ async def _incoming(
     if arrivals is not None:
         arrival = await to_thread.run_sync(arrivals.begin, grant.key, declared_bytes, limiter=WRITERS)
     try:
-        with storage.draft(grant.key) as draft:
+        with storage.start_upload(grant.key) as draft:
             yield draft, Sink(draft, grant.max_bytes, arrival.admit if arrival is not None else None)
     finally:
         if arrival is not None:
@@ -155,7 +155,7 @@ async def _receive(request: Request, body: Body, sink: Sink) -> None:
         raise ClientDisconnect
 
 
-async def _receive_form(request: Request, body: Body, storage: Receiver, arrivals: Arrivals | None) -> None:
+async def _receive_form(request: Request, body: Body, storage: UploadStorage, arrivals: Arrivals | None) -> None:
     """Read a form whose last field is the file; what stands before it says what is allowed."""
     form = Form(request.headers.get("content-type", ""))
     contents = form.file_of(body)

@@ -18,8 +18,8 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
-from predictd.local_run.evaluate import Source, measure, predictions_of, sources
+from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_pickle, validation_folder
+from predictd.local_run.evaluate import Source, evaluate, load_predictions, name_sources
 from predictd.reports import Report, page
 from predictd.sandbox import choose_sandbox
 from predictd.scoring.validation import open_validation
@@ -74,7 +74,7 @@ def show_report(paths: Sequence[Path], asked: Asked, show: Callable[[Report, Con
 
 
 def _measured(paths: Sequence[Path], asked: Asked) -> Report:
-    wanted = sources(paths, asked.names)
+    wanted = name_sources(paths, asked.names)
     settings = read_settings(sandbox=asked.sandbox, trust_users=asked.trust_users)
     with Transfers() as downloads:
         folder = validation_folder(asked.data, asked.server, settings.laptop_cache / "data", downloads.show)
@@ -84,10 +84,10 @@ def _measured(paths: Sequence[Path], asked: Asked) -> Report:
     factors = settings.laptop_cache / "factors"
     with open_validation(folder, mapped, factors=factors, features=asked.features) as validation:
         runs = _Runs(folder=folder, asked=asked, settings=settings, mapped=mapped, rows=len(validation.ids))
-        predictions = [predictions_of(source, validation, runs.run) for source in wanted]
+        predictions = [load_predictions(source, validation, runs.run) for source in wanted]
         say(f"Measuring {', '.join(one.name for one in wanted)} on {len(validation.truth.eras)} eras of {folder.name}")
         with show_progress("Computing the figures") as tell:
-            return measure(wanted, predictions, validation, data=folder.name, progress=tell)
+            return evaluate(wanted, predictions, validation, data=folder.name, progress=tell)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class _Runs:
         say(f"Running {source.path} on {self.rows} validation rows, era by era, in {built.display_name}")
         benchmarks = self.folder / VALIDATION_BENCHMARKS_FILE
         log = ModelLog()
-        report = run_on(
+        report = run_pickle(
             source.path,
             self.folder / VALIDATION_FILE,
             benchmarks if benchmarks.is_file() else None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.backup import export_everything
+from predictd.backup import export_deployment
 from predictd.cli.options import AsJson, DataDir, opened
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
@@ -29,7 +29,7 @@ def export(
     with opened(data_dir) as deployment, Progress(console=console) as bars:
         with deployment.database.write() as session:
             record(session, "deployment.export", "deployment", "", str(path))
-        done = export_everything(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
+        done = export_deployment(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
     manifest = done.manifest
     if manifest.missing:
         say(f"warning: {len(manifest.missing)} objects that rows name are not in storage, {manifest.missing[0]} first.")

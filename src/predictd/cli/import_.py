@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.backup import import_everything
+from predictd.backup import import_deployment
 from predictd.cli.options import AsJson, DataDir, opened, read_settings
 from predictd.cli.output import console, print_json, say
 from predictd.cli.steps import Steps
@@ -28,7 +28,7 @@ def import_(
     home = read_settings(data_dir=data_dir).home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_home(home), opened(data_dir) as deployment, Progress(console=console) as bars:
-        done = import_everything(deployment.database, deployment.storage, path, Steps(bars, "Importing").show)
+        done = import_deployment(deployment.database, deployment.storage, path, Steps(bars, "Importing").show)
     manifest = done.manifest
     rows = sum(table.rows for table in manifest.tables)
     if as_json:

@@ -22,12 +22,12 @@ from predictd.domain.runs import SandboxKind
 from predictd.domain.terminal import TerminalLines
 from predictd.local_run import (
     DEFAULT_SERVER,
+    InputOptions,
     Inputs,
     LocalResult,
     Post,
-    Wanted,
     choose_runtime,
-    gather,
+    collect_inputs,
     parse_post,
     run_model,
 )
@@ -80,7 +80,7 @@ def run(
     if not output_dir.is_dir():
         raise typer.BadParameter(f"{output_dir} is not an existing folder", param_hint="--output_dir")
     signal.signal(signal.SIGTERM, _stop)
-    wanted = Wanted(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
+    wanted = InputOptions(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
     try:
         settings = read_settings(sandbox=sandbox, trust_users=trust_users)
         report = _Report(settings=settings, debug=debug)
@@ -88,7 +88,7 @@ def run(
         if missing:
             report.detail(f"  The model runs without isolation, because --trust-users says so: {missing}")
         with Transfers() as downloads:
-            inputs = gather(wanted, output_dir, downloads.show)
+            inputs = collect_inputs(wanted, output_dir, downloads.show)
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()

@@ -22,10 +22,9 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
 from predictd.domain.findings import Level, warn
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
-from predictd.local_run.model_test import RUNS, Step, Trial
-from predictd.local_run.test_data import TrialData, prepare_trial
-from predictd.local_run.test_live import find_live
+from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_pickle, validation_folder
+from predictd.local_run.model_test import RUNS, ModelTest, Step
+from predictd.local_run.test_data import ModelTestData, find_live, prepare_test_data
 from predictd.pickles.compatibility import check_second_parameter
 from predictd.pickles.inspection import inspect_pickle
 from predictd.runtimes import BuiltRuntime
@@ -73,7 +72,7 @@ def test(
             trial_folder = Path(folder) / "trial"
             trial_folder.mkdir()
             with show_progress("Reading the validation data") as tell:
-                found = prepare_trial(source, live, trial_folder, eras=eras, progress=tell)
+                found = prepare_test_data(source, live, trial_folder, eras=eras, progress=tell)
             mapped = MappedCache(folder=Path(folder) / "mapped")
             runs = _Runs(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
             trial = _tried(found, runs, missing)
@@ -104,7 +103,7 @@ class _Runs:
         log = _KeptLog()
         limits = self.settings.limits
         with _clock():
-            report = run_on(
+            report = run_pickle(
                 self.file,
                 step.features,
                 step.benchmarks,
@@ -150,22 +149,22 @@ class _KeptLog:
         log.close()
 
 
-def _tried(data: TrialData, runs: _Runs, missing: str | None) -> Trial:
+def _tried(data: ModelTestData, runs: _Runs, missing: str | None) -> ModelTest:
     say(f"Testing {runs.file} in {runs.built.display_name}")
-    trial = Trial(data=data, limits=runs.settings.limits, run=runs.run)
+    trial = ModelTest(data=data, limits=runs.settings.limits, run=runs.run)
     if missing:
         words = "It ran without isolation, so it saw your files and the network, as it won't on the server."
         fix = f"Try it where models are isolated. {missing}"
         trial.findings.append(warn("sandbox", "not_isolated", words, fix))
     trial.findings += check_second_parameter(inspect_pickle(runs.file))
-    if trial.try_live():
+    if trial.check_live():
         with open_validation(data.folder, runs.mapped) as validation, show_progress("Computing the figures") as tell:
-            trial.try_eras(validation, tell)
-        trial.weigh()
+            trial.check_eras(validation, tell)
+        trial.check_cost()
     return trial
 
 
-def _conclude(trial: Trial, built: BuiltRuntime) -> None:
+def _conclude(trial: ModelTest, built: BuiltRuntime) -> None:
     failed = [one for one in trial.findings if one.level is Level.FAIL]
     warned = [one for one in trial.findings if one.level is Level.WARN]
     where = f"in {built.display_name}"
@@ -179,7 +178,7 @@ def _conclude(trial: Trial, built: BuiltRuntime) -> None:
         say(f"Nothing speaks against it {where}.")
 
 
-def _summary(file: Path, trial: Trial, built: BuiltRuntime, kind: SandboxKind, source: Path) -> dict[str, Any]:
+def _summary(file: Path, trial: ModelTest, built: BuiltRuntime, kind: SandboxKind, source: Path) -> dict[str, Any]:
     return {
         "file": file,
         "ok": not trial.is_failed,
@@ -189,6 +188,6 @@ def _summary(file: Path, trial: Trial, built: BuiltRuntime, kind: SandboxKind, s
         "eras": trial.data.eras,
         "findings": [asdict(one) for one in trial.findings],
         "limits": asdict(trial.limits),
-        "forecast": None if trial.forecast is None else asdict(trial.forecast),
+        "forecast": None if trial.cost_estimate is None else asdict(trial.cost_estimate),
         "diagnostics": None if trial.figures is None else trial.figures.wire(),
     }

@@ -19,7 +19,7 @@ from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import MIB, most_prediction_bytes
 from predictd.domain.runs import Predictions
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.columns import Columns, columns_size, pack_columns, unpack_columns
+from predictd.parsing.packed_columns import Columns, columns_size, pack_columns, unpack_columns
 
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"

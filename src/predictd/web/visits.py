@@ -146,7 +146,7 @@ class Visit:
     @property
     def storage(self) -> Storage:
         """The storage, with URLs as this browser needs them: of the same origin as the page."""
-        return self.services.storage.at("")
+        return self.services.storage.with_base_url("")
 
     def part(self, name: str) -> str:
         """A part of the path."""

@@ -5,7 +5,7 @@ from starlette.routing import Route
 
 from predictd import __version__
 from predictd.api.app import Services
-from predictd.monitoring.health import health
+from predictd.monitoring.health import check_health
 from predictd.web.admin.permissions import organiser_page
 from predictd.web.visits import Visit
 
@@ -18,12 +18,11 @@ def health_routes(services: Services) -> list[Route]:
 def show_health(visit: Visit) -> Response:
     """Every check with what it found."""
     services = visit.services
-    checks = health(
+    checks = check_health(
         services.database,
         services.storage,
         services.settings.home,
         services.vitals,
         visit.now,
-        lease_seconds=services.settings.lease_seconds,
     )
     return visit.page("organise/health.html", checks=checks, vitals=services.vitals, version=__version__)

@@ -1,4 +1,4 @@
-"""The GraphQL documents of the tools; each tool answers what its document selects."""
+"""The GraphQL operations of the tools; each tool returns what its operation selects."""
 
 CREDENTIALS = "query { apiTokenInfo { name publicId scopes accountUsername } }"
 
@@ -36,6 +36,13 @@ TRIGGER = f"""mutation($modelId: ID, $pickleId: ID, $triggerValidation: Boolean)
     modelId: $modelId, pickleId: $pickleId, triggerValidation: $triggerValidation
   ) {{ {_PICKLE} }}
 }}"""
+
+# An extension of the contract.
+CANCEL = """mutation($triggerId: ID!) {
+  cancelComputePickleTrigger(triggerId: $triggerId) {
+    id status failureCode roundId statuses { status code description insertedAt }
+  }
+}"""
 
 LOGS = "query($triggerId: ID!) { triggerLogs(triggerId: $triggerId) { timestamp message } }"
 

@@ -1,6 +1,6 @@
-"""Have Ray place nothing on a node any more: `python -m predictd.cluster.drain_node ADDRESS NODE SECONDS`.
+"""Stop Ray from scheduling tasks on a node: `python -m predictd.cluster.node.drain_node ADDRESS NODE SECONDS`.
 
-A process of its own, because Ray ends whoever asks it and can't reach it.
+A separate process, because Ray ends a process that can't reach the head.
 """
 
 import sys
@@ -8,7 +8,7 @@ import time
 
 
 def main() -> None:
-    """Ask the head; ends with 1 where it does not agree."""
+    """Send the request to the head; exit with 1 if it is rejected."""
     address, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # noqa: PLC0415
     from ray.core.generated import autoscaler_pb2  # noqa: PLC0415
@@ -18,9 +18,9 @@ def main() -> None:
     deadline = int((time.time() + seconds) * 1000)
     for node in head.get_all_node_info().values():
         if node.node_name == name and node.state == node.ALIVE:
-            accepted, told = head.drain_node(node.node_id.hex(), reason, "the node is being stopped", deadline)
+            accepted, rejection = head.drain_node(node.node_id.hex(), reason, "the node is being stopped", deadline)
             if not accepted:
-                sys.exit(told)
+                sys.exit(rejection)
 
 
 if __name__ == "__main__":

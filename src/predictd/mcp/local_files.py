@@ -1,4 +1,4 @@
-"""Sending a pickle of this machine, for agents that have no other way to: `put_file`, over stdio alone."""
+"""Upload a pickle of this machine, for agents without another way: `put_file`, over stdio only."""
 
 import os
 from collections import OrderedDict
@@ -10,14 +10,14 @@ from predictd.client.upload import open_pickle
 from predictd.domain.errors import InvalidInputError, PredictdError, TooLargeError
 from predictd.domain.limits import GIB
 
-_REMEMBERED = 100
+_MAX_URLS = 100
 
 
 class LocalFiles:
-    """Sends pickles to URLs that the server handed out in this session, and to no others.
+    """Uploads pickles to URLs that the server issued in this session, and to no others.
 
-    An agent may be told by what it reads to send any file anywhere; this sends files that end in .pkl, also behind a
-    link, to where the server itself wants one.
+    Untrusted text may instruct an agent to send any file anywhere. This only sends files that end in .pkl, also after
+    resolving links, to URLs of the server.
     """
 
     def __init__(self, max_bytes: int = 4 * GIB) -> None:
@@ -25,35 +25,35 @@ class LocalFiles:
         self._urls: OrderedDict[str, str] = OrderedDict()
 
     def remember(self, url: str, filename: str) -> None:
-        """A presigned URL that the server has just handed out."""
+        """Remember a presigned URL that the server has issued."""
         self._urls[url] = filename
-        while len(self._urls) > _REMEMBERED:
+        while len(self._urls) > _MAX_URLS:
             self._urls.popitem(last=False)
 
     def send(self, local_path: str, presigned_url: str) -> dict[str, Any]:
-        """PUT the file to the URL; redirects are not followed.
+        """PUT the file to the URL without following redirects.
 
         Raises:
-            InvalidInputError: the file is no pickle of this machine, or the URL is not one of this session.
-            TooLargeError: the file is over the limit.
-            TransferError: the transfer failed.
+            InvalidInputError: The file is not a pickle of this machine, or the URL was not issued in this session.
+            TooLargeError: The file is too large.
+            TransferError: The transfer failed.
         """
         filename = self._urls.get(presigned_url.strip())
         if filename is None:
             raise InvalidInputError(
-                "That URL was not handed out in this session. Call upload_model with operation get_upload_auth and "
-                "give put_file its url, unchanged, as presignedUrl."
+                "The URL was not issued in this session. Call upload_model with operation get_upload_auth and "
+                "pass its url, unchanged, as presignedUrl to put_file."
             )
         try:
             path = Path(local_path).expanduser().resolve(strict=True)
         except (OSError, RuntimeError) as error:
             raise InvalidInputError(
-                f"There is no file {local_path[:300]!r} on the machine that `predictd mcp` runs on; give a whole path."
+                f"The file {local_path[:300]!r} does not exist on the machine of `predictd mcp`. Pass an absolute path."
             ) from error
         with open_pickle(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > self._max_bytes:
-                raise TooLargeError(f"{path.name} has {size} bytes; at most {self._max_bytes} are sent.")
+                raise TooLargeError(f"{path.name} has {size} bytes; the limit is {self._max_bytes} bytes.")
             try:
                 put(presigned_url.strip(), file, size, path.name, lambda _name, _sent, _total: None)
             except BrokenOffError as error:

@@ -1,4 +1,4 @@
-"""Ids and numbers as bytes, the result of most parsers: a u32 count, the offsets of the ids, the ids, the numbers.
+"""Pack ids and numbers as bytes, the result of most parsers: a u32 count, the offsets of the ids, the ids, the numbers.
 
 All are little-endian: i32 offsets, one more than there are rows, into the UTF-8 texts; float64 numbers.
 """
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from predictd.domain.errors import InvalidInputError
 
 Columns = tuple[pa.StringArray, NDArray[np.float64]]
-"""Ids, none missing, and their numbers."""
+"""Ids without nulls, and their numbers."""
 
 _COUNT = struct.Struct("<I")
 
 
 def columns_size(rows: int, ids_bytes: int) -> int:
-    """Return the bytes that packed columns of so many rows and bytes of ids take at most."""
+    """Return the maximum size of packed columns with this number of rows and bytes of ids."""
     return _COUNT.size + 4 * (rows + 1) + ids_bytes + 8 * rows
 
 
@@ -36,10 +36,10 @@ def pack_columns(ids: pa.StringArray, values: NDArray[np.float64]) -> list[bytes
 
 
 def unpack_columns(content: bytes, max_rows: int) -> Columns:
-    """Unpack columns of at most `max_rows` rows: ids, none missing, and float64 numbers, both unchecked.
+    """Unpack columns of at most `max_rows` rows: ids without nulls, and float64 numbers; values are not validated.
 
     Raises:
-        InvalidInputError: the bytes are not packed columns; the process that packed them was taken over.
+        InvalidInputError: The bytes are not packed columns, because the parser process was compromised.
     """
     try:
         (count,) = _COUNT.unpack_from(content)
