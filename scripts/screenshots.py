@@ -40,8 +40,8 @@ ACCOUNTS = {
     "anna": ("larkspur", "basalt", "ember"),
     "benjamin": ("tundra", "saffron", "osprey"),
 }
-# Who looks at pages whose path begins so: nobody who is signed in, the demo's account, the organiser.
-WHO = {"/sign": "", "/password": "", "/unsubscribe": "", "": "demo", "/organise": "olga"}
+# Who looks at pages whose path begins so: nobody who is signed in, the demo's account, the admin.
+WHO = {"/sign": "", "/password": "", "/unsubscribe": "", "": "demo", "/admin": "olga"}
 # Besides all pages in light: address, name of the file, colours, width of the screen.
 MORE = (
     ("/models", "models-dark", "dark", WIDTH),
@@ -146,7 +146,7 @@ def take_all(browser: Browser, home: Path, address: str, only: str) -> None:
     sign_in(page, address, "demo")
     examples = links | find_examples(page, address)
     page.context.clear_cookies()
-    # Pages for nobody first, those of the organiser last: whoever is signed in stands on top of each.
+    # Pages for nobody first, those of the admin last: whoever is signed in stands on top of each.
     signed_in = ""
     for path in sorted((one for one in paths if only in one), key=lambda one: list(WHO).index(who_sees(one))):
         if "{" in path and path not in examples:
@@ -178,7 +178,7 @@ def sign_in(page: Page, address: str, name: str) -> None:
     if not name:
         return
     page.goto(f"{address}/signin")
-    page.get_by_label("Account name or e-mail address").fill(name)
+    page.get_by_label("Account name or email address").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
@@ -211,12 +211,12 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
         "/m/{name}": "/m/quartz",
         "/u/{name}": "/u/demo",
         "/rounds/{number}": "/rounds/2",
-        "/organise/rounds/{number}": "/organise/rounds/2",
+        "/admin/rounds/{number}": "/admin/rounds/2",
     }
 
 
 def mailed_links(home: Path) -> dict[str, str]:
-    """Where links of mails lead, and the page of an account as its organiser sees it."""
+    """Where links of mails lead, and the page of an account as an admin sees it."""
     database = Database(Settings(data_dir=home).resolved_database_url)
     now = datetime.now(UTC)
     with database.write() as session:
@@ -226,7 +226,7 @@ def mailed_links(home: Path) -> dict[str, str]:
         found = {
             "/account/confirm/{token}": f"/account/confirm/{confirmation_token(account, now)}",
             "/unsubscribe/{token}": f"/unsubscribe/{unsubscribe_token(account, [Event.RUN_FAILED])}",
-            "/organise/accounts/{id}": f"/organise/accounts/{account.id}",
+            "/admin/accounts/{id}": f"/admin/accounts/{account.id}",
         }
     database.close()
     link = json.loads(demo.predictd(home, "account", "password-link", "anna", "--json"))["link"]

@@ -90,7 +90,7 @@ def test_the_organiser_cancels_any_run_and_what_has_ended_stays(
         "Cancelled by the organiser."
     )
     ended = user.wait(user.upload(pickles["one_argument"]))["triggers"][0]["id"]
-    with pytest.raises(GraphQLErrors, match="has ended already"):
+    with pytest.raises(GraphQLErrors, match="has already ended"):
         user.ask(CANCEL, t=ended)
 
 

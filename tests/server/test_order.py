@@ -264,7 +264,7 @@ def test_limits_of_an_account_name_themselves_and_the_remedy(
     with pytest.raises(GraphQLErrors, match="larger than the 99"):
         send(user, bytes(1_100_000))
     send(user, small)
-    with pytest.raises(GraphQLErrors, match="has 2 pickles, and may have 2; ask the organiser"):
+    with pytest.raises(GraphQLErrors, match=r"has 2 pickles, which is the limit \(2\). Ask an admin"):
         send(user, small)
     other = 'query { submissionUploadAuth(filename: "p.csv", tournament: 8) { url } }'
     user.ask(other)
@@ -282,10 +282,10 @@ def test_an_account_or_a_server_with_too_many_runs_waiting_takes_no_more_of_them
     with platform.database.read() as session:
         alice, bob = list_accounts(session)
         check_queue(session, storage, alice, Quotas(account_queue=21, queue=22))
-        with pytest.raises(LimitReachedError, match="has 20 runs waiting, and may have 20; wait"):
+        with pytest.raises(LimitReachedError, match=r"has 20 pending runs, which is the limit \(20\). Wait"):
             check_queue(session, storage, alice, Quotas(account_queue=20))
         check_queue(session, storage, bob, Quotas(account_queue=20))
-        with pytest.raises(BusyError, match=r"has 21 runs waiting, which is as many as it takes \(21\)"):
+        with pytest.raises(BusyError, match=r"has 21 pending runs, which is the limit \(21\)"):
             check_queue(session, storage, bob, Quotas(queue=21))
 
 

@@ -126,5 +126,5 @@ def test_what_is_no_pickle_is_told_and_what_is_not_there_has_a_remedy(
     with pytest.raises(NotFoundError, match="upload the pickle again"):
         check("model-000000000000.pkl")
     session.query(Upload).one().registered_at = NOW
-    with pytest.raises(ConflictError, match="has been run already"):
+    with pytest.raises(ConflictError, match="has already been registered"):
         check(filename)

@@ -55,10 +55,10 @@ EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
-This server speaks the interface of Numerai's Model Uploads: POST GraphQL to / or /graphql.
+This server implements the Numerai Model Uploads API: POST GraphQL to / or /graphql.
 With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
-In a browser it has pages: models, runs, diagnostics, leaderboards.
-For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
+Open it in a browser to manage models, runs, and diagnostics, and to see the leaderboard.
+AI agents connect with MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 """
 
 
@@ -68,7 +68,7 @@ class Services:
 
     Attributes:
         wake: tells the workers that something was queued.
-        scorer: scores rounds for the organiser.
+        scorer: scores rounds for admins.
         vitals: of the running server.
         is_stopping: whether requests should go to another server, if there is one.
     """
@@ -109,11 +109,11 @@ def build_app(
     async def graphql(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            return _refusal(413, f"The request has {length[:20]} bytes; at most {MAX_BODY_BYTES} can be taken.")
+            return _refusal(413, f"The request has {length[:20]} bytes. Send at most {MAX_BODY_BYTES}.")
         try:
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
-            return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
+            return _refusal(400, 'The body is not valid JSON. POST {"query": "...", "variables": {...}}.')
         authorization = request.headers.get("authorization", "")
         answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
         if isinstance(answered, str):

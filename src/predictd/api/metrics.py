@@ -39,7 +39,7 @@ def _permission(settings: Settings) -> Callable[[Request], bool]:
         networks = [ipaddress.ip_network(one) for one in settings.metrics_networks.replace(",", " ").split()]
     except ValueError as error:
         raise SetupError(
-            f"The setting PREDICTD_METRICS_NETWORKS can't be taken: {error}. Write it as 127.0.0.1/32, 10.0.0.0/8."
+            f"The setting PREDICTD_METRICS_NETWORKS is invalid: {error}. Write it as 127.0.0.1/32, 10.0.0.0/8."
         ) from error
     expected = f"Bearer {settings.metrics_token}".encode()
 

@@ -23,7 +23,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_BYTES:
-                return PlainTextResponse("The report is larger than any that a node sends.\n", 413)
+                return PlainTextResponse("The report is too large.\n", 413)
         return await run_in_threadpool(take, request, bytes(body))
 
     def take(request: Request, body: bytes) -> Response:
@@ -36,7 +36,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
             if not is_storable(trigger):
                 raise ValueError(trigger)
         except ValueError:
-            return PlainTextResponse("This is no report of a node.\n", 400)
+            return PlainTextResponse("The body is not a valid node report.\n", 400)
         try:
             with database.write() as session:
                 is_taken = take_report(
@@ -53,7 +53,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
         except ForbiddenTransferError as error:
             return PlainTextResponse(f"{error.message}\n", 403)
         if not is_taken:
-            return PlainTextResponse("This run is nobody's any more.\n", 410)
+            return PlainTextResponse("This attempt has ended.\n", 410)
         return Response(status_code=204)
 
     return [Route("/nodes/runs/{trigger}/{attempt}", report, methods=["POST"])]

@@ -32,7 +32,9 @@ def deliver(account_id: str, url: str, body: dict[str, Any], *, allow_private: b
     with _turn_of(account_id):
         status = post(url, content, headers, allow_private=allow_private)
     if not 200 <= status < 300:
-        raise InvalidInputError(f"The webhook {url[:200]!r} answered {status}, not success.")
+        raise InvalidInputError(
+            f"The webhook {url[:200]!r} responded with {status}. Check that it returns a 2xx status."
+        )
 
 
 @contextmanager
@@ -40,11 +42,11 @@ def _turn_of(account_id: str) -> Iterator[None]:
     with _lock:
         if account_id in _calling:
             raise LimitReachedError(
-                "Another webhook of this account is being called. Wait until it responds, then retry."
+                "Another webhook of this account is being called. Wait until it responds, then try again."
             )
         if len(_calling) >= MOST_AT_ONCE:
             raise BusyError(
-                f"The server is calling {MOST_AT_ONCE} webhooks, which is the limit. Retry in some seconds."
+                f"The server is calling {MOST_AT_ONCE} webhooks, which is the limit. Try again in a few seconds."
             )
         _calling.add(account_id)
     try:

@@ -80,7 +80,7 @@ def _download_routes(storage: FolderStorage) -> list[Route]:
             return await _refuse(Body(request), error)
         path = storage.folder(grant.key)
         if not await to_thread.run_sync(path.is_file):
-            return PlainTextResponse("There is no such object.\n", 404)
+            return PlainTextResponse("Object not found.\n", 404)
         return FileResponse(
             path, filename=grant.filename or path.name, media_type="application/octet-stream", stat_result=path.stat()
         )
@@ -106,7 +106,7 @@ def _read_grant(method: str, key: str, fields: dict[str, str]) -> Grant:
             filename=fields.get("name", ""),
         )
     except (ValueError, InvalidInputError) as error:
-        raise ForbiddenTransferError("The URL is not one that this server gave out.") from error
+        raise ForbiddenTransferError("The URL was not signed by this server.") from error
 
 
 @asynccontextmanager
@@ -173,15 +173,15 @@ async def _receive_form(request: Request, body: Body, storage: Receiver, arrival
 async def _refuse(body: Body, error: Exception) -> Response:
     """The answer to a transfer that failed; nothing of it is kept."""
     if isinstance(error, ClientDisconnect):
-        return PlainTextResponse("The object did not arrive whole; nothing of it is kept.\n", 400)
+        return PlainTextResponse("The upload was interrupted and nothing was saved. Upload the object again.\n", 400)
     await body.drain()
     if isinstance(error, OSError) and error.errno in _IN_THE_WAY:
-        return PlainTextResponse("Another object lies where this one needs a folder; nothing was kept.\n", 409)
+        return PlainTextResponse("Another object exists under a prefix of this key, so nothing was saved.\n", 409)
     if isinstance(error, OSError):
         log.error("transfer_failed", error=str(error))
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return PlainTextResponse("The server's disk is full; nothing was kept. Try again later.\n", 507)
-        return PlainTextResponse("The server could not store the object; nothing was kept. Try again.\n", 500)
+            return PlainTextResponse("The server's disk is full, so nothing was saved. Try again later.\n", 507)
+        return PlainTextResponse("The server could not store the object. Try again.\n", 500)
     message = error.message if isinstance(error, PredictdError) else ""
     kinds = (
         (ForbiddenTransferError, 403),

@@ -76,7 +76,7 @@ class Context:
             return begun.account
         if scopes and not set(scopes) & set(token.scopes):
             raise MissingScopeError(
-                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}; make one that has it."
+                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}. Create a token that has it."
             )
         return token.account
 

@@ -72,7 +72,7 @@ class BodyLimit:
                     return message
                 received.extend(message.get("body", b""))
                 if len(received) > self._max_bytes:
-                    raise TooLargeError(f"The request is larger than {self._max_bytes} bytes; send a smaller one.")
+                    raise TooLargeError(f"The request is larger than {self._max_bytes} bytes. Send a smaller request.")
                 more = message.get("more_body", False)
             if len(received) > SMALL_BYTES:
                 await places.enter_async_context(self._large)
@@ -92,7 +92,7 @@ class BodyLimit:
         except ClientDisconnect:
             # Anybody can break off, so that it is no failure of the server. Nobody reads the response; it is counted.
             if not is_answered:
-                await PlainTextResponse("The request did not arrive whole.\n", 400)(scope, receive, send)
+                await PlainTextResponse("The request body is incomplete. Send it again.\n", 400)(scope, receive, send)
         except TooLargeError as error:
             if is_answered or len(received) <= self._max_bytes:
                 raise
@@ -163,7 +163,7 @@ class Sink:
         self.received += len(chunk)
         if self.max_bytes and self.received > self.max_bytes:
             raise TooLargeError(
-                f"The object is larger than the {self.max_bytes} bytes that are allowed; send a smaller one."
+                f"The object is larger than the {self.max_bytes} bytes that are allowed. Send a smaller object."
             )
         self._pending += chunk
         if len(self._pending) >= WRITE_BYTES:
@@ -190,7 +190,7 @@ class Form:
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or b"boundary" not in options:
             raise InvalidInputError(
-                "Send a multipart/form-data form: the given fields, then the file as the field 'file'."
+                "Send a multipart/form-data form: the returned fields, then the file as the field 'file'."
             )
         self._boundary = options[b"boundary"]
         self.fields: dict[str, str] = {}
@@ -223,9 +223,9 @@ class Form:
                     content, self._content = bytes(self._content), bytearray()
                     yield content
         except FormParserError as error:
-            raise InvalidInputError(f"The form can't be read: {error}.") from error
+            raise InvalidInputError(f"The form is malformed: {error}. Send a valid multipart body.") from error
         if is_first or not self._is_ended:
-            raise InvalidInputError("The form ends before its field 'file' does; send it whole.")
+            raise InvalidInputError("The form ends before the field 'file' is complete. Send the whole form.")
 
     def _callbacks(self) -> "MultipartCallbacks":
         return {
@@ -246,13 +246,13 @@ class Form:
         size = sum(len(name) + len(value) for name, value in self.fields.items())
         size += len(self._value) + len(self._header_name) + len(self._header_value)
         if size > FIELD_BYTES or self._other_bytes > OTHER_BYTES:
-            raise InvalidInputError("The form's fields are larger than any that this server gave out.")
+            raise InvalidInputError("The form fields are too large. Send only the fields that the server returned.")
 
     def _begin(self) -> None:
         self._parts += 1
         if self._parts > MOST_FIELDS:
             raise InvalidInputError(
-                f"The form has more than {MOST_FIELDS} fields; send those that this server gave out and the file."
+                f"The form has more than {MOST_FIELDS} fields. Send the file and the fields that the server returned."
             )
         self._name = ""
         self._value.clear()

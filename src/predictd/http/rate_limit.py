@@ -103,7 +103,7 @@ class Attempts:
                 return
             session.execute(sa.delete(SignInAttempt).where(SignInAttempt.sequence.in_([one.sequence for one in own])))
         minutes = max(1, round(max(waits, default=timedelta()).total_seconds() / 60))
-        raise TooManyAttemptsError(f"There were too many {what}; wait for {minutes} min and try again.")
+        raise TooManyAttemptsError(f"Too many {what}. Wait {minutes} min and try again.")
 
     def _slow_down(self, account: str) -> None:
         with self._database.read() as session:
@@ -112,7 +112,7 @@ class Attempts:
         if seconds <= 0:
             return
         if not self._waiting.acquire(blocking=False):
-            raise TooManyAttemptsError("There are too many attempts to sign in at the moment; try again in a minute.")
+            raise TooManyAttemptsError("Too many sign-in attempts are in progress. Try again in a minute.")
         try:
             time.sleep(seconds)
         finally:

@@ -14,11 +14,11 @@ from predictd.domain.states import ACTIVE, TriggerType, ValidationStatus
 from predictd.jobs.queue import end_at_once, enqueue, enqueue_round
 
 WEBHOOK_IS_SET = (
-    "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
+    "Model {name} has a submission webhook, so it can't use a pickle. Remove the webhook first "
     "(setSubmissionWebhook with null)."
 )
 PICKLE_IS_ASSIGNED = (
-    "Model {name} has a pickle assigned, so {what}; take the pickle off first (assignPickleToModel with pickleId null)."
+    "Model {name} has a pickle assigned, so {what}. Unassign the pickle first (assignPickleToModel with pickleId null)."
 )
 
 
@@ -50,8 +50,8 @@ def refuse_removed(pickle: Pickle) -> None:
     """Raise ConflictError when the pickle's file is gone."""
     if pickle.removed_at is not None:
         raise ConflictError(
-            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody "
-            "had used it for long; upload it again."
+            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because it "
+            "was unused for a long time. Upload it again."
         )
 
 
@@ -85,7 +85,7 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
     if pickle.validation_status != ValidationStatus.VALIDATED:
         raise ConflictError(
             f"Pickle {pickle.filename} can't be assigned: it is {pickle.validation_status}, not validated. "
-            "Wait for its validation, or read why it failed in its trigger's statuses."
+            "Wait for its validation, or see the statuses of its run for why it failed."
         )
     round_ = current_round(session, model.tournament, now)
     # A run that it locks can't end before this assignment is committed, and then submits for the model too.

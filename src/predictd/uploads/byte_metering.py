@@ -136,4 +136,4 @@ def _database_needed() -> Iterator[None]:
     except (DBAPIError, NoConnectionInTime) as error:
         if not is_outage(error):
             raise
-        raise OutageError("The database does not answer at the moment; try again in a minute.") from error
+        raise OutageError("The database is not available. Try again in a minute.") from error

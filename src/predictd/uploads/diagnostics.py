@@ -87,7 +87,7 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
     ).all()
     missing = set(ids) - {one.id for one in found}
     if missing:
-        raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found; nothing was deleted.")
+        raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found, so nothing was deleted.")
     triggers = session.scalars(
         sa.select(Trigger).where(Trigger.diagnostics_id.in_([one.id for one in found])).with_for_update()
     )

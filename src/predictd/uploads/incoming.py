@@ -114,10 +114,10 @@ def take_upload(
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.kind != kind:
         raise NotFoundError(
-            f"Unknown filename {filename[:300]!r}: ask for an upload URL first, then register the filename it answers."
+            f"Unknown filename {filename[:300]!r}: request an upload URL, then register the filename that it returns."
         )
     if upload.registered_at is not None:
-        raise ConflictError(f"{filename!r} is already registered; ask for a new upload URL to upload again.")
+        raise ConflictError(f"{filename!r} is already registered. Request a new upload URL to upload again.")
     incoming, final = incoming_key(kind, filename), f"{kind}/{upload.id}"
     # A server killed between this move and its commit has left the bytes at the final key already.
     size = storage.stat(final)
@@ -125,8 +125,8 @@ def take_upload(
         size = storage.stat(incoming)
         if not size:
             raise InvalidInputError(
-                f"No bytes arrived for {filename!r}: PUT the file to the presigned URL within minutes, check that "
-                "the answer is 200, then register it."
+                f"No bytes were received for {filename!r}. PUT the file to the presigned URL before it expires, "
+                "check that the response is 200, then register it."
             )
         _refuse_too_large(storage, incoming, upload, size)
         storage.move(incoming, final)
@@ -189,7 +189,7 @@ def discard_upload(session: Session, storage: Storage, account: Account, filenam
 def _open_upload(session: Session, account: Account, filename: str) -> Upload:
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.registered_at is not None:
-        raise NotFoundError("There is no such upload; upload the file again.")
+        raise NotFoundError("Upload not found. Upload the file again.")
     return upload
 
 
@@ -207,8 +207,8 @@ def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> 
     if upload.max_bytes is not None and size > upload.max_bytes:
         storage.delete(key)
         raise TooLargeError(
-            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} can be taken; it was deleted. "
-            "Ask for a new upload URL and send a smaller file."
+            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} are allowed. It was deleted. "
+            "Request a new upload URL and send a smaller file."
         )
 
 

@@ -63,7 +63,7 @@ def submit_file(
         predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
     failure = _check(predictions, live_ids)
     if failure is not None:
-        raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")
+        raise InvalidInputError(f"{filename} is not a valid submission for round {round_.number}: {failure.describe()}")
     with database.write() as session:
         model = get_model(session, account, model_id)
         refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)

@@ -44,8 +44,8 @@ def room_for_upload(
         count = session.scalar(recent.where(Upload.account_id == account.id, Upload.inserted_at > now - _HOUR)) or 0
         if count >= quotas.uploads_per_hour:
             raise LimitReachedError(
-                f"The account has begun {count} uploads within an hour, and may begin {quotas.uploads_per_hour}; "
-                "wait some minutes and try again."
+                f"The account started {count} uploads in the last hour, which is the limit "
+                f"({quotas.uploads_per_hour}). Wait some minutes and try again."
             )
     if kind is UploadKind.PICKLE:
         check_pickle_count(session, account, quotas)
@@ -64,8 +64,8 @@ def check_pickle_count(session: Session, account: Account, quotas: Quotas) -> No
     count = session.scalar(pickles.where(Pickle.account_id == account.id, Pickle.removed_at.is_(None))) or 0
     if count >= quotas.pickles:
         raise LimitReachedError(
-            f"The account has {count} pickles, and may have {quotas.pickles}; ask the organiser to remove old ones or "
-            "to allow more."
+            f"The account has {count} pickles, which is the limit ({quotas.pickles}). Ask an admin to remove old "
+            "pickles or to raise the limit."
         )
 
 
@@ -85,15 +85,15 @@ def check_queue(
         count = session.scalar(waiting.where(Trigger.account_id == account.id, is_counted)) or 0
         if count >= quotas.account_queue:
             raise LimitReachedError(
-                f"The account has {count} runs waiting, and may have {quotas.account_queue}; wait until some of them "
-                "have ended, or cancel some."
+                f"The account has {count} pending runs, which is the limit ({quotas.account_queue}). Wait until some "
+                "of them end, or cancel some."
             )
     if quotas.queue:
         count = session.scalar(waiting) or 0
         if count >= quotas.queue:
             raise BusyError(
-                f"The server has {count} runs waiting, which is as many as it takes ({quotas.queue}); nothing was "
-                "queued. Try again later; what rounds run is not affected."
+                f"The server has {count} pending runs, which is the limit ({quotas.queue}), so nothing was queued. "
+                "Try again later. The runs of rounds are not affected."
             )
 
 
@@ -115,8 +115,8 @@ def check_free(folder: Path, free_bytes: int, size_bytes: int = 0) -> None:
     free = shutil.disk_usage(folder).free
     if free - size_bytes < free_bytes:
         raise BusyError(
-            f"The server's disk has {_gb(free)} GB left, and {_gb(free_bytes)} must stay free, so it takes nothing "
-            "more now. Try again later, or tell the organiser."
+            f"The server's disk has {_gb(free)} GB free, and {_gb(free_bytes)} GB must stay free, so it accepts no "
+            "uploads now. Try again later, or contact an admin."
         )
 
 

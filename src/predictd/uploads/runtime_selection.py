@@ -41,7 +41,7 @@ def inspect_upload(session: Session, storage: Storage, account: Account, filenam
     if key is None:
         return None
     if not _AT_ONCE.acquire(timeout=_MOST_SECONDS):
-        raise BusyError("The server is inspecting as many pickles as it can. Try again in some seconds.")
+        raise BusyError("The server is inspecting too many pickles at once. Try again in a few seconds.")
     try:
         with storage.local_path(key) as path:
             return inspect_pickle(path, _MOST_SECONDS, _MOST_OBJECTS)

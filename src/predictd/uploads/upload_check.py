@@ -108,13 +108,13 @@ def _size_of(session: Session, storage: Storage, account: Account, filename: str
     upload = session.scalar(select(Upload).where(Upload.filename == filename))
     given_out_for = (account.id, UploadKind.PICKLE, model_id)
     if upload is None or (upload.account_id, upload.kind, upload.model_id) != given_out_for:
-        raise NotFoundError("There is no such upload for this model; upload the pickle again.")
+        raise NotFoundError("Upload not found for this model. Upload the pickle again.")
     if upload.registered_at is not None:
-        raise ConflictError(f"{filename!r} has been run already; upload it again to run it anew.")
+        raise ConflictError(f"{filename!r} has already been registered. Upload it again to run it again.")
     key = arrived_key(storage, UploadKind.PICKLE, upload)
     size = storage.stat(key) if key is not None else None
     if size is None:
-        raise InvalidInputError(f"Nothing of {filename!r} arrived; upload it again.")
+        raise InvalidInputError(f"No bytes of {filename!r} were received. Upload the file again.")
     return size
 
 

@@ -58,12 +58,12 @@ def revoke(visit: Visit) -> Response:
     """End a token."""
     with visit.write() as session:
         revoke_token(session, visit.part("id"), visit.now, visit.account)
-    return visit.go("/account", "revoked")
+    return visit.go("/account", "token-revoked")
 
 
 def change_password(visit: Visit) -> Response:
     """Another password, for whoever knows the one of now; the sessions of before end, this one goes on as a new one."""
-    proven(visit, visit.account.username, "The password of now is wrong; nothing was changed.")
+    proven(visit, visit.account.username, "The current password is incorrect. Nothing was changed.")
     hours = visit.services.settings.session_hours
     with visit.write() as session:
         account = session.get_one(Account, visit.account.id)

@@ -1,4 +1,4 @@
-"""Signing in and out, and signing up where the organiser allows it."""
+"""Signing in and out, and signing up where the server allows it."""
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,7 +12,7 @@ from predictd.http.password_auth import prove
 from predictd.http.sign_up import sign_up as sign_up_account
 from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
 
-WRONG = "The name or the password is wrong, or the account has no password."
+WRONG = "The name or password is incorrect, or the account has no password."
 
 
 def signing_in_routes(services: Services) -> list[Route]:
@@ -51,14 +51,14 @@ def proven(visit: Visit, name: str, refusal: str) -> Account:
 def show_sign_up(visit: Visit) -> Response:
     """The form, where anybody may make an account."""
     if not visit.services.settings.sign_up:
-        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
+        raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
     return visit.page("signup.html", name=visit.form.get("name", ""), email=visit.form.get("email", ""))
 
 
 def sign_up(visit: Visit) -> Response:
     """Make an account and begin a session."""
     if not visit.services.settings.sign_up:
-        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
+        raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
     services = visit.services
     account = sign_up_account(
         services.database,
@@ -74,7 +74,7 @@ def sign_up(visit: Visit) -> Response:
 
 
 def show_password_link(visit: Visit) -> Response:
-    """The form of a link that the organiser gave out."""
+    """The form of a link that an admin sent."""
     link = find_link(visit.session, visit.part("secret"), visit.now)
     return visit.page("password_link.html", name=link.account.username)
 

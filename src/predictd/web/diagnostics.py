@@ -84,11 +84,11 @@ def show_comparison(visit: Visit) -> Response:
     """Several side by side, the first of which the others are compared with."""
     ids = list(dict.fromkeys(visit.request.query_params.getlist("of")))
     if not 2 <= len(ids) <= MOST_COMPARED:
-        raise ConflictError(f"Choose 2 to {MOST_COMPARED} diagnostics to compare; {len(ids)} are chosen.")
+        raise ConflictError(f"{len(ids)} diagnostics are selected. Select 2 to {MOST_COMPARED} to compare.")
     found = [_found(visit, one) for one in ids]
     pending = [name_of(visit, one) for one in found if not one.figures]
     if pending:
-        raise ConflictError(f"The diagnostics of {', '.join(pending)} are not done; compare them when they are.")
+        raise ConflictError(f"The diagnostics of {', '.join(pending)} are not finished. Compare them later.")
     report = _report(visit, found)
     return visit.page("comparison.html", report=report, content=Markup(content_of(report)))  # noqa: S704
 
@@ -124,7 +124,7 @@ def delete(visit: Visit) -> Response:
         keys = delete_diagnostics(session, visit.account, [visit.part("id")], visit.now)
     for key in keys:
         visit.services.storage.delete(key)
-    return visit.go("/diagnostics", "deleted")
+    return visit.go("/diagnostics", "diagnostics-deleted")
 
 
 def name_of(visit: Visit, diagnostics: Diagnostics) -> str:
@@ -142,14 +142,14 @@ def _model(visit: Visit, diagnostics: Diagnostics) -> Model | None:
 def _found(visit: Visit, key: str) -> Diagnostics:
     found = visit.session.get(Diagnostics, key, options=[undefer(Diagnostics.figures)])
     if found is None or found.account_id != visit.account.id:
-        raise NotFoundError("There are no such diagnostics.")
+        raise NotFoundError("Diagnostics not found.")
     return found
 
 
 def _done(visit: Visit) -> tuple[Diagnostics, Report]:
     found = _found(visit, visit.part("id"))
     if not found.figures:
-        raise NotFoundError("The diagnostics are not done.")
+        raise NotFoundError("The diagnostics are not finished. Try again after they finish.")
     return found, _report(visit, [found])
 
 

@@ -39,12 +39,12 @@ def live_route(services: Services) -> Route:
         cursor = _parsed(asked)
         run_id = request.query_params.get("run")
         if cursor is None or not is_storable(run_id or ""):
-            return secured(JSONResponse({"error": "The cursor or the run is invalid; load the page again."}, 400))
+            return secured(JSONResponse({"error": "The cursor or the run is invalid. Reload the page."}, 400))
         account_id = await run_in_threadpool(_account_id, services, request)
         if account_id is None:
-            return secured(JSONResponse({"error": "Your session is invalid or has expired."}, 401))
+            return secured(JSONResponse({"error": "Your session is invalid or has expired. Sign in again."}, 401))
         if open_streams.total() >= MOST_STREAMS or open_streams[account_id] >= MOST_OF_ACCOUNT:
-            return secured(JSONResponse({"error": "Too many pages are open; load this one again."}, 503))
+            return secured(JSONResponse({"error": "Too many pages are open. Close some and reload this page."}, 503))
         stream = changes(account_id, run_id, cursor)
         return secured(StreamingResponse(stream, media_type="text/event-stream"))
 

@@ -72,7 +72,7 @@ def show_model(visit: Visit) -> Response:
     """A model's scores, round by round."""
     model = find_by_name(visit.session, visit.part("name"), CLASSIC)
     if model is None:
-        raise NotFoundError("There is no model of that name.")
+        raise NotFoundError(f"Model {visit.part('name')[:64]!r} not found.")
     scores = latest_scores_of_model(visit.session, model.id, LAST_ROUNDS)
     reputation = next(iter(reputations_of(visit.session, model.id, limit=1)), None)
     is_own = visit.visitor is not None and visit.visitor.id == model.account_id
@@ -83,7 +83,7 @@ def show_account(visit: Visit) -> Response:
     """An account and its models in use."""
     account = find_account(visit.session, visit.part("name"))
     if account is None:
-        raise NotFoundError("There is no account of that name.")
+        raise NotFoundError(f"Account {visit.part('name')[:64]!r} not found.")
     models = [model for model in list_models(visit.session, account) if model.archived_at is None]
     day = latest_day(visit.session, CLASSIC)
     found = visit.session.scalars(

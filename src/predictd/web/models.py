@@ -107,7 +107,7 @@ def trigger(visit: Visit) -> Response:
     with visit.write() as session:
         model = get_model(session, visit.account, visit.part("id"))
         if model.pickle_id is None:
-            raise ConflictError(f"Model {model.name} has no pickle assigned; upload or assign one first.")
+            raise ConflictError(f"Model {model.name} has no assigned pickle. Upload or assign a pickle first.")
         pickle = get_pickle(session, visit.account, model.pickle_id)
         check_queue(session, visit.services.storage, visit.account, visit.services.settings.quotas)
         run = trigger_now(session, pickle, visit.now, validation=False, tournament=CLASSIC)

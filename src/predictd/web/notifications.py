@@ -30,8 +30,8 @@ PAGE = "/account/notifications"
 SHOWN_DELIVERIES = 50
 _STATES = {
     DeliveryState.DELIVERED: ("Delivered", "submission_succeeded"),
-    DeliveryState.PENDING: ("Waiting", "running"),
-    DeliveryState.FAILED: ("Not delivered", "model_failed"),
+    DeliveryState.PENDING: ("Pending", "running"),
+    DeliveryState.FAILED: ("Failed", "model_failed"),
 }
 
 
@@ -57,7 +57,7 @@ class Sent:
         return cls(
             at=delivery.inserted_at,
             what=title_of(Event(happened.event), happened.facts or {}),
-            channel="E-mail" if delivery.channel == Channel.EMAIL else "Webhook",
+            channel="Email" if delivery.channel == Channel.EMAIL else "Webhook",
             target=delivery.target,
             state=state,
             look=look,
@@ -110,7 +110,7 @@ def change_address(visit: Visit) -> Response:
         is_asked = is_open and bool(visit.services.settings.smtp_url)
         if is_asked:
             ask_to_confirm(session, account, visit.now)
-    return visit.go(PAGE, "address" if is_asked else "address-kept" if account.email else "no-address")
+    return visit.go(PAGE, "address" if is_asked else "address-unconfirmed" if account.email else "address-removed")
 
 
 def send_link(visit: Visit) -> Response:
@@ -162,26 +162,26 @@ def delete_webhook(visit: Visit) -> Response:
     """Take a webhook away."""
     with visit.write() as session:
         delete_endpoint(session, get_endpoint(session, visit.account, visit.part("id")), visit.now)
-    return visit.go(PAGE, "no-webhook")
+    return visit.go(PAGE, "webhook-deleted")
 
 
 def show_confirmation(visit: Visit) -> Response:
     """Ask for the press of a button: programs that look for harm follow links too."""
     account = confirmed_account(visit.session, visit.part("token"), visit.now)
-    return visit.page("letter_link.html", account=account, events=None, is_done=False)
+    return visit.page("email_link.html", account=account, events=None, is_done=False)
 
 
 def confirm_address(visit: Visit) -> Response:
     """The address is its owner's."""
     with visit.write() as session:
         account = confirm(session, visit.part("token"), visit.now)
-    return visit.page("letter_link.html", account=account, events=None, is_done=True)
+    return visit.page("email_link.html", account=account, events=None, is_done=True)
 
 
 def show_unsubscription(visit: Visit) -> Response:
     """Ask for the press of a button, for the same reason."""
     account, events = unsubscribed(visit.session, visit.part("token"))
-    return visit.page("letter_link.html", account=account, events=[CHOICES[one] for one in events], is_done=False)
+    return visit.page("email_link.html", account=account, events=[CHOICES[one] for one in events], is_done=False)
 
 
 def unsubscribe(visit: Visit) -> Response:
@@ -191,7 +191,7 @@ def unsubscribe(visit: Visit) -> Response:
         set_email_events(account, set(email_events(account)) - set(events), visit.now)
     if "text/html" not in visit.request.headers.get("accept", ""):
         return secured(PlainTextResponse("unsubscribed\n"))
-    return visit.page("letter_link.html", account=account, events=[CHOICES[one] for one in events], is_done=True)
+    return visit.page("email_link.html", account=account, events=[CHOICES[one] for one in events], is_done=True)
 
 
 def _chosen(visit: Visit) -> list[Event]:

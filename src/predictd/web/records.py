@@ -17,7 +17,7 @@ def record_facts(session: Session, trigger_id: str) -> list[tuple[str, str]]:
     objects = [("Pickle", record.pickle), ("Features", record.features), ("Benchmark models", record.benchmarks)]
     facts = [(name, one.sha256) for name, one in [*objects, ("Predictions", record.output)] if one is not None]
     facts.append(("Runtime", f"{runtime.image}:{runtime.tag}"))
-    facts += [("Its lock", runtime.lock_sha256)] if runtime.lock_sha256 else []
+    facts += [("Lock file", runtime.lock_sha256)] if runtime.lock_sha256 else []
     facts.append(("predictd", f"{record.code.version}, source {record.code.source_sha256}"))
     memory = f"{limits.memory_bytes // MIB} MiB"
     facts.append(("Limits", f"{limits.seconds:g} s, {memory}, {limits.cpus:g} CPU, {record.sandbox.value}"))

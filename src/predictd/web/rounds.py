@@ -48,7 +48,7 @@ def show_round(visit: Visit) -> Response:
     """One round: its times, how many submitted, and the scores that there are."""
     round_ = find_round(visit.session, CLASSIC, visit.number("number"))
     if round_ is None:
-        raise NotFoundError("There is no round of that number.")
+        raise NotFoundError(f"Round {visit.part('number')} not found.")
     count = visit.session.scalar(
         sa.select(sa.func.count()).where(Submission.round_id == round_.id, Submission.selected)
     )

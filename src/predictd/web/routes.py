@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from predictd.api.app import Services
 from predictd.web.account import account_routes
-from predictd.web.admin import organising_routes
+from predictd.web.admin import admin_routes
 from predictd.web.auth import signing_in_routes
 from predictd.web.diagnostics import diagnostics_routes
 from predictd.web.events import live_route
@@ -35,7 +35,7 @@ def web_routes(services: Services) -> list[BaseRoute]:
         *round_routes(services),
         *account_routes(services),
         *notification_routes(services),
-        *organising_routes(services),
+        *admin_routes(services),
         live_route(services),
         Route("/assets/{name}", serve_asset, methods=["GET"]),
     ]
@@ -50,7 +50,7 @@ def serve_asset(request: Request) -> Response:
     """A style sheet, a script or a picture."""
     name = str(request.path_params["name"])
     if name not in ASSETS:
-        return secured(PlainTextResponse("There is no such file.\n", 404))
+        return secured(PlainTextResponse("File not found.\n", 404))
     response = Response(asset(name), media_type=ASSETS[name][1])
     is_current = request.query_params.get("v") == asset_version(name)
     response.headers["Cache-Control"] = FOR_EVER if is_current else "no-cache"

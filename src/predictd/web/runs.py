@@ -62,7 +62,7 @@ def find_run(visit: Visit) -> Trigger:
     found = found.outerjoin(Diagnostics, Diagnostics.id == Trigger.diagnostics_id)
     run = visit.session.scalar(found.options(joinedload(Trigger.round), joinedload(Trigger.pickle)))
     if run is None:
-        raise NotFoundError("There is no such run.")
+        raise NotFoundError("Run not found.")
     return run
 
 
@@ -127,7 +127,7 @@ def rerun(visit: Visit) -> Response:
     """The same pickle once more; on to the new run."""
     run = find_run(visit)
     if run.pickle_id is None or run.type == TriggerType.DIAGNOSTICS:
-        raise ConflictError("Diagnostics are not run again by hand; validate the pickle again to have new ones.")
+        raise ConflictError("Diagnostics can't be run again alone. Validate the pickle again instead.")
     with visit.write() as session:
         pickle = session.get_one(Pickle, run.pickle_id)
         is_validation = run.type == TriggerType.VALIDATION
@@ -142,7 +142,7 @@ def cancel(visit: Visit) -> Response:
     run = find_run(visit)
     with visit.write() as session:
         cancel_run(session, run.id, visit.now, visit.account)
-    return visit.go(f"/runs/{run.id}", "cancelled")
+    return visit.go(f"/runs/{run.id}", "canceled")
 
 
 def _models(visit: Visit, run: Trigger) -> Sequence[Model]:

@@ -47,42 +47,42 @@ SESSION_COOKIE = "predictd_session"
 VISIT_COOKIE = "predictd_visit"
 MOST_FORM_BYTES = 256 * 1024
 MOST_SEPARATORS = 2000
-NO_TEXT = "The request has a NUL character or bytes that are not UTF-8; remove them and send it again."
+NO_TEXT = "The request contains NUL characters or bytes that are not valid UTF-8. Remove them and try again."
 # The name of the routes of pages.
 PAGE = "page"
 DONE = {
-    "assigned": "The pickle is assigned.",
-    "unassigned": "The pickle is taken off.",
-    "renamed": "The model is renamed.",
-    "archived": "The model is archived: rounds no longer run its pickle.",
-    "unarchived": "The model is in use again.",
-    "fallback": "The choice of what runs when a pickle fails is kept.",
-    "cancelled": "The run is cancelled.",
-    "webhook": "The webhook is kept.",
-    "password": "The password is changed; other sessions have ended.",
-    "revoked": "The token is revoked.",
-    "address": "The address is kept; it is used once you have followed the link that is sent to it.",
-    "address-kept": "The address is kept.",
-    "no-address": "No e-mail is sent any more.",
-    "events": "What you want to be told of is kept.",
-    "test": "A test is on its way; reload the page to see what came of it.",
-    "no-webhook": "The webhook is deleted.",
-    "deleted": "The diagnostics are deleted.",
-    "discarded": "The upload is discarded; nothing of it was kept.",
+    "assigned": "Pickle assigned.",
+    "unassigned": "Pickle unassigned.",
+    "renamed": "Model renamed.",
+    "archived": "Model archived. Rounds no longer run its pickle.",
+    "unarchived": "Model restored.",
+    "fallback": "Fallback setting saved.",
+    "canceled": "Run canceled.",
+    "webhook": "Webhook saved.",
+    "password": "Password changed. All other sessions have ended.",
+    "token-revoked": "Token revoked.",
+    "address": "Email address saved. Open the link in the confirmation email to start receiving notifications.",
+    "address-unconfirmed": "Email address saved.",
+    "address-removed": "Email address removed. No more email is sent.",
+    "events": "Notification settings saved.",
+    "test": "Test notification queued. Reload the page to see the result.",
+    "webhook-deleted": "Webhook deleted.",
+    "diagnostics-deleted": "Diagnostics deleted.",
+    "discarded": "Upload discarded.",
     "signed-out": "You are signed out.",
-    "password-chosen": "The password is chosen; sign in with it.",
-    "suspended": "The account is suspended; its runs are stopped.",
-    "reactivated": "The account is in use again.",
-    "organiser": "The account is an organiser's now.",
-    "no-organiser": "The account is no organiser's any more.",
-    "round-opened": "The round is open; every assigned pickle runs.",
-    "round-closed": "The round is closed.",
-    "round-scored": "The round has its scores of the day.",
-    "round-resolved": "The round is resolved.",
-    "default": "It is the default of new uploads now.",
-    "deprecated": "New uploads are offered it no more.",
-    "restored": "New uploads are offered it again.",
-    "put-back": "The run is in the queue again.",
+    "password-chosen": "Password saved. Sign in with it.",
+    "suspended": "Account suspended. Its runs are stopped.",
+    "reactivated": "Account reactivated.",
+    "admin-granted": "Admin access granted.",
+    "admin-revoked": "Admin access revoked.",
+    "round-opened": "Round opened. Every assigned pickle runs.",
+    "round-closed": "Round closed.",
+    "round-scored": "Daily scores saved.",
+    "round-resolved": "Round resolved.",
+    "default": "Default changed.",
+    "deprecated": "Deprecated. New uploads can no longer select it.",
+    "restored": "Restored. New uploads can select it again.",
+    "requeued": "Run requeued.",
 }
 _STATUSES: dict[type[PredictdError], int] = {
     NotFoundError: 404,
@@ -96,7 +96,7 @@ _STATUSES: dict[type[PredictdError], int] = {
 
 
 class ForgedFormError(PredictdError):
-    """The form was not made by this page, or it is too old; go back, load the page again and send it once more."""
+    """The form is invalid or has expired. Go back, reload the page, and submit the form again."""
 
     code = "forged_form"
 
@@ -156,7 +156,7 @@ class Visit:
         """A part of the path that is a number, of at most 9 digits; NotFoundError for anything else."""
         text = self.part(name)
         if not (text.isascii() and text.isdecimal() and len(text) < 10):
-            raise NotFoundError("There is no such page.")
+            raise NotFoundError("This page does not exist.")
         return int(text)
 
     def asked(self, name: str) -> str:
@@ -248,11 +248,11 @@ def form_route(
     async def answer(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > MOST_FORM_BYTES:
-            return secured(JSONResponse({"error": f"A form has at most {MOST_FORM_BYTES} bytes."}, 413))
+            return secured(JSONResponse({"error": f"The form is larger than {MOST_FORM_BYTES} bytes."}, 413))
         try:
             # Fields without a name or value take the event loop's time, too, and are not counted by the parser.
             if (await request.body()).count(b"&") > MOST_SEPARATORS:
-                return secured(JSONResponse({"error": f"A form has at most {MOST_SEPARATORS} fields."}, 413))
+                return secured(JSONResponse({"error": f"The form has more than {MOST_SEPARATORS} fields."}, 413))
             async with request.form(max_files=0, max_fields=100) as form:
                 given = {name: value for name, value in form.items() if isinstance(value, str)}
         except (UnicodeError, LookupError):  # of a charset that the form names
@@ -294,7 +294,7 @@ def file_route(
                 await body.drain()
                 return await to_thread.run_sync(_answer, services, request, {}, partial(_raise, error), back)
             except ClientDisconnect:
-                return secured(PlainTextResponse("The file did not arrive whole; nothing of it is kept.\n", 400))
+                return secured(PlainTextResponse("The upload was interrupted. Upload the file again.\n", 400))
             taken = _checked(lambda visit: take(visit, file, form.filename))
             return await to_thread.run_sync(_answer, services, request, form.fields, taken, back)
 
@@ -307,7 +307,7 @@ async def _received(
     length = request.headers.get("content-length", "")
     # The fields around the file are few.
     if length.isdecimal() and int(length) > most_bytes + MOST_FORM_BYTES:
-        raise TooLargeError(f"At most {most_bytes} bytes can be taken; send a smaller file.")
+        raise TooLargeError(f"The file is too large: at most {most_bytes} bytes are allowed. Upload a smaller file.")
     form = Form(request.headers.get("content-type", ""))
     with file.open("xb") as opened:
         sink = Sink(opened, most_bytes, admit_bytes)

@@ -65,7 +65,7 @@ class Endpoint:
                 executor_class=BoundedExecutor,
             )
         except TooManyValuesError:
-            message = f"The response has more than {MAX_VALUES} values; ask for fewer fields, or with a smaller limit."
+            message = f"The response has more than {MAX_VALUES} values. Select fewer fields or use a smaller limit."
             return {"data": None, "errors": [{"message": message}]}
         answered = cast(ExecutionResult, result)
         answer: dict[str, Any] = {"data": answered.data}
@@ -135,16 +135,16 @@ def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
         try:
             variables = json.loads(variables or "{}")
         except ValueError as error:
-            raise GraphQLError("The variables are not JSON.") from error
+            raise GraphQLError("The variables are not valid JSON. Send a JSON object.") from error
     if not isinstance(query, str) or not query.strip():
-        raise GraphQLError("The query is missing: send it as the string 'query'.")
+        raise GraphQLError("The query is missing. Send it as the string 'query'.")
     if not isinstance(variables, dict | None):
-        raise GraphQLError("The variables must be an object.")
+        raise GraphQLError("The variables are not an object. Send a JSON object.")
     try:
         # Errors repeat what was sent, and a response can hold no half of a character.
         json.dumps([query, variables, name], ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError) as error:
-        raise GraphQLError("The request has unpaired surrogates (U+D800 to U+DFFF); send text.") from error
+        raise GraphQLError("The request contains unpaired surrogates (U+D800 to U+DFFF). Send valid text.") from error
     return query, variables or {}, name if isinstance(name, str) and name else None
 
 
@@ -152,7 +152,7 @@ def _about_money(error: GraphQLError) -> GraphQLError | None:
     """A plain answer to a request for stakes, wallets or payouts, None for any other error."""
     node = error.nodes[0] if error.nodes else None
     if isinstance(node, FieldNode) and any(word in squash(node.name.value) for word in _MONEY):
-        message = f"This server has no stakes, wallets or payouts: {node.name.value} is not served."
+        message = f"This server does not support stakes, wallets, or payouts, so {node.name.value} is not available."
         return GraphQLError(message, node)
     return None
 

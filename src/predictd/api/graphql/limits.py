@@ -165,10 +165,10 @@ class _Measure:
 
 def _limit(count: int, most: int, what: str) -> None:
     if count > most:
-        raise _refusal(what.format(count), f"at most {most} are answered")
+        raise _refusal(what.format(count), f"the limit is {most}")
 
 
-def _refusal(what: str, limit: str = "this is not answered") -> GraphQLError:
+def _refusal(what: str, limit: str = "this is not supported") -> GraphQLError:
     return GraphQLError(f"{what}; {limit}. Send several smaller requests.")
 
 

@@ -26,7 +26,7 @@ SCALARS = (time_scalar, date_scalar, nmr_scalar, json_scalar)
 def serialize_time(value: object) -> str:
     """ISO 8601 in UTC with a trailing Z, to the microsecond."""
     if not isinstance(value, datetime):
-        raise GraphQLError("Time cannot represent a value that is no time.")
+        raise GraphQLError("Time cannot represent a value that is not a time.")
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -34,7 +34,7 @@ def serialize_time(value: object) -> str:
 def serialize_date(value: object) -> str:
     """ISO 8601."""
     if not isinstance(value, date):
-        raise GraphQLError("Date cannot represent a value that is no date.")
+        raise GraphQLError("Date cannot represent a value that is not a date.")
     return value.isoformat()
 
 
@@ -70,7 +70,7 @@ def _checked(name: str, coerce: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*given: Any) -> Any:
         text = coerce(*given)
         if isinstance(text, str) and not is_storable(text):
-            raise GraphQLError(f"{name} cannot hold a NUL character or an unpaired surrogate; remove it.")
+            raise GraphQLError(f"{name} cannot contain NUL characters or unpaired surrogates. Remove them.")
         return text
 
     return checked

@@ -13,10 +13,10 @@ from predictd.web.admin.queue import queue_routes
 from predictd.web.admin.rounds import round_routes
 from predictd.web.admin.runtimes_and_data import catalogue_routes
 
-__all__ = ["organising_routes"]
+__all__ = ["admin_routes"]
 
 
-def organising_routes(services: Services) -> list[Route]:
+def admin_routes(services: Services) -> list[Route]:
     """The routes of all of these pages."""
     return [
         *health_routes(services),

@@ -13,7 +13,7 @@ from predictd.db.models import Account, Model
 from predictd.db.password_links import HOURS, make_link
 from predictd.db.queue_stats import storage_of
 from predictd.domain.errors import ConflictError, NotFoundError
-from predictd.web.admin.permissions import check_sure, organiser_form, organiser_page
+from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
 from predictd.web.visits import Visit
 
 MOST_ROWS = 50
@@ -23,16 +23,16 @@ LAST_ENTRIES = 20
 def account_routes(services: Services) -> list[Route]:
     """The routes of these pages."""
     return [
-        organiser_page(services, "/organise/accounts", show_accounts),
-        organiser_form(services, "/organise/accounts", create, show_accounts),
-        organiser_page(services, "/organise/accounts/{id}", show_account),
+        admin_page(services, "/admin/accounts", show_accounts),
+        admin_form(services, "/admin/accounts", create, show_accounts),
+        admin_page(services, "/admin/accounts/{id}", show_account),
         *(
-            organiser_form(services, f"/organise/accounts/{{id}}/{name}", take, show_account)
+            admin_form(services, f"/admin/accounts/{{id}}/{name}", take, show_account)
             for name, take in {
                 "suspend": suspend_account,
                 "reactivate": reactivate_account,
-                "organiser": let_in,
-                "no-organiser": let_out,
+                "grant-admin": grant_admin,
+                "revoke-admin": revoke_admin,
                 "password-link": link,
             }.items()
         ),
@@ -48,7 +48,7 @@ def show_accounts(visit: Visit) -> Response:
         sa.select(Model.account_id, sa.func.count()).where(Model.account_id.in_(ids)).group_by(Model.account_id)
     )
     return visit.page(
-        "organise/accounts.html",
+        "admin/accounts.html",
         accounts=found[:MOST_ROWS],
         models={row[0]: row[1] for row in models},
         storage=storage_of(visit.session, ids),
@@ -77,32 +77,32 @@ def show_account(visit: Visit) -> Response:
 
 def suspend_account(visit: Visit) -> Response:
     """Keep it out."""
-    check_sure(visit)
+    check_confirmed(visit)
     with visit.write() as session:
         suspend(session, _other(visit, session), visit.now)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "suspended")
+    return visit.go(f"/admin/accounts/{visit.part('id')}", "suspended")
 
 
 def reactivate_account(visit: Visit) -> Response:
     """Let it in again."""
     with visit.write() as session:
         reactivate(session, _find(session, visit.part("id")), visit.now)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "reactivated")
+    return visit.go(f"/admin/accounts/{visit.part('id')}", "reactivated")
 
 
-def let_in(visit: Visit) -> Response:
-    """Make it an organiser."""
-    check_sure(visit)
+def grant_admin(visit: Visit) -> Response:
+    """Make the account an admin."""
+    check_confirmed(visit)
     with visit.write() as session:
         set_organiser(session, _find(session, visit.part("id")), visit.now, is_organiser=True)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "organiser")
+    return visit.go(f"/admin/accounts/{visit.part('id')}", "admin-granted")
 
 
-def let_out(visit: Visit) -> Response:
-    """An organiser no more."""
+def revoke_admin(visit: Visit) -> Response:
+    """Revoke the admin rights of the account."""
     with visit.write() as session:
         set_organiser(session, _other(visit, session), visit.now, is_organiser=False)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "no-organiser")
+    return visit.go(f"/admin/accounts/{visit.part('id')}", "admin-revoked")
 
 
 def link(visit: Visit) -> Response:
@@ -118,7 +118,7 @@ def _shown(visit: Visit, key: str, secret: str = "") -> Response:
     account = _find(visit.session, key)
     address = base_url(visit.request, visit.services.settings)
     return visit.page(
-        "organise/account.html",
+        "admin/account.html",
         account=account,
         is_self=account.id == visit.account.id,
         models=list_models(visit.session, account),
@@ -133,7 +133,7 @@ def _shown(visit: Visit, key: str, secret: str = "") -> Response:
 def _find(session: sa.orm.Session, key: str) -> Account:
     account = session.get(Account, key)
     if account is None:
-        raise NotFoundError("There is no such account.")
+        raise NotFoundError("Account not found.")
     return account
 
 
@@ -141,5 +141,5 @@ def _other(visit: Visit, session: sa.orm.Session) -> Account:
     """The account of the path, which must not be one's own: nobody locks themselves out."""
     account = _find(session, visit.part("id"))
     if account.id == visit.account.id:
-        raise ConflictError("That is your own account; another organiser, or the command line, can do this to it.")
+        raise ConflictError("You can't do this to your own account. Ask another admin, or use the command line.")
     return account

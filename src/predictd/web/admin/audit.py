@@ -9,7 +9,7 @@ from predictd.api.app import Services
 from predictd.db.audit import ACTIONS
 from predictd.db.audit_entries import Wanted, list_entries
 from predictd.domain.errors import InvalidInputError
-from predictd.web.admin.permissions import organiser_page
+from predictd.web.admin.permissions import admin_page
 from predictd.web.visits import Visit
 
 MOST_ROWS = 100
@@ -18,7 +18,7 @@ WAYS = ("web", "api", "mcp", "command line")
 
 def audit_routes(services: Services) -> list[Route]:
     """The routes of this page."""
-    return [organiser_page(services, "/organise/audit", show_audit)]
+    return [admin_page(services, "/admin/audit", show_audit)]
 
 
 def show_audit(visit: Visit) -> Response:
@@ -35,7 +35,7 @@ def show_audit(visit: Visit) -> Response:
     )
     found = list_entries(visit.session, wanted, limit=MOST_ROWS + 1, offset=at)
     return visit.page(
-        "organise/audit.html",
+        "admin/audit.html",
         entries=found[:MOST_ROWS],
         asked=asked,
         actions=ACTIONS,
@@ -52,7 +52,7 @@ def _day(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
-        raise InvalidInputError("A day is written as 2026-01-31.") from error
+        raise InvalidInputError(f"{text[:32]!r} is not a date. Write dates as YYYY-MM-DD.") from error
 
 
 def _after(text: str) -> datetime | None:

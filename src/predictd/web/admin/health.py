@@ -6,13 +6,13 @@ from starlette.routing import Route
 from predictd import __version__
 from predictd.api.app import Services
 from predictd.monitoring.health import health
-from predictd.web.admin.permissions import organiser_page
+from predictd.web.admin.permissions import admin_page
 from predictd.web.visits import Visit
 
 
 def health_routes(services: Services) -> list[Route]:
     """The routes of this page."""
-    return [organiser_page(services, "/organise", show_health)]
+    return [admin_page(services, "/admin", show_health)]
 
 
 def show_health(visit: Visit) -> Response:
@@ -26,4 +26,4 @@ def show_health(visit: Visit) -> Response:
         visit.now,
         lease_seconds=services.settings.lease_seconds,
     )
-    return visit.page("organise/health.html", checks=checks, vitals=services.vitals, version=__version__)
+    return visit.page("admin/health.html", checks=checks, vitals=services.vitals, version=__version__)

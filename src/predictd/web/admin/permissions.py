@@ -8,36 +8,36 @@ from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.web.visits import FileHandler, Handler, Visit, file_route, form_route, page_route
 
 
-def organiser_page(services: Services, path: str, show: Handler) -> Route:
+def admin_page(services: Services, path: str, show: Handler) -> Route:
     """A page for organisers alone."""
     return page_route(services, path, _guarded(show))
 
 
-def organiser_form(services: Services, path: str, take: Handler, back: Handler) -> Route:
+def admin_form(services: Services, path: str, take: Handler, back: Handler) -> Route:
     """What a form of such a page is sent to."""
     return form_route(services, path, _guarded(take), _guarded(back))
 
 
-def organiser_file_form(services: Services, path: str, take: FileHandler, back: Handler) -> Route:
+def admin_file_form(services: Services, path: str, take: FileHandler, back: Handler) -> Route:
     """The same with a file; it is read only in the session of an organiser."""
     most = services.settings.max_submission_bytes
-    return file_route(services, path, take, _guarded(back), most, admit=_check_organiser)
+    return file_route(services, path, take, _guarded(back), most, admit=_check_admin)
 
 
-def check_sure(visit: Visit) -> None:
+def check_confirmed(visit: Visit) -> None:
     """Raise InvalidInputError unless the box is ticked that says that it is meant."""
-    if visit.form.get("sure") != "yes":
-        raise InvalidInputError("Tick the box that says that you are sure; nothing was done.")
+    if visit.form.get("confirmed") != "yes":
+        raise InvalidInputError("Nothing was changed. Select the confirmation checkbox and try again.")
 
 
 def _guarded(handle: Handler) -> Handler:
     def guarded(visit: Visit) -> Response:
-        _check_organiser(visit)
+        _check_admin(visit)
         return handle(visit)
 
     return guarded
 
 
-def _check_organiser(visit: Visit) -> None:
+def _check_admin(visit: Visit) -> None:
     if not visit.account.is_organiser:
-        raise NotFoundError("There is no such page.")
+        raise NotFoundError("This page does not exist.")

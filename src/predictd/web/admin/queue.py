@@ -12,7 +12,7 @@ from predictd.db.models import Account, Diagnostics, Model, Trigger
 from predictd.db.queue_stats import Place, list_errors, list_running, list_waiting
 from predictd.domain.states import TriggerState
 from predictd.uploads.cancellation import cancel_run
-from predictd.web.admin.permissions import check_sure, organiser_form, organiser_page
+from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
 from predictd.web.visits import Visit
 
 MOST_RUNNING = 200
@@ -23,9 +23,9 @@ MOST_ERRORS = 30
 def queue_routes(services: Services) -> list[Route]:
     """The routes of this page."""
     return [
-        organiser_page(services, "/organise/queue", show_queue),
-        organiser_form(services, "/organise/queue/{id}/cancel", cancel, show_queue),
-        organiser_form(services, "/organise/queue/{id}/put-back", put_back, show_queue),
+        admin_page(services, "/admin/queue", show_queue),
+        admin_form(services, "/admin/queue/{id}/cancel", cancel, show_queue),
+        admin_form(services, "/admin/queue/{id}/requeue", requeue, show_queue),
     ]
 
 
@@ -44,7 +44,7 @@ def show_queue(visit: Visit) -> Response:
     shown = [*running, *waiting, *(run for _, run in errors)]
     vitals = visit.services.vitals
     return visit.page(
-        "organise/queue.html",
+        "admin/queue.html",
         counts=list_waiting(session, visit.now),
         running=[(run, Place.of(run.lease_owner)) for run in running],
         waiting=waiting,
@@ -58,18 +58,18 @@ def show_queue(visit: Visit) -> Response:
 
 def cancel(visit: Visit) -> Response:
     """End a run."""
-    check_sure(visit)
+    check_confirmed(visit)
     with visit.write() as session:
         cancel_run(session, visit.part("id"), visit.now)
-    return visit.go("/organise/queue", "cancelled")
+    return visit.go("/admin/queue", "canceled")
 
 
-def put_back(visit: Visit) -> Response:
+def requeue(visit: Visit) -> Response:
     """Queue a run again."""
     with visit.write() as session:
         put_back_run(session, visit.part("id"), visit.now)
     visit.services.wake()
-    return visit.go("/organise/queue", "put-back")
+    return visit.go("/admin/queue", "requeued")
 
 
 def _owners(session: sa.orm.Session, runs: Iterable[Trigger]) -> dict[str, Account]:

@@ -19,7 +19,7 @@ from predictd.rounds.scoring import Scorer
 from predictd.rounds.targets import read_targets
 from predictd.scoring.evaluation_data import TARGET
 from predictd.scoring.live import Targets
-from predictd.web.admin.permissions import check_sure, organiser_file_form, organiser_form, organiser_page
+from predictd.web.admin.permissions import admin_file_form, admin_form, admin_page, check_confirmed
 from predictd.web.visits import Visit
 
 MOST_ROUNDS = 50
@@ -28,12 +28,12 @@ MOST_ROUNDS = 50
 def round_routes(services: Services) -> list[Route]:
     """The routes of these pages."""
     return [
-        organiser_page(services, "/organise/rounds", show_rounds),
-        organiser_form(services, "/organise/rounds/open", open_now, show_rounds),
-        organiser_form(services, "/organise/rounds/close", close_now, show_rounds),
-        organiser_page(services, "/organise/rounds/{number}", show_round),
-        organiser_form(services, "/organise/rounds/{number}/resolve", resolve, show_round),
-        organiser_file_form(services, "/organise/rounds/{number}/score", score, show_round),
+        admin_page(services, "/admin/rounds", show_rounds),
+        admin_form(services, "/admin/rounds/open", open_now, show_rounds),
+        admin_form(services, "/admin/rounds/close", close_now, show_rounds),
+        admin_page(services, "/admin/rounds/{number}", show_round),
+        admin_form(services, "/admin/rounds/{number}/resolve", resolve, show_round),
+        admin_file_form(services, "/admin/rounds/{number}/score", score, show_round),
     ]
 
 
@@ -47,7 +47,7 @@ def show_rounds(visit: Visit) -> Response:
         .group_by(Submission.round_id)
     )
     return visit.page(
-        "organise/rounds.html",
+        "admin/rounds.html",
         rows=[(one, status_of(one, visit.now)) for one in rounds],
         counts=counts,
         submitted={row[0]: row[1] for row in submitted},
@@ -60,19 +60,19 @@ def show_rounds(visit: Visit) -> Response:
 
 def open_now(visit: Visit) -> Response:
     """Open the next round; one that is open is closed for it."""
-    check_sure(visit)
+    check_confirmed(visit)
     services = visit.services
     length = parse_length(visit.form.get("length", ""))
     opened = open_by_hand(services.database, services.storage, visit.now, length)
     services.wake()
-    return visit.go(f"/organise/rounds/{opened.round.number}", "round-opened")
+    return visit.go(f"/admin/rounds/{opened.round.number}", "round-opened")
 
 
 def close_now(visit: Visit) -> Response:
     """Close the open round."""
-    check_sure(visit)
+    check_confirmed(visit)
     closed = close_by_hand(visit.services.database, visit.now)
-    return visit.go(f"/organise/rounds/{closed.number}", "round-closed")
+    return visit.go(f"/admin/rounds/{closed.number}", "round-closed")
 
 
 def show_round(visit: Visit) -> Response:
@@ -86,7 +86,7 @@ def show_round(visit: Visit) -> Response:
     is_closed = status in ("RESOLVING", "RESOLVED")
     scorer = visit.services.scorer
     return visit.page(
-        "organise/round.html",
+        "admin/round.html",
         round=round_,
         status=status,
         counts=count_of_round(visit.session, [round_.id])[round_.id],
@@ -102,32 +102,32 @@ def show_round(visit: Visit) -> Response:
 
 def resolve(visit: Visit) -> Response:
     """Give it its final scores by the targets that are known already."""
-    check_sure(visit)
+    check_confirmed(visit)
     again = visit.form.get("again") == "yes"
     number = _find(visit).number
     score_by_hand(_scorer(visit), number, None, visit.now, final=True, again=again)
-    return visit.go(f"/organise/rounds/{number}", "round-resolved")
+    return visit.go(f"/admin/rounds/{number}", "round-resolved")
 
 
 def score(visit: Visit, file: Path, filename: str) -> Response:
     """Give it scores by targets in a file: those of a day, or its final ones."""
-    check_sure(visit)
+    check_confirmed(visit)
     number = _find(visit).number
     final, again = visit.form.get("kind") == "final", visit.form.get("again") == "yes"
     score_by_hand(_scorer(visit), number, _targets(visit, file, filename), visit.now, final=final, again=again)
-    return visit.go(f"/organise/rounds/{number}", "round-resolved" if final else "round-scored")
+    return visit.go(f"/admin/rounds/{number}", "round-resolved" if final else "round-scored")
 
 
 def _find(visit: Visit) -> Round:
     round_ = find_round(visit.session, CLASSIC, visit.number("number"))
     if round_ is None:
-        raise NotFoundError("There is no round of that number.")
+        raise NotFoundError(f"Round {visit.part('number')} not found.")
     return round_
 
 
 def _scorer(visit: Visit) -> Scorer:
     if visit.services.scorer is None:
-        raise ConflictError("This server scores no rounds; use: predictd round resolve")
+        raise ConflictError("This server does not score rounds. Run: predictd round resolve")
     return visit.services.scorer
 
 
@@ -135,7 +135,7 @@ def _targets(visit: Visit, file: Path, filename: str) -> Targets:
     """The targets of the file that was sent."""
     ending = Path(filename).suffix.lower()
     if ending not in (".csv", ".parquet"):
-        raise InvalidInputError("Choose a file of targets whose name ends in .csv or .parquet.")
+        raise InvalidInputError("The targets file must be a .csv or .parquet file. Choose another file.")
     # What kind of file it is, is told by its name.
     path = file.rename(file.with_name(f"targets{ending}"))
     return read_targets(path, visit.form.get("column", "").strip() or TARGET)

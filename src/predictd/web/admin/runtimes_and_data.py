@@ -14,7 +14,7 @@ from predictd.db.catalogue import list_data_versions, list_runtimes, make_defaul
 from predictd.db.models import DataVersion, Pickle, Runtime
 from predictd.domain.errors import NotFoundError
 from predictd.runtimes import load
-from predictd.web.admin.permissions import organiser_form, organiser_page
+from predictd.web.admin.permissions import admin_form, admin_page
 from predictd.web.visits import Handler, Visit
 
 Offered = TypeVar("Offered", Runtime, DataVersion)
@@ -32,11 +32,11 @@ def catalogue_routes(services: Services) -> list[Route]:
     """The routes of these pages."""
     changes: dict[str, Handler] = {"default": default, "deprecate": deprecate, "restore": restore}
     return [
-        organiser_page(services, "/organise/data", show_data),
-        organiser_page(services, "/organise/runtimes", show_runtimes),
-        *(organiser_form(services, f"/organise/data/{{id}}/{name}", take, show_data) for name, take in changes.items()),
+        admin_page(services, "/admin/data", show_data),
+        admin_page(services, "/admin/runtimes", show_runtimes),
+        *(admin_form(services, f"/admin/data/{{id}}/{name}", take, show_data) for name, take in changes.items()),
         *(
-            organiser_form(services, f"/organise/runtimes/{{id}}/{name}", take, show_runtimes)
+            admin_form(services, f"/admin/runtimes/{{id}}/{name}", take, show_runtimes)
             for name, take in changes.items()
         ),
     ]
@@ -51,14 +51,14 @@ def show_data(visit: Visit) -> Response:
         names = list_version(storage, version.name)
         files[version.id] = [File(name=one, size=storage.stat(version_key(version.name, one)) or 0) for one in names]
     return visit.page(
-        "organise/data.html", versions=versions, files=files, pickles=_pickles(visit, Pickle.data_version_id)
+        "admin/data.html", versions=versions, files=files, pickles=_pickles(visit, Pickle.data_version_id)
     )
 
 
 def show_runtimes(visit: Visit) -> Response:
     """The runtimes, and whether this machine has them."""
     return visit.page(
-        "organise/runtimes.html",
+        "admin/runtimes.html",
         runtimes=[*list_runtimes(visit.session), *list_runtimes(visit.session, deprecated=True)],
         built={one.folder.name for one in load(visit.services.settings.runtimes_home)},
         pickles=_pickles(visit, Pickle.runtime_id),
@@ -95,17 +95,17 @@ def _set_deprecated(visit: Visit, *, is_deprecated: bool) -> Response:
 
 
 def _is_data(visit: Visit) -> bool:
-    return visit.request.url.path.startswith("/organise/data/")
+    return visit.request.url.path.startswith("/admin/data/")
 
 
 def _back(visit: Visit, done: str) -> Response:
-    return visit.go("/organise/data" if _is_data(visit) else "/organise/runtimes", done)
+    return visit.go("/admin/data" if _is_data(visit) else "/admin/runtimes", done)
 
 
 def _find(session: sa.orm.Session, table: type[Offered], key: str) -> Offered:
     found = session.get(table, key)
     if found is None:
-        raise NotFoundError(f"There is no {'data version' if table is DataVersion else 'runtime'} of that id.")
+        raise NotFoundError(f"{'Data version' if table is DataVersion else 'Runtime'} {key[:64]!r} not found.")
     return found
 
 

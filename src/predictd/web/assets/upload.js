@@ -28,9 +28,9 @@ function check() {
   trouble.hidden = true;
   chosen.textContent = one ? `${one.name}, ${mebibytes(one.size)}` : "";
   if (!one) return false;
-  if (!one.name.toLowerCase().endsWith(".pkl")) refuse(`${one.name} can't be taken: the name must end in .pkl.`);
-  else if (one.size > Number(form.dataset.mostMb) * 1048576) refuse(`${one.name} has ${mebibytes(one.size)}; at most ${form.dataset.mostMb} MiB can be taken.`);
-  else if (one.size === 0) refuse(`${one.name} is empty; write it again and close the file before you upload it.`);
+  if (!one.name.toLowerCase().endsWith(".pkl")) refuse(`${one.name} is not a pickle file. Choose a file whose name ends in .pkl.`);
+  else if (one.size > Number(form.dataset.mostMb) * 1048576) refuse(`${one.name} is too large (${mebibytes(one.size)}). Choose a file of at most ${form.dataset.mostMb} MiB.`);
+  else if (one.size === 0) refuse(`${one.name} is empty. Write the file again, close it, and then upload it.`);
   return trouble.hidden;
 }
 
@@ -51,7 +51,7 @@ function put(url, content) {
       told.textContent = `Uploading: ${mebibytes(event.loaded)} of ${mebibytes(event.total)}`;
     };
     sending.onload = () => (sending.status === 200 ? resolve() : reject(new Error(sending.responseText.trim())));
-    sending.onerror = () => reject(new Error("The connection broke; send it again."));
+    sending.onerror = () => reject(new Error("The connection was lost. Upload the file again."));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sending.open("PUT", url);
     sending.send(content);
@@ -72,12 +72,12 @@ form.addEventListener("submit", async (event) => {
     const one = file.files[0];
     const { filename, url } = await ask("begin", { filename: one.name });
     await put(url, one);
-    told.textContent = "Looking into it";
+    told.textContent = "Checking the file";
     cancel.hidden = true;
     location.assign(`${form.action}/${encodeURIComponent(filename)}`);
   } catch (error) {
     setGoing(false);
-    if (error.name === "AbortError") chosen.textContent = "Cancelled; nothing was kept.";
+    if (error.name === "AbortError") chosen.textContent = "Upload canceled.";
     else refuse(error.message);
   }
 });

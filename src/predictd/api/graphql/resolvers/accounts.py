@@ -21,9 +21,11 @@ from predictd.notifications.preferences import set_wire_preferences, wire_prefer
 query = QueryType()
 mutation = MutationType()
 
-BY_THE_ORGANISER = "Accounts are made by this server's organiser: predictd account create NAME prints an API token."
+SIGN_UP_IS_DISABLED = (
+    "Sign-up is disabled on this server. Ask an admin, who creates accounts with: predictd account create NAME"
+)
 NOT_PROVEN = (
-    "The name or the password is wrong, or the account has no password: the organiser sets one with "
+    "The name or password is incorrect, or the account has no password. An admin can set a password with "
     "predictd account password NAME."
 )
 
@@ -93,7 +95,7 @@ def resolve_api_token_info(_: Any, info: Info) -> Object:
     context = context_of(info)
     account = context.account()
     if context.token is None:
-        raise InvalidInputError("The request carries a session, not an API token.")
+        raise InvalidInputError("The request is authenticated by a session, not by an API token. Send an API token.")
     return {**token_object(context.token), "accountUsername": account.username}
 
 
@@ -105,10 +107,10 @@ def resolve_api_token_scopes(_: Any, info: Info) -> list[Object]:
 
 @mutation.field("createUser")
 def resolve_create_user(_: Any, info: Info, email: str, password: str, username: str, **arguments: Any) -> Object:
-    """A new account, where the organiser lets anybody make one."""
+    """A new account, where the server allows sign-up."""
     context = context_of(info)
     if not context.settings.sign_up:
-        raise InvalidInputError(BY_THE_ORGANISER)
+        raise InvalidInputError(SIGN_UP_IS_DISABLED)
     account = sign_up(
         context.database,
         context.attempts,

@@ -46,7 +46,7 @@ def resolve_dataset(
     context = context_of(info)
     version, _slash, name = filename.partition("/")
     if version not in _versions(context) or name not in _files(context, version):
-        raise NotFoundError(f"Dataset {filename[:200]!r} not found; listDatasets names those there are.")
+        raise NotFoundError(f"Dataset {filename[:200]!r} not found. See listDatasets for the available files.")
     number = _round_number(context, round)
     key = version_key(version, name)
     if name in LIVE_FILES and number is not None:

@@ -77,13 +77,13 @@ def resolve_account_leaderboard(
 def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, str]) -> Ordering:
     wanted = squash(order_by or "rank")
     if direction is not None and direction.lower() not in ("asc", "desc"):
-        raise InvalidInputError(f"The direction {direction[:20]!r} can't be taken: write 'asc' or 'desc'.")
+        raise InvalidInputError(f"The direction {direction[:20]!r} is invalid. Use 'asc' or 'desc'.")
     if wanted in _BY_NAME:
         return Ordering(metric=None, descending=(direction or "asc").lower() == "desc")
     metric = metrics.get(wanted)
     if metric is None and not wanted.startswith(_NULL_HERE):
         raise InvalidInputError(
-            f"The leaderboard can't be ordered by {order_by!r:.60}; choose one of username, {', '.join(metrics)}."
+            f"The leaderboard can't be ordered by {order_by!r:.60}. Use one of: username, {', '.join(metrics)}."
         )
     # The best rank is the lowest, so ranks ascend where scores descend.
     is_rank = wanted == "rank"

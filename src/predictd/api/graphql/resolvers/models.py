@@ -244,7 +244,7 @@ def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
     model = get_model(context.session, context.account(WRITE), modelId)
     url, body = model.submission_webhook, {"modelId": model.id}
     if not url:
-        raise InvalidInputError(f"Model {model.name} has no submission webhook; set one with setSubmissionWebhook.")
+        raise InvalidInputError(f"Model {model.name} has no submission webhook. Set one with setSubmissionWebhook.")
     # The call may take seconds, in which others need the connection to the database.
     context.session.rollback()
     deliver(account_id, url, body, allow_private=context.settings.webhooks_to_private)
@@ -253,4 +253,4 @@ def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
 
 def _check_text(what: str, value: str) -> None:
     if len(value) > TEXT_LENGTH:
-        raise InvalidInputError(f"The {what} has {len(value)} characters; at most {TEXT_LENGTH} can be taken.")
+        raise InvalidInputError(f"The {what} has {len(value)} characters. The limit is {TEXT_LENGTH}.")

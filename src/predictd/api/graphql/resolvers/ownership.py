@@ -25,7 +25,7 @@ def own_model(context: Context, account: Account, model_id: str | None) -> Model
         return get_model(context.session, account, model_id)
     models = context.session.scalars(select(Model).where(Model.account_id == account.id).limit(2)).all()
     if len(models) != 1:
-        raise InvalidInputError("Name the model: modelId is needed unless the account has exactly one model.")
+        raise InvalidInputError("modelId is required unless the account has exactly one model.")
     return models[0]
 
 

@@ -202,7 +202,7 @@ def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None
     account = context.account("download_submission")
     model = get_model(context.session, account, modelId)
     if not pickleId and model.pickle_id is None:
-        raise NotFoundError(f"Model {model.name} has no pickle assigned; name a pickleId.")
+        raise NotFoundError(f"Model {model.name} has no assigned pickle. Specify a pickleId.")
     pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
     refuse_removed(pickle)
     return download_auth(context, pickle.storage_key, pickle.filename)
@@ -263,7 +263,7 @@ def _logs(context: Context, trigger: Trigger) -> list[Object]:
     ).all()
     lines = [{"timestamp": row.timestamp, "message": row.message} for row in rows]
     if trigger.log_cut_bytes and rows:
-        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were cut; the newest are kept."
+        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were truncated."
         lines.insert(0, {"timestamp": rows[0].timestamp, "message": note})
     return lines
 
@@ -322,7 +322,7 @@ def resolve_assign(_: Any, info: Info, modelId: str | None = None, pickleId: str
     context = context_of(info)
     account = context.account(WRITE)
     if not modelId:
-        raise InvalidInputError("Name the model: modelId is needed.")
+        raise InvalidInputError("modelId is required.")
     with context.write() as session:
         model = get_model(session, account, modelId)
         if pickleId:
@@ -348,10 +348,10 @@ def resolve_trigger(
         wanted = pickleId
         if not wanted:
             if not modelId:
-                raise InvalidInputError("Name what to run: pickleId, or modelId for the pickle assigned to it.")
+                raise InvalidInputError("pickleId or modelId is required.")
             model = get_model(session, account, modelId)
             if model.pickle_id is None:
-                raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
+                raise NotFoundError(f"Model {model.name} has no assigned pickle. Assign one or specify a pickleId.")
             wanted = model.pickle_id
         pickle = get_pickle(session, account, wanted)
         check_queue(session, context.storage, account, context.settings.quotas)
@@ -376,7 +376,7 @@ def resolve_update_label(_: Any, info: Info, pickleId: str, label: str | None = 
     context = context_of(info)
     account = context.account(WRITE)
     if label and len(label) > LABEL_LENGTH:
-        raise InvalidInputError(f"The label has {len(label)} characters; at most {LABEL_LENGTH} can be taken.")
+        raise InvalidInputError(f"The label has {len(label)} characters. The limit is {LABEL_LENGTH}.")
     with context.write() as session:
         get_pickle(session, account, pickleId).label = label or None
     return pickle_object(context, context.load(Pickle, pickleId))

@@ -169,7 +169,7 @@ def resolve_pipeline_status(
     try:
         day = datetime.fromisoformat(date).date() if date else context.now.date()
     except ValueError as error:
-        raise InvalidInputError(f"{date!r} is no date; write it as YYYY-MM-DD.") from error
+        raise InvalidInputError(f"{date!r} is not a date. Write dates as YYYY-MM-DD.") from error
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=1)
 
