@@ -267,7 +267,7 @@ def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server
     bob.add_model("seen_here")
     page.get_by_role("link", name="Admin").click()
     page.get_by_role("link", name="Audit log").click()
-    page.get_by_label("Account").fill("bob")
+    page.get_by_role("textbox", name="Account").fill("bob")
     page.get_by_label("Action").select_option("model.create")
     page.get_by_label("Object").fill("SEEN")
     page.get_by_role("button", name="Search").click()
