@@ -200,14 +200,14 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
     page.wait_for_url("**/upload/*.pkl")
     check = page.url.removeprefix(address)
     page.goto(f"{address}/diagnostics")
-    done = [str(one.get_attribute("value")) for one in page.locator("input[name=of]:not([disabled])").all()]
+    done = [str(one.get_attribute("value")) for one in page.locator("input[name=id]:not([disabled])").all()]
     return {
         "/models/{id}": model,
         "/models/{id}/upload": f"{model}/upload",
         "/models/{id}/upload/{filename}": check,
         "/runs/{id}": first("/models", "tr:has(a:text-is('sketch')) a.run"),
         "/diagnostics/{id}": first("/diagnostics", "tr:has(a:text-is('quartz')) th a"),
-        "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
+        "/diagnostics/compare": f"/diagnostics/compare?id={done[0]}&id={done[1]}",
         "/m/{name}": "/m/quartz",
         "/u/{name}": "/u/demo",
         "/rounds/{number}": "/rounds/2",

@@ -149,7 +149,7 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
     make_model(alice, site, "checked")
     audit(alice)
     drop(alice, "predictions.csv", b"no pickle at all")
-    assert "must end in .pkl" in alice.get_by_role("alert").inner_text()
+    assert "whose name ends in .pkl" in alice.get_by_role("alert").inner_text()
     drop(alice, "notes.pkl", b"no pickle at all")
     alice.get_by_text("notes.pkl, 0 KiB").wait_for()
     alice.get_by_role("button", name="Upload and check").click()
@@ -177,7 +177,7 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
         alice.get_by_text("but the runtime is Python 3.12").wait_for()
         alice.get_by_label("Runtime").select_option(label=chosen)
     alice.get_by_label("Label").fill("the first")
-    alice.get_by_role("button", name="Run now").click()
+    alice.get_by_role("button", name=re.compile("Run (now|anyway)")).click()
     alice.get_by_role("heading", name="Validation run: the first").wait_for()
     alice.locator(".steps [aria-current=step]", has_text="Success").wait_for()
 
@@ -274,7 +274,7 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
         "/models/{id}/upload/{filename}": check,
         "/runs/{id}": first("/models", r'href="(/runs/[^"]+)"'),
         "/diagnostics/{id}": f"/diagnostics/{done[0]}",
-        "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
+        "/diagnostics/compare": f"/diagnostics/compare?id={done[0]}&id={done[1]}",
         "/m/{name}": "/m/seed",
         "/u/{name}": "/u/alice",
         "/rounds/{number}": "/rounds/1",

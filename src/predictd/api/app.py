@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -29,7 +27,6 @@ from predictd.api.mcp import McpEndpoint
 from predictd.api.metrics import metrics_route
 from predictd.api.node_reports import node_routes
 from predictd.api.transfers import transfer_routes
-from predictd.db import Database
 from predictd.db.audit import Actor, acting
 from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError
@@ -37,12 +34,8 @@ from predictd.http.client_limiter import ClientLimiter
 from predictd.http.context import Context
 from predictd.http.middleware import Observed
 from predictd.http.multipart import BodyLimit
-from predictd.http.rate_limit import Attempts
+from predictd.http.services import Services, base_url, client_address
 from predictd.monitoring.health import readiness
-from predictd.monitoring.server_status import Vitals
-from predictd.rounds.scoring import Scorer
-from predictd.settings import Settings
-from predictd.storage import Storage
 from predictd.uploads.byte_metering import Arrivals
 
 log = structlog.get_logger()
@@ -60,31 +53,6 @@ With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
 Open it in a browser to manage models, runs, and diagnostics, and to see the leaderboard.
 AI agents connect with MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the application shows and asks.
-
-    Attributes:
-        wake: tells the workers that something was queued.
-        scorer: scores rounds for admins.
-        vitals: of the running server.
-        is_stopping: whether requests should go to another server, if there is one.
-    """
-
-    database: Database
-    storage: Storage
-    settings: Settings
-    wake: Callable[[], None]
-    scorer: Scorer | None = None
-    vitals: Vitals | None = None
-    is_stopping: Callable[[], bool] = lambda: False
-
-    @cached_property
-    def attempts(self) -> Attempts:
-        """The passwords that were tried of late."""
-        return Attempts(self.database)
 
 
 def build_schema() -> GraphQLSchema:
@@ -118,7 +86,7 @@ def build_app(
         answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
         if isinstance(answered, str):
             limiter = slow_requests[answered]
-            async with limiter.client(address_of(request)):
+            async with limiter.client(client_address(request)):
                 answered = await to_thread.run_sync(answer, request, authorization, body, limiter=limiter.places)
         # Clients try again after a 5xx, and take errors with a 200 for their own.
         return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
@@ -135,7 +103,7 @@ def build_app(
                 session=session,
                 authorization=authorization,
                 wake=services.wake,
-                address=address_of(request),
+                address=client_address(request),
                 attempts=services.attempts,
             )
             way = "mcp" if request.url.path.startswith("/mcp") else "api"
@@ -195,16 +163,6 @@ def _away(_request: Request, error: Exception) -> Response:
         raise error
     log.warning("unavailable", error=str(error).splitlines()[0][:300])
     return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
-
-
-def base_url(request: Request, settings: Settings) -> str:
-    """Where clients reach this server: as configured, else as this client did."""
-    return settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-
-
-def address_of(request: Request) -> str:
-    """Where the request comes from; what proxies say of it counts only if they are trusted."""
-    return request.client.host if request.client is not None else ""
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -1,0 +1,49 @@
+"""What all requests share, and what a request says about its client."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from starlette.requests import Request
+
+from predictd.db import Database
+from predictd.http.rate_limit import Attempts
+from predictd.monitoring.server_status import Vitals
+from predictd.rounds.scoring import Scorer
+from predictd.settings import Settings
+from predictd.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of the server that handle requests.
+
+    Attributes:
+        wake: wakes the workers after a run was queued.
+        scorer: scores rounds for admins; None if this server does not score.
+        vitals: the status of the running server.
+        is_stopping: whether the server is shutting down, so that requests should go to another one.
+    """
+
+    database: Database
+    storage: Storage
+    settings: Settings
+    wake: Callable[[], None]
+    scorer: Scorer | None = None
+    vitals: Vitals | None = None
+    is_stopping: Callable[[], bool] = lambda: False
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """The recent password attempts."""
+        return Attempts(self.database)
+
+
+def base_url(request: Request, settings: Settings) -> str:
+    """Return the URL at which clients reach this server: the configured one, otherwise the one of this request."""
+    return settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+
+
+def client_address(request: Request) -> str:
+    """Return the IP address of the client; headers of proxies count only if the proxies are trusted."""
+    return request.client.host if request.client is not None else ""
