@@ -18,7 +18,7 @@ from predictd.db.models import Account, DataVersion, Model, Pickle, Runtime, Upl
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.findings import Level
 from predictd.storage import FolderStorage
-from predictd.uploads.incoming import UploadKind, authorise_upload, discard_upload, receive_file
+from predictd.uploads.incoming import UploadKind, authorize_upload, discard_upload, receive_file
 from predictd.uploads.upload_check import UploadCheck, check_upload
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -61,7 +61,7 @@ def upload(session: Session, storage: FolderStorage, tmp_path: Path) -> Callable
     def send(content: bytes) -> str:
         account, model = session.query(Account).one(), session.query(Model).one()
         given: Any = {"now": NOW, "max_bytes": 1 << 20, "url_seconds": 60}
-        auth = authorise_upload(session, storage, account, UploadKind.PICKLE, "model.pkl", model.id, **given)
+        auth = authorize_upload(session, storage, account, UploadKind.PICKLE, "model.pkl", model.id, **given)
         path = tmp_path / "sent"
         path.write_bytes(content)
         receive_file(session, storage, account, auth.filename, path, NOW)

@@ -97,17 +97,14 @@ def build_app(
     def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
             context = Context(
-                database=services.database,
+                services=services,
                 storage=services.storage.at(base_url(request, services.settings)),
-                settings=services.settings,
                 session=session,
                 authorization=authorization,
-                wake=services.wake,
-                address=client_address(request),
-                attempts=services.attempts,
+                client_address=client_address(request),
             )
             way = "mcp" if request.url.path.startswith("/mcp") else "api"
-            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
+            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.client_address)):
                 return endpoint.execute(body, context)
 
     async def health(request: Request) -> Response:

@@ -1,6 +1,6 @@
 """What one GraphQL request carries: who asks, and the transactions it reads and writes in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,9 +14,10 @@ from predictd.db.models import Account, Base, Pickle, Token
 from predictd.db.runs import newest_states
 from predictd.db.sessions import find_session
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
-from predictd.http.rate_limit import Attempts
+from predictd.http.services import Services
 from predictd.settings import Settings
 from predictd.storage import Storage
+from predictd.uploads.upload_service import UploadService
 
 Row = TypeVar("Row", bound=Base)
 
@@ -26,25 +27,37 @@ class Context:
     """One request. Queries read in one transaction; each mutation writes in one of its own.
 
     Args:
+        services: what the server shares among requests.
+        storage: presigns URLs as this client needs them.
         session: the reading transaction.
-        authorization: the header of that name, empty where there is none.
-        wake: called after something was queued.
-        address: where the request comes from.
-        attempts: the passwords that were tried of late.
+        authorization: the Authorization header, empty if it is missing.
+        client_address: the IP address of the client.
     """
 
-    database: Database
+    services: Services
     storage: Storage
-    settings: Settings
     session: Session
     authorization: str
-    wake: Callable[[], None]
-    address: str
-    attempts: Attempts
+    client_address: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _token: Token | None = field(default=None, init=False)
     _is_token_known: bool = field(default=False, init=False)
     _newest_states: dict[str, str | None] = field(default_factory=dict, init=False)
+
+    @property
+    def database(self) -> Database:
+        """The database of the server."""
+        return self.services.database
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the server."""
+        return self.services.settings
+
+    @property
+    def uploads(self) -> UploadService:
+        """The service for uploads and runs; call `refresh` after it has changed what the request reads again."""
+        return self.services.uploads(self.storage)
 
     @property
     def token(self) -> Token | None:
@@ -102,10 +115,13 @@ class Context:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A writing transaction; what the request reads afterwards sees it."""
+        """Begin a writing transaction, whose changes the request sees afterwards."""
         with self.database.write() as session:
             yield session
-        # What was read before may be out of date now: the next look begins a new reading transaction.
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Begin a new reading transaction, so that the request sees what was written meanwhile."""
         self.session.rollback()
         self._newest_states.clear()
 

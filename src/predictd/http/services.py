@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from starlette.requests import Request
 
@@ -12,6 +12,8 @@ from predictd.monitoring.server_status import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
+from predictd.uploads.upload_service import UploadService
+from predictd.worker.hashes import hash_pickle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,16 @@ class Services:
     def attempts(self) -> Attempts:
         """The recent password attempts."""
         return Attempts(self.database)
+
+    def uploads(self, storage: Storage) -> UploadService:
+        """Return the service for uploads and runs, whose presigned URLs are those of `storage`."""
+        return UploadService(
+            database=self.database,
+            storage=storage,
+            settings=self.settings,
+            wake=self.wake,
+            hash_pickle=partial(hash_pickle, self.database, self.storage),
+        )
 
 
 def base_url(request: Request, settings: Settings) -> str:

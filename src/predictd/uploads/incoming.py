@@ -61,7 +61,7 @@ class TakenUpload:
     size_bytes: int
 
 
-def authorise_upload(
+def authorize_upload(
     session: Session,
     storage: Storage,
     account: Account,

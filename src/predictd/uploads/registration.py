@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from predictd.db.catalogue import choose_data_version, choose_runtime
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Pickle
+from predictd.domain.errors import InvalidInputError
 from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import Reason
@@ -19,6 +20,20 @@ from predictd.uploads.assignment import refuse_webhook
 from predictd.uploads.incoming import UploadKind, take_upload
 from predictd.uploads.quotas import check_pickle_count
 from predictd.uploads.runtime_selection import failure_anywhere, matching_runtime
+
+MAX_LABEL_LENGTH = 200
+
+
+def set_label(pickle: Pickle, label: str | None) -> None:
+    """Set the display name of a pickle; None or an empty text removes it.
+
+    Raises:
+        InvalidInputError: the label is longer than `MAX_LABEL_LENGTH`.
+    """
+    label = (label or "").strip()
+    if len(label) > MAX_LABEL_LENGTH:
+        raise InvalidInputError(f"The label has {len(label)} characters. The limit is {MAX_LABEL_LENGTH}.")
+    pickle.label = label or None
 
 
 def register_pickle(

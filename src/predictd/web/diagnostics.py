@@ -21,7 +21,7 @@ from predictd.reports import Report, page
 from predictd.reports.page import content_of
 from predictd.scoring.metrics import Diagnostics as Metrics
 from predictd.scoring.metrics import compare
-from predictd.uploads.diagnostics import delete_diagnostics, description_of, status_of
+from predictd.uploads.diagnostics import description_of, status_of
 from predictd.web.dispatch import download_route, page_route
 from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
@@ -126,10 +126,7 @@ def export_html(request: PageRequest) -> Response:
 
 def delete_one(request: PageRequest) -> Response:
     """Delete the diagnostics and stop their run."""
-    with request.write() as session:
-        keys = delete_diagnostics(session, request.account, [request.path_param("id")], request.now)
-    for key in keys:
-        request.services.storage.delete(key)
+    request.uploads.delete_diagnostics(request.account, [request.path_param("id")], request.now)
     return request.redirect("/diagnostics", "diagnostics-deleted")
 
 

@@ -9,12 +9,10 @@ from starlette.routing import Route
 from predictd.db.model_queries import add_model, get_model, page_of_models, rename_model
 from predictd.db.models import Model, Pickle, Trigger
 from predictd.db.rounds import latest_round, status_of
-from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import ValidationStatus
 from predictd.http.services import Services
-from predictd.uploads.assignment import assign, get_pickle, set_webhook, trigger_now, unassign
-from predictd.uploads.quotas import check_queue
+from predictd.uploads.assignment import set_webhook
 from predictd.web.dispatch import page_route
 from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
@@ -110,32 +108,22 @@ def show_model(request: PageRequest) -> Response:
 
 def run_now(request: PageRequest) -> Response:
     """Run the assigned pickle now and redirect to the run."""
-    with request.write() as session:
-        model = get_model(session, request.account, request.path_param("id"))
-        if model.pickle_id is None:
-            raise ConflictError(f"Model {model.name} has no assigned pickle. Upload or assign a pickle first.")
-        pickle = get_pickle(session, request.account, model.pickle_id)
-        check_queue(session, request.services.storage, request.account, request.services.settings.quotas)
-        run = trigger_now(session, pickle, request.now, validation=False, tournament=CLASSIC)
-    request.services.wake()
+    run = request.uploads.run(request.account, request.now, model_id=request.path_param("id"))
     return request.redirect(f"/runs/{run.id}")
 
 
 def assign_pickle(request: PageRequest) -> Response:
     """Assign a validated pickle to the model."""
-    with request.write() as session:
-        model = get_model(session, request.account, request.path_param("id"))
-        assign(session, model, get_pickle(session, request.account, request.form.get("pickle", "")), request.now)
-    request.services.wake()
-    return request.redirect(f"/models/{model.id}", "assigned")
+    model_id = request.path_param("id")
+    request.uploads.assign(request.account, model_id, request.form.get("pickle", ""), request.now)
+    return request.redirect(f"/models/{model_id}", "assigned")
 
 
 def unassign_pickle(request: PageRequest) -> Response:
     """Unassign the pickle of the model."""
-    with request.write() as session:
-        model = get_model(session, request.account, request.path_param("id"))
-        unassign(session, model)
-    return request.redirect(f"/models/{model.id}", "unassigned")
+    model_id = request.path_param("id")
+    request.uploads.unassign(request.account, model_id)
+    return request.redirect(f"/models/{model_id}", "unassigned")
 
 
 def rename(request: PageRequest) -> Response:

@@ -16,6 +16,7 @@ from predictd.db.sessions import find_session
 from predictd.domain.errors import NotAuthenticatedError, NotFoundError
 from predictd.http.services import Services, base_url, client_address
 from predictd.storage import Storage
+from predictd.uploads.upload_service import UploadService
 from predictd.web.csrf import check_csrf_token, csrf_token
 from predictd.web.flash import MESSAGES
 from predictd.web.responses import secured
@@ -84,6 +85,11 @@ class PageRequest:
     def storage(self) -> Storage:
         """The storage, with presigned URLs of the same origin as the page."""
         return self.services.storage.at("")
+
+    @property
+    def uploads(self) -> UploadService:
+        """The service for uploads and runs."""
+        return self.services.uploads(self.storage)
 
     def path_param(self, name: str) -> str:
         """Return a parameter of the path."""

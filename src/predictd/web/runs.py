@@ -9,10 +9,9 @@ from sqlalchemy.orm import joinedload
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from predictd.db.models import Diagnostics, Model, Pickle, Submission, Trigger, TriggerLog
+from predictd.db.models import Diagnostics, Model, Submission, Trigger, TriggerLog
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
 from predictd.domain.limits import MIB, Limits
-from predictd.domain.names import CLASSIC
 from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.records import RunRecord
 from predictd.domain.states import TriggerState, TriggerType
@@ -20,9 +19,7 @@ from predictd.domain.terminal import printable
 from predictd.http.services import Services
 from predictd.reports.histogram import histogram
 from predictd.scoring.prediction_files import read_submission_columns
-from predictd.uploads.assignment import trigger_now
 from predictd.uploads.cancellation import CANCELLED, cancel_run
-from predictd.uploads.quotas import check_queue
 from predictd.web.dispatch import download_route, page_route
 from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
@@ -132,13 +129,9 @@ def run_again(request: PageRequest) -> Response:
     run = find_run(request)
     if run.pickle_id is None or run.type == TriggerType.DIAGNOSTICS:
         raise ConflictError("Diagnostics can't be run again alone. Validate the pickle again instead.")
-    with request.write() as session:
-        pickle = session.get_one(Pickle, run.pickle_id)
-        is_validation = run.type == TriggerType.VALIDATION
-        check_queue(session, request.services.storage, request.account, request.services.settings.quotas)
-        again = trigger_now(session, pickle, request.now, validation=is_validation, tournament=CLASSIC)
-    request.services.wake()
-    return request.redirect(f"/runs/{again.id}")
+    is_validation = run.type == TriggerType.VALIDATION
+    new_run = request.uploads.run(request.account, request.now, pickle_id=run.pickle_id, is_validation=is_validation)
+    return request.redirect(f"/runs/{new_run.id}")
 
 
 def cancel(request: PageRequest) -> Response:

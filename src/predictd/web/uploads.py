@@ -9,18 +9,13 @@ from starlette.routing import Route
 from predictd.db.model_queries import get_model
 from predictd.db.models import Model
 from predictd.domain.findings import Level, verdict
-from predictd.domain.names import CLASSIC
 from predictd.http.services import Services
-from predictd.uploads.assignment import refuse_webhook
-from predictd.uploads.incoming import UploadAuth, UploadKind, authorise_upload, discard_upload, receive_file
-from predictd.uploads.quotas import check_queue, room_for_upload
-from predictd.uploads.registration import register_pickle
+from predictd.uploads.incoming import UploadAuth, UploadKind, discard_upload, receive_file
 from predictd.uploads.upload_check import check_upload
 from predictd.web.dispatch import page_route
 from predictd.web.forms import file_route, form_route
 from predictd.web.request import PageRequest
 from predictd.web.responses import secured
-from predictd.worker.hashes import hash_pickle
 
 SOURCE = "web"
 # The check of a large pickle takes seconds of CPU time.
@@ -37,7 +32,7 @@ def upload_routes(services: Services) -> list[Route]:
         form_route(services, "/models/{id}/upload/begin", request_upload_url),
         page_route(services, "/models/{id}/upload/{filename}", show_check, limiter),
         form_route(services, "/models/{id}/upload/{filename}", show_check, show_upload, limiter),
-        form_route(services, "/models/{id}/upload/{filename}/run", run_upload, show_upload),
+        form_route(services, "/models/{id}/upload/{filename}/run", run_upload, show_upload, limiter),
         form_route(services, "/models/{id}/upload/{filename}/discard", discard_file, show_upload),
     ]
 
@@ -97,28 +92,17 @@ def show_check(request: PageRequest) -> Response:
 
 def run_upload(request: PageRequest) -> Response:
     """Register the uploaded file, start its validation, and redirect to the run."""
-    quotas = request.services.settings.quotas
-    with request.write() as session:
-        check_queue(session, request.services.storage, request.account, quotas)
-        pickle = register_pickle(
-            session,
-            request.services.storage,
-            request.account,
-            request.path_param("filename"),
-            tournament=CLASSIC,
-            model_id=request.path_param("id"),
-            runtime=request.form.get("runtime") or None,
-            data_version=request.form.get("version") or None,
-            source=SOURCE,
-            now=request.now,
-            quotas=quotas,
-        )
-        pickle.label = request.form.get("label", "").strip()[:200] or None
-        session.flush()
-        run_id = pickle.triggers[0].id
-    request.services.wake()
-    hash_pickle(request.services.database, request.services.storage, pickle)
-    return request.redirect(f"/runs/{run_id}")
+    run = request.uploads.register(
+        request.account,
+        request.path_param("filename"),
+        request.now,
+        model_id=request.path_param("id"),
+        runtime=request.form.get("runtime"),
+        data_version=request.form.get("version"),
+        source=SOURCE,
+        label=request.form.get("label"),
+    )
+    return request.redirect(f"/runs/{run.id}")
 
 
 def discard_file(request: PageRequest) -> Response:
@@ -134,27 +118,5 @@ def _model(request: PageRequest) -> Model:
 
 
 def _upload_auth(request: PageRequest, filename: str) -> UploadAuth:
-    settings = request.services.settings
-    with request.write() as session:
-        model = get_model(session, request.account, request.path_param("id"))
-        refuse_webhook(model)
-        room = room_for_upload(
-            session,
-            request.storage,
-            request.account,
-            UploadKind.PICKLE,
-            settings.quotas,
-            request.now,
-            max_bytes=settings.max_pickle_bytes,
-        )
-        return authorise_upload(
-            session,
-            request.storage,
-            request.account,
-            UploadKind.PICKLE,
-            filename,
-            model.id,
-            now=request.now,
-            max_bytes=room,
-            url_seconds=settings.url_seconds,
-        )
+    model_id = request.path_param("id")
+    return request.uploads.authorize(request.account, UploadKind.PICKLE, filename, model_id, request.now)

@@ -113,12 +113,12 @@ def resolve_create_user(_: Any, info: Info, email: str, password: str, username:
         raise InvalidInputError(SIGN_UP_IS_DISABLED)
     account = sign_up(
         context.database,
-        context.attempts,
+        context.services.attempts,
         context.settings,
         username=username,
         email=email or None,
         password=password,
-        address=context.address,
+        address=context.client_address,
         now=context.now,
     )
     context.session.rollback()
@@ -169,10 +169,10 @@ def _proven(context: Context, name: str, password: str) -> Account:
     return prove(
         context.database,
         context.session,
-        context.attempts,
+        context.services.attempts,
         name,
         password,
-        address=context.address,
+        address=context.client_address,
         refusal=NOT_PROVEN,
     )
 

@@ -12,23 +12,19 @@ from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
-from predictd.domain.names import CLASSIC
 from predictd.http.context import Context
-from predictd.uploads.assignment import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
+from predictd.uploads.assignment import get_pickle, refuse_removed
 from predictd.uploads.cancellation import cancel_run
 from predictd.uploads.diagnostics import description_of, status_of
-from predictd.uploads.incoming import UploadKind, authorise_upload
-from predictd.uploads.quotas import check_queue, room_for_upload
-from predictd.uploads.registration import register_pickle
-from predictd.uploads.runtime_selection import inspect_upload, target_in
-from predictd.worker.hashes import hash_pickle
+from predictd.uploads.incoming import UploadKind
+from predictd.uploads.registration import set_label
+from predictd.uploads.runtime_selection import target_in
 
 query = QueryType()
 mutation = MutationType()
 
 READ = ("read_submission_info", "upload_submission")
 WRITE = "upload_submission"
-LABEL_LENGTH = 200
 
 
 def pickle_object(context: Context, pickle: Pickle) -> Object:
@@ -159,32 +155,12 @@ def resolve_upload_auth(_: Any, info: Info, filename: str | None = "model.pkl", 
     """A unique filename and the URL to PUT the pickle to."""
     context = context_of(info)
     account = context.account(WRITE)
-    if modelId:
-        refuse_webhook(get_model(context.session, account, modelId))
-    return upload_auth(
-        context, account, UploadKind.PICKLE, filename or "", modelId, max_bytes=context.settings.max_pickle_bytes
-    )
+    return upload_auth(context, account, UploadKind.PICKLE, filename or "", modelId)
 
 
-def upload_auth(
-    context: Context, account: Account, kind: UploadKind, filename: str, model_id: str | None, *, max_bytes: int
-) -> Object:
-    """The type FileUploadAuth for an upload of any kind."""
-    with context.write() as session:
-        room = room_for_upload(
-            session, context.storage, account, kind, context.settings.quotas, context.now, max_bytes=max_bytes
-        )
-        auth = authorise_upload(
-            session,
-            context.storage,
-            account,
-            kind,
-            filename,
-            model_id or None,
-            now=context.now,
-            max_bytes=room,
-            url_seconds=context.settings.url_seconds,
-        )
+def upload_auth(context: Context, account: Account, kind: UploadKind, filename: str, model_id: str | None) -> Object:
+    """Return the type FileUploadAuth for an upload."""
+    auth = context.uploads.authorize(account, kind, filename, model_id, context.now)
     return {"filename": auth.filename, "url": auth.url, "accelerated": False}
 
 
@@ -291,29 +267,18 @@ def resolve_create_pickle(
     """Register an uploaded pickle and start its validation."""
     context = context_of(info)
     account = context.account(WRITE)
-    # Before the transaction that writes: a large pickle takes seconds.
-    inspection = inspect_upload(context.session, context.storage, account, filename)
-    with context.write() as session:
-        check_queue(session, context.storage, account, context.settings.quotas)
-        pickle_id = register_pickle(
-            session,
-            context.storage,
-            account,
-            filename,
-            tournament=tournament,
-            model_id=modelId or None,
-            runtime=dockerImageId or None,
-            data_version=dataVersionId or None,
-            source=source[:100] if source else None,
-            now=context.now,
-            inspection=inspection,
-            runtimes_home=context.settings.runtimes_home,
-            quotas=context.settings.quotas,
-        ).id
-    context.wake()
-    pickle = context.load(Pickle, pickle_id)
-    hash_pickle(context.database, context.storage, pickle)
-    return pickle_object(context, pickle)
+    run = context.uploads.register(
+        account,
+        filename,
+        context.now,
+        tournament=tournament,
+        model_id=modelId,
+        runtime=dockerImageId,
+        data_version=dataVersionId,
+        source=source,
+    )
+    context.refresh()
+    return pickle_object(context, context.load(Pickle, run.pickle_id or ""))
 
 
 @mutation.field("assignPickleToModel")
@@ -323,13 +288,11 @@ def resolve_assign(_: Any, info: Info, modelId: str | None = None, pickleId: str
     account = context.account(WRITE)
     if not modelId:
         raise InvalidInputError("modelId is required.")
-    with context.write() as session:
-        model = get_model(session, account, modelId)
-        if pickleId:
-            assign(session, model, get_pickle(session, account, pickleId), context.now)
-        else:
-            unassign(session, model)
-    context.wake()
+    if pickleId:
+        context.uploads.assign(account, modelId, pickleId, context.now)
+    else:
+        context.uploads.unassign(account, modelId)
+    context.refresh()
     return "true"
 
 
@@ -344,20 +307,11 @@ def resolve_trigger(
     """Run a pickle now: the one named, or the one assigned to the model."""
     context = context_of(info)
     account = context.account(WRITE)
-    with context.write() as session:
-        wanted = pickleId
-        if not wanted:
-            if not modelId:
-                raise InvalidInputError("pickleId or modelId is required.")
-            model = get_model(session, account, modelId)
-            if model.pickle_id is None:
-                raise NotFoundError(f"Model {model.name} has no assigned pickle. Assign one or specify a pickleId.")
-            wanted = model.pickle_id
-        pickle = get_pickle(session, account, wanted)
-        check_queue(session, context.storage, account, context.settings.quotas)
-        trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
-    context.wake()
-    return pickle_object(context, context.load(Pickle, wanted))
+    run = context.uploads.run(
+        account, context.now, pickle_id=pickleId, model_id=modelId, is_validation=bool(triggerValidation)
+    )
+    context.refresh()
+    return pickle_object(context, context.load(Pickle, run.pickle_id or ""))
 
 
 @mutation.field("cancelComputePickleTrigger")
@@ -375,8 +329,6 @@ def resolve_update_label(_: Any, info: Info, pickleId: str, label: str | None = 
     """A name for people; null takes it off."""
     context = context_of(info)
     account = context.account(WRITE)
-    if label and len(label) > LABEL_LENGTH:
-        raise InvalidInputError(f"The label has {len(label)} characters. The limit is {LABEL_LENGTH}.")
     with context.write() as session:
-        get_pickle(session, account, pickleId).label = label or None
+        set_label(get_pickle(session, account, pickleId), label)
     return pickle_object(context, context.load(Pickle, pickleId))

@@ -10,14 +10,12 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model, own_rows
 from predictd.api.graphql.resolvers.pickles import download_auth, find_own_trigger, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
-from predictd.db.model_queries import get_model
 from predictd.db.models import Model, Submission
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import check_tournament
 from predictd.http.context import Context
-from predictd.uploads.assignment import refuse_pickle
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.prediction_uploads import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
+from predictd.uploads.prediction_uploads import submit_file
 
 query = QueryType()
 mutation = MutationType()
@@ -74,10 +72,7 @@ def resolve_submission_upload_auth(
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
-    if modelId:
-        refuse_pickle(get_model(context.session, account, modelId), PREDICTIONS_ARE_FOR_A_PICKLE)
-    limit = context.settings.max_submission_bytes
-    return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId, max_bytes=limit)
+    return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId)
 
 
 @query.field("submissionDownloadAuth")
@@ -125,5 +120,5 @@ def resolve_create_submission(
         data_datestamp=dataDatestamp,
         quotas=context.settings.quotas,
     )
-    context.session.rollback()
+    context.refresh()
     return submission_object(context.load(Submission, submission_id))
