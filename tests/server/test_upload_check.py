@@ -120,7 +120,7 @@ def test_what_is_no_pickle_is_told_and_what_is_not_there_has_a_remedy(
     assert flaw.code == "not_a_pickle"
     discard_upload(session, storage, session.query(Account).one(), filename)
     assert not list((storage.root / "incoming").rglob("*.pkl"))
-    with pytest.raises(InvalidInputError, match="upload it again"):
+    with pytest.raises(InvalidInputError, match="Upload the file again"):
         check(filename)
     assert session.query(Upload).count() == 1  # it counts among the uploads of the hour
     with pytest.raises(NotFoundError, match="upload the pickle again"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from predictd.domain.findings import Finding, Level, fail, passed, warn
+from predictd.domain.text import replace_unprintable
 
 __all__ = ["Finding", "Level", "fail", "listed", "passed", "shortened", "shown_name", "shown_size", "warn"]
 
@@ -34,7 +35,7 @@ def listed(names: "list[str] | tuple[str, ...]", most: int = 4) -> str:
 
 def shown_name(text: str, most: int = 80) -> str:
     """A text of the file on one line, printable and not long."""
-    line = "".join(one if one.isprintable() else "?" for one in text)
+    line = replace_unprintable(text, "?")
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

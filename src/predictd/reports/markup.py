@@ -2,6 +2,8 @@
 
 import html
 
+from predictd.domain.text import replace_unprintable
+
 _EMPTY_HTML = frozenset({"meta", "br"})
 _SVG = frozenset({"path", "rect", "line", "circle"})
 
@@ -14,7 +16,7 @@ class Markup(str):
 
 def escaped(text: str) -> Markup:
     """The text as markup, without characters that would steer a page or a terminal."""
-    return Markup(html.escape("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)))
+    return Markup(html.escape(replace_unprintable(text)))
 
 
 def joined(*parts: str | None) -> Markup:

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from predictd.domain.text import replace_unprintable
 from predictd.reports.metric_catalog import known_groups, lacking
 from predictd.reports.numbers import shown
 from predictd.reports.report import Model, Report
@@ -53,7 +54,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def safe(text: str) -> str:
     """The text without characters that would steer a terminal."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return replace_unprintable(text)
 
 
 def _warnings(report: Report, console: Console) -> None:

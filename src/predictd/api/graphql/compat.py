@@ -1,4 +1,4 @@
-"""Rewrites a parsed document so that what real clients send is valid: before validation, and nothing else is loosened.
+"""Compatibility with real clients: rewrites a parsed document before its validation, and relaxes one rule of it.
 
 - A field or argument in another spelling than the schema's (`create_submission`, `return_13_weeks`) gets the schema's
   name; the answer's key stays the spelling that was sent.
@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from graphql import (
     ArgumentNode,
@@ -41,7 +42,9 @@ from graphql import (
     is_non_null_type,
     parse_type,
     print_ast,
+    specified_rules,
 )
+from graphql.validation import ASTValidationRule, VariablesInAllowedPositionRule
 
 
 def relax(document: DocumentNode, schema: GraphQLSchema) -> DocumentNode:
@@ -196,3 +199,25 @@ def _strictest(declared: TypeNode, used_as: GraphQLType, default: object) -> Typ
     if isinstance(declared, NonNullTypeNode) and is_same:
         return declared
     return node
+
+
+class VariablePositionsRule(VariablesInAllowedPositionRule):
+    """Check that variables fit where they are used, but accept one that is an ID in one field and a String in another.
+
+    `assignPickleToModel` takes as String the same model that `triggerComputePickleUpload` takes as ID.
+    """
+
+    def leave_operation_definition(self, operation: OperationDefinitionNode, *args: Any) -> None:
+        """Check the variables of an operation."""
+        used_as: dict[str, set[str]] = {}
+        for usage in self.context.get_recursive_variable_usages(operation):
+            used_as.setdefault(usage.node.name.value, set()).add(str(usage.type).rstrip("!"))
+        for name, types in used_as.items():
+            if types == {"ID", "String"}:
+                self.var_def_map.pop(name, None)
+        super().leave_operation_definition(operation, *args)
+
+
+RULES: list[type[ASTValidationRule]] = [
+    VariablePositionsRule if rule is VariablesInAllowedPositionRule else rule for rule in specified_rules
+]

@@ -10,7 +10,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, GraphQLError, Grap
 from graphql import execute as execute_document
 from graphql.validation import validate
 
-from predictd.api.graphql.compat import relax, squash
+from predictd.api.graphql.compat import RULES, relax, squash
 from predictd.api.graphql.limits import (
     MAX_VALUES,
     SLOW_FIELDS,
@@ -19,7 +19,6 @@ from predictd.api.graphql.limits import (
     check_limits,
     root_fields,
 )
-from predictd.api.graphql.rules import RULES
 from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError, PredictdError
 from predictd.domain.outages import is_full
