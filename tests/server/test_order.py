@@ -27,9 +27,9 @@ from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import Claim, advance, claim, enqueue, record_use
 from predictd.jobs.scheduling import Priority, put_late_ones_back
 from predictd.storage import FolderStorage
-from predictd.uploads.assignment import assign, trigger_assigned
+from predictd.uploads.assignment import assign, queue_round_runs
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.quotas import available_upload_bytes, check_queue
 from predictd.uploads.submissions import StoredPredictions
 from predictd.worker.finalize import conclude
 
@@ -91,7 +91,7 @@ class Platform:
             session.add(round_)
             session.flush()
             self.round_id = round_.id
-            return trigger_assigned(session, round_, now)
+            return queue_round_runs(session, round_, now)
 
     def queue(self, pickle_id: str, kind: TriggerType, now: datetime = NOW) -> None:
         with self.database.write() as session:
@@ -295,7 +295,9 @@ def test_a_disk_that_is_nearly_full_takes_no_uploads(platform: Platform, tmp_pat
     with platform.database.read() as session:
         [alice] = list_accounts(session)
         with pytest.raises(BusyError, match="must stay free, so it accepts no uploads now"):
-            room_for_upload(session, storage, alice, UploadKind.PICKLE, Quotas(free_bytes=10**15), NOW, max_bytes=1000)
+            available_upload_bytes(
+                session, storage, alice, UploadKind.PICKLE, Quotas(free_bytes=10**15), NOW, max_bytes=1000
+            )
 
 
 def send(user: User, content: bytes) -> None:

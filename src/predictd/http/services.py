@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from starlette.requests import Request
 
 from predictd.db import Database
-from predictd.http.rate_limit import Attempts
+from predictd.http.rate_limit import RateLimiter
 from predictd.monitoring.server_status import Vitals
 from predictd.rounds.scoring import Scorer
 from predictd.settings import Settings
@@ -36,9 +36,9 @@ class Services:
     is_stopping: Callable[[], bool] = lambda: False
 
     @cached_property
-    def attempts(self) -> Attempts:
-        """The recent password attempts."""
-        return Attempts(self.database)
+    def rate_limiter(self) -> RateLimiter:
+        """Limits attempts to sign in and to sign up."""
+        return RateLimiter(self.database)
 
     def uploads(self, storage: Storage) -> UploadService:
         """Return the service for uploads and runs, whose presigned URLs are those of `storage`."""

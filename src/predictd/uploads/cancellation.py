@@ -16,17 +16,17 @@ ADMIN = "an admin"
 
 
 def cancel_run(session: Session, trigger_id: str, now: datetime, account: Account | None = None) -> Trigger:
-    """Cancel a run that waits or runs, and never run it again; harmless where it is cancelled already.
+    """Cancel a pending or running run; do nothing if it is already canceled.
 
-    It ends as Failed with the code `cancelled`: Error is what the platform tries again. A pickle whose validation is
-    cancelled is invalid, or validated still if it was before. No other pickle falls in for a cancelled run.
+    The run ends as Failed with the code `cancelled` and is never retried. A pickle whose validation is canceled becomes
+    invalid, unless it was validated before. No fallback runs for a canceled run.
 
     Args:
-        account: who cancels it; None for an admin, who may cancel any run.
+        account: the account that cancels; None for an admin, who may cancel any run.
 
     Raises:
         NotFoundError: there is no such run of this account.
-        ConflictError: it has ended.
+        ConflictError: the run has ended.
     """
     trigger = session.get(Trigger, trigger_id, with_for_update=True, populate_existing=True)
     if trigger is None or (account is not None and trigger.account_id != account.id):

@@ -11,11 +11,18 @@ from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.settings import Settings
 from predictd.storage import Storage
-from predictd.uploads.assignment import assign, get_pickle, refuse_pickle, refuse_webhook, trigger_now, unassign
+from predictd.uploads.assignment import (
+    assign,
+    check_has_no_pickle,
+    check_has_no_webhook,
+    get_pickle,
+    queue_run,
+    unassign,
+)
 from predictd.uploads.diagnostics import delete_diagnostics
 from predictd.uploads.incoming import UploadAuth, UploadKind, authorize_upload
-from predictd.uploads.prediction_uploads import PREDICTIONS_ARE_FOR_A_PICKLE
-from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.prediction_uploads import CANT_UPLOAD_PREDICTIONS
+from predictd.uploads.quotas import available_upload_bytes, check_queue
 from predictd.uploads.registration import register_pickle, set_label
 from predictd.uploads.runtime_selection import inspect_upload
 
@@ -54,10 +61,10 @@ class UploadService:
             if model_id:
                 model = get_model(session, account, model_id)
                 if kind is UploadKind.PICKLE:
-                    refuse_webhook(model)
+                    check_has_no_webhook(model)
                 elif kind is UploadKind.SUBMISSION:
-                    refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
-            available_bytes = room_for_upload(
+                    check_has_no_pickle(model, CANT_UPLOAD_PREDICTIONS)
+            available_bytes = available_upload_bytes(
                 session, self.storage, account, kind, settings.quotas, now, max_bytes=max_bytes
             )
             return authorize_upload(
@@ -162,7 +169,7 @@ class UploadService:
                 pickle_id = model.pickle_id
             pickle = get_pickle(session, account, pickle_id)
             check_queue(session, self.storage, account, self.settings.quotas)
-            run = trigger_now(session, pickle, now, validation=is_validation, tournament=CLASSIC)
+            run = queue_run(session, pickle, now, validation=is_validation, tournament=CLASSIC)
         self.wake()
         return run
 

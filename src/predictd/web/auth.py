@@ -7,14 +7,14 @@ from predictd.db.models import Account
 from predictd.db.password_links import find_link, use_link
 from predictd.db.sessions import begin_session, end_session
 from predictd.domain.errors import NotFoundError
-from predictd.http.password_auth import prove
+from predictd.http import password_auth
 from predictd.http.services import Services
 from predictd.http.sign_up import sign_up as sign_up_account
 from predictd.web.dispatch import page_route
 from predictd.web.forms import form_route
 from predictd.web.request import SESSION_COOKIE, PageRequest
 
-SIGN_IN_REFUSED = "The name or password is incorrect, or the account has no password."
+SIGN_IN_FAILED = "The name or password is incorrect, or the account has no password."
 
 
 def auth_routes(services: Services) -> list[Route]:
@@ -39,21 +39,21 @@ def show_sign_in(request: PageRequest) -> Response:
 
 def sign_in(request: PageRequest) -> Response:
     """Start a session."""
-    account = verify_password(request, request.form.get("name", ""), SIGN_IN_REFUSED)
+    account = verify_password(request, request.form.get("name", ""), SIGN_IN_FAILED)
     return _start_session(request, account, _next_path(request))
 
 
-def verify_password(request: PageRequest, name: str, refusal: str) -> Account:
-    """Return the account of that name if the password in the form is correct; see `prove`."""
+def verify_password(request: PageRequest, name: str, error_message: str) -> Account:
+    """Return the account of that name if the password in the form is correct; see `password_auth.verify_password`."""
     services = request.services
-    return prove(
+    return password_auth.verify_password(
         services.database,
         request.session,
-        services.attempts,
+        services.rate_limiter,
         name,
         request.form.get("password", ""),
         address=request.client_address,
-        refusal=refusal,
+        error_message=error_message,
     )
 
 
@@ -71,7 +71,7 @@ def sign_up(request: PageRequest) -> Response:
     services = request.services
     account = sign_up_account(
         services.database,
-        services.attempts,
+        services.rate_limiter,
         services.settings,
         username=request.form.get("name", ""),
         email=request.form.get("email") or None,

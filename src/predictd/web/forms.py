@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.domain.errors import PredictdError, TooLargeError
-from predictd.http.multipart import Body, Form, Sink
+from predictd.http.multipart import Body, BufferedWriter, FileForm
 from predictd.http.services import Services
-from predictd.uploads.quotas import check_free
+from predictd.uploads.quotas import check_free_space
 from predictd.web.dispatch import INVALID_TEXT, FileHandler, Handler, dispatch
 from predictd.web.request import PageRequest
 from predictd.web.responses import secured
@@ -80,7 +80,7 @@ def file_route(
     def check_disk(size_bytes: int, _total_bytes: int) -> None:
         free_bytes = services.settings.quotas.free_bytes
         if free_bytes:
-            check_free(services.settings.home, free_bytes, size_bytes)
+            check_free_space(services.settings.home, free_bytes, size_bytes)
 
     async def endpoint(request: Request) -> Response:
         body = Body(request)
@@ -102,18 +102,18 @@ def file_route(
 
 async def _receive_file(
     request: Request, body: Body, file: Path, max_bytes: int, check_disk: Callable[[int, int], None]
-) -> Form:
+) -> FileForm:
     """Write the file of the form to the disk as it arrives."""
     length = request.headers.get("content-length", "")
     # The fields around the file are few.
     if length.isdecimal() and int(length) > max_bytes + MAX_FORM_BYTES:
         raise TooLargeError(f"The file is too large: at most {max_bytes} bytes are allowed. Upload a smaller file.")
-    form = Form(request.headers.get("content-type", ""))
+    form = FileForm(request.headers.get("content-type", ""))
     with file.open("xb") as opened:
-        sink = Sink(opened, max_bytes, check_disk)
-        async for content in form.file_of(body):
-            await sink.write(content)
-        await sink.flush()
+        writer = BufferedWriter(opened, max_bytes, check_disk)
+        async for content in form.file_chunks(body):
+            await writer.write(content)
+        await writer.flush()
     return form
 
 

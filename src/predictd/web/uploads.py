@@ -74,7 +74,7 @@ def show_check(request: PageRequest) -> Response:
         runtime=request.form.get("runtime") or None,
         data_version=request.form.get("version") or None,
         runtimes_home=settings.runtimes_home,
-        most_bytes=settings.max_pickle_bytes,
+        max_bytes=settings.max_pickle_bytes,
         now=request.now,
     )
     return request.render(

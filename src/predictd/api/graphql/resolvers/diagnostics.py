@@ -24,7 +24,7 @@ WRITE = "upload_submission"
 
 
 def diagnostics_object(diagnostics: Diagnostics) -> Object:
-    """The type V2Diagnostics."""
+    """Return the type V2Diagnostics."""
     status = status_of(diagnostics)
     figures = diagnostics.figures or {"erasMissing": [], "perEraDiagnostics": []}
     return {
@@ -48,18 +48,18 @@ def resolve_diagnostics(
     id: str | None = None,
     modelId: str | None = None,
 ) -> list[Object]:
-    """The account's diagnostics, newest first: all, one, or those of a model."""
+    """Return the account's diagnostics, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    found = own_rows(context, account, Diagnostics, id, modelId, undefer(Diagnostics.figures))
-    return [diagnostics_object(one) for one in found]
+    rows = own_rows(context, account, Diagnostics, id, modelId, undefer(Diagnostics.figures))
+    return [diagnostics_object(row) for row in rows]
 
 
 @query.field("diagnosticsUploadAuth")
 def resolve_diagnostics_upload_auth(
     _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
 ) -> Object:
-    """A unique filename and the URL to PUT the validation predictions to."""
+    """Return a unique filename and the URL to PUT the validation predictions to."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)

@@ -1,4 +1,4 @@
-"""Pickles: upload, registration, assignment, triggers and logs; the runtimes and data versions they choose from."""
+"""Pickles: upload, registration, assignment, runs, and logs; the runtimes and data versions."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,12 +13,12 @@ from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.http.context import Context
-from predictd.uploads.assignment import get_pickle, refuse_removed
+from predictd.uploads.assignment import check_not_removed, get_pickle
 from predictd.uploads.cancellation import cancel_run
 from predictd.uploads.diagnostics import description_of, status_of
 from predictd.uploads.incoming import UploadKind
 from predictd.uploads.registration import set_label
-from predictd.uploads.runtime_selection import target_in
+from predictd.uploads.runtime_selection import built_target
 
 query = QueryType()
 mutation = MutationType()
@@ -28,13 +28,13 @@ WRITE = "upload_submission"
 
 
 def pickle_object(context: Context, pickle: Pickle) -> Object:
-    """The type ComputePickleUpload."""
+    """Return the type ComputePickleUpload."""
     runtime, version = pickle.runtime, pickle.data_version
     return {
         "id": pickle.id,
         "filename": pickle.filename,
         "label": pickle.label,
-        "version": lambda info: _ordinal(context, pickle),
+        "version": lambda info: _version_number(context, pickle),
         "modelId": pickle.model_id,
         "assignedModelSlots": lambda info: [model.id for model in pickle.assigned_models],
         "dockerImageId": runtime.id,
@@ -46,21 +46,21 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "validationStatus": pickle.validation_status,
         "triggerStatus": lambda info: context.newest_state(pickle),
         "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
-        "diagnosticsId": lambda info: _newest(pickle, lambda one: one.id),
-        "diagnosticsStatus": lambda info: _newest(pickle, status_of),
-        "diagnosticsStatusDescription": lambda info: _newest(pickle, description_of),
+        "diagnosticsId": lambda info: _of_latest_diagnostics(pickle, lambda diagnostics: diagnostics.id),
+        "diagnosticsStatus": lambda info: _of_latest_diagnostics(pickle, status_of),
+        "diagnosticsStatusDescription": lambda info: _of_latest_diagnostics(pickle, description_of),
         "insertedAt": pickle.inserted_at,
         "updatedAt": pickle.updated_at,
     }
 
 
-def _newest(pickle: Pickle, field: Callable[[Diagnostics], str | None]) -> str | None:
-    """That of the pickle's newest diagnostics."""
+def _of_latest_diagnostics(pickle: Pickle, field: Callable[[Diagnostics], str | None]) -> str | None:
+    """Return a field of the latest diagnostics of the pickle."""
     return field(pickle.diagnostics[0]) if pickle.diagnostics else None
 
 
 def trigger_object(trigger: Trigger) -> Object:
-    """The type ComputePickleTrigger, its history oldest first."""
+    """Return the type ComputePickleTrigger, its history oldest first."""
     return {
         "id": trigger.id,
         "computePickleUploadId": trigger.pickle_id,
@@ -89,8 +89,8 @@ def _status_object(status: TriggerStatus) -> Object:
     }
 
 
-def _ordinal(context: Context, pickle: Pickle) -> int:
-    """The how-manieth pickle of its model it is, or of the account where it was uploaded for none."""
+def _version_number(context: Context, pickle: Pickle) -> int:
+    """Return the version number of the pickle among those of its model, or of the account if it has no model."""
     same = Pickle.model_id == pickle.model_id if pickle.model_id else Pickle.model_id.is_(None)
     return (
         context.session.scalar(
@@ -104,16 +104,16 @@ def _ordinal(context: Context, pickle: Pickle) -> int:
 
 @query.field("computePickleDockerImages")
 def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
-    """The runtimes that are built."""
+    """Return the runtimes."""
     context = context_of(info)
     home = context.settings.runtimes_home
 
     def packages(runtime: Runtime) -> list[str] | None:
-        target = target_in(home, runtime)
+        target = built_target(home, runtime)
         return None if target is None else [f"{name}=={version}" for name, version in sorted(target.packages.items())]
 
     def modules(runtime: Runtime) -> list[str] | None:
-        target = target_in(home, runtime)
+        target = built_target(home, runtime)
         return None if target is None or target.modules is None else sorted(target.modules)
 
     return [
@@ -135,7 +135,7 @@ def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -
 
 @query.field("computePickleDataVersions")
 def resolve_data_versions(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
-    """The data versions that a pickle can be run on."""
+    """Return the data versions."""
     return [
         {
             "id": version.id,
@@ -152,7 +152,7 @@ def resolve_data_versions(_: Any, info: Info, deprecated: bool | None = False) -
 
 @query.field("computePickleUploadAuth")
 def resolve_upload_auth(_: Any, info: Info, filename: str | None = "model.pkl", modelId: str | None = None) -> Object:
-    """A unique filename and the URL to PUT the pickle to."""
+    """Return a unique filename and the URL to PUT the pickle to."""
     context = context_of(info)
     account = context.account(WRITE)
     return upload_auth(context, account, UploadKind.PICKLE, filename or "", modelId)
@@ -165,7 +165,7 @@ def upload_auth(context: Context, account: Account, kind: UploadKind, filename: 
 
 
 def download_auth(context: Context, key: str, filename: str) -> Object:
-    """The type FileUploadAuth for a download."""
+    """Return the type FileUploadAuth for a download."""
     expires_at = context.now + timedelta(seconds=context.settings.url_seconds)
     url = context.storage.presign("GET", key, expires_at=expires_at, filename=filename)
     return {"filename": filename, "url": url, "accelerated": False}
@@ -173,14 +173,14 @@ def download_auth(context: Context, key: str, filename: str) -> Object:
 
 @query.field("computePickleDownloadAuth")
 def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None = None) -> Object:
-    """The URL of a pickle's file: of the one named, or of the one assigned to the model."""
+    """Return the URL of the file of a pickle, or of the one assigned to a model."""
     context = context_of(info)
     account = context.account("download_submission")
     model = get_model(context.session, account, modelId)
     if not pickleId and model.pickle_id is None:
         raise NotFoundError(f"Model {model.name} has no assigned pickle. Specify a pickleId.")
     pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
-    refuse_removed(pickle)
+    check_not_removed(pickle)
     return download_auth(context, pickle.storage_key, pickle.filename)
 
 
@@ -192,31 +192,31 @@ def resolve_pickles(
     modelId: str | None = None,
     unassigned: bool | None = False,
 ) -> list[Object]:
-    """The account's pickles, newest first: all, one, those uploaded for or assigned to a model, or those unassigned."""
+    """Return the account's pickles, newest first: all, one, those of a model, or the unassigned ones."""
     context = context_of(info)
     account = context.account(*READ)
-    found = select(Pickle).where(Pickle.account_id == account.id).order_by(Pickle.inserted_at.desc())
+    pickles = select(Pickle).where(Pickle.account_id == account.id).order_by(Pickle.inserted_at.desc())
     if id:
-        found = found.where(Pickle.id == id)
+        pickles = pickles.where(Pickle.id == id)
     if modelId:
         assigned = select(Model.pickle_id).where(
             Model.id == modelId, Model.account_id == account.id, Model.pickle_id.is_not(None)
         )
-        found = found.where((Pickle.model_id == modelId) | Pickle.id.in_(assigned))
+        pickles = pickles.where((Pickle.model_id == modelId) | Pickle.id.in_(assigned))
     if unassigned:
-        found = found.where(Pickle.id.not_in(select(Model.pickle_id).where(Model.pickle_id.is_not(None))))
-    return [pickle_object(context, pickle) for pickle in context.session.scalars(found)]
+        pickles = pickles.where(Pickle.id.not_in(select(Model.pickle_id).where(Model.pickle_id.is_not(None))))
+    return [pickle_object(context, pickle) for pickle in context.session.scalars(pickles)]
 
 
 @query.field("triggerLogs")
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
-    """What the model has printed so far, in order."""
+    """Return the log lines of a run, in order."""
     context = context_of(info)
     return _logs(context, own_trigger(context, context.account(*READ), triggerId))
 
 
 def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
-    """The run of that id of one of the account's pickles; another account's answers as an unknown one.
+    """Return the run of that id.
 
     Raises:
         NotFoundError: there is no such run of this account.
@@ -228,9 +228,11 @@ def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
 
 
 def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger | None:
-    """The same; None where there is none. One query, so that the time does not tell whether another account has it."""
-    mine = select(Trigger).join(Pickle, Pickle.id == Trigger.pickle_id).where(Pickle.account_id == account.id)
-    return context.session.scalar(mine.where(Trigger.id == trigger_id))
+    """Return the run of that id; None if the account has none. One query, so that timing reveals nothing."""
+    own_run = select(Trigger).where(
+        Trigger.id == trigger_id, Trigger.account_id == account.id, Trigger.pickle_id.is_not(None)
+    )
+    return context.session.scalar(own_run)
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
@@ -246,7 +248,7 @@ def _logs(context: Context, trigger: Trigger) -> list[Object]:
 
 @query.field("diagnosticsTriggerLogs")
 def resolve_diagnostics_trigger_logs(_: Any, info: Info, pickleId: str) -> list[Object]:
-    """What the model printed in its newest diagnostics run; empty as long as there is none."""
+    """Return the log lines of the latest diagnostics run of a pickle; empty if there is none."""
     context = context_of(info)
     pickle = get_pickle(context.session, context.account(*READ), pickleId)
     trigger = pickle.diagnostics[0].trigger if pickle.diagnostics else None
@@ -283,7 +285,7 @@ def resolve_create_pickle(
 
 @mutation.field("assignPickleToModel")
 def resolve_assign(_: Any, info: Info, modelId: str | None = None, pickleId: str | None = None) -> str:
-    """Put a validated pickle into the model's slot; a null pickle empties it."""
+    """Assign a validated pickle to a model; null unassigns its pickle."""
     context = context_of(info)
     account = context.account(WRITE)
     if not modelId:
@@ -304,7 +306,7 @@ def resolve_trigger(
     pickleId: str | None = None,
     triggerValidation: bool | None = False,
 ) -> Object:
-    """Run a pickle now: the one named, or the one assigned to the model."""
+    """Run a pickle, or the one assigned to a model, now."""
     context = context_of(info)
     account = context.account(WRITE)
     run = context.uploads.run(
@@ -316,7 +318,7 @@ def resolve_trigger(
 
 @mutation.field("cancelComputePickleTrigger")
 def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
-    """End a run that waits or runs; it is never run again, and its log is kept."""
+    """Cancel a run, which is never retried; its log is retained."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:
@@ -326,7 +328,7 @@ def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
 
 @mutation.field("updatePickleLabel")
 def resolve_update_label(_: Any, info: Info, pickleId: str, label: str | None = None) -> Object:
-    """A name for people; null takes it off."""
+    """Set the label of a pickle; null removes it."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:

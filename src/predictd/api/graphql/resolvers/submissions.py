@@ -1,4 +1,4 @@
-"""Submissions: uploads of predictions, and what was submitted."""
+"""Submissions and uploads of predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,13 +25,13 @@ WRITE = "upload_submission"
 
 
 def list_submissions(context: Context, model: Model, limit: int | None = None) -> Sequence[Submission]:
-    """The model's submissions, newest first."""
-    found = select(Submission).where(Submission.model_id == model.id).order_by(Submission.inserted_at.desc())
-    return context.session.scalars(found.limit(limit) if limit is not None else found).all()
+    """Return the submissions of a model, newest first."""
+    submissions = select(Submission).where(Submission.model_id == model.id).order_by(Submission.inserted_at.desc())
+    return context.session.scalars(submissions.limit(limit) if limit is not None else submissions).all()
 
 
 def submission_object(submission: Submission) -> Object:
-    """The type V2Submission."""
+    """Return the type V2Submission."""
     return {
         "id": submission.id,
         "filename": submission.filename,
@@ -58,17 +58,17 @@ def resolve_submissions(
     id: str | None = None,
     modelId: str | None = None,
 ) -> list[Object]:
-    """The account's submissions, newest first: all, one, or those of a model."""
+    """Return the account's submissions, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    return [submission_object(one) for one in own_rows(context, account, Submission, id, modelId)]
+    return [submission_object(row) for row in own_rows(context, account, Submission, id, modelId)]
 
 
 @query.field("submissionUploadAuth")
 def resolve_submission_upload_auth(
     _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
 ) -> Object:
-    """A unique filename and the URL to PUT the predictions to."""
+    """Return a unique filename and the URL to PUT the predictions to."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
@@ -81,7 +81,7 @@ def resolve_submission_download_auth(
     info: Info,
     id: str,
 ) -> Object:
-    """The URL of a submission's file."""
+    """Return the URL of the file of a submission."""
     context = context_of(info)
     account = context.account("download_submission")
     submission = context.session.get(Submission, id)
@@ -102,7 +102,7 @@ def resolve_create_submission(
     version: int | None = None,
     dataDatestamp: int | None = None,
 ) -> Object:
-    """Check uploaded predictions and submit them to the open round, or keep them as late."""
+    """Check uploaded predictions and submit them to the open round, or store them as late."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
