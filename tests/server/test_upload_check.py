@@ -82,7 +82,7 @@ def check(session: Session, storage: FolderStorage, tmp_path: Path) -> Callable[
             runtime=runtime,
             data_version=data_version,
             runtimes_home=tmp_path / "runtimes",
-            most_bytes=1 << 20,
+            max_bytes=1 << 20,
             now=NOW,
         )
 
@@ -101,7 +101,7 @@ def test_the_runtime_and_the_data_version_that_suit_a_pickle_are_chosen_and_noth
     filename = upload(model())
     found = check(filename)
     assert found.runtime.python == OWN_PYTHON
-    assert found.fitting == {found.runtime.id}
+    assert found.matching_runtime_ids == {found.runtime.id}
     assert [one.name for one in found.versions] == ["new", "old"]
     assert found.version.name == "new"
     assert found.of_level(Level.FAIL) == []
