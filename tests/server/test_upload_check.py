@@ -123,7 +123,7 @@ def test_what_is_no_pickle_is_told_and_what_is_not_there_has_a_remedy(
     with pytest.raises(InvalidInputError, match="Upload the file again"):
         check(filename)
     assert session.query(Upload).count() == 1  # it counts among the uploads of the hour
-    with pytest.raises(NotFoundError, match="upload the pickle again"):
+    with pytest.raises(NotFoundError, match="Upload the pickle again"):
         check("model-000000000000.pkl")
     session.query(Upload).one().registered_at = NOW
     with pytest.raises(ConflictError, match="has already been registered"):
