@@ -150,7 +150,7 @@ def test_a_pickle_larger_than_allowed_is_refused_when_it_is_registered(
     with database_of(pair[0]).write() as session:
         session.execute(sa.text("UPDATE uploads SET max_bytes = 1000 WHERE filename = :f"), {"f": auth["filename"]})
     assert requests.put(auth["url"], data=b"x" * 1001, timeout=10).status_code == 200
-    with pytest.raises(Exception, match="has 1001 bytes, and at most 1000 can be taken"):
+    with pytest.raises(Exception, match="has 1001 bytes, and at most 1000 are allowed"):
         user.register(auth["filename"])
     assert not bucket.stored("first/incoming")
 

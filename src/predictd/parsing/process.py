@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.domain.limits import MIB
+from predictd.domain.text import replace_unprintable
 from predictd.parsing.fork_server import ERROR, INVALID, MAX_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def _interpret(content: bytearray, outcome: dict[str, object], limits: ParserLim
         return bytes(content)
     # A message may quote the file, with characters that databases can't store, such as NUL.
     text = content[1:].decode("utf-8", "replace")[:_MAX_MESSAGE]
-    text = "".join(character if character.isprintable() else " " for character in text)
+    text = replace_unprintable(text, " ")
     if code == 0 and kind == INVALID:
         raise InvalidInputError(text)
     if code == 0 and kind == ERROR:

@@ -26,11 +26,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.admin.garbage_collection import sweep_orphans
 from predictd.admin.retention import remove
-from predictd.api.app import Services, build_app
+from predictd.api.app import build_app
 from predictd.backup import refuse_unfinished_import
 from predictd.db.catalogue import choose_runtime
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
+from predictd.http.services import Services
 from predictd.monitoring.server_status import ServerStatus
 from predictd.notifications.dispatcher import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length

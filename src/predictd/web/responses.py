@@ -1,4 +1,4 @@
-"""The headers that every page carries, so that what a model or a stranger wrote can do nothing in a browser."""
+"""Security headers of every page, and responses that are files."""
 
 from starlette.responses import Response
 
@@ -26,8 +26,15 @@ HEADERS = {
 
 
 def secured(response: Response, *, is_private: bool = True) -> Response:
-    """The response with these headers; what is private is kept by no cache."""
+    """Return the response with the security headers; private responses are not cached."""
     response.headers.update(HEADERS)
     if is_private:
         response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def attachment(response: Response, filename: str) -> Response:
+    """Return the response as a file of that name; other characters than letters, digits, `.`, `_`, `-` become `_`."""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in filename)
+    response.headers["Content-Disposition"] = f'attachment; filename="{plain}"'
+    return secured(response)

@@ -1,4 +1,4 @@
-"""The organiser's pages: what can be done on them, who may see them, and that the audit log tells who did it."""
+"""The admin pages: what admins can do, who can open them, and what the audit log records."""
 
 import json
 import re
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 PAGES = (
-    "/organise",
-    "/organise/accounts",
-    "/organise/rounds",
-    "/organise/data",
-    "/organise/runtimes",
-    "/organise/queue",
-    "/organise/audit",
+    "/admin",
+    "/admin/accounts",
+    "/admin/rounds",
+    "/admin/data",
+    "/admin/runtimes",
+    "/admin/queue",
+    "/admin/audit",
 )
 
 
 @pytest.fixture(scope="module")
 def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
-    """A server whose organiser is olga."""
+    """A server whose admin is olga."""
     with make_server() as running:
         make_account(running, "olga")
         running.predictd("account", "organiser", "olga")
@@ -44,7 +44,7 @@ def bob(site: Server) -> User:
 
 @pytest.fixture
 def olga(site: Server) -> Visitor:
-    """The organiser, with a browser that runs no scripts."""
+    """The admin, with a browser that runs no scripts."""
     visitor = Visitor(site.address)
     visitor.sign_in("olga")
     return visitor
@@ -57,41 +57,41 @@ def entries(site: Server, *arguments: str) -> list[dict[str, Any]]:
 
 def account_page(olga: Visitor, name: str) -> str:
     """The path of the page of that account."""
-    found = re.search(rf'href="(/organise/accounts/[^"]+)">{name}<', olga.get(f"/organise/accounts?q={name}").text)
+    found = re.search(rf'href="(/admin/accounts/[^"]+)">{name}<', olga.get(f"/admin/accounts?q={name}").text)
     assert found is not None
     return found[1]
 
 
-def test_nobody_but_an_organiser_gets_these_pages(site: Server, olga: Visitor, bob: User) -> None:
+def test_only_admins_get_these_pages(site: Server, olga: Visitor, bob: User) -> None:
     nobody, other = Visitor(site.address), Visitor(site.address)
     other.sign_in("bob")
     own = account_page(olga, "bob")
-    forms = (f"{own}/organiser", "/organise/rounds/open", "/organise/rounds/close", "/organise/queue/x/cancel")
-    for path in (*PAGES, own, "/organise/rounds/1"):
+    forms = (f"{own}/grant-admin", "/admin/rounds/open", "/admin/rounds/close", "/admin/queue/x/cancel")
+    for path in (*PAGES, own, "/admin/rounds/1"):
         assert nobody.client.get(f"{site.address}{path}", allow_redirects=False, timeout=10).status_code == 303, path
         answer = other.get(path)
-        assert (answer.status_code, "There is no such page." in answer.text) == (404, True), path
+        assert (answer.status_code, "This page does not exist." in answer.text) == (404, True), path
         assert "olga" not in answer.text
     for path in forms:
-        assert other.send(path, "/models", sure="yes").status_code == 404, path
-    data = {"csrf": other.csrf("/models"), "sure": "yes"}
+        assert other.send(path, "/models", confirmed="yes").status_code == 404, path
+    data = {"csrf": other.csrf("/models"), "confirmed": "yes"}
     file = {"file": ("targets.csv", b"id,target\n")}
-    score = f"{site.address}/organise/rounds/1/score"
+    score = f"{site.address}/admin/rounds/1/score"
     assert other.client.post(score, data=data, files=file, timeout=10).status_code in (403, 404)
-    assert 'href="/organise"' not in other.get("/models").text
-    assert 'href="/organise"' in olga.get("/models").text
+    assert 'href="/admin"' not in other.get("/models").text
+    assert 'href="/admin"' in olga.get("/models").text
     assert entries(site, "--who", "bob", "--action", "round") == []
 
 
 def test_an_account_is_made_and_its_owner_chooses_the_password_by_a_link_that_is_good_once(
     site: Server, olga: Visitor
 ) -> None:
-    made = olga.send("/organise/accounts", "/organise/accounts", name="carol", email="carol@example.org")
+    made = olga.send("/admin/accounts", "/admin/accounts", name="carol", email="carol@example.org")
     link = re.search(r"/password/[\w-]+", made.text)
     assert link is not None
     carol = Visitor(site.address)
     assert "choose one of 10 to 200" in carol.send(link[0], link[0], password="short").text
-    assert "The password is chosen" in carol.send(link[0], link[0], password=PASSWORD).text
+    assert "Password saved" in carol.send(link[0], link[0], password=PASSWORD).text
     assert carol.sign_in("carol").url.endswith("/models")
     assert Visitor(site.address).get(link[0]).status_code == 404
     assert link[0] not in site.log
@@ -113,32 +113,32 @@ def test_a_suspended_account_is_kept_out_and_its_models_do_not_run(
     browser = Visitor(site.address)
     browser.sign_in("dave")
     own = account_page(olga, "dave")
-    assert "Tick the box" in olga.send(f"{own}/suspend", own).text
-    assert "The account is suspended" in olga.send(f"{own}/suspend", own, sure="yes").text
+    assert "Select the confirmation checkbox" in olga.send(f"{own}/suspend", own).text
+    assert "Account suspended" in olga.send(f"{own}/suspend", own, confirmed="yes").text
     assert "/signin" in browser.get("/models").url
     assert "The account is suspended" in browser.sign_in("dave").text
     with pytest.raises(GraphQLErrors, match="session is invalid"):
         dave.ask("{ account { id } }")
     opened = json.loads(site.predictd("round", "open", "--json").stdout)
     assert opened["triggered"] == 0
-    assert "in use again" in olga.send(f"{own}/reactivate", own).text
+    assert "Account reactivated" in olga.send(f"{own}/reactivate", own).text
     assert json.loads(site.predictd("round", "open", "--json").stdout)["triggered"] == 1
     dave.wait(dave.pickle(dave.ask("{ computePickles { id } }")["computePickles"][0]["id"])["id"], runs=2)
-    assert "your own account" in olga.send(f"{account_page(olga, 'olga')}/suspend", own, sure="yes").text
+    assert "your own account" in olga.send(f"{account_page(olga, 'olga')}/suspend", own, confirmed="yes").text
 
 
 def test_a_round_is_opened_closed_scored_by_a_file_and_resolved(site: Server, olga: Visitor) -> None:
-    rounds = "/organise/rounds"
-    assert "Tick the box" in olga.send(f"{rounds}/open", rounds, length="1h").text
-    opened = olga.send(f"{rounds}/open", rounds, length="1h", sure="yes")
-    assert "The round is open" in opened.text
+    rounds = "/admin/rounds"
+    assert "Select the confirmation checkbox" in olga.send(f"{rounds}/open", rounds, length="1h").text
+    opened = olga.send(f"{rounds}/open", rounds, length="1h", confirmed="yes")
+    assert "Round opened" in opened.text
     path = opened.url.removeprefix(site.address).partition("?")[0]
     number = path.rpartition("/")[2]
-    assert "It gets scores once it is closed" in olga.get(path).text
-    assert "The round is closed" in olga.send(f"{rounds}/close", rounds, sure="yes").text
+    assert "A round can be scored after it closes" in olga.get(path).text
+    assert "Round closed" in olga.send(f"{rounds}/close", rounds, confirmed="yes").text
 
     def score(content: str, **fields: str) -> requests.Response:
-        data = {"csrf": olga.csrf(path), "column": "target", "sure": "yes", **fields}
+        data = {"csrf": olga.csrf(path), "column": "target", "confirmed": "yes", **fields}
         file = {"file": ("targets.csv", content.encode())}
         return olga.client.post(f"{site.address}{path}/score", data=data, files=file, timeout=60)
 
@@ -146,8 +146,8 @@ def test_a_round_is_opened_closed_scored_by_a_file_and_resolved(site: Server, ol
     assert (wrong.status_code, "The targets have 0% of the live ids" in wrong.text) == (400, True)
     ids = live_ids(site)
     targets = "id,target\n" + "".join(f"{one},{place % 5 / 4}\n" for place, one in enumerate(ids))
-    assert "scores of the day" in score(targets, kind="day").text
-    assert "The round is resolved" in olga.send(f"{path}/resolve", path, sure="yes").text
+    assert "Daily scores saved" in score(targets, kind="day").text
+    assert "Round resolved" in olga.send(f"{path}/resolve", path, confirmed="yes").text
     told = [(one["who"], one["action"]) for one in entries(site, "--about", number, "--way", "web")]
     assert told[:5] == [
         ("olga", "round.resolve"),
@@ -172,41 +172,41 @@ def live_ids(site: Server) -> list[str]:
     return list(table.column("id").to_pylist())
 
 
-def test_a_run_is_seen_where_it_runs_cancelled_and_put_back(
+def test_a_run_is_shown_where_it_runs_and_canceled(
     site: Server, olga: Visitor, bob: User, pickles: dict[str, bytes]
 ) -> None:
     pickle = bob.upload(pickles["slow"], bob.add_model("slow_of_bob"))
     run = bob.pickle(pickle)["triggers"][0]["id"]
     wait_for(lambda: bob.pickle(pickle)["triggers"][0]["status"] == "running")
-    queue = olga.get("/organise/queue").text
+    queue = olga.get("/admin/queue").text
     row = next(one for one in queue.split("<tr>") if run[:8] in one)
-    for told in ("slow_of_bob", "(this one)", "worker ", 'class="number">1<'):
+    for told in ("slow_of_bob", "(this server)", "worker ", 'class="number">1<'):
         assert told in row
-    assert "The run is cancelled" in olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes").text
+    assert "Run canceled" in olga.send(f"/admin/queue/{run}/cancel", "/admin/queue", confirmed="yes").text
     ended = bob.wait(pickle)["triggers"][0]
     assert ended["status"] == "model_failed"
-    assert ended["statuses"][-1]["description"].startswith("Cancelled by the organiser.")
+    assert ended["statuses"][-1]["description"].startswith("Cancelled by an admin.")
     # Once more is harmless, and nothing that was done.
-    assert olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes").status_code == 200
-    refused = olga.send(f"/organise/queue/{run}/put-back", "/organise/queue")
+    assert olga.send(f"/admin/queue/{run}/cancel", "/admin/queue", confirmed="yes").status_code == 200
+    refused = olga.send(f"/admin/queue/{run}/requeue", "/admin/queue")
     assert (refused.status_code, "its owner" in refused.text) == (409, True)
     told = [(one["who"], one["action"], one["detail"]["state"]) for one in entries(site, "--about", run)]
     assert told == [("olga", "run.cancel", ["running", "model_failed"])]
 
 
-def test_a_run_that_the_platform_stopped_is_put_back(
+def test_a_run_that_the_platform_stopped_is_requeued(
     site: Server, olga: Visitor, bob: User, pickles: dict[str, bytes]
 ) -> None:
     pickle, own = bob.upload(pickles["slow"]), account_page(olga, "bob")
     run = bob.pickle(pickle)["triggers"][0]["id"]
-    olga.send(f"{own}/suspend", own, sure="yes")
-    refused = olga.send(f"/organise/queue/{run}/put-back", "/organise/queue")
+    olga.send(f"{own}/suspend", own, confirmed="yes")
+    refused = olga.send(f"/admin/queue/{run}/requeue", "/admin/queue")
     assert (refused.status_code, "reactivate it first" in refused.text) == (409, True)
     olga.send(f"{own}/reactivate", own)
-    assert "in the queue again" in olga.send(f"/organise/queue/{run}/put-back", "/organise/queue").text
+    assert "Run requeued" in olga.send(f"/admin/queue/{run}/requeue", "/admin/queue").text
     assert bob.wait(pickle)["validationStatus"] == "validated"
-    ended = olga.send(f"/organise/queue/{run}/cancel", "/organise/queue", sure="yes")
-    assert (ended.status_code, "ended already" in ended.text) == (409, True)
+    ended = olga.send(f"/admin/queue/{run}/cancel", "/admin/queue", confirmed="yes")
+    assert (ended.status_code, "already ended" in ended.text) == (409, True)
     told = [(one["who"], one["action"]) for one in entries(site, "--about", run)]
     assert told == [("olga", "run.put_back"), ("olga", "run.stop")]
 
@@ -265,9 +265,9 @@ def wait_for(is_true: Callable[[], bool]) -> None:
 def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server, bob: User) -> None:
     sign_in(page, site)
     bob.add_model("seen_here")
-    page.get_by_role("link", name="Organise").click()
+    page.get_by_role("link", name="Admin").click()
     page.get_by_role("link", name="Audit log").click()
-    page.get_by_label("Who").fill("bob")
+    page.get_by_role("textbox", name="Account").fill("bob")
     page.get_by_label("Action").select_option("model.create")
     page.get_by_label("Object").fill("SEEN")
     page.get_by_role("button", name="Search").click()
@@ -277,8 +277,8 @@ def test_a_browser_reads_the_audit_log_by_its_filters(page: "Page", site: Server
 
 
 def sign_in(page: "Page", site: Server) -> None:
-    page.goto(f"{site.address}/signin?next=/organise")
-    page.get_by_label("Account name or e-mail address").fill("olga")
+    page.goto(f"{site.address}/signin?next=/admin")
+    page.get_by_label("Account name or email address").fill("olga")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/organise")
+    page.wait_for_url("**/admin")
