@@ -81,7 +81,7 @@ def prepare(home: Path, address: str) -> None:
     demo.step("Train a few models")
     clients = {name: sign_up(home, name) for name in ACCOUNTS}
     sign_up(home, "olga")
-    demo.predictd(home, "account", "organiser", "olga")
+    demo.predictd(home, "account", "admin", "olga")
     data, pickles = home / "data", home / "pickles"
     pickles.mkdir()
     for name in ("features.json", "train.parquet"):

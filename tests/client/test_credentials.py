@@ -29,7 +29,7 @@ def keep(**tokens: str | None) -> None:
     profiles = Profiles.load()
     for name, token in tokens.items():
         server = HERE if name == "here" else THERE
-        profiles = profiles.added(Profile(name=name, server=server, token=token))
+        profiles = profiles.with_profile(Profile(name=name, server=server, token=token))
     profiles.save()
 
 

@@ -112,7 +112,7 @@ def test_a_rollback_puts_the_pickle_back_that_served_before(desk: Desk) -> None:
     assert serving(desk) == second
     assert desk.json("rollback", "history")["id"] == first  # type: ignore[index]
     none = desk.predictd("rollback", "history")
-    assert (none.returncode, "no earlier validated pickle" in none.stderr) == (1, True)
+    assert (none.returncode, "no previous validated pickle" in none.stderr) == (1, True)
     assert desk.predictd("unassign", "history").returncode == 0
     assert serving(desk) is None
     assert desk.predictd("assign", "history", third).returncode == 0

@@ -82,7 +82,7 @@ def test_what_differs_is_named_and_the_command_that_is_told_mends_it(made: tuple
     wrong = run(PREDICTD, "env", "check", "--python", "mine")
     assert wrong.returncode == 1
     assert [line.split() for line in wrong.stdout.splitlines()][1] == ["joblib", version_of("joblib"), "missing"]
-    assert "1 thing differs" in wrong.stderr
+    assert "1 difference between" in wrong.stderr
     fix = shlex.split(wrong.stderr.rpartition("Mend it: ")[2])
     path = f"{Path(PREDICTD).parent}{os.pathsep}{os.environ['PATH']}"
     mended = run("env", *fix, PATH=path)

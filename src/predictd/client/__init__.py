@@ -1,6 +1,6 @@
-"""A typed client for any server of the contract, its credentials and its transfers.
+"""A typed client for any server with Numerai's API: requests, credentials and transfers.
 
-Needs requests alone. No command line and no rules of a server: it asks, and says what was answered.
+Depends only on requests. No command line, and no business rules of the server.
 """
 
 from predictd.client.client import Client, RuntimeChooser

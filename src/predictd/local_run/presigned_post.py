@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from predictd.client.transfer import open_session, refused, send
+from predictd.client.transfer import open_session, response_error, send
 from predictd.domain.errors import InvalidInputError
 
 
@@ -27,7 +27,9 @@ class Post:
                 session, "POST", self.url, data=list(self.fields), files={"file": (path.name, content, "text/csv")}
             )
         if response.status_code not in (200, 204):
-            raise refused(self.url, response, f"The predictions are kept in {path}; ask for a new presigned POST.")
+            raise response_error(
+                self.url, response, f"The predictions are kept in {path}; ask for a new presigned POST."
+            )
 
 
 def parse_post(url: str, data: str) -> Post:

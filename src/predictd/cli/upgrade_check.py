@@ -1,4 +1,4 @@
-"""`predictd runtime upgrade-rehearsal`: what would break or move in another runtime."""
+"""`predictd runtime upgrade-check`: run all assigned pickles of a runtime in another one and compare."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,61 +10,65 @@ import typer
 from rich.progress import Progress
 from sqlalchemy.orm import Session
 
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import server_sandbox, use_deployment
+from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, print_rows, say
 from predictd.db.catalogue import known_runtime, list_runtimes
 from predictd.db.models import Runtime
 from predictd.domain.limits import MIB
 from predictd.replay.runtime_upgrade_check import Case, Outcome, Replay, Verdict, count_cases, find_cases, rehearse
 from predictd.runtimes import PYTHONS, SPECS
-from predictd.sandbox import choose_sandbox
 from predictd.server.setup import find_runtime
 
 
-def upgrade_rehearsal(
-    a: Annotated[str, typer.Argument(help="Runtime that the pickles have: 3.11, an image, a name, a tag or an id.")],
-    b: Annotated[str, typer.Argument(help="Runtime that they might get.")],
+def upgrade_check(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="Current runtime: a Python version (3.11), or an image, name, tag or id.", show_default=False
+        ),
+    ],
+    b: Annotated[str, typer.Argument(help="New runtime.", show_default=False)],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run every pickle that is assigned to a model on runtime A in A and in B, and say which break and which move.
+    """Run every assigned pickle of runtime A in A and in B, and report which break or change their predictions.
 
-    The runs see the live data of the newest round, in the sandbox and within the limits of the server. Nothing is
-    submitted and nothing is changed. Exit code 1 when a pickle breaks, which is that it works in A and not in B.
+    The pickles run on the live data of the newest round, in the sandbox and with the limits of the server. Nothing is
+    submitted or changed. The exit code is 1 if a pickle breaks: it works in A and fails in B.
 
-    Example: predictd runtime upgrade-rehearsal 3.11 3.12
+    Example: predictd runtime upgrade-check 3.11 3.12
     """
-    with opened(data_dir) as deployment:
-        settings = deployment.settings
-        kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
-        if missing:
-            say(f"Models run without isolation, because the users are trusted: {missing}")
+    with use_deployment(data_dir) as deployment:
+        limits = deployment.settings.limits
+        kind = server_sandbox(deployment.settings)
         with deployment.database.read() as session:
             first, second = known_runtime(session, runtime_name(a)), known_runtime(session, runtime_name(b))
             cases = find_cases(session, deployment.storage, first.id, datetime.now(UTC))
-            elsewhere = _elsewhere(session, first)
-        in_a, in_b = (find_runtime(deployment, one.folder) for one in (first, second))
-        say(f"A is {first.name} ({first.tag}), B is {second.name} ({second.tag}): {len(cases)} pickles to replay")
-        if not cases and elsewhere:
-            say(f"No pickle is assigned on A. There are on {elsewhere}.")
+            other_runtimes = _other_runtimes(session, first)
+        in_a, in_b = (find_runtime(deployment, runtime.folder) for runtime in (first, second))
+        say(f"A is {first.name} ({first.tag}), B is {second.name} ({second.tag}): {len(cases)} pickles to run")
+        if not cases and other_runtimes:
+            say(f"A has no assigned pickles. Runtimes with assigned pickles: {other_runtimes}.")
         with Progress(console=console) as bars:
-            shown = _Runs(bars, 2 * len(cases))
-            runs = rehearse(deployment.storage, cases, in_a, in_b, settings.limits, kind=kind, on_run=shown.show)
-            replays = list(runs)
-            shown.end()
+            progress = _RunProgress(bars, 2 * len(cases))
+            replays = list(
+                rehearse(deployment.storage, cases, in_a, in_b, limits, kind=kind, on_run=progress.start_run)
+            )
+            progress.end()
     _report(first, second, replays, as_json=as_json)
     if any(replay.verdict is Verdict.BREAKS for replay in replays):
         raise typer.Exit(1)
 
 
 def runtime_name(text: str) -> str:
-    """The image of a Python version, as '3.11', 'py3.11' and 'Python 3.11' mean it; other names as they are."""
+    """Return the image name of a Python version such as '3.11' or 'py3.11'; return other names unchanged."""
     version = python_version(text)
     return SPECS[version].image_name if version in PYTHONS else text
 
 
 def python_version(text: str) -> str:
-    """'3.11', 'py3.11', 'Python 3.11' and 'numerai_predict_py_3_11' mean the same."""
+    """Return '3.11' for '3.11', 'py3.11', 'Python 3.11' and 'numerai_predict_py_3_11'."""
     return (
         text.lower()
         .removeprefix("numerai_predict_")
@@ -75,54 +79,61 @@ def python_version(text: str) -> str:
     )
 
 
-class _Runs:
-    """The progress of a rehearsal: a bar, or on a pipe a line for each run."""
+class _RunProgress:
+    """Progress of the runs: a bar on a terminal, a line for each run on a pipe."""
 
     def __init__(self, bars: Progress, total: int) -> None:
         self._bars = bars
-        self._task = bars.add_task("Rehearsing", total=total) if console.is_terminal and total else None
-        self._begun = 0
+        self._task = bars.add_task("Running", total=total) if console.is_terminal and total else None
+        self._started = 0
         self._total = total
 
-    def show(self, case: Case, runtime: str) -> None:
-        """Say that a run begins."""
-        what = f"{', '.join(case.models)} ({case.filename}) in {runtime}"
+    def start_run(self, case: Case, runtime: str) -> None:
+        """Show that a run starts."""
+        label = f"{', '.join(case.models)} ({case.filename}) in {runtime}"
         if self._task is not None:
-            self._bars.update(self._task, description=f"Rehearsing {what}", completed=self._begun)
+            self._bars.update(self._task, description=f"Running {label}", completed=self._started)
         else:
-            say(f"Run {self._begun + 1} of {self._total}: {what}")
-        self._begun += 1
+            say(f"Run {self._started + 1} of {self._total}: {label}")
+        self._started += 1
 
     def end(self) -> None:
-        """Say that all runs have ended."""
+        """Show that all runs have ended."""
         if self._task is not None:
-            self._bars.update(self._task, description="Rehearsed", completed=self._total)
+            self._bars.update(self._task, description="Done", completed=self._total)
 
 
-def _elsewhere(session: Session, runtime: Runtime) -> str:
-    """The other runtimes that have assigned pickles, for people."""
+def _other_runtimes(session: Session, runtime: Runtime) -> str:
+    """List the other runtimes that have assigned pickles."""
     counts = count_cases(session)
-    others = [*list_runtimes(session), *list_runtimes(session, deprecated=True)]
+    candidates = [*list_runtimes(session), *list_runtimes(session, deprecated=True)]
     return ", ".join(
-        f"{one.name} {one.tag} ({counts[one.id]})" for one in others if one.id in counts and one.id != runtime.id
+        f"{candidate.name} {candidate.tag} ({counts[candidate.id]})"
+        for candidate in candidates
+        if candidate.id in counts and candidate.id != runtime.id
     )
 
 
 def _report(a: Runtime, b: Runtime, replays: Sequence[Replay], *, as_json: bool) -> None:
-    found = Counter(replay.verdict for replay in replays)
+    counts = Counter(replay.verdict for replay in replays)
     if as_json:
-        sides = {side: _runtime_fields(one) for side, one in (("a", a), ("b", b))}
-        summary = {"pickles": len(replays), **{verdict.name.lower(): found[verdict] for verdict in Verdict}}
+        sides = {side: _runtime_fields(runtime) for side, runtime in (("a", a), ("b", b))}
+        summary = {"pickles": len(replays), **{verdict.name.lower(): counts[verdict] for verdict in Verdict}}
         print_json({**sides, "summary": summary, "pickles": [_fields(replay) for replay in replays]})
     else:
-        print_rows([_row(replay) for replay in replays], as_json=False, empty="There is nothing to rehearse.")
+        print_rows([_row(replay) for replay in replays], as_json=False, empty="There are no pickles to run.")
         for replay in replays:
             for name, outcome in (("A", replay.a), ("B", replay.b)):
                 if outcome.message:
                     say(f"{', '.join(replay.case.models)} in {name}: {outcome.code}: {outcome.message}")
-    others = [f"{found[one]} {one.value}" for one in (Verdict.FAILS, Verdict.REPAIRED, Verdict.UNKNOWN) if found[one]]
-    counts = [f"{found[Verdict.BREAKS]} break", f"{found[Verdict.MOVES]} move", f"{found[Verdict.SAME]} stay the same"]
-    say(f"{len(replays)} pickles: {', '.join([*counts, *others])}.")
+    rare = (Verdict.FAILS, Verdict.REPAIRED, Verdict.UNKNOWN)
+    parts = [
+        f"{counts[Verdict.BREAKS]} break",
+        f"{counts[Verdict.MOVES]} change",
+        f"{counts[Verdict.SAME]} are unchanged",
+        *(f"{counts[verdict]} {verdict.value}" for verdict in rare if counts[verdict]),
+    ]
+    say(f"{len(replays)} pickles: {', '.join(parts)}.")
 
 
 def _runtime_fields(runtime: Runtime) -> dict[str, str]:
