@@ -44,8 +44,8 @@ def failures_page() -> str:
 
 
 PAGES = {
-    "docs/settings.md": settings_page,
-    "docs/failures.md": failures_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/failures.md": failures_page,
     # A skill is installed without the rest of the documentation.
     "skills/model-upload/failures.md": failures_page,
 }

@@ -18,7 +18,7 @@ from test_terminal import bars, lines_of, without_times
 
 Done = "subprocess.CompletedProcess[str]"
 COMMANDS = [
-    *(("login",), ("deploy",), ("status",), ("logs",), ("trigger",), ("assign",), ("unassign",), ("rollback",)),
+    *(("login",), ("deploy",), ("status",), ("logs",), ("run-now",), ("assign",), ("unassign",), ("rollback",)),
     *(("list",), ("download",), ("mcp",), ("profile",)),
     *(("profile", name) for name in ("add", "list", "use", "remove")),
 ]
@@ -117,7 +117,7 @@ def test_a_rollback_puts_the_pickle_back_that_served_before(desk: Desk) -> None:
     assert serving(desk) is None
     assert desk.predictd("assign", "history", third).returncode == 0
     assert serving(desk) == third
-    triggered = desk.predictd("trigger", "history", "--wait")
+    triggered = desk.predictd("run-now", "history", "--wait")
     assert (triggered.returncode, "Success" in triggered.stderr) == (0, True)
 
 
