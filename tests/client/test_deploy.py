@@ -93,9 +93,9 @@ def test_a_wrong_model_ends_in_failed_with_the_reason_and_the_remedy(desk: Desk)
 
 def test_what_is_nobodys_model_at_fault_ends_with_2(desk: Desk) -> None:
     done = desk.predictd("deploy", "good.pkl", "--server", "http://127.0.0.1:9", "--wait")
-    assert (done.returncode, "can't be reached" in done.stderr) == (2, True)
+    assert (done.returncode, "is unreachable" in done.stderr) == (2, True)
     wrong = desk.predictd("deploy", "good.pkl", "--model", "nobody")
-    assert (wrong.returncode, "There is no model 'nobody' of yours" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "You have no model 'nobody'" in wrong.stderr) == (1, True)
     text = desk.predictd("deploy", "missing.pkl", "--model", "never_made", "--create")
     assert (text.returncode, "missing.pkl can't be read" in text.stderr) == (1, True)
     assert "never_made" not in desk.predictd("list", "--models").stdout

@@ -28,7 +28,7 @@ class Post:
             )
         if response.status_code not in (200, 204):
             raise response_error(
-                self.url, response, f"The predictions are kept in {path}; ask for a new presigned POST."
+                self.url, response, f"The predictions are saved in {path}; request a new presigned POST."
             )
 
 
