@@ -25,7 +25,7 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveScores:
-    """Scores of a round's submissions, shape (submissions,), NaN where there is none; docs/reference/metrics.md defines each.
+    """Return the scores of a round's submissions, shape (submissions,), NaN for none; see docs/reference/metrics.md.
 
     `percentiles` has the same by the names of METRICS: the part of the scores that it is at least as good as, from
     1 / submissions to 1, equal scores sharing the mean. `meta_model` has the shape (rows,), None without submissions
