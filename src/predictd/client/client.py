@@ -1,6 +1,6 @@
 """The client: everything that a data scientist does on a server, as methods."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,17 @@ from predictd.client.models import (
     TokenInfo,
 )
 from predictd.client.resume import PendingUploads
-from predictd.client.selection import choose_data_version, choose_runtime, find_model, previous_pickle
-from predictd.client.transfer import ShowProgress, download, target_path
-from predictd.client.upload import Target, Uploader
+from predictd.client.selection import (
+    RuntimeChooser,
+    choose_data_version,
+    choose_runtime,
+    find_model,
+    previous_pickle,
+)
+from predictd.client.transfer import ShowProgress, download, ignore_progress, target_path
+from predictd.client.upload import Target, Uploader, ignore_message
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
-
-RuntimeChooser = Callable[[Path, Sequence[Runtime]], Runtime | None]
-"""Returns the runtime that matches a pickle, or None to let the server choose."""
-
-
-def ignore_progress(_name: str, _done: int, _total: int | None) -> None:
-    """Show no progress."""
-
-
-def ignore_message(_message: str) -> None:
-    """Show no messages."""
 
 
 class Client:
@@ -272,11 +267,7 @@ class Client:
         self._connection.query(documents.CANCEL, {"triggerId": trigger_id}, is_idempotent=True)
 
     def fallback(self, model: str, enabled: bool | None = None) -> bool:
-        """Set whether the model falls back to its last successful pickle if the assigned one fails; return the setting.
-
-        Args:
-            enabled: The new setting; None only returns the current one.
-        """
+        """Return whether the model falls back to its last successful pickle if the assigned one fails; or set it."""
         model_id = self.model(model).id
         if enabled is not None:
             variables = {"modelId": model_id, "fallback": enabled}

@@ -1,11 +1,15 @@
 """Find the runtime, data version, model or pickle that a name stands for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from predictd.client.models import DataVersion, Model, Pickle, Runtime, Submission
 from predictd.domain.errors import NotFoundError
+
+RuntimeChooser = Callable[[Path, Sequence[Runtime]], Runtime | None]
+"""Returns the runtime that matches a pickle, or None to let the server choose."""
 
 _PYTHON = re.compile(r"(?<!\d)(3)[._](\d{1,2})(?!\d)")
 

@@ -33,6 +33,10 @@ _PROGRESS_BYTES = 1024 * 1024
 _OBJECT = re.compile(r"^\w+\(host=[^)]*\): ")
 
 
+def ignore_progress(_name: str, _done: int, _total: int | None) -> None:
+    """Show no progress."""
+
+
 class TransferError(PredictdError):
     """A server is unreachable, or rejected a transfer."""
 

@@ -22,6 +22,10 @@ _BLOCK_BYTES = 1024 * 1024
 _GONE_ERRORS = (NotFoundError, InvalidInputError, ConflictError, RefusedError)
 
 
+def ignore_message(_message: str) -> None:
+    """Show no messages."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """The model, runtime and data version of an upload; None for no model, and for the server's choice."""
