@@ -60,7 +60,7 @@ def test_a_token_that_is_kept_for_one_server_goes_to_no_other() -> None:
     assert find_access(THERE).token is None
     with pytest.raises(InvalidInputError, match="The profile here is for"):
         find_access(THERE, profile="here")
-    with pytest.raises(NotFoundError, match="there are: here"):
+    with pytest.raises(NotFoundError, match="your profiles: here"):
         find_access(profile="nowhere")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from predictd.client import documents
 from predictd.client.connection import Connection, UnansweredError
@@ -12,6 +12,7 @@ from predictd.client.follow import Run, Watch
 from predictd.client.models import (
     DataVersion,
     Diagnostics,
+    JsonObject,
     LogLine,
     Model,
     Pickle,
@@ -34,6 +35,8 @@ from predictd.client.transfer import ShowProgress, download, ignore_progress, ta
 from predictd.client.upload import Target, Uploader, ignore_message
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
+
+Item = TypeVar("Item")
 
 
 class Client:
@@ -109,8 +112,6 @@ class Client:
         """Return the token's name, scopes and account."""
         return TokenInfo.of(self._connection.query_object(documents.TOKEN_INFO, {}, "apiTokenInfo"))
 
-    # Models
-
     def models(self) -> list[Model]:
         """Return the account's models of the classic tournament."""
         account = self._connection.query_object(documents.MODELS, {}, "account")
@@ -143,19 +144,15 @@ class Client:
                 raise
         return self.model(name)
 
-    # Runtimes and data versions
-
     def runtimes(self, *, deprecated: bool = False) -> list[Runtime]:
         """Return the runtimes for new uploads, or the deprecated ones."""
-        items = self._list(documents.RUNTIMES, {"deprecated": deprecated}, "computePickleDockerImages")
-        return [Runtime.of(item) for item in items]
+        return self._list(documents.RUNTIMES, {"deprecated": deprecated}, "computePickleDockerImages", Runtime.of)
 
     def data_versions(self, *, deprecated: bool = False) -> list[DataVersion]:
         """Return the data versions for new uploads, or the deprecated ones."""
-        items = self._list(documents.DATA_VERSIONS, {"deprecated": deprecated}, "computePickleDataVersions")
-        return [DataVersion.of(item) for item in items]
-
-    # Pickles
+        return self._list(
+            documents.DATA_VERSIONS, {"deprecated": deprecated}, "computePickleDataVersions", DataVersion.of
+        )
 
     def upload(
         self,
@@ -288,18 +285,14 @@ class Client:
         download(str(auth["url"]), path, self._on_progress)
         return path
 
-    # Runs
-
     def logs(self, trigger_id: str) -> list[LogLine]:
         """Return the log of a run so far."""
-        items = self._list(documents.TRIGGER_LOGS, {"triggerId": trigger_id}, "triggerLogs")
-        return [LogLine.of(item) for item in items]
+        return self._list(documents.TRIGGER_LOGS, {"triggerId": trigger_id}, "triggerLogs", LogLine.of)
 
     def diagnostics_logs(self, pickle: str) -> list[LogLine]:
         """Return the logs of a pickle's diagnostics runs."""
         variables = {"pickleId": self.status(pickle).id}
-        items = self._list(documents.DIAGNOSTICS_LOGS, variables, "diagnosticsTriggerLogs")
-        return [LogLine.of(item) for item in items]
+        return self._list(documents.DIAGNOSTICS_LOGS, variables, "diagnosticsTriggerLogs", LogLine.of)
 
     def follow(
         self, pickle: str, trigger_id: str | None = None, *, seconds: float | None = None
@@ -323,8 +316,6 @@ class Client:
         runs = [event for event in self.follow(pickle, trigger_id, seconds=seconds) if isinstance(event, Run)]
         return runs[-1]
 
-    # Rounds, data, results
-
     def submissions(self, model: str) -> list[Submission]:
         """Return the model's submissions, newest first."""
         return self._submissions(self.model(model).id)
@@ -338,8 +329,7 @@ class Client:
 
     def rounds(self, limit: int | None = None) -> list[Round]:
         """Return the rounds, newest first."""
-        items = self._list(documents.ROUNDS, {"tournament": CLASSIC, "limit": limit}, "rounds")
-        return [Round.of(item) for item in items]
+        return self._list(documents.ROUNDS, {"tournament": CLASSIC, "limit": limit}, "rounds", Round.of)
 
     def current_round(self) -> Round:
         """Return the open round.
@@ -347,7 +337,7 @@ class Client:
         Raises:
             ConflictError: No round is open.
         """
-        return Round.of(self._list(documents.ROUNDS, {"tournament": CLASSIC, "number": 0}, "rounds")[0])
+        return self._list(documents.ROUNDS, {"tournament": CLASSIC, "number": 0}, "rounds", Round.of)[0]
 
     def datasets(self) -> list[str]:
         """Return the names of the data files, such as v5.3/live.parquet."""
@@ -369,12 +359,12 @@ class Client:
     def scores(self, model: str, *, name: str | None = None, last_rounds: int | None = None) -> list[Score]:
         """Return the scores of the model's submissions; empty before the first scores."""
         variables = {"modelId": self.model(model).id, "displayName": name, "lastNRounds": last_rounds}
-        return [Score.of(item) for item in self._list(documents.SCORES, variables, "submissionScores")]
+        return self._list(documents.SCORES, variables, "submissionScores", Score.of)
 
     def diagnostics(self, model: str | None = None) -> list[Diagnostics]:
         """Return metrics on validation data, newest first: all, or those of a model."""
         variables = {"modelId": self.model(model).id if model else None}
-        return [Diagnostics.of(item) for item in self._list(documents.DIAGNOSTICS, variables, "diagnostics")]
+        return self._list(documents.DIAGNOSTICS, variables, "diagnostics", Diagnostics.of)
 
     def _runtime_id(self, name: str | None, file: Path, choose: RuntimeChooser | None) -> str | None:
         if name is None and choose is None:
@@ -398,11 +388,12 @@ class Client:
         return sorted(pickles, key=lambda item: item.inserted_at.timestamp() if item.inserted_at else 0.0, reverse=True)
 
     def _submissions(self, model_id: str) -> list[Submission]:
-        items = self._list(documents.SUBMISSIONS, {"modelId": model_id}, "submissions")
-        return [Submission.of(item) for item in items]
+        return self._list(documents.SUBMISSIONS, {"modelId": model_id}, "submissions", Submission.of)
 
     def _assign(self, model_id: str, pickle_id: str | None) -> None:
         self._connection.query(documents.ASSIGN, {"modelId": model_id, "pickleId": pickle_id}, is_idempotent=True)
 
-    def _list(self, query: str, variables: dict[str, Any], field: str) -> list[Any]:
-        return list(self._connection.query(query, variables).get(field) or ())
+    def _list(
+        self, query: str, variables: dict[str, Any], field: str, parse: Callable[[JsonObject], Item]
+    ) -> list[Item]:
+        return [parse(item) for item in self._connection.query(query, variables).get(field) or ()]
