@@ -26,12 +26,13 @@ test: check ## Check, then run the tests on SQLite and, where it is installed, o
 		.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),$(TWO)) --database postgresql $(ONCE) tests/server; \
 	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
-check: setup ## Lint, formatting, types, that imports point down, and the Dockerfiles
+check: setup ## Lint, formatting, types, that imports point down, the Dockerfiles, and the words
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/hadolint deploy/docker/*/Dockerfile
+	.venv/bin/python scripts/word_check.py
 
 wheel: setup ## Build dist/predictd-*.whl, to install on machines that have no clone
 	.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

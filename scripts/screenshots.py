@@ -216,7 +216,7 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
 
 
 def mailed_links(home: Path) -> dict[str, str]:
-    """Where links of mails lead, and the page of an account as its organiser sees it."""
+    """Return the paths of links in e-mails, and of an account's admin page."""
     database = Database(Settings(data_dir=home).resolved_database_url)
     now = datetime.now(UTC)
     with database.write() as session:

@@ -31,7 +31,7 @@ WORDS = (
     (r"can(?:'t|not) be (?:had|taken|told)", "is unavailable, is invalid, is unknown"),
     (r"[Nn]othing speaks|speaks against", "No problems found"),
     (r"(?:is|are) believed", "is trusted"),
-    (r"tells|told", "reports, shows, describes, logs"),
+    (r"tells|told|says|said", "reports, shows, describes, logs"),
     (r"[Aa]nswers (?:a|an|it|its|them|with|by|what|whether|how|for|None|nothing|only|every)", "returns, responds with"),
     (r"answered by", "served by, evaluated by"),
     (r"kept", "stored, saved, cached, retained; remains"),
