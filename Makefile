@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
-# Two files at a time: the tests of one share a server.
+# Two files at a time: the tests of a file share a server.
 TWO := -n 2 --dist loadfile
-# What starts PostgreSQL itself, and what is of runs and runtimes rather than of the database.
+# Tests that start PostgreSQL themselves, or that test runs and runtimes rather than the database.
 ONCE := $(addprefix --ignore tests/server/test_,several_servers.py export.py bad_input.py custom_runtimes.py rehearsal.py \
 	same_as_local.py speed.py check_with_server.py upload_check.py monitoring.py sound.py connections.py slow_requests.py)
 .PHONY: help setup demo test check wheel locks bench load faults screenshots clean
@@ -9,12 +9,12 @@ ONCE := $(addprefix --ignore tests/server/test_,several_servers.py export.py bad
 help: ## Show this list
 	@echo "predictd: an open, self-hosted Model Uploads platform"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo; echo "It needs a Python 3.11 to 3.13 (found by itself, or PYTHON=/path/to/python3.12) and the package index."
+	@echo; echo "It needs Python 3.11 to 3.13 (found automatically, or PYTHON=/path/to/python3.12) and the package index."
 
-setup: ## Make .venv with everything in it (quick when nothing changed)
+setup: ## Create .venv with everything in it (quick when nothing changed)
 	@scripts/bootstrap
 
-demo: ## Start a server and take a model through it; ARGS=--keep leaves it running
+demo: ## Start a server, upload a model and follow two rounds; ARGS=--keep leaves it running
 	@scripts/bootstrap --need-sandbox
 	.venv/bin/python scripts/demo.py $(ARGS)
 
@@ -26,33 +26,34 @@ test: check ## Check, then run the tests on SQLite and, where it is installed, o
 		.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),$(TWO)) --database postgresql $(ONCE) tests/server; \
 	else echo "PostgreSQL is not installed, so the tests ran on SQLite only (Debian: apt-get install postgresql)"; fi
 
-check: setup ## Lint, formatting, types, that imports point down, and the Dockerfiles
+check: setup ## Lint, formatting, types, that imports point down, the Dockerfiles, and the words
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/hadolint deploy/docker/*/Dockerfile
+	.venv/bin/python scripts/word_check.py
 
 wheel: setup ## Build dist/predictd-*.whl, to install on machines that have no clone
 	.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-locks: setup ## Resolve the lock files anew, with the newest versions
+locks: setup ## Update the lock files to the newest versions
 	@scripts/locks
 
 bench: setup ## Measure speed and memory against the public runner; ONLY=trivial_run measures that alone
 	.venv/bin/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-load: setup ## A round of 1,000 models and 50 large uploads on a real server; ARGS goes to benchmarks/load.py
+load: setup ## Run a round of 1,000 models and 50 large uploads on a real server; ARGS goes to benchmarks/load.py
 	PYTHONPATH=tests .venv/bin/python benchmarks/load.py $(ARGS)
 
-faults: setup ## Let faults strike a running server: each at 20 moments of 200 runs; ARGS="--fault server --seed 1234" for one
+faults: setup ## Inject faults into a running server: each at 20 moments of 200 runs; ARGS="--fault server --seed 1234" for one
 	.venv/bin/python scripts/prepare_tests.py
 	PYTHONPATH=tests .venv/bin/python -m faults $(ARGS)
 
-screenshots: ## Take the pictures of docs/screenshots anew, of every page with data (Debian: chromium)
+screenshots: ## Take new pictures of every page for docs/screenshots (Debian: chromium)
 	@scripts/bootstrap --need-sandbox
 	.venv/bin/python scripts/screenshots.py $(ARGS)
 
-clean: ## Remove .venv and what the tools left; never the data of a server
+clean: ## Remove .venv and the caches of tools; never the data of a server
 	rm -rf .venv .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
 	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

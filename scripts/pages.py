@@ -1,4 +1,4 @@
-"""Writes the pages of the documentation that come from tables in the code: `python scripts/pages.py`."""
+"""Write the pages of the documentation that are generated from tables in the code: `python scripts/pages.py`."""
 
 from pathlib import Path
 
@@ -12,7 +12,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Each is an environment variable. Options of `predictd serve` win over them; every command reads them.",
+        "For admins: all settings of a deployment. Each is an environment variable that every command reads;",
+        "options of `predictd serve` override them.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",
@@ -25,11 +26,12 @@ def settings_page() -> str:
 
 def failures_page() -> str:
     lines = [
-        "# How a model can fail",
+        "# Failures",
         "",
-        "Each end has a stable code. The status of the run shows the sentence and the remedy, with the facts of that",
-        "run in place of the words in braces; the log ends with the same. A failure of the platform is none of these:",
-        "it is shown as Error and retried. Where the evidence shows the cause, the remedy is that of the cause.",
+        "For users: why a run of a model can fail, and what to do. Each failure has a stable code. The status of the",
+        "run shows the sentence and the remedy, with the facts of that run instead of the words in braces; the log",
+        "ends with the same text. If the cause is known, the remedy is that of the cause. A failure of the platform",
+        "is not in this table: it is shown as Error and retried.",
         "",
         "| code | what happened | what to do |",
         "| --- | --- | --- |",
@@ -44,8 +46,8 @@ def failures_page() -> str:
 
 
 PAGES = {
-    "docs/settings.md": settings_page,
-    "docs/failures.md": failures_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/failures.md": failures_page,
     # A skill is installed without the rest of the documentation.
     "skills/model-upload/failures.md": failures_page,
 }

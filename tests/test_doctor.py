@@ -27,7 +27,7 @@ def test_a_machine_that_isolates_is_told_by_what() -> None:
     assert told["open"] == told["problems"] == []
     assert told["memory_is_limited"]
     assert told["separate_users"] == (os.geteuid() == 0)
-    assert f"{len(NAMES)} of {len(NAMES)} attempts to get out of it fail" in doctor().stdout
+    assert f"{len(NAMES)} of {len(NAMES)} escape attempts fail" in doctor().stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -47,7 +47,7 @@ def test_a_machine_without_a_sandbox_is_told_how_to_get_one(tmp_path: Path) -> N
     done = doctor(PATH=str(tmp_path))
     assert done.returncode == 1
     assert "apt-get install bubblewrap" in done.stdout
-    assert "Strangers' models are not run here" in done.stdout
+    assert "Untrusted models don't run on this machine" in done.stdout
     done = doctor("--sandbox", "podman", "--json", PATH=str(tmp_path))
     assert done.returncode == 1
     assert json.loads(done.stdout)["problems"] == ["podman is missing on this machine: apt-get install podman."]
@@ -56,4 +56,4 @@ def test_a_machine_without_a_sandbox_is_told_how_to_get_one(tmp_path: Path) -> N
 def test_no_sandbox_at_all_is_nothing_to_try() -> None:
     done = doctor("--sandbox", "none")
     assert done.returncode == 2
-    assert "isolates nothing" in done.stderr
+    assert "does not isolate" in done.stderr

@@ -227,7 +227,7 @@ def test_files_that_do_not_belong_together_or_are_missing_are_refused_before_the
         (("--dataset", "text.parquet"), "text.parquet can't be read as a parquet file"),
         (("--dataset", "/nowhere/live.parquet"), "The file /nowhere/live.parquet does not exist"),
         (("--model", "nowhere.pkl"), "The file nowhere.pkl does not exist"),
-        (("--model", "http://127.0.0.1:9/model.pkl"), "http://127.0.0.1:9/model.pkl can't be reached"),
+        (("--model", "http://127.0.0.1:9/model.pkl"), "http://127.0.0.1:9/model.pkl is unreachable"),
     ):
         done = desk.run_model("good", *arguments, "--json")
         assert done.returncode == 1
@@ -239,8 +239,8 @@ def test_files_that_do_not_belong_together_or_are_missing_are_refused_before_the
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--post_url", "http://127.0.0.1/"), "--post_url needs --post_data"),
-        (("--post_data", "a=b"), "--post_data needs --post_url"),
+        (("--post_url", "http://127.0.0.1/"), "--post_url also needs --post_data"),
+        (("--post_data", "a=b"), "--post_data also needs --post_url"),
         (("--post_url", "http://127.0.0.1/", "--post_data", "nothing"), "must be urlencoded"),
         (("--output_dir", "nowhere"), "nowhere is not an existing folder"),
         (("--no-such-option",), "No such option"),
@@ -336,7 +336,7 @@ def test_model_and_data_may_be_urls_and_a_server_may_have_bad_moments(desk: Desk
 
     done = desk.run_model("good", "--model", f"{place.address}/gone.pkl?signature=secret")
     assert done.returncode == 1
-    assert "/gone.pkl answered 404" in done.stderr
+    assert "/gone.pkl responded with 404" in done.stderr
     assert "secret" not in done.stderr
 
 
@@ -352,7 +352,7 @@ def test_predictions_are_sent_to_a_presigned_post(desk: Desk, place: Place) -> N
     place.bad_answers = {"/bucket": [403]}
     done = desk.run_model("good", *to)
     assert done.returncode == 1
-    assert "answered 403" in done.stderr
+    assert "responded with 403" in done.stderr
     [kept] = [one for one in desk.outputs if one != path]
     assert str(kept.relative_to(desk.folder)) in done.stderr
 

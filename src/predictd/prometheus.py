@@ -1,4 +1,4 @@
-"""What a server counts of its own doing since it started; /metrics shows it. docs/monitoring.md names each.
+"""What a server counts of its own doing since it started; /metrics shows it. docs/admins/monitoring.md names each.
 
 Each process has its own counters: of several servers, add them up. What the database knows is no counter of these.
 """

@@ -44,7 +44,7 @@ def test_it_reads_all_that_there_is(client: predictd.Client, alice: User, tmp_pa
     assert "v5.3/live.parquet" in client.datasets()
     saved = client.download_dataset("v5.3/live.parquet", tmp_path / "live.parquet")
     assert len(pd.read_parquet(saved, columns=["era"])) == 200
-    with pytest.raises(InvalidInputError, match="no dataset's name"):
+    with pytest.raises(InvalidInputError, match="not a dataset name"):
         client.download_dataset("../live.parquet")
     assert (client.submissions("reading"), client.scores("reading"), client.diagnostics("reading")) == ([], [], [])
     assert client.graphql("query($n: String!) { modelNameAvailable(name: $n, tournament: 8) }", {"n": "reading"}) == {
@@ -61,7 +61,7 @@ def test_a_runtime_is_named_in_any_way_or_chosen_by_the_caller(
     assert python in runtime.name
     for text in (python, runtime.name, runtime.image, f"{runtime.image}:{runtime.tag}", runtime.id):
         assert choose_runtime(str(text), [runtime]) == runtime
-    with pytest.raises(NotFoundError, match=f"no runtime '2.7'; there are: {runtime.name}"):
+    with pytest.raises(NotFoundError, match=f"no runtime '2.7'. Available runtimes: {runtime.name}"):
         choose_runtime("2.7", [runtime])
 
     asked = []

@@ -29,7 +29,7 @@ def keep(**tokens: str | None) -> None:
     profiles = Profiles.load()
     for name, token in tokens.items():
         server = HERE if name == "here" else THERE
-        profiles = profiles.added(Profile(name=name, server=server, token=token))
+        profiles = profiles.with_profile(Profile(name=name, server=server, token=token))
     profiles.save()
 
 
@@ -58,9 +58,9 @@ def test_the_nearer_place_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_that_is_kept_for_one_server_goes_to_no_other() -> None:
     keep(here="kept$1")
     assert find_access(THERE).token is None
-    with pytest.raises(InvalidInputError, match="The profile here is of"):
+    with pytest.raises(InvalidInputError, match="The profile here is for"):
         find_access(THERE, profile="here")
-    with pytest.raises(NotFoundError, match="there are: here"):
+    with pytest.raises(NotFoundError, match="your profiles: here"):
         find_access(profile="nowhere")
 
 
@@ -73,7 +73,7 @@ def test_a_token_that_others_can_read_is_refused(config: Path) -> None:
     config.chmod(0o600)
     keep(here="env:A_TOKEN")
     config.chmod(0o644)
-    with pytest.raises(SetupError, match="A_TOKEN, which is not set"):
+    with pytest.raises(SetupError, match="A_TOKEN with the token of profile here is not set"):
         find_access()
 
 

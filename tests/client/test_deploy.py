@@ -18,7 +18,7 @@ from test_terminal import bars, lines_of, without_times
 
 Done = "subprocess.CompletedProcess[str]"
 COMMANDS = [
-    *(("login",), ("deploy",), ("status",), ("logs",), ("trigger",), ("assign",), ("unassign",), ("rollback",)),
+    *(("login",), ("deploy",), ("status",), ("logs",), ("run-now",), ("assign",), ("unassign",), ("rollback",)),
     *(("list",), ("download",), ("mcp",), ("profile",)),
     *(("profile", name) for name in ("add", "list", "use", "remove")),
 ]
@@ -93,9 +93,9 @@ def test_a_wrong_model_ends_in_failed_with_the_reason_and_the_remedy(desk: Desk)
 
 def test_what_is_nobodys_model_at_fault_ends_with_2(desk: Desk) -> None:
     done = desk.predictd("deploy", "good.pkl", "--server", "http://127.0.0.1:9", "--wait")
-    assert (done.returncode, "can't be reached" in done.stderr) == (2, True)
+    assert (done.returncode, "is unreachable" in done.stderr) == (2, True)
     wrong = desk.predictd("deploy", "good.pkl", "--model", "nobody")
-    assert (wrong.returncode, "There is no model 'nobody' of yours" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "You have no model 'nobody'" in wrong.stderr) == (1, True)
     text = desk.predictd("deploy", "missing.pkl", "--model", "never_made", "--create")
     assert (text.returncode, "missing.pkl can't be read" in text.stderr) == (1, True)
     assert "never_made" not in desk.predictd("list", "--models").stdout
@@ -112,12 +112,12 @@ def test_a_rollback_puts_the_pickle_back_that_served_before(desk: Desk) -> None:
     assert serving(desk) == second
     assert desk.json("rollback", "history")["id"] == first  # type: ignore[index]
     none = desk.predictd("rollback", "history")
-    assert (none.returncode, "no earlier validated pickle" in none.stderr) == (1, True)
+    assert (none.returncode, "no previous validated pickle" in none.stderr) == (1, True)
     assert desk.predictd("unassign", "history").returncode == 0
     assert serving(desk) is None
     assert desk.predictd("assign", "history", third).returncode == 0
     assert serving(desk) == third
-    triggered = desk.predictd("trigger", "history", "--wait")
+    triggered = desk.predictd("run-now", "history", "--wait")
     assert (triggered.returncode, "Success" in triggered.stderr) == (0, True)
 
 

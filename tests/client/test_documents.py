@@ -1,18 +1,17 @@
-"""What the client and the tools for agents send is valid for the contract as it stands, on any server of it."""
+"""The GraphQL documents of the client and of the MCP tools are valid in the schema that every server has."""
 
 from types import ModuleType
 
 from graphql import build_schema, extend_schema, parse, validate
 
-import predictd.client.documents as of_the_client
-import predictd.client.extensions as of_the_client_beyond
-import predictd.mcp.operations as of_the_tools
+import predictd.client.documents as client_documents
+import predictd.mcp.operations as mcp_documents
 from conftest import ROOT
 
 FOLDER = ROOT / "src" / "predictd" / "api" / "graphql"
 SCHEMA = build_schema((FOLDER / "schema.graphql").read_text())
 EXTENSIONS = "\n".join(path.read_text() for path in sorted((FOLDER / "extensions").glob("*.graphql")))
-EXTENDED = extend_schema(SCHEMA, parse(EXTENSIONS))
+EXTENDED_SCHEMA = extend_schema(SCHEMA, parse(EXTENSIONS))
 
 
 def documents(*modules: ModuleType) -> dict[str, str]:
@@ -24,20 +23,24 @@ def documents(*modules: ModuleType) -> dict[str, str]:
     }
 
 
-TOOLS_BEYOND = {"predictd.mcp.operations.CANCEL"}
-TOOLS = documents(of_the_tools)
-DOCUMENTS = documents(of_the_client) | {name: text for name, text in TOOLS.items() if name not in TOOLS_BEYOND}
-BEYOND = documents(of_the_client_beyond) | {name: TOOLS[name] for name in TOOLS_BEYOND}
+CONTRACT_DOCUMENTS = documents(client_documents, mcp_documents)
+EXTENSION_DOCUMENTS = {
+    name: CONTRACT_DOCUMENTS.pop(name)
+    for name in [
+        *(f"{client_documents.__name__}.{name}" for name in client_documents.EXTENSIONS),
+        f"{mcp_documents.__name__}.CANCEL",
+    ]
+}
 
 
-def test_every_document_is_valid_without_leniency() -> None:
-    assert len(DOCUMENTS) > 30
-    errors = {name: [error.message for error in validate(SCHEMA, parse(text))] for name, text in DOCUMENTS.items()}
+def test_every_document_is_valid_without_extensions() -> None:
+    assert len(CONTRACT_DOCUMENTS) > 30
+    errors = {name: validate(SCHEMA, parse(text)) for name, text in CONTRACT_DOCUMENTS.items()}
     assert {name: found for name, found in errors.items() if found} == {}
 
 
-def test_what_goes_beyond_the_contract_stands_apart_and_is_valid_with_the_extensions() -> None:
-    assert BEYOND
-    for name, text in BEYOND.items():
-        assert validate(EXTENDED, parse(text)) == [], name
-        assert validate(SCHEMA, parse(text)) != [], f"{name} is of the contract"
+def test_documents_of_extensions_are_valid_only_with_the_extensions() -> None:
+    assert EXTENSION_DOCUMENTS
+    for name, text in EXTENSION_DOCUMENTS.items():
+        assert validate(EXTENDED_SCHEMA, parse(text)) == [], name
+        assert validate(SCHEMA, parse(text)) != [], f"{name} needs no extension"

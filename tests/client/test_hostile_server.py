@@ -96,7 +96,7 @@ def on_a_terminal(address: str, *arguments: str) -> str:
 @pytest.mark.parametrize("refuses", [False, True], ids=["data", "errors"])
 @pytest.mark.parametrize(
     "command",
-    ["list", "status m", "logs m", "trigger m", "assign m p", "unassign m", "rollback m", "fallback m", "record t"],
+    ["list", "status m", "logs m", "run-now m", "assign m p", "unassign m", "rollback m", "fallback m", "record t"],
 )
 def test_nothing_that_a_server_sends_steers_the_terminal(address: str, command: str, refuses: bool) -> None:
     HostileServer.refuses = refuses

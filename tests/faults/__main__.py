@@ -1,4 +1,4 @@
-"""`make faults`: campaigns of faults against a real server; see docs/contributing.md."""
+"""`make faults`: campaigns of faults against a real server; see docs/contributors/contributing.md."""
 
 import argparse
 import secrets

@@ -64,7 +64,7 @@ def test_an_environment_has_the_runtime_s_versions_and_says_so(made: tuple[Path,
     assert answer.stdout.split() == [spec.python, version_of("lightgbm", spec)]
     checked = run(PREDICTD, "env", "check", "--python", "mine")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"has what {spec.display_name} has" in checked.stderr
+    assert f"matches {spec.display_name}" in checked.stderr
     active = run(PREDICTD, "env", "check", "--json", VIRTUAL_ENV=str(folder / "mine"))
     assert json.loads(active.stdout) == {
         "ok": True,
@@ -82,8 +82,8 @@ def test_what_differs_is_named_and_the_command_that_is_told_mends_it(made: tuple
     wrong = run(PREDICTD, "env", "check", "--python", "mine")
     assert wrong.returncode == 1
     assert [line.split() for line in wrong.stdout.splitlines()][1] == ["joblib", version_of("joblib"), "missing"]
-    assert "1 thing differs" in wrong.stderr
-    fix = shlex.split(wrong.stderr.rpartition("Mend it: ")[2])
+    assert "1 difference between" in wrong.stderr
+    fix = shlex.split(wrong.stderr.rpartition("Fix it: ")[2])
     path = f"{Path(PREDICTD).parent}{os.pathsep}{os.environ['PATH']}"
     mended = run("env", *fix, PATH=path)
     assert mended.returncode == 0, mended.stderr

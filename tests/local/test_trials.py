@@ -191,7 +191,7 @@ def test_the_order_of_a_set_is_random_from_run_to_run(bench: Bench) -> None:
     assert "(not_deterministic)" in done.stdout
     assert "warn  live data" in done.stdout, "an era stands in where there is no live data"
     assert "MMC mean \N{EN DASH}" in done.stdout, "and what is not there is not needed"
-    assert "1 point fails" in done.stderr
+    assert "1 check failed" in done.stderr
 
 
 def test_a_model_that_fails_at_once_is_run_once_and_shows_what_it_printed(bench: Bench) -> None:
@@ -201,7 +201,7 @@ def test_a_model_that_fails_at_once_is_run_once_and_shows_what_it_printed(bench:
     assert "(exception)" in done.stdout
     assert done.stderr.count("Traceback") == 1
     assert "Run 2" not in done.stderr
-    assert "There is no valid submission in Python 3" in done.stderr
+    assert "No valid submission in Python 3" in done.stderr
     wrong = bench.predictd("models/lightgbm.pkl", "--data", "models", "--json")
     assert wrong.returncode == 1
     assert "models has no validation.parquet" in json.loads(wrong.stdout)["message"]

@@ -286,7 +286,7 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
 
 
 def test_the_receiver_of_the_documentation_takes_what_is_signed_and_nothing_else() -> None:
-    page = (ROOT / "docs" / "notifications.md").read_text()
+    page = (ROOT / "docs" / "users" / "notifications.md").read_text()
     [source] = re.findall(r"(    import base64.*?serve_forever\(\)\n)", page, re.DOTALL)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -71,7 +71,7 @@ def test_a_file_has_the_figures_that_numerai_tools_gives(desk: Desk) -> None:
     assert found["diagnostics"]["validationCorrMean"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
     assert found["diagnostics"]["trainedOnVal"] is True
     assert "0.1" in found["suspicion"]
-    assert "Measuring strong on 8 eras of v5.3" in done.stderr
+    assert "Scoring strong on 8 eras of v5.3" in done.stderr
 
 
 def test_a_table_is_shown_and_a_page_written_of_eras_that_a_file_has(desk: Desk) -> None:

@@ -98,5 +98,5 @@ def test_every_field_on_the_wire_is_one_of_the_schema(corr: NDArray[np.float64])
     assert set(wire) <= fields_of("V2Diagnostics")
     assert set(wire["perEraDiagnostics"][0]) <= fields_of("V2DiagnosticsEras")
     assert wire["tb200Diagnostics"]["topBottom"] == 200
-    defined = (ROOT / "docs/metrics.md").read_text()
+    defined = (ROOT / "docs/reference/metrics.md").read_text()
     assert [name for name in fields_of("V2Diagnostics") if name.startswith("validation") and name not in defined] == []

@@ -57,7 +57,7 @@ def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator
     with make_server(sign_up=True) as server:
         server.open_round("10h")
         organiser = make_account(server, "organiser")
-        server.predictd("account", "organiser", "organiser")
+        server.predictd("account", "admin", "organiser")
         visitor = Visitor(server.address)
         visitor.sign_in("organiser")
         yield Site(server, organiser, visitor)

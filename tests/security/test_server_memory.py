@@ -45,7 +45,7 @@ def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator
 @pytest.fixture(scope="module")
 def mallory(site: Server) -> User:
     user = make_account(site, "mallory")
-    site.predictd("account", "organiser", "mallory")
+    site.predictd("account", "admin", "mallory")
     return user
 
 

@@ -26,7 +26,7 @@ COMMANDS = [
     ("runtime", "list"),
     ("runtime", "build"),
     ("runtime", "add"),
-    ("runtime", "upgrade-rehearsal"),
+    ("runtime", "upgrade-check"),
     ("data", "list"),
     ("data", "import"),
     ("round", "open"),

@@ -328,7 +328,7 @@ def test_a_new_pickle_runs_beside_the_assigned_one_and_is_compared_with_it(
     assert comparison["outcome"] == "too_few_eras"
     assert {one["metric"] for one in comparison["differences"]} >= {"corr", "mmc", "bmc"}
     told = versioned.predictd("shadow", "in_production", new).stdout
-    assert "On live data their predictions are" in told
+    assert "On live data the Spearman correlation" in told
     assert user.pickle(assigned)["assignedModelSlots"] == [model_id]
     assert user.submissions(model_id) == []
 

@@ -84,7 +84,7 @@ def test_the_organiser_cancels_any_run_and_what_has_ended_stays(
 ) -> None:
     pickle_id = user.upload(made(default_python, SLEEPS, "asleep"))
     trigger_id = user.pickle(pickle_id)["triggers"][0]["id"]
-    done = server.predictd("cancel", trigger_id, "--organiser", "--json")
+    done = server.predictd("cancel", trigger_id, "--admin", "--json")
     assert json.loads(done.stdout) == {"trigger": trigger_id, "outcome": "cancelled"}
     assert user.pickle(pickle_id)["triggers"][0]["statuses"][-1]["description"].startswith("Cancelled by an admin.")
     ended = user.wait(user.upload(pickles["one_argument"]))["triggers"][0]["id"]

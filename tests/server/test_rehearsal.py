@@ -73,7 +73,7 @@ def test_the_rehearsal_tells_what_breaks_what_moves_and_what_stays(
         assert user.wait(pickle_id)["validationStatus"] == "validated"
     before = everything(user)
 
-    done = owned.predictd("runtime", "upgrade-rehearsal", other_python, new_python, "--json", check=False)
+    done = owned.predictd("runtime", "upgrade-check", other_python, new_python, "--json", check=False)
 
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
@@ -97,15 +97,15 @@ def test_the_rehearsal_tells_what_breaks_what_moves_and_what_stays(
 
     [model_id] = user.pickle(uploaded["good"])["assignedModelSlots"]
     user.ask("mutation($m: String) { assignPickleToModel(modelId: $m, pickleId: null) }", m=model_id)
-    for_people = owned.predictd("runtime", "upgrade-rehearsal", old["tag"], new_python)
-    assert "2 pickles: 0 break, 1 move, 1 stay the same" in for_people.stderr
+    for_people = owned.predictd("runtime", "upgrade-check", old["tag"], new_python)
+    assert "2 pickles: 0 break, 1 change, 1 are unchanged" in for_people.stderr
     assert "turning" in for_people.stdout
     assert "good" not in for_people.stdout
 
-    nothing = owned.predictd("runtime", "upgrade-rehearsal", new_python, old["image"])
-    assert f"No pickle is assigned on A. There are on Python {other_python}" in nothing.stderr
+    nothing = owned.predictd("runtime", "upgrade-check", new_python, old["image"])
+    assert f"A has no assigned pickles. Runtimes with assigned pickles: Python {other_python}" in nothing.stderr
 
 
 def test_a_rehearsal_with_an_unknown_runtime_names_those_that_there_are(server: Server) -> None:
-    done = server.predictd("runtime", "upgrade-rehearsal", "nonsense", "3.12", check=False)
+    done = server.predictd("runtime", "upgrade-check", "nonsense", "3.12", check=False)
     assert (done.returncode, "there are: Python 3." in done.stderr) == (1, True)

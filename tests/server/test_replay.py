@@ -129,7 +129,7 @@ def test_a_model_that_is_not_the_same_each_time_is_told_by_how_much(owned: Serve
     assert 0 < told["movement"]["max_difference"] <= 1
     assert -1 <= told["movement"]["spearman"] < 1
     said = owned.predictd("replay", runs["asks_the_system"], check=False).stdout
-    assert "the model itself is not the same each time" in said
+    assert "the model is not deterministic" in said
 
 
 def test_diagnostics_are_replayed_too(owned: Server, alice: User, runs: dict[str, str]) -> None:

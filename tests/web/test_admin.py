@@ -32,7 +32,7 @@ def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator
     """A server whose admin is olga."""
     with make_server() as running:
         make_account(running, "olga")
-        running.predictd("account", "organiser", "olga")
+        running.predictd("account", "admin", "olga")
         yield running
 
 

@@ -265,7 +265,7 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
         assert time.monotonic() < deadline, "the diagnostics are not done"
         time.sleep(0.5)
     diagnose_others(site, done[0])
-    site.predictd("account", "organiser", "alice")
+    site.predictd("account", "admin", "alice")
     link = json.loads(site.predictd("account", "password-link", "bob", "--json").stdout)["link"]
     confirm, unsubscribe = links_of_mails(site, "alice")
     known = {

@@ -1,10 +1,10 @@
-"""The command line: one module per command group. It asks and shows; the rules live below."""
+"""The command line, one module per command or group of commands: it parses options and prints; no business rules."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command `predictd`."""
+    """Run `predictd`."""
     try:
         from predictd.cli.app import run  # noqa: PLC0415 (its imports need the extra)
     except ModuleNotFoundError as error:

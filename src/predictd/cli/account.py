@@ -1,4 +1,4 @@
-"""`predictd account`: who may own models."""
+"""`predictd account`: accounts, their passwords and rights."""
 
 import sys
 from datetime import UTC, datetime
@@ -9,7 +9,8 @@ from rich.prompt import Prompt
 
 from predictd.admin.suspension import reactivate as reactivate_account
 from predictd.admin.suspension import suspend as suspend_account
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import use_deployment
+from predictd.cli.options import AccountName, AsJson, DataDir
 from predictd.cli.output import console, echo, print_json, print_rows, say
 from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_organiser
 from predictd.db.password_links import HOURS, make_link
@@ -20,35 +21,35 @@ from predictd.server.deployment import server_address
 
 app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Name of the account.")]
-
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="1 to 40 letters, digits, _ and -.")],
-    email: Annotated[str | None, typer.Option(help="Address for notifications, to be confirmed by its owner.")] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="ACCOUNT", help="1 to 40 letters, digits, _ and -.", show_default=False)
+    ],
+    email: Annotated[
+        str | None, typer.Option(help="E-mail address for notifications; the owner must confirm it.")
+    ] = None,
     password: Annotated[
-        bool, typer.Option("--password", help="Ask for a password for the web page, or read it from standard input.")
+        bool, typer.Option("--password", help="Prompt for a password, or read it from standard input.")
     ] = False,
-    organiser: Annotated[
-        bool, typer.Option("--organiser", help="Let it into the organiser's pages of this server.")
-    ] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Make the account an admin of this server.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an account with an API token of all scopes, whose secret is shown this once.
+    """Create an account and an API token with all scopes. The token's secret is shown only once.
 
-    With a password its owner can sign in on the web page too; an organiser needs one.
+    A password is needed to sign in on the web pages, and so for the admin pages.
 
     Example: predictd account create alice --password
     """
     secret = _read_password() if password else None
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         now = datetime.now(UTC)
         account = create_account(session, name, now, email)
         if secret is not None:
             set_password(session, account, secret, now)
-        if organiser:
+        if admin:
             set_organiser(session, account, now, is_organiser=True)
         if account.email and deployment.settings.smtp_url:
             ask_to_confirm(session, account, now)
@@ -56,98 +57,87 @@ def create(
     if as_json:
         print_json({"username": name, "public_id": token.public_id, "secret_key": token.secret_key})
         return
-    say(f"Account {name} is made. Keep its token, the secret is not shown again:")
+    say(f"Created account {name}. Save its token; the secret is not shown again:")
     echo(f"public_id   {token.public_id}\nsecret_key  {token.secret_key}")
 
 
 @app.command("password")
-def set_password_(
-    name: Annotated[str, typer.Argument(help="Name of the account.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Set the password of an account, asked for or read from standard input; its sessions end, its tokens stay.
+def set_password_(name: AccountName, data_dir: DataDir = None) -> None:
+    """Set the password of an account, from a prompt or standard input.
+
+    The account is signed out everywhere; its tokens remain valid.
 
     Example: predictd account password alice
     """
     secret = _read_password()
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         set_password(session, get_account(session, name), secret, datetime.now(UTC))
-    say(f"The password of {name} is set.")
+    say(f"Set the password of {name}.")
 
 
 @app.command("password-link")
-def password_link(
-    name: Name,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print a link by which the owner of an account chooses a password, once and within a day.
+def password_link(name: AccountName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Print a link with which the owner of an account sets a password. It works once and expires after a day.
 
     Example: predictd account password-link alice
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         secret = make_link(session, get_account(session, name), datetime.now(UTC))
         address = server_address(deployment.settings)
     if as_json:
         print_json({"username": name, "link": f"{address}/password/{secret}", "hours": HOURS})
         return
-    say(f"Give this link to {name}; it is good once, for {HOURS} hours:")
+    say(f"Give this link to {name}; it works once, within {HOURS} hours:")
     echo(f"{address}/password/{secret}")
 
 
 @app.command()
-def organiser(
-    name: Name,
-    off: Annotated[bool, typer.Option("--off", help="Let it in no more.")] = False,
+def admin(
+    name: AccountName,
+    off: Annotated[bool, typer.Option("--off", help="Remove the account from the admins.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let an account into the organiser's pages: accounts, rounds, data, runtimes, the queue, health, the audit log.
+    """Make an account an admin: it may use the admin pages for accounts, rounds, data, runtimes, queue and audit log.
 
-    Example: predictd account organiser alice
+    Example: predictd account admin alice
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         set_organiser(session, get_account(session, name), datetime.now(UTC), is_organiser=not off)
-    say(f"{name} is {'no organiser any more' if off else 'an organiser'}.")
+    say(f"{name} is {'no longer' if off else 'now'} an admin.")
 
 
 @app.command()
-def suspend(
-    name: Name,
-    data_dir: DataDir = None,
-) -> None:
-    """Keep an account out: it can't sign in, its tokens are refused, its models don't run. What it has is kept.
+def suspend(name: AccountName, data_dir: DataDir = None) -> None:
+    """Suspend an account: it can't sign in, its tokens are rejected and its models don't run. Nothing is deleted.
 
     Example: predictd account suspend mallory
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
-        stopped = suspend_account(session, get_account(session, name), datetime.now(UTC))
-    say(f"{name} is suspended; {stopped} of its runs were stopped.")
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
+        cancelled = suspend_account(session, get_account(session, name), datetime.now(UTC))
+    say(f"Suspended {name} and cancelled {cancelled} of its runs.")
 
 
 @app.command()
-def reactivate(
-    name: Name,
-    data_dir: DataDir = None,
-) -> None:
-    """Let a suspended account in again; its models run from the next round on.
+def reactivate(name: AccountName, data_dir: DataDir = None) -> None:
+    """Reactivate a suspended account. Its models run again from the next round.
 
     Example: predictd account reactivate mallory
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         reactivate_account(session, get_account(session, name), datetime.now(UTC))
-    say(f"{name} is in use again.")
+    say(f"Reactivated {name}.")
 
 
 def _read_password() -> str:
-    """The password: typed twice, or the first line of standard input. Arguments would show in the list of processes."""
+    """Prompt for the password twice, or read the first line of standard input; other users can see arguments."""
     if not sys.stdin.isatty():
-        typed = sys.stdin.readline().rstrip("\r\n")
+        password = sys.stdin.readline().rstrip("\r\n")
     else:
-        typed = Prompt.ask("Password", console=console, password=True)
-        if Prompt.ask("The same again", console=console, password=True) != typed:
-            raise InvalidInputError("The two passwords differ; nothing was done.")
-    check_password(typed)
-    return typed
+        password = Prompt.ask("Password", console=console, password=True)
+        if Prompt.ask("Repeat password", console=console, password=True) != password:
+            raise InvalidInputError("The passwords differ; nothing was changed. Run the command again.")
+    check_password(password)
+    return password
 
 
 @app.command("list")
@@ -156,16 +146,16 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     Example: predictd account list --json
     """
-    with opened(data_dir) as deployment, deployment.database.read() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.read() as session:
         rows = [
             {
-                "username": one.username,
-                "id": one.id,
-                "email": one.email,
-                "organiser": one.is_organiser,
-                "suspended_at": one.suspended_at,
-                "inserted_at": one.inserted_at,
+                "username": account.username,
+                "id": account.id,
+                "email": account.email,
+                "admin": account.is_organiser,
+                "suspended_at": account.suspended_at,
+                "inserted_at": account.inserted_at,
             }
-            for one in list_accounts(session)
+            for account in list_accounts(session)
         ]
-    print_rows(rows, as_json=as_json, empty="There are no accounts; make one with: predictd account create NAME")
+    print_rows(rows, as_json=as_json, empty="There are no accounts; create one with: predictd account create NAME")

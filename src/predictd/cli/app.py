@@ -13,6 +13,7 @@ from predictd.cli.output import fail
 from predictd.domain.errors import OutageError, PredictdError, SetupError
 from predictd.domain.outages import is_full
 
+# Names of commands and groups, each with its module; only the modules that a command line needs are imported.
 GROUPS = {
     "account": "account",
     "token": "token",
@@ -25,45 +26,42 @@ GROUPS = {
     "env": "environments",
     "notifications": "notifications",
 }
-COMMANDS = (
-    "serve",
-    "node",
-    "run",
-    "inspect",
-    "check",
-    "test",
-    "diagnostics",
-    "compare",
-    "shadow",
-    "record",
-    "replay",
-    "doctor",
-    "audit",
-    "login",
-    "deploy",
-    "mcp",
-    "export",
-    "retention",
-)
-# Commands that share a module.
-SHARED = {
-    "import": "import_",
+COMMANDS = {
+    "serve": "serve",
+    "node": "node",
+    "run": "run",
+    "inspect": "inspect",
+    "check": "check",
+    "test": "test",
+    "diagnostics": "diagnostics",
+    "compare": "diagnostics",
+    "login": "login",
+    "list": "uploads",
+    "deploy": "deploy",
     "status": "status",
     "logs": "status",
-    "trigger": "assignment",
     "assign": "assignment",
     "unassign": "assignment",
     "rollback": "assignment",
     "fallback": "assignment",
-    "cancel": "cancel",
-    "list": "uploads",
+    "run-now": "run_actions",
+    "cancel": "run_actions",
+    "record": "run_actions",
     "download": "uploads",
+    "mcp": "mcp",
+    "doctor": "doctor",
+    "audit": "audit",
+    "shadow": "shadow",
+    "replay": "replay",
+    "export": "backup",
+    "import": "backup",
+    "retention": "retention",
 }
-_INSTALL_SERVER = "Install the server's part in the clone of predictd: pip install '.[server]'"
+_INSTALL_SERVER = "Install it in the clone of predictd: pip install '.[server]'"
 
 
-def build(wanted: str | None) -> typer.Typer:
-    """The command line; of its parts only the wanted one, if that is one, because each takes time to import."""
+def build(command: str | None) -> typer.Typer:
+    """Build the command line; only with this command or group, if it is one, because each takes time to import."""
     app = typer.Typer(
         name="predictd",
         help="An open, self-hosted Model Uploads platform.\n\nExample: predictd serve --port 8000",
@@ -72,46 +70,46 @@ def build(wanted: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(predictd)
-    commands = {name: name for name in COMMANDS} | SHARED
-    everything = wanted not in GROUPS and wanted not in commands
-    for name, module in commands.items():
-        if everything or wanted == name:
+    is_complete = command not in GROUPS and command not in COMMANDS
+    for name, module in COMMANDS.items():
+        if is_complete or command == name:
             _add(app, name, module, is_group=False)
     for name, module in GROUPS.items():
-        if everything or wanted == name:
+        if is_complete or command == name:
             _add(app, name, module, is_group=True)
     return app
 
 
-def _add(app: typer.Typer, name: str, module: str, *, is_group: bool) -> None:
-    """Add a command of its own or a group, or what says that it is not installed."""
+def _add(app: typer.Typer, name: str, module_name: str, *, is_group: bool) -> None:
+    """Add a command or a group; where its packages are not installed, a command that reports that."""
     try:
-        found = import_module(f"predictd.cli.{module}")
+        module = import_module(f"predictd.cli.{module_name}")
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "predictd":
+        package = (error.name or "").partition(".")[0]
+        if package == "predictd":
             raise
-        _add_missing(app, name, missing)
+        _add_not_installed(app, name, package)
         return
     if is_group:
-        app.add_typer(found.app, name=name)
+        app.add_typer(module.app, name=name)
     else:
-        # `list` would hide Python's own.
-        app.command(name)(getattr(found, name, None) or getattr(found, f"{name}_"))
+        function = name.replace("-", "_")
+        # `list_` and `import_` leave Python's own names alone.
+        app.command(name)(getattr(module, function, None) or getattr(module, f"{function}_"))
 
 
-def _add_missing(app: typer.Typer, name: str, package: str) -> None:
-    """A command in the place of one of the server's, where only the part that runs models is installed."""
+def _add_not_installed(app: typer.Typer, name: str, package: str) -> None:
+    """Add a command that reports that the extra `server` is not installed."""
 
-    def missing(_: typer.Context) -> None:
+    def fail_to_run(_: typer.Context) -> None:
         raise SetupError(f"predictd {name} needs {package}, which is not installed. {_INSTALL_SERVER}")
 
-    loose = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(name, help=escape(f"(Not installed.) {_INSTALL_SERVER}"), context_settings=loose)(missing)
+    any_arguments = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name, help=escape(f"(Not installed.) {_INSTALL_SERVER}"), context_settings=any_arguments)(fail_to_run)
 
 
 def show_version(value: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if value:
         typer.echo(f"predictd {__version__}")
         raise typer.Exit
@@ -129,42 +127,44 @@ def predictd(
 
 
 def run() -> None:
-    """Run the command line; an error that a person can act on is one line and exit code 1."""
-    wanted = sys.argv[1] if len(sys.argv) > 1 else None
-    _configure_logs(wanted)
+    """Run the command line; an expected error is printed in one line, with exit code 1."""
+    command = sys.argv[1] if len(sys.argv) > 1 else None
+    _configure_logs(command)
     try:
-        build(wanted)()
+        build(command)()
     except PredictdError as error:
         fail(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        outage = _outage(error)
+        outage = _outage_of(error)
         if outage is None:
             raise
         fail(outage)
         sys.exit(1)
 
 
-def _outage(error: Exception) -> OutageError | None:
-    """What is away that the command needs, if that is why it failed."""
+def _outage_of(error: Exception) -> OutageError | None:
+    """Return the error for a full disk or an unreachable database, if that is what failed."""
     if is_full(error):
-        return OutageError("The disk is full; make room on it and try again.")
+        return OutageError("The disk is full. Free some space and try again.")
     try:
-        from predictd.db.retry import is_outage  # noqa: PLC0415 (without the server's part there is no database)
+        from predictd.db.retry import is_outage  # noqa: PLC0415 (needs the extra server)
     except ModuleNotFoundError:
         return None
     if not is_outage(error):
         return None
-    told = str(getattr(error, "orig", error)).strip().splitlines()[0]
-    return OutageError(f"The database does not answer ({told}); see that it runs, or correct PREDICTD_DATABASE_URL.")
+    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return OutageError(
+        f"The database is unavailable ({reason}). Check that it is running and that PREDICTD_DATABASE_URL is correct."
+    )
 
 
-def _configure_logs(wanted: str | None) -> None:
-    """A command tells a person what it did; only the server's own log is the whole story."""
+def _configure_logs(command: str | None) -> None:
+    """Log everything for `serve`, only warnings for other commands: they print what they do."""
     try:
-        from predictd.cli.logs import configure_logs  # noqa: PLC0415 (without the server's part there is no such log)
+        from predictd.cli.logs import configure_logs  # noqa: PLC0415 (needs the extra server)
     except ModuleNotFoundError:
         return
-    configure_logs(logging.INFO if wanted == "serve" else logging.WARNING)
+    configure_logs(logging.INFO if command == "serve" else logging.WARNING)

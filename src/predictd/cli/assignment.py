@@ -1,4 +1,4 @@
-"""`predictd trigger`, `assign`, `unassign`, `rollback` and `fallback`: which pickle serves a model; running it now."""
+"""`predictd assign`, `unassign`, `rollback` and `fallback`: which pickle a model uses."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,17 +7,7 @@ import typer
 
 from predictd.cli.options import AsJson
 from predictd.cli.output import print_json, say
-from predictd.cli.remote import (
-    ModelName,
-    ModelOrPickle,
-    ProfileName,
-    Server,
-    exit_codes,
-    opened_client,
-    pickle_row,
-    show_end,
-    watch,
-)
+from predictd.cli.remote import ModelName, ProfileName, Server, opened_client, pickle_row
 
 
 class Switch(StrEnum):
@@ -27,63 +17,35 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-def trigger(
-    target: ModelOrPickle,
-    validation: Annotated[bool, typer.Option("--validation", help="Validate it again.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run, with what the model prints.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Wait at most so many seconds.")] = None,
-    server: Server = None,
-    profile: ProfileName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a pickle, or the one in a model's slot, now: for the open round, or for validation again.
-
-    The exit codes of --wait are those of predictd deploy.
-
-    Example: predictd trigger my_model --wait
-    """
-    with exit_codes(as_json=as_json), opened_client(server, profile) as client:
-        pickle = client.trigger(target, validation=validation)
-        started = pickle.newest_trigger
-        if wait:
-            show_end(watch(client, pickle, started.id if started else None, timeout), as_json=as_json)
-        if as_json:
-            print_json(pickle_row(pickle))
-        elif started is not None and started.is_final:
-            say(f"It ended at once: {started.reason}")
-        else:
-            say(f"{pickle.filename} is triggered. Follow it with: predictd logs {pickle.id} --follow")
-
-
 def assign(
     model: ModelName,
     pickle: Annotated[str, typer.Argument(metavar="PICKLE", help="Id of a validated pickle.", show_default=False)],
     server: Server = None,
     profile: ProfileName = None,
 ) -> None:
-    """Put a validated pickle into a model's slot; while a round is open it runs for it.
+    """Assign a validated pickle to a model. If a round is open, it runs for the round.
 
     Example: predictd assign my_model 1c0a4d52-...
     """
     with opened_client(server, profile) as client:
         client.assign(model, pickle)
-    say(f"Model {model} is served by {pickle}.")
+    say(f"Assigned {pickle} to model {model}.")
 
 
 def unassign(model: ModelName, server: Server = None, profile: ProfileName = None) -> None:
-    """Empty a model's slot, so that rounds do not run it any more.
+    """Unassign the pickle of a model, so that rounds no longer run it.
 
     Example: predictd unassign my_model
     """
     with opened_client(server, profile) as client:
         client.unassign(model)
-    say(f"Model {model} has no pickle now.")
+    say(f"Unassigned the pickle of model {model}.")
 
 
 def rollback(model: ModelName, server: Server = None, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Put the pickle back that served the model before the one that does now; while a round is open it runs for it.
+    """Assign the previous pickle to a model again. If a round is open, it runs for the round.
 
-    Again it goes one further back.
+    Repeat the command to go back further.
 
     Example: predictd rollback my_model
     """
@@ -92,29 +54,29 @@ def rollback(model: ModelName, server: Server = None, profile: ProfileName = Non
     if as_json:
         print_json(pickle_row(pickle))
     else:
-        say(f"Model {model} is served by {pickle.filename} ({pickle.id}) again.")
+        say(f"Assigned {pickle.filename} ({pickle.id}) to model {model} again.")
 
 
 def fallback(
     model: ModelName,
-    wanted: Annotated[
-        Switch | None, typer.Argument(metavar="on|off", help="What it shall be; shows it without.")
+    setting: Annotated[
+        Switch | None, typer.Argument(metavar="on|off", help="Turn it on or off; by default, show the setting.")
     ] = None,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say or show whether a model's last good pickle runs for a round when the assigned one has failed.
+    """Show or set whether a model falls back to its last successful pickle when the assigned one fails in a round.
 
-    It does unless you turn it off.
+    The default is on.
 
     Example: predictd fallback my_model off
     """
     with opened_client(server, profile) as client:
-        is_on = client.fallback(model, None if wanted is None else wanted is Switch.ON)
+        is_on = client.fallback(model, None if setting is None else setting is Switch.ON)
     if as_json:
         print_json({"model": model, "fallback": is_on})
     elif is_on:
-        say(f"When the assigned pickle of {model} fails, its last good one runs for the round.")
+        say(f"If the assigned pickle of {model} fails, its last successful pickle runs for the round.")
     else:
-        say(f"When the assigned pickle of {model} fails, nothing runs in its place.")
+        say(f"If the assigned pickle of {model} fails, no other pickle runs for the round.")

@@ -1,4 +1,4 @@
-"""`predictd db`: the schema of the database."""
+"""`predictd db`: the database schema."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from predictd.cli.output import print_json, say
 from predictd.db import Database
 from predictd.db.database import known_revisions, newest_revision
 
-app = typer.Typer(help="The database's schema.\n\nExample: predictd db upgrade", no_args_is_help=True)
+app = typer.Typer(help="The database schema.\n\nExample: predictd db upgrade", no_args_is_help=True)
 
 
 @app.command()
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say which schema the database has and which this predictd needs. Ends with 1 unless they are the same.
+    """Show the database's schema revision and pending migrations. The exit code is 1 unless the schema is current.
 
     Example: predictd db status --json
     """
@@ -24,20 +24,20 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     home = settings.home
     revision = None if database.is_sqlite and not settings.database_url and not home.exists() else database.revision()
     database.close()
-    facts = _facts(settings.resolved_database_url, revision)
+    facts = _state(settings.resolved_database_url, revision)
     if as_json:
         print_json(facts)
     else:
         say(f"{facts['database']}: schema {revision or 'none'}, {facts['state']}.")
         for pending in facts["pending"]:
-            say(f"To be applied: {pending}")
+            say(f"Pending: {pending}")
     if facts["state"] != "current":
         raise typer.Exit(1)
 
 
 @app.command()
 def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Bring the schema up to date. On PostgreSQL servers go on meanwhile, also those of the release before.
+    """Migrate the schema to the newest revision. On PostgreSQL, servers of this and the previous release keep running.
 
     Example: predictd db upgrade
     """
@@ -53,19 +53,19 @@ def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if before == newest_revision():
         say(f"The schema is up to date: {before}.")
     else:
-        say(f"The schema was {before or 'none'} and is {newest_revision()} now.")
+        say(f"Migrated the schema from {before or 'none'} to {newest_revision()}.")
 
 
-def _facts(url: str, revision: str | None) -> dict[str, Any]:
-    known = known_revisions()
-    pending = [one for one in known if revision is None or one > revision]
+def _state(url: str, revision: str | None) -> dict[str, Any]:
+    revisions = known_revisions()
+    pending = [candidate for candidate in revisions if revision is None or candidate > revision]
     state = "behind" if pending else "current"
-    if revision is not None and revision > known[-1]:
+    if revision is not None and revision > revisions[-1]:
         state = "of a newer predictd"
     return {
         "database": make_url(url).render_as_string(hide_password=True),
         "revision": revision,
-        "newest": known[-1],
+        "newest": revisions[-1],
         "state": state,
         "pending": pending,
     }

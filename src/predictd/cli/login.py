@@ -1,4 +1,4 @@
-"""`predictd login`: keep a server and its token under a name."""
+"""`predictd login`: save the address and the token of a server as a profile."""
 
 import sys
 from typing import Annotated
@@ -14,36 +14,36 @@ from predictd.client.profiles import Profile, Profiles
 
 def login(
     server: Annotated[str, typer.Option(help="Address of the server.", envvar="PREDICTD_SERVER", show_default=False)],
-    profile: Annotated[str, typer.Option(help="Name to keep it under.")] = "default",
+    profile: Annotated[str, typer.Option(help="Name of the profile to save.")] = "default",
     use_keyring: Annotated[
-        bool, typer.Option("--keyring/--no-keyring", help="Keep the token in the system's keyring, if there is one.")
+        bool, typer.Option("--keyring/--no-keyring", help="Store the token in the system keyring, if there is one.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for an API token (or read it from standard input), try it, and keep it with the server's address.
+    """Prompt for an API token (or read it from standard input), verify it, and save it with the server's address.
 
-    The token is PUBLIC_ID$SECRET_KEY. It is kept in the keyring, where the package keyring is installed and has one,
-    else in ~/.config/predictd/config.toml, which nobody but you can read. This profile is the default from now on.
+    The token has the form PUBLIC_ID$SECRET_KEY. It is stored in the system keyring if the package keyring is installed,
+    otherwise in ~/.config/predictd/config.toml, which only you can read. The profile becomes the default.
 
     Example: predictd login --server http://127.0.0.1:8000
     """
     address = check_server(server)
     token = Token.parse(_read_token())
-    profiles = Profiles.load().added(Profile(name=profile, server=address), default=True)
+    profiles = Profiles.load().with_profile(Profile(name=profile, server=address), default=True)
     with Client(address, token.header) as client:
         info = client.token_info()
     text = f"{token.public_id}${token.secret_key}"
-    is_in_ring = use_keyring and keyring_store.is_available()
-    if is_in_ring:
-        keyring_store.keep(profile, text)
-    kept = IN_KEYRING if is_in_ring else text
-    profiles.added(Profile(name=profile, server=address, token=kept), default=True).save()
-    where = "the keyring" if is_in_ring else str(profiles.path)
+    uses_keyring = use_keyring and keyring_store.is_available()
+    if uses_keyring:
+        keyring_store.save(profile, text)
+    reference = IN_KEYRING if uses_keyring else text
+    profiles.with_profile(Profile(name=profile, server=address, token=reference), default=True).save()
+    location = "the keyring" if uses_keyring else str(profiles.path)
     if as_json:
         print_json({"profile": profile, "server": address, "account": info.account, "scopes": info.scopes})
         return
     say(f"{info.account} at {address}, scopes {', '.join(info.scopes)}.")
-    say(f"The token is kept in {where} (profile {profile}).")
+    say(f"Saved the token in {location} (profile {profile}).")
 
 
 def _read_token() -> str:

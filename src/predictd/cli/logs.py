@@ -1,7 +1,7 @@
-"""Where the program's own log goes: standard error, as lines of key=value or of JSON or, on a terminal, in colour.
+"""Set-up of the program's own log on standard error: key=value or JSON lines, or colored text on a terminal.
 
-What other libraries log with `logging` goes the same way, so that each line has the same keys and what was bound to the
-thread: the id of the run or of the request.
+Records of `logging` by other libraries have the same format, including the keys bound to the thread: the id of the run
+or of the request.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, Processor
 
-# Signatures of presigned URLs, tokens as they stand in headers, and what a form or a link carries.
+# Signatures of presigned URLs, tokens in headers, and secrets in forms and links.
 _SECRETS = re.compile(
     r"(?i)((?:signature|x-amz-signature|x-amz-security-token|password|secret_key)=)[^&\s\"']+"
     r"|\b[A-Z0-9]{32}\$[A-Z0-9]{64}\b"
@@ -23,14 +23,14 @@ _KEYS = ["timestamp", "level", "event", "trigger", "attempt", "request"]
 
 
 def configure_logs(level: int, form: str = "logfmt") -> None:
-    """Set up the log of the whole process, from the level of `logging` on; `form` is logfmt or json."""
-    is_for_people = sys.stderr.isatty() and form != "json"
+    """Configure the log of the process; `level` is one of `logging`, `form` is logfmt or json."""
+    is_terminal = sys.stderr.isatty() and form != "json"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if not is_for_people:
+    if not is_terminal:
         shared.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -39,7 +39,7 @@ def configure_logs(level: int, form: str = "logfmt") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 without_secrets,
-                _renderer(form, is_for_people=is_for_people),
+                _renderer(form, is_terminal=is_terminal),
             ],
         )
     )
@@ -56,25 +56,25 @@ def configure_logs(level: int, form: str = "logfmt") -> None:
 
 
 def without_secrets(_: Any, __: str, event: EventDict) -> EventDict:
-    """The event with what looks like a secret left out of its texts, wherever it comes from."""
+    """Mask everything in the texts of the event that looks like a secret."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = _SECRETS.sub(_masked, value)
     return event
 
 
-def _masked(found: re.Match[str]) -> str:
-    return f"{found[1] or found[2] or found[3] or ''}***"
+def _masked(match: re.Match[str]) -> str:
+    return f"{match[1] or match[2] or match[3] or ''}***"
 
 
 def _factory(*_: Any) -> logging.Logger:
-    """One logger for all: structlog has no names, and levels are its own."""
+    """Return the same logger for all modules: structlog has no logger names and filters levels itself."""
     return logging.getLogger("predictd")
 
 
-def _renderer(form: str, *, is_for_people: bool) -> Processor:
-    if is_for_people:
-        # A traceback without local variables: they hold tokens.
+def _renderer(form: str, *, is_terminal: bool) -> Processor:
+    if is_terminal:
+        # A traceback without local variables, which may contain tokens.
         return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     if form == "json":
         return structlog.processors.JSONRenderer(default=str)

@@ -1,4 +1,4 @@
-"""`predictd mcp`: the tools for agents, over standard input and output."""
+"""`predictd mcp`: the tools for agents over standard input and output."""
 
 from typing import Annotated
 
@@ -14,11 +14,13 @@ from predictd.mcp import LocalFiles, RemoteBackend, build_server
 def mcp(
     server: Server = None,
     profile: ProfileName = None,
-    max_file_mb: Annotated[int, typer.Option("--max-file-mb", help="Largest file that put_file sends, in MiB.")] = 4096,
+    max_file_mb: Annotated[
+        int, typer.Option("--max-file-mb", help="Maximum size of a file for put_file, in MiB.")
+    ] = 4096,
 ) -> None:
-    """Serve the tools for agents (Model Context Protocol) over stdio, against any server; an agent starts this.
+    """Serve the tools for agents (Model Context Protocol) over stdio, for any server. Agents start this command.
 
-    The token is that of the environment (PREDICTD_TOKEN) or of the profile; a tool's parameter apiToken wins.
+    The token comes from PREDICTD_TOKEN or from the profile; the parameter apiToken of a tool overrides it.
 
     Example: predictd mcp --server http://127.0.0.1:8000
     """

@@ -1,4 +1,4 @@
-"""`predictd node`."""
+"""`predictd node`: run models for the servers of a cluster."""
 
 import logging
 from contextlib import suppress
@@ -6,37 +6,32 @@ from typing import Annotated
 
 import typer
 
-from predictd.cli.options import DataDir, read_settings
+from predictd.cli.options import DataDir, Sandbox, TrustUsers, read_settings, setting_help
 from predictd.cli.output import say
 from predictd.cluster.node.main import run_node
-from predictd.domain.runs import SandboxKind
-from predictd.settings import Settings, refuse_example_secrets
-
-
-def _help(name: str) -> str:
-    return f"{Settings.model_fields[name].description} (env: PREDICTD_{name.upper()})"
+from predictd.settings import refuse_example_secrets
 
 
 def node(
-    address: Annotated[str | None, typer.Option("--address", help=_help("ray_address"))] = None,
+    address: Annotated[str | None, typer.Option("--address", help=setting_help("ray_address"))] = None,
     head: Annotated[
-        bool, typer.Option("--head", help="Be the head of a new cluster; --address is where the others reach it.")
+        bool, typer.Option("--head", help="Start a new cluster; other nodes join it at --address.")
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(help="Models that run here at once; 0 means one per processor, -1 none (env: PREDICTD_WORKERS)."),
+        typer.Option(help="Concurrent runs on this node; 0 means one per processor, -1 none (env: PREDICTD_WORKERS)."),
     ] = None,
-    memory_mb: Annotated[int | None, typer.Option(help=_help("node_memory_mb"))] = None,
-    name: Annotated[str, typer.Option(help="Name of this node; by default that of the machine.")] = "",
+    memory_mb: Annotated[int | None, typer.Option(help=setting_help("node_memory_mb"))] = None,
+    name: Annotated[str, typer.Option(help="Name of this node.", show_default="the host name")] = "",
     data_dir: DataDir = None,
-    sandbox: Annotated[SandboxKind | None, typer.Option(help=_help("sandbox"))] = None,
-    trust_users: Annotated[bool | None, typer.Option("--trust-users", help=_help("trust_users"))] = None,
+    sandbox: Sandbox = None,
+    trust_users: TrustUsers = None,
 ) -> None:
-    """Run models for the servers of a Ray cluster, on this machine.
+    """Run models on this machine for the servers of a Ray cluster.
 
-    It starts Ray here and has no access to the database or the storage: each run comes with URLs that are good for that
-    run alone. Runtimes are built when the first run wants them, and kept. SIGTERM lets the runs end, within
-    PREDICTD_DRAIN_SECONDS, and gives back the others. See docs/cluster.md, also for which ports must be closed.
+    The command starts Ray. The node has no access to the database or the storage: each run comes with URLs that are
+    valid for that run only. A runtime is built when the first run needs it. On SIGTERM the node lets its runs finish
+    for PREDICTD_DRAIN_SECONDS and requeues the rest. docs/admins/cluster.md lists the ports to close.
 
     Example: predictd node --head --address 10.0.0.5:6379, then on others: predictd node --address 10.0.0.5:6379
     """
@@ -50,7 +45,7 @@ def node(
     )
     refuse_example_secrets(settings)
     with suppress(ModuleNotFoundError):
-        # A node may go without the server's part, and then logs what goes wrong, without more.
+        # A node needs no extra server; without it, only warnings are logged.
         from predictd.cli.logs import configure_logs  # noqa: PLC0415
 
         configure_logs(logging.INFO, settings.log_format)

@@ -1,4 +1,4 @@
-"""`predictd notifications`: what an account is told by e-mail and webhook, and whether it arrives."""
+"""`predictd notifications`: notifications by e-mail and webhook, and their delivery."""
 
 import time
 from datetime import UTC, datetime
@@ -9,27 +9,27 @@ import typer
 from predictd.cli.options import AsJson, read_settings
 from predictd.cli.output import echo, print_json, print_rows, say
 from predictd.cli.remote import ProfileName, Server, opened_client
-from predictd.client.notifications import Notifications, NotificationSettings, SentNotification, Webhook
+from predictd.client.notifications import Delivery, Notifications, NotificationSettings, Webhook
 from predictd.domain.errors import InvalidInputError, PlatformError, SetupError
 from predictd.domain.notices import CHOICES, Event, check_address, chosen_events
 
 TEST_SECONDS = 30.0
 
 app = typer.Typer(
-    help="What you are told by e-mail and webhook.\n\nExample: predictd notifications webhook https://me.org/hook",
+    help="Notifications by e-mail and webhook.\n\nExample: predictd notifications webhook https://me.org/hook",
     no_args_is_help=True,
 )
 
 Events = Annotated[
     list[str] | None,
-    typer.Option("--event", help=f"One of {', '.join(CHOICES)}; repeat for several; default all."),
+    typer.Option("--event", help=f"One of {', '.join(CHOICES)}; repeat for several.", show_default="all"),
 ]
-WebhookName = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its id, the beginning of it, or its address.")]
+WEBHOOK_HELP = "Id of a webhook, the start of its id, or its URL."
 
 
 @app.command()
 def show(server: Server = None, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show the e-mail address, what it is written to about, and the webhooks.
+    """Show your e-mail address, its events, and your webhooks.
 
     Example: predictd notifications show
     """
@@ -39,20 +39,20 @@ def show(server: Server = None, profile: ProfileName = None, as_json: AsJson = F
 
 @app.command()
 def email(
-    address: Annotated[str | None, typer.Argument(help="Your address; a link is sent to it to confirm it.")] = None,
-    none: Annotated[bool, typer.Option("--none", help="No address, no e-mail.")] = False,
+    address: Annotated[str | None, typer.Argument(help="Your address; confirm it with the link sent to it.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Remove the address.")] = False,
     event: Events = None,
-    no_events: Annotated[bool, typer.Option("--no-events", help="Keep the address, but send no e-mail.")] = False,
+    no_events: Annotated[bool, typer.Option("--no-events", help="Send no e-mail, but retain the address.")] = False,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set your e-mail address, or what you are written to about, or both.
+    """Set your e-mail address, the events that you get e-mails about, or both.
 
     Example: predictd notifications email me@mail.org --event run_failed --event diagnostics_ready
     """
     if not (address or none or event or no_events):
-        raise InvalidInputError("Name an address, or --none, or what you want e-mails about with --event.")
+        raise InvalidInputError("Nothing to change. Give an address, --none, --event or --no-events.")
     with opened_client(server, profile) as client:
         notifications = Notifications(client)
         settings = notifications.settings()
@@ -65,114 +65,126 @@ def email(
 
 @app.command()
 def webhook(
-    url: Annotated[str, typer.Argument(help="An http or https URL that takes POST.")],
+    url: Annotated[str, typer.Argument(help="An http or https URL that accepts POST.", show_default=False)],
     event: Events = None,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a webhook, whose secret is shown this once. The calls are signed as Standard Webhooks has it.
+    """Create a webhook. Its secret is shown only once; calls are signed according to Standard Webhooks.
 
     Example: predictd notifications webhook https://me.org/hook --event run_failed
     """
     with opened_client(server, profile) as client:
-        made = Notifications(client).add_webhook(url, _events(event))
+        created = Notifications(client).create_webhook(url, _events(event))
     if as_json:
-        print_json(_webhook_row(made) | {"secret": made.secret})
+        print_json(_webhook_row(created) | {"secret": created.secret})
         return
-    say("The webhook is made. Keep its secret, it is not shown again:")
-    echo(f"id      {made.id}\nsecret  {made.secret}\nevents  {', '.join(made.events)}")
+    say("Created the webhook. Save its secret; it is not shown again:")
+    echo(f"id      {created.id}\nsecret  {created.secret}\nevents  {', '.join(created.events)}")
 
 
 @app.command("delete-webhook")
-def delete_webhook(webhook: WebhookName, server: Server = None, profile: ProfileName = None) -> None:
-    """Take a webhook away; nothing is sent to it any more.
+def delete_webhook(
+    webhook: Annotated[str, typer.Argument(metavar="WEBHOOK", help=WEBHOOK_HELP, show_default=False)],
+    server: Server = None,
+    profile: ProfileName = None,
+) -> None:
+    """Delete a webhook.
 
     Example: predictd notifications delete-webhook https://me.org/hook
     """
     with opened_client(server, profile) as client:
         notifications = Notifications(client)
-        found = notifications.webhook(webhook)
-        notifications.delete_webhook(found)
-    say(f"The webhook {found.url} is deleted.")
+        stored = notifications.webhook(webhook)
+        notifications.delete_webhook(stored)
+    say(f"Deleted webhook {stored.url}.")
 
 
 @app.command()
 def sent(
-    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(help="Maximum number of deliveries.")] = 20,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what was sent of late and what came of it, newest first.
+    """List recent deliveries and their results, newest first.
 
     Example: predictd notifications sent --json
     """
     with opened_client(server, profile) as client:
-        rows = [_sent_row(one) for one in Notifications(client).sent(limit)]
-    print_rows(rows, as_json=as_json, empty="Nothing was sent yet.")
+        rows = [_delivery_row(delivery) for delivery in Notifications(client).deliveries(limit)]
+    print_rows(rows, as_json=as_json, empty="There are no deliveries.")
 
 
 @app.command("test")
-def try_it(
+def send_test(
     webhook: Annotated[
-        str | None, typer.Argument(metavar="WEBHOOK", help="A webhook; your e-mail address, if none.")
+        str | None, typer.Argument(metavar="WEBHOOK", help=WEBHOOK_HELP, show_default="your e-mail address")
     ] = None,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a test to your e-mail address or to a webhook, and wait for what comes of it.
+    """Send a test notification to your e-mail address or to a webhook, and wait for the result.
 
-    The exit code is 1 when it was not delivered at the first try.
+    The exit code is 1 if the first attempt fails.
 
     Example: predictd notifications test https://me.org/hook
     """
     with opened_client(server, profile) as client:
         notifications = Notifications(client)
         notifications.test(notifications.webhook(webhook) if webhook else None)
-        found = _wait_for_test(notifications)
+        delivery = _wait_for_test(notifications)
     if as_json:
-        print_json(_sent_row(found))
-    elif found.status == "delivered":
-        say(f"Delivered to {found.target}: {found.answer or ''}")
+        print_json(_delivery_row(delivery))
+    elif delivery.status == "delivered":
+        say(f"Delivered to {delivery.target}: {delivery.answer or ''}")
     else:
-        say(f"Not delivered to {found.target}: {found.answer or 'no answer yet'}")
-    raise typer.Exit(found.status != "delivered")
+        say(f"Not delivered to {delivery.target}: {delivery.answer or 'no response yet'}")
+    raise typer.Exit(delivery.status != "delivered")
 
 
 @app.command("test-mail")
-def test_mail(address: Annotated[str, typer.Argument(help="Where to.")]) -> None:
-    """Send a test e-mail with the settings PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM, without a server.
+def test_mail(address: Annotated[str, typer.Argument(help="Recipient.", show_default=False)]) -> None:
+    """Send a test e-mail with PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM; no server has to run.
 
     Example: predictd notifications test-mail me@mail.org
     """
-    from predictd.notifications.email_content import trial, write  # noqa: PLC0415 (the server's part may not be installed)
+    from predictd.notifications.email_content import trial, write  # noqa: PLC0415 (needs the extra server)
     from predictd.server.telling import mail_server_of  # noqa: PLC0415
 
     settings = read_settings()
     server = mail_server_of(settings)
     if server is None:
-        raise SetupError("No mail server is set: set PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM.")
-    to, now = check_address(address), datetime.now(UTC)
-    letter = trial("of the organiser", f"{settings.public_url}/account/notifications")
-    written = write(letter, sender=server.sender, to=to, message_id=f"{now.timestamp()}@{server.domain}", now=now)
-    say(f"{server.send(written, to)}; it is on its way to {to}.")
+        raise SetupError("No mail server is configured. Set PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM.")
+    recipient, now = check_address(address), datetime.now(UTC)
+    content = trial("of the admin", f"{settings.public_url}/account/notifications")
+    message = write(
+        content, sender=server.sender, to=recipient, message_id=f"{now.timestamp()}@{server.domain}", now=now
+    )
+    say(f"Sent to {recipient}: {server.send(message, recipient)}")
 
 
-def _wait_for_test(notifications: Notifications) -> SentNotification:
-    """The test once it was tried."""
+def _wait_for_test(notifications: Notifications) -> Delivery:
+    """Return the delivery of the test after its first attempt."""
     deadline = time.monotonic() + TEST_SECONDS
     while time.monotonic() < deadline:
-        found = next((one for one in notifications.sent(10) if one.title == "Test"), None)
-        if found is not None and (found.status != "pending" or found.answer):
-            return found
+        tests = (delivery for delivery in notifications.deliveries(10) if delivery.title == "Test")
+        newest = next(tests, None)
+        if newest is not None and (newest.status != "pending" or newest.answer):
+            return newest
         time.sleep(0.3)
-    raise PlatformError(f"The test was not tried within {TEST_SECONDS:g} s; see predictd notifications sent.")
+    raise PlatformError(
+        f"The test was not sent within {TEST_SECONDS:g} s. Check it later with: predictd notifications sent"
+    )
 
 
 def _events(names: list[str] | None) -> list[Event]:
-    return chosen_events([part for one in names for part in one.replace(",", " ").split()]) if names else list(CHOICES)
+    """Return the events of the option, which may be separated by commas; all by default."""
+    return (
+        chosen_events([part for name in names for part in name.replace(",", " ").split()]) if names else list(CHOICES)
+    )
 
 
 def _show(settings: NotificationSettings, *, as_json: bool) -> None:
@@ -183,19 +195,19 @@ def _show(settings: NotificationSettings, *, as_json: bool) -> None:
                 "email_confirmed": settings.is_confirmed,
                 "sends_email": settings.sends_email,
                 "email_events": list(settings.email_events),
-                "webhooks": [_webhook_row(one) for one in settings.webhooks],
+                "webhooks": [_webhook_row(webhook) for webhook in settings.webhooks],
             }
         )
         return
-    state = "confirmed" if settings.is_confirmed else "to be confirmed: follow the link that was sent to it"
+    state = "confirmed" if settings.is_confirmed else "not confirmed: open the link that was sent to it"
     say(f"E-mail  {settings.email or 'none'}{f' ({state})' if settings.email else ''}")
     say(f"Events  {', '.join(settings.email_events) or 'none'}")
     if not settings.sends_email:
-        say("This server sends no e-mail: its organiser has set no mail server.")
+        say("This server sends no e-mail: its admin has not configured a mail server.")
     print_rows(
-        [_webhook_row(one) for one in settings.webhooks],
+        [_webhook_row(webhook) for webhook in settings.webhooks],
         as_json=False,
-        empty="There are no webhooks; make one with: predictd notifications webhook URL",
+        empty="There are no webhooks; create one with: predictd notifications webhook URL",
     )
 
 
@@ -203,14 +215,14 @@ def _webhook_row(webhook: Webhook) -> dict[str, object]:
     return {"id": webhook.id, "url": webhook.url, "events": list(webhook.events), "failures": webhook.failures}
 
 
-def _sent_row(one: SentNotification) -> dict[str, object]:
+def _delivery_row(delivery: Delivery) -> dict[str, object]:
     return {
-        "at": one.inserted_at,
-        "what": one.title,
-        "channel": one.channel,
-        "to": one.target,
-        "status": one.status,
-        "attempts": one.attempts,
-        "answer": one.answer or "",
-        "next_attempt": one.next_attempt_at,
+        "at": delivery.inserted_at,
+        "what": delivery.title,
+        "channel": delivery.channel,
+        "to": delivery.target,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "answer": delivery.answer or "",
+        "next_attempt": delivery.next_attempt_at,
     }

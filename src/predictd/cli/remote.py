@@ -1,4 +1,4 @@
-"""What the commands over a server share: which server it is, what is shown of a run, which exit code its end is."""
+"""Shared by commands that call a server: their options, the display of a run, and exit codes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,61 +9,64 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from predictd.cli.output import console, fail, print_json, say
-from predictd.cli.transfers import Transfers
+from predictd.cli.progress import Transfers
 from predictd.client import Client, LogLine, Outcome, Pickle, Run, Status, TransferError, shown_status
 from predictd.domain.errors import PlatformError, PredictdError
 from predictd.domain.reasons import NO_OPEN_ROUND
 
 Server = Annotated[
     str | None,
-    typer.Option("--server", help="Address of the server (env: PREDICTD_SERVER; default that of the profile)."),
+    typer.Option("--server", help="Address of the server (env: PREDICTD_SERVER; default: the profile's)."),
 ]
 ProfileName = Annotated[
     str | None,
-    typer.Option("--profile", help="A profile kept by predictd login (env: PREDICTD_PROFILE)."),
+    typer.Option("--profile", help="A profile saved by predictd login (env: PREDICTD_PROFILE)."),
 ]
 ModelOrPickle = Annotated[
-    str, typer.Argument(metavar="MODEL_OR_PICKLE", help="A model's name, or the id of a pickle.", show_default=False)
+    str, typer.Argument(metavar="MODEL_OR_PICKLE", help="Name of a model, or id of a pickle.", show_default=False)
 ]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or id.", show_default=False)]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a model.", show_default=False)]
 
 EXIT_CODES = {Outcome.SUCCESS: 0, Outcome.VALIDATED: 0, Outcome.FAILED: 1, Outcome.ERROR: 2}
-_COLOURS = {"Success": "bold green", "Failed": "bold red", "Error": "bold red"}
+_COLORS = {"Success": "bold green", "Failed": "bold red", "Error": "bold red"}
 
 
 @contextmanager
-def opened_client(server: str | None, profile: str | None, doing: str = "Downloading") -> Iterator[Client]:
-    """The client, with a bar for each transfer."""
-    with Transfers(doing) as transfers, Client(server, None, profile, show=transfers.show, say=say) as client:
+def opened_client(server: str | None, profile: str | None, action: str = "Downloading") -> Iterator[Client]:
+    """Open a client that shows the progress of each transfer; close it at the end."""
+    with (
+        Transfers(action) as transfers,
+        Client(server, None, profile, on_progress=transfers.show, on_message=say) as client,
+    ):
         yield client
 
 
 @contextmanager
 def exit_codes(*, as_json: bool) -> Iterator[None]:
-    """Ends with 2 where the platform or the network is at fault, so that a script can try again; else with 1."""
+    """Exit with 2 for an error of the platform or the network, so that scripts can retry; with 1 for other errors."""
     try:
         yield
     except PredictdError as error:
         fail(error)
-        is_theirs = isinstance(error, TransferError | PlatformError)
+        is_retryable = isinstance(error, TransferError | PlatformError)
         if as_json:
-            outcome = "error" if is_theirs else "refused"
+            outcome = "error" if is_retryable else "refused"
             print_json({"outcome": outcome, "code": error.code, "reason": error.message})
-        raise typer.Exit(2 if is_theirs else 1) from error
+        raise typer.Exit(2 if is_retryable else 1) from error
 
 
 def show_event(event: Status | LogLine) -> None:
-    """A line for a status or for what the model printed."""
+    """Print a status, or a line of the model's log."""
     if isinstance(event, LogLine):
         line = Text.assemble(("  │ ", "dim"), event.message)
     else:
         name = shown_status(event.status)
-        line = Text.assemble((f"{name:<10} ", _COLOURS.get(name, "bold")), event.description)
+        line = Text.assemble((f"{name:<10} ", _COLORS.get(name, "bold")), event.description)
     console.print(line, soft_wrap=True)
 
 
 def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float | None) -> Run:
-    """Show a run until it has ended; on a terminal with the time that it takes."""
+    """Follow a run until it has ended; on a terminal, with a clock."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     clock = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     try:
@@ -76,29 +79,29 @@ def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float
                 if isinstance(event, Status):
                     clock.update(task, description=shown_status(event.status))
     except (TransferError, KeyboardInterrupt):
-        say(f"The run goes on; follow it with: predictd logs {pickle.id} --follow")
+        say(f"The run continues on the server. Follow it with: predictd logs {pickle.id} --follow")
         raise
     raise AssertionError("a watch ends with a run")
 
 
 def show_end(run: Run, *, as_json: bool) -> None:
-    """Say how a run ended, and end with its exit code."""
+    """Print how a run ended, and exit with its exit code."""
     pickle = run.pickle
     if as_json:
         print_json(run_row(run))
     elif run.outcome is Outcome.VALIDATED:
-        say("The model is validated. No round is open now; it runs when the next one opens.")
+        say("The pickle is validated. No round is open; it runs when the next round opens.")
     elif run.outcome is Outcome.FAILED:
-        say(f"The log again: predictd logs {pickle.id}. What each failure means: docs/failures.md")
+        say(f"Show the log with: predictd logs {pickle.id}. All failures: docs/reference/failures.md")
     elif run.trigger.code == NO_OPEN_ROUND:
-        say("Rounds run the pickles in their models' slots by themselves when they open.")
+        say("A round runs all assigned pickles when it opens.")
     elif run.outcome is Outcome.ERROR:
-        say(f"That is not the model's fault. Run it again: predictd trigger {pickle.id}")
+        say(f"The platform failed, not the model. Run it again: predictd run-now {pickle.id}")
     raise typer.Exit(EXIT_CODES[run.outcome])
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """A run that has ended, as it is printed with --json."""
+    """Return the JSON object of a run that has ended."""
     return {
         "outcome": run.outcome.value,
         "code": run.trigger.code,
@@ -109,7 +112,7 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def pickle_row(pickle: Pickle) -> dict[str, Any]:
-    """A pickle in one row of a list."""
+    """Return the JSON object of a pickle."""
     trigger = pickle.newest_trigger
     return {
         "id": pickle.id,

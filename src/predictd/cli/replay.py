@@ -1,16 +1,16 @@
-"""`predictd replay`: a recorded run once more, compared with what it was."""
+"""`predictd replay`: repeat a recorded run and compare the results."""
 
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import server_sandbox, use_deployment
+from predictd.cli.options import AsJson, Attempt, DataDir, RunId
 from predictd.cli.output import echo, fail, print_json, say
 from predictd.domain.errors import PredictdError
 from predictd.replay.replay import Difference, Replay, Verdict, find_record, replay_run
-from predictd.sandbox import choose_sandbox
 from predictd.server.scoring import mapped_cache
 from predictd.server.setup import find_runtime
 
@@ -18,28 +18,25 @@ EXIT_CODES = {Verdict.IDENTICAL: 0, Verdict.CLOSE: 0, Verdict.DIFFERS: 1, Verdic
 
 
 def replay(
-    trigger: Annotated[str, typer.Argument(help="Id of the trigger; `predictd status MODEL` shows it.")],
-    attempt: Annotated[int | None, typer.Option(help="Which attempt; by default the newest that ended.")] = None,
+    run: RunId,
+    attempt: Attempt = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recorded run again, on the server's machine, and compare what comes out with what came out then.
+    """Repeat a recorded run on the server's machine and compare its output with the recorded output.
 
-    First the pickle, the data and the runtime are compared with the hashes of the record. Then the model runs in the
-    sandbox, within the recorded limits and with the recorded seeds. Nothing is submitted and nothing is changed. Exit
-    code 0 when the result is equal (bit for bit, or within 1e-8), 1 when it differs, 2 when it can't be told.
+    The command first compares the pickle, the data and the runtime with the hashes of the record. Then the model runs
+    in the sandbox with the recorded limits and seeds. Nothing is submitted or changed. The exit code is 0 if the
+    results are equal (bit for bit, or within 1e-8), 1 if they differ, and 2 if the run can't be repeated.
 
     Example: predictd replay 3f1c8e52-5f0a-4a3e-9a0b-0c9d6d1c7e11
     """
     try:
-        with opened(data_dir) as deployment:
-            settings = deployment.settings
-            kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
-            if missing:
-                say(f"Models run without isolation, because the users are trusted: {missing}")
+        with use_deployment(data_dir) as deployment:
+            kind = server_sandbox(deployment.settings)
             with deployment.database.read() as session:
-                record = find_record(session, trigger, attempt)
-            found = replay_run(
+                record = find_record(session, run, attempt)
+            result = replay_run(
                 deployment.storage,
                 record,
                 mapped_cache(deployment),
@@ -51,61 +48,62 @@ def replay(
         fail(error)
         raise typer.Exit(2) from error
     if as_json:
-        print_json(_wire(found))
+        print_json(_wire(result))
     else:
-        _print(found)
-    raise typer.Exit(EXIT_CODES[found.verdict])
+        _print(result)
+    raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _print(found: Replay) -> None:
-    record = found.record
-    echo(f"Trigger {record.trigger_id}, attempt {record.attempt}: {record.outcome} then.")
-    for one in found.inputs:
-        echo(f"{one.name}: {_told(one)}")
-        if one.name == "runtime":
-            echo(f"  It is {record.runtime.image}:{record.runtime.tag}; build it with: predictd runtime build")
-    echo(_verdict(found))
-    if found.message:
-        echo(f"  {found.outcome}: {found.message}")
-    if found.differences:
-        echo("Not as it was recorded:")
-        for one in found.differences:
-            echo(f"  {one.name}: {_told(one)}")
-    elif found.verdict in (Verdict.DIFFERS, Verdict.CLOSE):
-        echo("All else is as it was recorded, so the model itself is not the same each time.")
+def _print(result: Replay) -> None:
+    record = result.record
+    echo(f"Run {record.trigger_id}, attempt {record.attempt}: recorded outcome {record.outcome}.")
+    for difference in result.inputs:
+        echo(f"{difference.name}: {_describe(difference)}")
+        if difference.name == "runtime":
+            echo(f"  The runtime is {record.runtime.image}:{record.runtime.tag}; build it: predictd runtime build")
+    echo(_describe_verdict(result))
+    if result.message:
+        echo(f"  {result.outcome}: {result.message}")
+    if result.differences:
+        echo("Different from the record:")
+        for difference in result.differences:
+            echo(f"  {difference.name}: {_describe(difference)}")
+    elif result.verdict in (Verdict.DIFFERS, Verdict.CLOSE):
+        echo("Everything else is as recorded, so the model is not deterministic.")
 
 
-def _verdict(found: Replay) -> str:
-    record, moved = found.record, found.movement
-    if found.verdict is Verdict.IMPOSSIBLE:
-        return "Can't be replayed: what went in is not there any more as it was."
-    if found.verdict is Verdict.IDENTICAL:
-        return "Identical: the same predictions, bit for bit." if record.output else f"The same end: {found.outcome}."
-    if moved is not None:
-        word = "Equal but for rounding" if found.verdict is Verdict.CLOSE else "Differs"
+def _describe_verdict(result: Replay) -> str:
+    record, movement = result.record, result.movement
+    if result.verdict is Verdict.IMPOSSIBLE:
+        return "Can't be replayed: inputs of the run are missing or have changed."
+    if result.verdict is Verdict.IDENTICAL:
+        return "Identical: the same predictions, bit for bit." if record.output else f"Same outcome: {result.outcome}."
+    if movement is not None:
+        label = "Equal except for rounding" if result.verdict is Verdict.CLOSE else "Differs"
         return (
-            f"{word}: predictions differ by {moved.max_difference:.3g} at most and {moved.mean_difference:.3g} in the "
-            f"mean, {moved.changed:.1%} of them by more than 1e-8; rank correlation {moved.spearman:.6f}."
+            f"{label}: predictions differ by {movement.max_difference:.3g} at most and "
+            f"{movement.mean_difference:.3g} on average, {movement.changed:.1%} of them by more than 1e-8; rank "
+            f"correlation {movement.spearman:.6f}."
         )
-    if record.output is not None and not found.message:
-        return "Differs: other predictions; by how much can't be told, because those of then are gone or of other ids."
-    return f"Differs: {record.outcome} then, {found.outcome} now."
+    if record.output is not None and not result.message:
+        return "Differs: the predictions are different, but the recorded ones are gone or have other ids."
+    return f"Differs: recorded outcome {record.outcome}, outcome now {result.outcome}."
 
 
-def _told(one: Difference) -> str:
-    recorded = one.recorded or "unknown"
-    return f"recorded {recorded}, now missing" if one.now is None else f"recorded {recorded}, now {one.now}"
+def _describe(difference: Difference) -> str:
+    now = "missing" if difference.now is None else difference.now
+    return f"recorded {difference.recorded or 'unknown'}, now {now}"
 
 
-def _wire(found: Replay) -> dict[str, Any]:
+def _wire(result: Replay) -> dict[str, Any]:
     return {
-        "trigger": found.record.trigger_id,
-        "attempt": found.record.attempt,
-        "verdict": found.verdict.value,
-        "outcome": found.outcome or None,
-        "message": found.message or None,
-        "inputs": [asdict(one) for one in found.inputs],
-        "differences": [asdict(one) for one in found.differences],
-        "movement": asdict(found.movement) if found.movement is not None else None,
-        "record": found.record.facts(),
+        "trigger": result.record.trigger_id,
+        "attempt": result.record.attempt,
+        "verdict": result.verdict.value,
+        "outcome": result.outcome or None,
+        "message": result.message or None,
+        "inputs": [asdict(difference) for difference in result.inputs],
+        "differences": [asdict(difference) for difference in result.differences],
+        "movement": asdict(result.movement) if result.movement is not None else None,
+        "record": result.record.facts(),
     }

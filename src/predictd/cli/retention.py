@@ -1,4 +1,4 @@
-"""`predictd retention`: removing old logs and old pickles."""
+"""`predictd retention`: delete old logs and pickles."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -7,9 +7,10 @@ import typer
 from rich.progress import Progress
 
 from predictd.admin.retention import Removable, find_removable, remove
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import use_deployment
+from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, say
-from predictd.cli.steps import Steps
+from predictd.cli.progress import Steps
 from predictd.db.audit import record
 from predictd.domain.errors import InvalidInputError
 from predictd.rounds.calendar import parse_length
@@ -17,63 +18,69 @@ from predictd.rounds.calendar import parse_length
 
 def retention(
     logs: Annotated[
-        str, typer.Option(help="Age of logs, such as 90d (env: PREDICTD_KEEP_LOGS; default: all are kept).")
+        str, typer.Option(help="Maximum age of logs, such as 90d (env: PREDICTD_KEEP_LOGS; default: no limit).")
     ] = "",
     pickles: Annotated[
-        str, typer.Option(help="Age of pickles, such as 365d (env: PREDICTD_KEEP_PICKLES; default: all are kept).")
+        str, typer.Option(help="Maximum age of pickles, such as 365d (env: PREDICTD_KEEP_PICKLES; default: no limit).")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run/--delete", help="Only tell what would be removed, or remove it.")
+        bool, typer.Option("--dry-run/--delete", help="List what would be deleted, or delete it.")
     ] = True,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which logs and pickles are older than so much, and with --delete remove them.
+    """List logs and pickles over a maximum age; with --delete, delete them.
 
-    A log is removed once its run has ended. A pickle's file is removed if no model has it or would fall back to it, and
-    it was not run since. The history of runs, submissions and scores stays, and so do all predictions.
+    Only logs of runs that have ended are deleted. The file of a pickle is deleted if no model uses it or would fall
+    back to it, and it has not run within that age. The history of runs, submissions, scores and predictions remains.
 
     Example: predictd retention --logs 90d --pickles 365d --dry-run
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         settings = deployment.settings
-        chosen = {"logs": logs or settings.keep_logs, "pickles": pickles or settings.keep_pickles}
-        ages = {kind: parse_length(age) for kind, age in chosen.items() if age}
+        options = {"logs": logs or settings.keep_logs, "pickles": pickles or settings.keep_pickles}
+        ages = {kind: parse_length(age) for kind, age in options.items() if age}
         if not ages:
-            raise InvalidInputError("Say what is old: --logs 90d or --pickles 365d, or set PREDICTD_KEEP_LOGS.")
+            raise InvalidInputError("No maximum age is set. Use --logs 90d or --pickles 365d, or PREDICTD_KEEP_LOGS.")
         if dry_run:
             with deployment.database.read() as session:
-                found = find_removable(session, datetime.now(UTC), **ages)
+                removable = find_removable(session, datetime.now(UTC), **ages)
         else:
             with deployment.database.write() as session:
-                record(session, "deployment.retention", "deployment", "", "old logs and pickles", **chosen)
+                record(session, "deployment.retention", "deployment", "", "old logs and pickles", **options)
             with Progress(console=console) as bars:
-                show = Steps(bars, "Removing").show
-                found = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)
+                show = Steps(bars, "Deleting").show
+                removable = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)
     if as_json:
-        print_json(_facts(found, dry_run=dry_run))
+        print_json(_summary(removable, dry_run=dry_run))
         return
-    verb = "would be removed" if dry_run else "are removed"
+    verb = "Would delete" if dry_run else "Deleted"
     if "logs" in ages:
-        say(f"{len(found.logs)} logs with {found.log_lines} lines, {found.log_bytes / 1e6:.1f} MB, {verb}.")
+        size = removable.log_bytes / 1e6
+        say(f"{verb} {len(removable.logs)} logs with {removable.log_lines} lines ({size:.1f} MB).")
     if "pickles" in ages:
-        for pickle in found.pickles:
+        for pickle in removable.pickles:
             say(f"  {pickle.filename}  {pickle.inserted_at:%Y-%m-%d}  {pickle.size_bytes / 1e6:.1f} MB")
-        say(f"{len(found.pickles)} pickles of {found.pickle_bytes / 1e6:.1f} MB {verb}.")
+        say(f"{verb} {len(removable.pickles)} pickles ({removable.pickle_bytes / 1e6:.1f} MB).")
     if dry_run:
-        say("Nothing was removed; remove it with --delete.")
+        say("Nothing was deleted. Repeat with --delete to delete it.")
 
 
-def _facts(found: Removable, *, dry_run: bool) -> dict[str, Any]:
+def _summary(removable: Removable, *, dry_run: bool) -> dict[str, Any]:
     return {
         "removed": not dry_run,
-        "logs": {"runs": len(found.logs), "lines": found.log_lines, "bytes": found.log_bytes},
+        "logs": {"runs": len(removable.logs), "lines": removable.log_lines, "bytes": removable.log_bytes},
         "pickles": {
-            "count": len(found.pickles),
-            "bytes": found.pickle_bytes,
+            "count": len(removable.pickles),
+            "bytes": removable.pickle_bytes,
             "files": [
-                {"id": one.id, "filename": one.filename, "bytes": one.size_bytes, "inserted_at": one.inserted_at}
-                for one in found.pickles
+                {
+                    "id": pickle.id,
+                    "filename": pickle.filename,
+                    "bytes": pickle.size_bytes,
+                    "inserted_at": pickle.inserted_at,
+                }
+                for pickle in removable.pickles
             ],
         },
     }

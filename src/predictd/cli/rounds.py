@@ -1,4 +1,4 @@
-"""`predictd round`: opening and closing rounds by hand."""
+"""`predictd round`: open, close, score and resolve rounds manually."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import use_deployment
+from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import print_json, print_rows, say
 from predictd.db.models import Round
 from predictd.db.rounds import list_rounds, status_of
@@ -19,49 +20,49 @@ from predictd.scoring.evaluation_data import TARGET
 from predictd.server.scoring import scorer_of
 
 Number = Annotated[
-    int | None, typer.Argument(help="The round; by default the one that the targets are for.", show_default=False)
+    int | None, typer.Argument(metavar="[NUMBER]", help="Number of the round.", show_default="the targets' round")
 ]
-TargetsFile = Annotated[Path | None, typer.Option(help="The targets: parquet or CSV, index 'id'.", show_default=False)]
-TargetColumn = Annotated[str, typer.Option(help="Column of the targets.")]
+TARGETS_HELP = "File of targets: parquet or CSV with the index 'id'."
+TargetColumn = Annotated[str, typer.Option(help="Column of the targets in the file.")]
 
 app = typer.Typer(help="Rounds.\n\nExample: predictd round open --length 2h", no_args_is_help=True)
 
 
 @app.command("open")
 def open_(
-    length: Annotated[str, typer.Option(help="How long it is open: a number and s, m, h or d.")] = "1h",
+    length: Annotated[str, typer.Option(help="How long the round is open: a number and s, m, h or d.")] = "1h",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open the next round now: publish its live data and run every assigned pickle. An open round is closed for it.
+    """Open the next round now: publish its live data and run every assigned pickle. This closes an open round.
 
     Example: predictd round open --length 2h
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         result = open_by_hand(deployment.database, deployment.storage, datetime.now(UTC), parse_length(length))
     if as_json:
         print_json({**_row(result.round), "triggered": result.triggered})
         return
     if result.closed is not None:
-        say(f"Round {result.closed.number} is closed.")
+        say(f"Closed round {result.closed.number}.")
     say(
-        f"Round {result.round.number} is open until {result.round.close_time:%Y-%m-%d %H:%M:%S} UTC; "
-        f"{result.triggered} pickles were triggered."
+        f"Opened round {result.round.number} until {result.round.close_time:%Y-%m-%d %H:%M:%S} UTC and queued "
+        f"{result.triggered} runs."
     )
 
 
 @app.command()
 def close(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Close the open round now; what is submitted afterwards is late.
+    """Close the open round now. Later submissions are late.
 
     Example: predictd round close
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         round_ = close_by_hand(deployment.database, datetime.now(UTC))
     if as_json:
         print_json(_row(round_))
         return
-    say(f"Round {round_.number} is closed.")
+    say(f"Closed round {round_.number}.")
 
 
 @app.command("list")
@@ -70,21 +71,23 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     Example: predictd round list --json
     """
-    with opened(data_dir) as deployment, deployment.database.read() as session:
-        rows = [_row(one) for one in list_rounds(session, CLASSIC)]
-    print_rows(rows, as_json=as_json, empty="No round has opened yet; open one with: predictd round open")
+    with use_deployment(data_dir) as deployment, deployment.database.read() as session:
+        rows = [_row(round_) for round_ in list_rounds(session, CLASSIC)]
+    print_rows(rows, as_json=as_json, empty="There are no rounds; open one with: predictd round open")
 
 
 @app.command()
 def resolve(
     number: Number = None,
-    targets: TargetsFile = None,
+    targets: Annotated[
+        Path | None, typer.Option(help=TARGETS_HELP, show_default="the targets of synthetic data")
+    ] = None,
     target: TargetColumn = TARGET,
-    replace: Annotated[bool, typer.Option(help="Give a resolved round its final scores anew.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the scores of a resolved round.")] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a closed round its final scores. Without --targets, those of synthetic data are taken.
+    """Resolve a closed round: compute its final scores.
 
     Example: predictd round resolve 12 --targets targets.parquet
     """
@@ -93,13 +96,13 @@ def resolve(
 
 @app.command()
 def score(
-    targets: Annotated[Path, typer.Option(help="Targets as they are known today: parquet or CSV, index 'id'.")],
+    targets: Annotated[Path, typer.Option(help=TARGETS_HELP, show_default=False)],
     number: Number = None,
     target: TargetColumn = TARGET,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a closed round its next daily scores, by targets that are not final yet.
+    """Compute the next daily scores of a closed round, with targets that are not final.
 
     Example: predictd round score 12 --targets today.csv
     """
@@ -116,16 +119,16 @@ def _score(
     again: bool,
     as_json: bool,
 ) -> None:
-    known = None if path is None else read_targets(path, column)
-    with opened(data_dir) as deployment:
-        done = score_by_hand(scorer_of(deployment), number, known, datetime.now(UTC), final=final, again=again)
+    targets = None if path is None else read_targets(path, column)
+    with use_deployment(data_dir) as deployment:
+        result = score_by_hand(scorer_of(deployment), number, targets, datetime.now(UTC), final=final, again=again)
         with deployment.database.read() as session:
-            row = _row(session.get_one(Round, done.round.id))
+            row = _row(session.get_one(Round, result.round.id))
     if as_json:
-        print_json({**row, "scored": done.submissions, "data_versions": done.versions})
+        print_json({**row, "scored": result.submissions, "data_versions": result.versions})
         return
-    what = "is resolved" if final else f"has its scores of day {row['score_days']}"
-    say(f"Round {row['number']} {what}: {done.submissions} submissions were scored on {', '.join(done.versions)}.")
+    action = f"Resolved round {row['number']}" if final else f"Scored day {row['score_days']} of round {row['number']}"
+    say(f"{action}: {result.submissions} submissions on {', '.join(result.versions)}.")
 
 
 def _row(round_: Round) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""`predictd run`: one model on this machine, as the server would run it."""
+"""`predictd run`: run a model on this machine as the server does."""
 
 import shlex
-import shutil
 import signal
 import sys
 from dataclasses import asdict
@@ -12,14 +11,13 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
-from predictd.cli.output import console, plain, print_json, refused, say
-from predictd.cli.transfers import Transfers
+from predictd.cli.options import AsJson, DataServer, Runtime, Sandbox, TrustUsers, read_settings
+from predictd.cli.output import ModelLog, console, exit_with, print_json, say
+from predictd.cli.progress import Transfers
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
-from predictd.domain.terminal import TerminalLines
 from predictd.local_run import (
     DEFAULT_SERVER,
     InputOptions,
@@ -37,62 +35,62 @@ from predictd.settings import Settings
 
 
 def run(
-    model: Annotated[str, typer.Option(help="Path or URL of the pickle.")],
+    model: Annotated[str, typer.Option(help="Path or URL of the pickle.", show_default=False)],
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Live features: a parquet file, a URL, or a name such as v5.3/live.parquet to download.",
+            help="Live features: a parquet file, a URL, or a name on the server such as v5.3/live.parquet.",
             show_default="live.parquet of the server's newest data version",
         ),
     ] = None,
     benchmarks: Annotated[
         str | None,
         typer.Option(
-            help="Live benchmark models: the same.",
-            show_default="live_benchmark_models.parquet beside the live features, if there is one",
+            help="Live benchmark models: a parquet file, a URL, or a name on the server.",
+            show_default="live_benchmark_models.parquet beside the live features, if it exists",
         ),
     ] = None,
     output_dir: Annotated[
-        Path, typer.Option("--output_dir", "--output-dir", help="Folder of the predictions and of downloads.")
-    ] = Path("/tmp"),  # noqa: S108 (where the public container puts them)
+        Path, typer.Option("--output_dir", "--output-dir", help="Folder for the predictions and downloads.")
+    ] = Path("/tmp"),  # noqa: S108 (the default of the public container)
     post_url: Annotated[
-        str | None, typer.Option("--post_url", "--post-url", help="URL of a presigned POST for the predictions.")
+        str | None, typer.Option("--post_url", "--post-url", help="URL of a presigned POST to send the predictions to.")
     ] = None,
     post_data: Annotated[
-        str | None, typer.Option("--post_data", "--post-data", help="Its form fields, urlencoded.")
+        str | None, typer.Option("--post_data", "--post-data", help="Form fields of the presigned POST, urlencoded.")
     ] = None,
     runtime: Runtime = None,
-    server: Server = DEFAULT_SERVER,
-    debug: Annotated[bool, typer.Option("--debug", help="Tell everything about the run.")] = False,
+    server: DataServer = DEFAULT_SERVER,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the inputs, limits and stages of the run.")] = False,
     sandbox: Sandbox = None,
     trust_users: TrustUsers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a pickled model here as the server runs it: the same sandbox, limits, checks and messages.
+    """Run a pickle on this machine as the server does, with the same sandbox, limits, checks and messages.
 
-    Right predictions become live_predictions-<12 hex>.csv in the output folder, and the exit code is 0. It is 1 when
-    the model failed or a file can't be had, and 2 when the options are wrong. What the model prints goes to standard
-    error. The limits are those of the settings PREDICTD_RUN_*. The first run builds the runtime, in some minutes.
+    Valid predictions are saved as live_predictions-<12 hex>.csv in the output folder, with exit code 0. The exit code
+    is 1 if the model fails or a file is unavailable, and 2 for invalid options. The model's output goes to standard
+    error. The settings PREDICTD_RUN_* set the limits. The first run builds the runtime, which takes a few minutes.
 
     Example: predictd run --debug --model model.pkl --dataset v5.3/live.parquet
     """
-    post = _post(post_url, post_data)
+    post = _parse_post(post_url, post_data)
     if not output_dir.is_dir():
         raise typer.BadParameter(f"{output_dir} is not an existing folder", param_hint="--output_dir")
     signal.signal(signal.SIGTERM, _stop)
-    wanted = InputOptions(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
+    source = InputOptions(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
     try:
         settings = read_settings(sandbox=sandbox, trust_users=trust_users)
         report = _Report(settings=settings, debug=debug)
         kind, missing = choose_sandbox(settings.sandbox, trust_users=settings.trust_users)
         if missing:
-            report.detail(f"  The model runs without isolation, because --trust-users says so: {missing}")
+            report.detail(f"  The model runs without isolation, because of --trust-users: {missing}")
         with Transfers() as downloads:
-            inputs = collect_inputs(wanted, output_dir, downloads.show)
+            inputs = collect_inputs(source, output_dir, downloads.show)
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()
-        # Without the redirection of standard error, which would take apart what the log writes on a terminal.
+        # Redirecting standard error would break the escape sequences that the log writes on a terminal.
         bars = Progress(
             TextColumn("Preparing the data"), BarColumn(), console=console, transient=True, redirect_stderr=False
         )
@@ -122,9 +120,9 @@ def run(
         report.end(result)
         if result.predictions is not None and post is not None:
             post.send(result.predictions)
-            say(f"The predictions were sent to {post.url.partition('?')[0]}.")
+            say(f"Sent the predictions to {post.url.partition('?')[0]}.")
     except PredictdError as error:
-        raise refused(error, as_json=as_json) from error
+        raise exit_with(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(result, inputs, built, settings, kind, sent=post is not None))
     if result.failure is not None:
@@ -133,14 +131,14 @@ def run(
 
 
 class _Report:
-    """What a person is told beside the model's own words."""
+    """Messages about the run."""
 
     def __init__(self, *, settings: Settings, debug: bool) -> None:
         self._settings = settings
         self._debug = debug
 
     def detail(self, line: str) -> None:
-        """A line for those who want to know everything."""
+        """Print a line with --debug."""
         if self._debug:
             say(line)
 
@@ -160,45 +158,17 @@ class _Report:
             self.detail(f"  {stage:<9} {seconds:8.3f} s")
         if result.predictions is not None:
             say(result.report.use(self._settings.limits).describe())
-            say(f"Success: the predictions are in {result.predictions}")
+            say(f"Success: saved the predictions in {result.predictions}")
         elif result.report.peak_memory_bytes:
-            self.detail(f"  peak of memory: {result.report.peak_memory_bytes >> 20} MiB")
+            self.detail(f"  peak memory: {result.report.peak_memory_bytes >> 20} MiB")
 
 
-_CLEAR_LINE = "\r\x1b[K"
-
-
-class ModelLog:
-    """Shows what a model prints on standard error: line by line, on a terminal also the line that it is writing."""
-
-    def __init__(self) -> None:
-        self._lines = TerminalLines()
-        self._is_terminal = sys.stderr.isatty()
-
-    def write(self, chunk: bytes) -> None:
-        """Show the next bytes."""
-        self._show(self._lines.feed(chunk), self._lines.current)
-
-    def close(self) -> None:
-        """Show what is left and end the line."""
-        self._show(self._lines.close(), "")
-
-    def _show(self, lines: list[str], current: str) -> None:
-        text = "".join(f"{plain(line)}\n" for line in lines)
-        if self._is_terminal:
-            # A wider line would be wrapped and could not be written over.
-            width = shutil.get_terminal_size().columns - 1
-            text = f"{_CLEAR_LINE}{text}{plain(current)[:width]}"
-        sys.stderr.write(text)
-        sys.stderr.flush()
-
-
-def _post(url: str | None, data: str | None) -> Post | None:
+def _parse_post(url: str | None, data: str | None) -> Post | None:
     if url is None and data is None:
         return None
     if url is None or data is None:
-        missing, given = ("--post_url", "--post_data") if url is None else ("--post_data", "--post_url")
-        raise typer.BadParameter(f"{given} needs {missing} too; they are the two parts of a presigned POST")
+        missing, present = ("--post_url", "--post_data") if url is None else ("--post_data", "--post_url")
+        raise typer.BadParameter(f"{present} also needs {missing}; a presigned POST has both")
     try:
         return parse_post(url, data)
     except InvalidInputError as error:
@@ -206,26 +176,27 @@ def _post(url: str | None, data: str | None) -> Post | None:
 
 
 def _explain(failure: ModelFailure, inputs: Inputs, arguments: list[str], *, debug: bool) -> None:
-    """Say why the model failed and how to look closer."""
+    """Print why the model failed and what to try next."""
     console.print(Text.assemble(("failed", "bold red"), f" ({failure.code}): "), end="")
     console.print(failure.describe(), soft_wrap=True)
     python = failure.facts.get("pickle_python", "").partition(" ")[0]
     if python:
-        say(f"Run it in the Python that made it: predictd {shlex.join(_with_runtime(arguments, python))}")
+        say(f"Run it with the Python that created it: predictd {shlex.join(_with_runtime(arguments, python))}")
     elif failure.code == "bad_signature" and inputs.benchmarks is None:
-        say("No benchmark models were given; give them with --benchmarks.")
+        say("The run had no benchmark models. Pass them with --benchmarks.")
     elif not debug:
-        say(f"See every stage of the run: predictd {shlex.join([*arguments, '--debug'])}")
+        say(f"Show the details of the run: predictd {shlex.join([*arguments, '--debug'])}")
 
 
 def _with_runtime(arguments: list[str], python: str) -> list[str]:
-    kept = []
-    skip = False
-    for one in arguments:
-        if not skip and one != "--runtime" and not one.startswith("--runtime="):
-            kept.append(one)
-        skip = one == "--runtime"
-    return [*kept, "--runtime", python]
+    """Replace the option --runtime of a command line."""
+    result = []
+    is_value = False
+    for argument in arguments:
+        if not is_value and argument != "--runtime" and not argument.startswith("--runtime="):
+            result.append(argument)
+        is_value = argument == "--runtime"
+    return [*result, "--runtime", python]
 
 
 def _summary(
@@ -256,5 +227,5 @@ def _summary(
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
-    """The first process of a container gets no default action for SIGTERM; ending takes the run with it."""
+    """Exit on SIGTERM, which the first process of a container ignores by default; the run ends with this process."""
     sys.exit(128 + signal.SIGTERM)

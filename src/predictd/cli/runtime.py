@@ -1,4 +1,4 @@
-"""`predictd runtime`: the Pythons that models run in."""
+"""`predictd runtime`: the runtimes that models run in."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.options import AsJson, DataDir, opened
+from predictd.cli.deployment import use_deployment
+from predictd.cli.options import AsJson, DataDir, MakeDefault, OfferAgain
 from predictd.cli.output import print_json, print_rows, say
-from predictd.cli.rehearsal import python_version, runtime_name, upgrade_rehearsal
+from predictd.cli.upgrade_check import python_version, runtime_name, upgrade_check
 from predictd.db.catalogue import known_runtime, list_runtimes, make_default, set_deprecated
 from predictd.db.models import Runtime
 from predictd.domain.errors import InvalidInputError
@@ -20,41 +21,47 @@ app = typer.Typer(
     help="Runtimes: a Python version plus a locked package set.\n\nExample: predictd runtime build 3.11",
     no_args_is_help=True,
 )
-app.command("upgrade-rehearsal")(upgrade_rehearsal)
+app.command("upgrade-check")(upgrade_check)
 
-KnownName = Annotated[str, typer.Argument(help="A runtime: 3.12, an image, a name, a tag or an id.")]
-Default = Annotated[bool, typer.Option("--default", help="Make it the default of new uploads.")]
+RuntimeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUNTIME",
+        help="A Python version (3.12), or the image, name, tag or id of a runtime.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
 def list_(
-    everything: Annotated[
-        bool, typer.Option("--all", help="Those too that no new upload gets, because others took their place.")
+    include_deprecated: Annotated[
+        bool, typer.Option("--all", help="Include deprecated and replaced runtimes.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runtimes, those that could be built too.
+    """List the runtimes, including those that can be built.
 
     Example: predictd runtime list --json
     """
-    with opened(data_dir) as deployment, deployment.database.read() as session:
-        known = [*list_runtimes(session), *(list_runtimes(session, deprecated=True) if everything else ())]
-        built = {one.folder.name: one for one in load(deployment.settings.runtimes_home)}
+    with use_deployment(data_dir) as deployment, deployment.database.read() as session:
+        runtimes = [*list_runtimes(session), *(list_runtimes(session, deprecated=True) if include_deprecated else ())]
+        built = {runtime.folder.name: runtime for runtime in load(deployment.settings.runtimes_home)}
     rows = [
         {
-            "name": one.name,
-            "image": one.image,
-            "tag": one.tag,
-            "id": one.id,
-            "default": one.is_default,
-            "replaced": one.is_deprecated,
-            "built": one.folder in built,
-            "python": str(built[one.folder].executable) if one.folder in built else None,
+            "name": runtime.name,
+            "image": runtime.image,
+            "tag": runtime.tag,
+            "id": runtime.id,
+            "default": runtime.is_default,
+            "replaced": runtime.is_deprecated,
+            "built": runtime.folder in built,
+            "python": str(built[runtime.folder].executable) if runtime.folder in built else None,
         }
-        for one in known
+        for runtime in runtimes
     ]
-    images = {one.image for one in known}
+    images = {runtime.image for runtime in runtimes}
     rows += [
         {
             "name": spec.display_name,
@@ -75,28 +82,34 @@ def list_(
 
 @app.command()
 def build(
-    python: Annotated[list[str] | None, typer.Argument(help=f"Python versions: {', '.join(PYTHONS)}.")] = None,
-    also: Annotated[list[str] | None, typer.Option("--python", help="The same as an option.")] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Python versions: {', '.join(PYTHONS)}.", show_default=default_spec().python),
+    ] = None,
+    python_options: Annotated[
+        list[str] | None, typer.Option("--python", help="The same as the argument; repeat for several.")
+    ] = None,
     packages: Annotated[str, typer.Option(help=f"Package set: {' or '.join(PACKAGE_SETS)} (8 GB each).")] = "core",
     missing: Annotated[
-        bool, typer.Option("--missing", help="All that the deployment has and this machine lacks, custom ones too.")
+        bool, typer.Option("--missing", help="Build all runtimes of the deployment that this machine lacks.")
     ] = False,
-    default: Default = False,
+    default: MakeDefault = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build runtimes (the usual one, if none is named) from their locks, unless they are built, for uploads to choose.
+    """Build runtimes from their locks, unless they are built, and offer them to uploads.
 
     Example: predictd runtime build 3.11 3.12
     """
     if missing:
-        with opened(data_dir) as deployment:
-            restored = build_missing_runtimes(deployment, say)
-        _print_built(restored, as_json=as_json)
+        with use_deployment(data_dir) as deployment:
+            built = build_missing_runtimes(deployment, say)
+        _print_built(built, as_json=as_json)
         return
-    versions = [python_version(one) for one in [*(python or []), *(also or [])]] or [default_spec().python]
+    requested = [*(python or []), *(python_options or [])]
+    versions = [python_version(text) for text in requested] or [default_spec().python]
     specs = [spec_for(version, packages) for version in versions]
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         built = [build_runtime(deployment, spec, say, default=default) for spec in specs]
     _print_built(built, as_json=as_json)
 
@@ -105,47 +118,50 @@ def build(
 def add(
     python: Annotated[str, typer.Option(help=f"Python version: {', '.join(PYTHONS)}.")],
     requirements: Annotated[Path, typer.Option(help="A requirements file, or a lock with hashes.")],
-    name: Annotated[str | None, typer.Option(help="Name of the package set; by default that of the file.")] = None,
-    default: Default = False,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the package set.", show_default="the name of the file")
+    ] = None,
+    default: MakeDefault = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a runtime of your own packages, for uploads to choose.
+    """Build a runtime with your own packages and offer it to uploads.
 
-    A plain requirements file is locked first: what a run needs (numpy, pandas, pyarrow, cloudpickle) is added, and only
-    wheels are taken. A lock is taken as it is. The lock is kept with the runtime; `runtime show` says where. Under a
-    name that is taken, the new packages take the place of the old ones for new uploads.
+    A requirements file is locked first: the packages that every run needs (numpy, pandas, pyarrow, cloudpickle) are
+    added, and only wheels are used. A lock is used unchanged. The lock is stored with the runtime; `runtime show`
+    prints its path. If the name exists, the new packages replace the old ones for new uploads.
 
     Example: predictd runtime add --python 3.12 --requirements torch.txt
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         spec = custom_spec(python_version(python), requirements, name=name, progress=say)
         with deployment.database.read() as session:
-            earlier = [one.tag for one in list_runtimes(session) if one.image == spec.image_name]
+            replaced = [runtime.tag for runtime in list_runtimes(session) if runtime.image == spec.image_name]
         built = build_runtime(deployment, spec, say, default=default)
-    if earlier and earlier != [built.tag]:
-        say(f"It takes the place of {', '.join(earlier)} for new uploads; pickles that were uploaded for that keep it.")
+    if replaced and replaced != [built.tag]:
+        say(f"It replaces {', '.join(replaced)} for new uploads. Existing pickles continue to use their runtime.")
     _print_built([built], as_json=as_json)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A runtime: 3.12, an image, a name, a tag or an id.")],
+    name: RuntimeName,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one runtime: its packages and their versions, its size, where it and its lock lie.
+    """Show a runtime: its packages and their versions, its size, its folder and its lock.
 
     Example: predictd runtime show 3.12 --json
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         runtime, built = _find(deployment, name)
     if built is None:
         raise InvalidInputError(
-            f"The runtime {runtime.name} ({runtime.tag}) is not built on this machine; see: predictd runtime list"
+            f"The runtime {runtime.name} ({runtime.tag}) is not built on this machine. "
+            "List the runtimes with: predictd runtime list"
         )
     pins = [line.split()[0].partition("==") for line in built.lock.read_text().splitlines() if _is_pin(line)]
-    facts: dict[str, Any] = {
+    row: dict[str, Any] = {
         "name": runtime.name,
         "image": runtime.image,
         "tag": runtime.tag,
@@ -159,59 +175,56 @@ def show(
     }
     packages = [{"package": package, "version": version} for package, _, version in pins]
     if as_json:
-        print_json({**facts, "packages": {one["package"]: one["version"] for one in packages}})
+        print_json({**row, "packages": {package["package"]: package["version"] for package in packages}})
         return
-    print_rows([{"": key, "is": value} for key, value in facts.items()], as_json=False, empty="")
+    print_rows([{"": key, "value": value} for key, value in row.items()], as_json=False, empty="")
     print_rows(packages, as_json=False, empty="")
 
 
 @app.command()
-def default(name: KnownName, data_dir: DataDir = None) -> None:
-    """Make a runtime the default of new uploads.
+def default(name: RuntimeName, data_dir: DataDir = None) -> None:
+    """Make a runtime the default for new uploads.
 
     Example: predictd runtime default 3.12
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         runtime = known_runtime(session, runtime_name(name))
         make_default(session, runtime)
-    say(f"{runtime.name} ({runtime.tag}) is the default.")
+    say(f"{runtime.name} ({runtime.tag}) is now the default.")
 
 
 @app.command()
 def deprecate(
-    name: KnownName,
-    off: Annotated[bool, typer.Option("--off", help="Offer it again.")] = False,
+    name: RuntimeName,
+    off: OfferAgain = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Offer a runtime to new uploads no more; pickles that were uploaded for it keep it.
+    """Deprecate a runtime: new uploads can't choose it. Existing pickles continue to use it.
 
     Example: predictd runtime deprecate 3.10
     """
-    with opened(data_dir) as deployment, deployment.database.write() as session:
+    with use_deployment(data_dir) as deployment, deployment.database.write() as session:
         runtime = known_runtime(session, runtime_name(name))
         set_deprecated(session, runtime, is_deprecated=not off)
-    say(f"{runtime.name} ({runtime.tag}) is {'offered again' if off else 'deprecated'}.")
+    say(f"{runtime.name} ({runtime.tag}) is {'available to new uploads again' if off else 'deprecated'}.")
 
 
 @app.command()
-def remove(
-    name: Annotated[str, typer.Argument(help="A runtime: an image, a name, a tag or an id.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Remove a runtime that no pickle was uploaded for, and what it alone has on the disk.
+def remove(name: RuntimeName, data_dir: DataDir = None) -> None:
+    """Remove a runtime that no pickle uses, and its files.
 
     Example: predictd runtime remove numerai_predict_py_3_12_torch
     """
-    with opened(data_dir) as deployment:
+    with use_deployment(data_dir) as deployment:
         removed = remove_runtime(deployment, runtime_name(name))
-    say(f"{removed} is removed.")
+    say(f"Removed {removed}.")
 
 
 def _find(deployment: Deployment, name: str) -> tuple[Runtime, BuiltRuntime | None]:
     with deployment.database.read() as session:
         runtime = known_runtime(session, runtime_name(name))
     built = load(deployment.settings.runtimes_home)
-    return runtime, next((one for one in built if one.folder.name == runtime.folder), None)
+    return runtime, next((candidate for candidate in built if candidate.folder.name == runtime.folder), None)
 
 
 def _is_pin(line: str) -> bool:
@@ -222,10 +235,15 @@ def _print_built(built: Sequence[BuiltRuntime], *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"name": one.display_name, "image": one.image_name, "tag": one.tag, "python": str(one.executable)}
-                for one in built
+                {
+                    "name": runtime.display_name,
+                    "image": runtime.image_name,
+                    "tag": runtime.tag,
+                    "python": str(runtime.executable),
+                }
+                for runtime in built
             ]
         )
         return
-    for one in built:
-        say(f"{one.display_name} is built: {one.executable}")
+    for runtime in built:
+        say(f"Built {runtime.display_name}: {runtime.executable}")

@@ -1,4 +1,4 @@
-"""`predictd serve`."""
+"""`predictd serve`: run the server."""
 
 import logging
 from enum import StrEnum
@@ -9,12 +9,10 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from predictd.cli.logs import configure_logs
-from predictd.cli.options import DataDir, read_settings
+from predictd.cli.options import DataDir, Sandbox, TrustUsers, read_settings, setting_help
 from predictd.cli.output import console, say
-from predictd.cli.steps import Steps
-from predictd.domain.runs import SandboxKind
+from predictd.cli.progress import Steps
 from predictd.server.app import serve as run_server
-from predictd.settings import Settings
 
 
 class Executor(StrEnum):
@@ -24,26 +22,22 @@ class Executor(StrEnum):
     RAY = "ray"
 
 
-def _help(name: str) -> str:
-    return f"{Settings.model_fields[name].description} (env: PREDICTD_{name.upper()})"
-
-
 def serve(
     data_dir: DataDir = None,
-    host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
-    port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
-    public_url: Annotated[str | None, typer.Option(help=_help("public_url"))] = None,
-    calendar: Annotated[str | None, typer.Option(help=_help("calendar"))] = None,
-    workers: Annotated[int | None, typer.Option(help=_help("workers"))] = None,
-    executor: Annotated[Executor | None, typer.Option(help=_help("executor"))] = None,
-    ray_address: Annotated[str | None, typer.Option(help=_help("ray_address"))] = None,
-    sandbox: Annotated[SandboxKind | None, typer.Option(help=_help("sandbox"))] = None,
-    trust_users: Annotated[bool | None, typer.Option("--trust-users", help=_help("trust_users"))] = None,
+    host: Annotated[str | None, typer.Option(help=setting_help("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=setting_help("port"))] = None,
+    public_url: Annotated[str | None, typer.Option(help=setting_help("public_url"))] = None,
+    calendar: Annotated[str | None, typer.Option(help=setting_help("calendar"))] = None,
+    workers: Annotated[int | None, typer.Option(help=setting_help("workers"))] = None,
+    executor: Annotated[Executor | None, typer.Option(help=setting_help("executor"))] = None,
+    ray_address: Annotated[str | None, typer.Option(help=setting_help("ray_address"))] = None,
+    sandbox: Sandbox = None,
+    trust_users: TrustUsers = None,
 ) -> None:
-    """Run the server: the API, the workers that run models, and the calendar of rounds.
+    """Run the server: the API, the web pages, the workers that run models, and the calendar of rounds.
 
-    The first start builds the default runtime and generates a synthetic data version. Everything is kept in the data
-    dir. All settings, also those without an option here, are environment variables: see docs/settings.md.
+    The first start builds the default runtime and generates a synthetic data version. All data is stored in the data
+    dir. Every setting is also an environment variable: see docs/reference/settings.md.
 
     Example: predictd serve --data-dir ~/.predictd --port 8000 --calendar "every 5m"
 
@@ -71,4 +65,4 @@ def serve(
 def _ready(bars: Progress, home: Path, address: str) -> None:
     bars.stop()
     say(f"predictd is ready at {address} (data dir {home}); stop it with Ctrl-C.")
-    say(f"Make an account with: predictd account create NAME --data-dir {home}")
+    say(f"Create an account with: predictd account create NAME --data-dir {home}")

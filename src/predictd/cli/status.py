@@ -1,4 +1,4 @@
-"""`predictd status` and `predictd logs`: how a pickle's runs stand, and what they print."""
+"""`predictd status` and `predictd logs`: the runs of a pickle and their logs."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -13,14 +13,14 @@ from predictd.domain.errors import NotFoundError
 
 
 def status(target: ModelOrPickle, server: Server = None, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show a pickle, or the newest one of a model: its runs with their whole history.
+    """Show a pickle, or the newest of a model, with the status history of its runs.
 
     Example: predictd status my_model
     """
     with opened_client(server, profile) as client:
         pickle = client.status(target)
         if as_json:
-            print_json({**pickle_row(pickle), "triggers": [asdict(one) for one in pickle.triggers]})
+            print_json({**pickle_row(pickle), "triggers": [asdict(run) for run in pickle.triggers]})
             return
         names = {model.id: model.name for model in client.models()}
     _show(pickle, names)
@@ -28,18 +28,16 @@ def status(target: ModelOrPickle, server: Server = None, profile: ProfileName = 
 
 def logs(
     target: ModelOrPickle,
-    trigger: Annotated[str | None, typer.Option(help="Id of a run; by default the newest.")] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new lines until the run has ended.")
-    ] = False,
-    diagnostics: Annotated[bool, typer.Option("--diagnostics", help="What its diagnostics runs printed.")] = False,
+    run: Annotated[str | None, typer.Option(help="Id of a run.", show_default="the newest")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run has ended.")] = False,
+    diagnostics: Annotated[bool, typer.Option("--diagnostics", help="Print the logs of diagnostics runs.")] = False,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what the model prints, line by line, to standard output; with --follow the statuses go to standard error.
+    """Print the log of a run on standard output; with --follow, its statuses on standard error.
 
-    With --json each line is an object (with --follow one a line).
+    With --json each line of the log is an object; with --follow, each object is on a line.
 
     Example: predictd logs my_model --follow
     """
@@ -48,13 +46,13 @@ def logs(
         if diagnostics:
             _print(client.diagnostics_logs(pickle.id), as_json=as_json)
         elif follow:
-            _follow(client, pickle, trigger, as_json=as_json)
+            _follow(client, pickle, run, as_json=as_json)
         else:
-            _print(client.logs(_trigger(pickle, trigger).id), as_json=as_json)
+            _print(client.logs(_find_run(pickle, run).id), as_json=as_json)
 
 
-def _follow(client: Client, pickle: Pickle, trigger: str | None, *, as_json: bool) -> None:
-    for event in client.follow(pickle.id, _trigger(pickle, trigger).id):
+def _follow(client: Client, pickle: Pickle, run_id: str | None, *, as_json: bool) -> None:
+    for event in client.follow(pickle.id, _find_run(pickle, run_id).id):
         if isinstance(event, LogLine):
             _print([event], as_json=as_json, compact=True)
         elif not isinstance(event, Run):
@@ -72,22 +70,22 @@ def _print(lines: list[LogLine], *, as_json: bool, compact: bool = False) -> Non
             echo(line.message)
 
 
-def _trigger(pickle: Pickle, wanted: str | None) -> Trigger:
-    found = [one for one in pickle.triggers if wanted is None or one.id == wanted]
-    if not found:
-        known = ", ".join(one.id for one in pickle.triggers) or "none"
-        raise NotFoundError(f"{pickle.filename} has no run {wanted or 'yet'}; its runs are: {known}.")
-    return found[0]
+def _find_run(pickle: Pickle, run_id: str | None) -> Trigger:
+    matches = [run for run in pickle.triggers if run_id is None or run.id == run_id]
+    if not matches:
+        run_ids = ", ".join(run.id for run in pickle.triggers) or "none"
+        raise NotFoundError(f"{pickle.filename} has no run {run_id or 'yet'}; its runs are: {run_ids}.")
+    return matches[0]
 
 
 def _show(pickle: Pickle, names: dict[str, str]) -> None:
-    slots = ", ".join(names.get(one, one) for one in pickle.assigned_model_ids) or "no model"
-    echo(f"{pickle.filename}  {pickle.validation_status}, in the slot of {slots}")
+    models = ", ".join(names.get(model_id, model_id) for model_id in pickle.assigned_model_ids) or "no model"
+    echo(f"{pickle.filename}  {pickle.validation_status}, assigned to {models}")
     echo(f"  id {pickle.id}, {pickle.runtime}, data {pickle.data_version}")
-    for trigger in pickle.triggers:
-        echo(f"\n{shown_status(trigger.status)}  {trigger.type} run {trigger.id}")
-        for one in trigger.statuses:
-            time = f"{one.inserted_at:%Y-%m-%d %H:%M:%S}" if one.inserted_at else " " * 19
-            echo(f"  {time}  {shown_status(one.status):<10}  {one.description}")
+    for run in pickle.triggers:
+        echo(f"\n{shown_status(run.status)}  {run.type} run {run.id}")
+        for status in run.statuses:
+            time = f"{status.inserted_at:%Y-%m-%d %H:%M:%S}" if status.inserted_at else " " * 19
+            echo(f"  {time}  {shown_status(status.status):<10}  {status.description}")
     if not pickle.triggers:
-        say(f"It has not run yet; run it with: predictd trigger {pickle.id}")
+        say(f"The pickle has no runs. Run it with: predictd run-now {pickle.id}")

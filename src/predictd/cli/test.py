@@ -1,4 +1,4 @@
-"""`predictd test`: a model tried as the server would run it, and what could go wrong."""
+"""`predictd test`: run a pickle several times as the server does, and check the results."""
 
 import signal
 import sys
@@ -12,15 +12,21 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-from predictd.cli.diagnostics_options import show_progress
-from predictd.cli.findings import print_findings
-from predictd.cli.options import AsJson, Runtime, Sandbox, Server, TrustUsers, read_settings
-from predictd.cli.output import console, print_json, refused, say
-from predictd.cli.run import ModelLog
-from predictd.cli.transfers import Transfers
+from predictd.cli.options import (
+    AsJson,
+    DataServer,
+    PickleFile,
+    Runtime,
+    Sandbox,
+    TrustUsers,
+    ValidationData,
+    read_settings,
+)
+from predictd.cli.output import ModelLog, console, exit_with, print_findings, print_json, say
+from predictd.cli.progress import Transfers, show_progress
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
-from predictd.domain.findings import Level, warn
+from predictd.domain.findings import Finding, Level, warn
 from predictd.domain.runs import RunReport, SandboxKind
 from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_pickle, validation_folder
 from predictd.local_run.model_test import RUNS, ModelTest, Step
@@ -32,30 +38,24 @@ from predictd.sandbox import choose_sandbox
 from predictd.scoring.validation import open_validation
 from predictd.settings import Settings
 
-_MOST_ERAS = 20
+MAX_ERAS = 20
 
 
 def test(
-    file: Annotated[Path, typer.Argument(help="The pickle.", exists=True, dir_okay=False, show_default=False)],
+    file: PickleFile,
     runtime: Runtime = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of a data version, with validation.parquet and live.parquet, or its name at the server.",
-            show_default="the server's newest, fetched once",
-        ),
-    ] = None,
-    server: Server = DEFAULT_SERVER,
-    eras: Annotated[int, typer.Option(min=1, max=_MOST_ERAS, help="How many validation eras it is tried on.")] = 4,
+    data: ValidationData = None,
+    server: DataServer = DEFAULT_SERVER,
+    eras: Annotated[int, typer.Option(min=1, max=MAX_ERAS, help="Number of validation eras to run it on.")] = 4,
     sandbox: Sandbox = None,
     trust_users: TrustUsers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try a pickle as the server would run it: pass, warn or fail for each point, with the fix.
+    """Test a pickle by running it as the server does: each check passes, warns or fails, with a fix.
 
-    It is run five times in the server's sandbox: on live data, on the same again, with the rows in another order, on
-    a few validation eras, and on one of them alone. What the model prints the first time, and whenever it fails, goes
-    to standard error. The exit code is 1 when a point fails.
+    The pickle runs five times in the server's sandbox: twice on live data, once with the rows in another order, on a
+    few validation eras, and on one of them alone. The model's output of the first run, and of a run that fails, goes to
+    standard error. The exit code is 1 if a check fails.
 
     Example: predictd test model.pkl --data ./v5.3 --runtime 3.12
     """
@@ -71,13 +71,13 @@ def test(
                 live = find_live(source, server, settings.laptop_cache / "data", Path(folder), downloads.show)
             trial_folder = Path(folder) / "trial"
             trial_folder.mkdir()
-            with show_progress("Reading the validation data") as tell:
-                found = prepare_test_data(source, live, trial_folder, eras=eras, progress=tell)
+            with show_progress("Reading the validation data") as on_progress:
+                trial_data = prepare_test_data(source, live, trial_folder, eras=eras, progress=on_progress)
             mapped = MappedCache(folder=Path(folder) / "mapped")
-            runs = _Runs(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
-            trial = _tried(found, runs, missing)
+            runner = _Runner(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
+            trial = _run_checks(trial_data, runner, missing)
     except PredictdError as error:
-        raise refused(error, as_json=as_json) from error
+        raise exit_with(error, as_json=as_json) from error
     if as_json:
         print_json(_summary(file, trial, built, kind, source))
     else:
@@ -88,8 +88,8 @@ def test(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Runs:
-    """Runs the pickle, as the server does."""
+class _Runner:
+    """Runs the pickle as the server does."""
 
     file: Path
     settings: Settings
@@ -98,9 +98,9 @@ class _Runs:
     mapped: MappedCache
 
     def run(self, step: Step) -> RunReport:
-        """Run it once, saying so; what it prints is shown if it is new."""
+        """Run the pickle once; print its output for the first run, and if it fails."""
         say(f"Run {step.number} of {RUNS}: {step.title}")
-        log = _KeptLog()
+        chunks: list[bytes] = []
         limits = self.settings.limits
         with _clock():
             report = run_pickle(
@@ -110,19 +110,22 @@ class _Runs:
                 self.built.paths,
                 replace(limits, seconds=limits.seconds * step.seconds),
                 kind=self.kind,
-                on_log=log.write,
+                on_log=chunks.append,
                 mapped=self.mapped,
                 trees=self.settings.trees,
                 without_targets=step.is_validation,
             )
         if step.number == 1 or report.failure is not None:
-            log.show()
+            log = ModelLog()
+            for chunk in chunks:
+                log.write(chunk)
+            log.close()
         return report
 
 
 @contextmanager
 def _clock() -> Iterator[None]:
-    """On a terminal, the seconds that go by."""
+    """Show the elapsed time on a terminal."""
     if not console.is_terminal:
         yield
         return
@@ -131,51 +134,40 @@ def _clock() -> Iterator[None]:
         yield
 
 
-class _KeptLog:
-    """What a model prints, kept until it is known whether anybody wants to see it."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-
-    def write(self, chunk: bytes) -> None:
-        """Keep the next bytes; the sandbox stops a model that prints too much."""
-        self._chunks.append(chunk)
-
-    def show(self) -> None:
-        """Show them all."""
-        log = ModelLog()
-        for chunk in self._chunks:
-            log.write(chunk)
-        log.close()
-
-
-def _tried(data: ModelTestData, runs: _Runs, missing: str | None) -> ModelTest:
-    say(f"Testing {runs.file} in {runs.built.display_name}")
-    trial = ModelTest(data=data, limits=runs.settings.limits, run=runs.run)
+def _run_checks(data: ModelTestData, runner: _Runner, missing: str | None) -> ModelTest:
+    say(f"Testing {runner.file} in {runner.built.display_name}")
+    trial = ModelTest(data=data, limits=runner.settings.limits, run=runner.run)
     if missing:
-        words = "It ran without isolation, so it saw your files and the network, as it won't on the server."
-        fix = f"Try it where models are isolated. {missing}"
-        trial.findings.append(warn("sandbox", "not_isolated", words, fix))
-    trial.findings += check_second_parameter(inspect_pickle(runs.file))
+        sentence = "It ran without isolation, with access to your files and the network, unlike on the server."
+        fix = f"Test it on a machine that isolates models. {missing}"
+        trial.findings.append(warn("sandbox", "not_isolated", sentence, fix))
+    trial.findings += check_second_parameter(inspect_pickle(runner.file))
     if trial.check_live():
-        with open_validation(data.folder, runs.mapped) as validation, show_progress("Computing the figures") as tell:
-            trial.check_eras(validation, tell)
+        with (
+            open_validation(data.folder, runner.mapped) as validation,
+            show_progress("Computing the metrics") as on_progress,
+        ):
+            trial.check_eras(validation, on_progress)
         trial.check_cost()
     return trial
 
 
 def _conclude(trial: ModelTest, built: BuiltRuntime) -> None:
-    failed = [one for one in trial.findings if one.level is Level.FAIL]
-    warned = [one for one in trial.findings if one.level is Level.WARN]
-    where = f"in {built.display_name}"
-    if failed and failed[0].topic == "submission":
-        say(f"There is no valid submission {where}; the rest was not tried.")
-    elif failed:
-        say(f"It runs {where}, but {len(failed)} {'point fails' if len(failed) == 1 else 'points fail'}.")
-    elif warned:
-        say(f"It runs {where}; {len(warned)} {'point needs' if len(warned) == 1 else 'points need'} a look.")
+    failures = [finding for finding in trial.findings if finding.level is Level.FAIL]
+    warnings = [finding for finding in trial.findings if finding.level is Level.WARN]
+    runtime = built.display_name
+    if failures and failures[0].topic == "submission":
+        say(f"No valid submission in {runtime}; the other checks did not run.")
+    elif failures:
+        say(f"The pickle runs in {runtime}, but {_count(failures)} failed.")
+    elif warnings:
+        say(f"The pickle runs in {runtime}, with warnings from {_count(warnings)}.")
     else:
-        say(f"Nothing speaks against it {where}.")
+        say(f"No problems found in {runtime}.")
+
+
+def _count(findings: list[Finding]) -> str:
+    return "1 check" if len(findings) == 1 else f"{len(findings)} checks"
 
 
 def _summary(file: Path, trial: ModelTest, built: BuiltRuntime, kind: SandboxKind, source: Path) -> dict[str, Any]:
@@ -186,7 +178,7 @@ def _summary(file: Path, trial: ModelTest, built: BuiltRuntime, kind: SandboxKin
         "sandbox": kind.value,
         "data": source,
         "eras": trial.data.eras,
-        "findings": [asdict(one) for one in trial.findings],
+        "findings": [asdict(finding) for finding in trial.findings],
         "limits": asdict(trial.limits),
         "forecast": None if trial.cost_estimate is None else asdict(trial.cost_estimate),
         "diagnostics": None if trial.figures is None else trial.figures.wire(),

@@ -1,4 +1,4 @@
-"""`predictd list` and `predictd download`: what is on the server, and getting it back."""
+"""`predictd list` and `predictd download`: your models and pickles on the server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,53 +12,53 @@ from predictd.cli.remote import ModelOrPickle, ProfileName, Server, opened_clien
 
 def list_(
     model: Annotated[str | None, typer.Option(help="Only the pickles of this model.")] = None,
-    unassigned: Annotated[bool, typer.Option("--unassigned", help="Only pickles that sit in no slot.")] = False,
-    models: Annotated[bool, typer.Option("--models", help="The models in place of the pickles.")] = False,
+    unassigned: Annotated[bool, typer.Option("--unassigned", help="Only pickles that are not assigned.")] = False,
+    models: Annotated[bool, typer.Option("--models", help="List models instead of pickles.")] = False,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """List your pickles, newest first, with the models that they serve.
+    """List your pickles, newest first, with the models that they are assigned to.
 
     Example: predictd list --model my_model
     """
     with opened_client(server, profile) as client:
-        slots = client.models()
+        all_models = client.models()
         pickles = [] if models else client.pickles(model, unassigned=unassigned)
     if models:
         rows = [
-            {"name": one.name, "id": one.id, "pickle": one.pickle_filename, "pickle_id": one.pickle_id} for one in slots
+            {"name": item.name, "id": item.id, "pickle": item.pickle_filename, "pickle_id": item.pickle_id}
+            for item in all_models
         ]
-        print_rows(
-            rows, as_json=as_json, empty="You have no model; make one with: predictd deploy FILE --model NAME --create"
-        )
+        empty = "You have no models; create one with: predictd deploy FILE --model NAME --create"
+        print_rows(rows, as_json=as_json, empty=empty)
         return
-    names = {one.id: one.name for one in slots}
+    names = {item.id: item.name for item in all_models}
     rows = []
     for pickle in pickles:
         row = pickle_row(pickle)
-        row["serves"] = [names.get(one, one) for one in pickle.assigned_model_ids]
+        row["serves"] = [names.get(model_id, model_id) for model_id in pickle.assigned_model_ids]
         row["uploaded_for"] = names.get(pickle.model_id or "", pickle.model_id)
         if not as_json:
             row = {
                 key: row[key] for key in ("id", "filename", "runtime", "validation", "status", "uploaded_for", "serves")
             }
         rows.append(row)
-    print_rows(rows, as_json=as_json, empty="There is no pickle; upload one with: predictd deploy FILE --model NAME")
+    print_rows(rows, as_json=as_json, empty="There are no pickles; upload one with: predictd deploy FILE --model NAME")
 
 
 def download(
     target: ModelOrPickle,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File or folder.", show_default="its own name, here")
+        Path | None, typer.Option("--output", "-o", help="File or folder to save to.", show_default="the pickle's name")
     ] = None,
     server: Server = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a pickle, or the newest one of a model. A download that was cut goes on where it broke off.
+    """Download a pickle, or the newest of a model. An interrupted download resumes when you repeat the command.
 
-    Open it only if you trust who made it: unpickling runs what is in it.
+    Unpickle it only if you trust its author: unpickling runs code of the file.
 
     Example: predictd download my_model --output model.pkl
     """
@@ -67,4 +67,4 @@ def download(
     if as_json:
         print_json({"path": str(path)})
     else:
-        say(f"Saved as {path}.")
+        say(f"Saved {path}.")

@@ -1,9 +1,9 @@
-"""A typed client for any server of the contract, its credentials and its transfers.
+"""A typed client for any server with Numerai's API: requests, credentials and transfers.
 
-Needs requests alone. No command line and no rules of a server: it asks, and says what was answered.
+Depends only on requests. No command line, and no business rules of the server.
 """
 
-from predictd.client.client import Client, RuntimeChooser
+from predictd.client.client import Client
 from predictd.client.connection import UnansweredError
 from predictd.client.credentials import Access, Token, check_server, find_access
 from predictd.client.errors import RefusedError, error_of, read_errors
@@ -22,7 +22,7 @@ from predictd.client.models import (
     TokenInfo,
     Trigger,
 )
-from predictd.client.selection import choose_runtime, python_of
+from predictd.client.selection import RuntimeChooser, choose_runtime, python_of
 from predictd.client.transfer import ShowProgress, TransferError
 
 __all__ = [

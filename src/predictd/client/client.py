@@ -1,18 +1,18 @@
-"""The client: what a data scientist does with a server, as methods."""
+"""The client: everything that a data scientist does on a server, as methods."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from predictd.client import documents, extensions
+from predictd.client import documents
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.credentials import Token, find_access
 from predictd.client.datasets import dataset_url, list_datasets
 from predictd.client.follow import Run, Watch
-from predictd.client.history import previous_pickle
 from predictd.client.models import (
     DataVersion,
     Diagnostics,
+    JsonObject,
     LogLine,
     Model,
     Pickle,
@@ -24,32 +24,29 @@ from predictd.client.models import (
     TokenInfo,
 )
 from predictd.client.resume import PendingUploads
-from predictd.client.selection import choose_data_version, choose_runtime, model_named
-from predictd.client.transfer import ShowProgress, download, place_for
-from predictd.client.upload import Target, Uploader
+from predictd.client.selection import (
+    RuntimeChooser,
+    choose_data_version,
+    choose_runtime,
+    find_model,
+    previous_pickle,
+)
+from predictd.client.transfer import ShowProgress, download, ignore_progress, target_path
+from predictd.client.upload import Target, Uploader, ignore_message
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 
-RuntimeChooser = Callable[[Path, Sequence[Runtime]], Runtime | None]
-"""Answers the runtime that fits a pickle, None where it can't tell."""
-
-
-def show_nothing(_name: str, _arrived: int, _total: int | None) -> None:
-    """Shows no progress."""
-
-
-def say_nothing(_line: str) -> None:
-    """Says nothing."""
+Item = TypeVar("Item")
 
 
 class Client:
-    """Speaks with any server of the contract: predictd's or Numerai's.
+    """Client of a server with Numerai's API: predictd's or Numerai's own.
 
-    Every method raises a `predictd.domain.errors.PredictdError` of a kind: NotAuthenticatedError, MissingScopeError,
-    NotFoundError, ConflictError, InvalidInputError, TransferError (the network, with UnansweredError where a change may
-    have been made). Its `message` names the remedy.
+    Methods raise subclasses of `predictd.domain.errors.PredictdError`: NotAuthenticatedError, MissingScopeError,
+    NotFoundError, ConflictError, InvalidInputError and TransferError (network errors; UnansweredError if a change may
+    have been made). The `message` of an error includes the remedy.
 
-    Models are named by name or id, pickles by id or by the model whose newest pickle is meant.
+    Arguments name a model by its name or id, and a pickle by its id or by a model, which stands for its newest pickle.
     """
 
     def __init__(
@@ -58,37 +55,37 @@ class Client:
         token: str | None = None,
         profile: str | None = None,
         *,
-        show: ShowProgress = show_nothing,
-        say: Callable[[str], None] = say_nothing,
+        on_progress: ShowProgress = ignore_progress,
+        on_message: Callable[[str], None] = ignore_message,
     ) -> None:
-        """Find the server and the token; nothing is asked yet.
+        """Find the server and the token, without a request.
 
         Args:
-            server: address, such as http://127.0.0.1:8000; else that of the profile, or PREDICTD_SERVER.
-            token: `PUBLIC_ID$SECRET_KEY`; else of PREDICTD_TOKEN, of the server's profile, or, for Numerai's own hosts
-                alone, of NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY.
-            profile: name of a profile; else PREDICTD_PROFILE, or the default one.
-            show: told the progress of transfers: name, bytes, total.
-            say: told in a line what is out of the ordinary.
+            server: Address, such as http://127.0.0.1:8000. Default: the profile's, or PREDICTD_SERVER.
+            token: `PUBLIC_ID$SECRET_KEY`. Default: PREDICTD_TOKEN, the token of the server's profile, or, only for
+                Numerai's own hosts, NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY.
+            profile: Name of a profile. Default: PREDICTD_PROFILE, or the default profile.
+            on_progress: Called with the progress of transfers: name, bytes, total bytes.
+            on_message: Called with a line about anything unusual, such as a retry.
 
         Raises:
-            InvalidInputError: no server is named.
-            SetupError: a token is kept where others can read it.
+            InvalidInputError: No server is configured.
+            SetupError: Other users can read the stored token.
         """
         access = find_access(server, token, profile)
         self.server = access.server
         self.profile = access.profile
         self._connection = Connection(access.server, access.token)
-        self._show = show
-        self._say = say
+        self._on_progress = on_progress
+        self._on_message = on_message
 
     @property
     def token(self) -> Token | None:
-        """The token in use; its secret is not shown when it is printed."""
+        """The token in use; printing it does not show its secret."""
         return self._connection.token
 
     def close(self) -> None:
-        """Let go of the open connections."""
+        """Close the open connections."""
         self._connection.close()
 
     def __enter__(self) -> "Client":
@@ -98,70 +95,64 @@ class Client:
         self.close()
 
     def graphql(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The data that the server answers to any GraphQL document."""
-        return self._connection.ask(query, variables)
+        """Send any GraphQL document and return its data."""
+        return self._connection.query(query, variables)
 
     def execute(
         self, query: str, variables: dict[str, Any] | None = None, *, token: Token | None = None
     ) -> dict[str, Any]:
-        """The whole answer, `{"data": ..., "errors": [...]}`; with another token than the client's own, if given.
+        """Return the whole response, `{"data": ..., "errors": [...]}`; `token` overrides the client's own.
 
         Raises:
-            TransferError: there is no answer.
+            TransferError: There is no response.
         """
         return self._connection.execute(query, variables, token=token)
 
     def token_info(self) -> TokenInfo:
-        """The token's name, scopes and account."""
-        return TokenInfo.of(self._connection.ask_for(documents.TOKEN_INFO, {}, "apiTokenInfo"))
-
-    # Models
+        """Return the token's name, scopes and account."""
+        return TokenInfo.of(self._connection.query_object(documents.TOKEN_INFO, {}, "apiTokenInfo"))
 
     def models(self) -> list[Model]:
-        """The account's models of the classic tournament."""
-        account = self._connection.ask_for(documents.MODELS, {}, "account")
-        models = [Model.of(one) for one in account.get("models") or ()]
-        return [one for one in models if one.tournament in (None, CLASSIC)]
+        """Return the account's models of the classic tournament."""
+        account = self._connection.query_object(documents.MODELS, {}, "account")
+        models = [Model.of(item) for item in account.get("models") or ()]
+        return [model for model in models if model.tournament in (None, CLASSIC)]
 
     def model(self, name: str) -> Model:
-        """The model of that name, in whatever case, or id.
+        """Return the model with this name, ignoring case, or id.
 
         Raises:
-            NotFoundError: the account has no such model.
+            NotFoundError: The account has no such model.
         """
         models = self.models()
-        found = model_named(models, name)
-        if found is None:
-            known = ", ".join(one.name for one in models) or "none"
-            raise NotFoundError(f"There is no model {name[:60]!r} of yours; there are: {known}.")
-        return found
+        model = find_model(models, name)
+        if model is None:
+            names = ", ".join(model.name for model in models) or "none"
+            raise NotFoundError(f"You have no model {name[:60]!r}. Your models: {names}.")
+        return model
 
     def create_model(self, name: str) -> Model:
-        """Make a model; it is made once, also where the answer is lost.
+        """Create a model, once even if the response is lost.
 
         Raises:
-            ConflictError: the name is taken, or the account has no slot left.
+            ConflictError: The name is taken, or the account has the maximum number of models.
         """
         try:
-            self._connection.ask(documents.ADD_MODEL, {"name": name, "tournament": CLASSIC})
+            self._connection.query(documents.ADD_MODEL, {"name": name, "tournament": CLASSIC})
         except UnansweredError:
-            if model_named(self.models(), name) is None:
+            if find_model(self.models(), name) is None:
                 raise
         return self.model(name)
 
-    # What a pickle can be uploaded for
-
     def runtimes(self, *, deprecated: bool = False) -> list[Runtime]:
-        """The runtimes for new uploads, or those that are not offered any more."""
-        found = self._many(documents.RUNTIMES, {"deprecated": deprecated}, "computePickleDockerImages")
-        return [Runtime.of(one) for one in found]
+        """Return the runtimes for new uploads, or the deprecated ones."""
+        return self._list(documents.RUNTIMES, {"deprecated": deprecated}, "computePickleDockerImages", Runtime.of)
 
     def data_versions(self, *, deprecated: bool = False) -> list[DataVersion]:
-        """The data versions for new uploads, or those that are not offered any more."""
-        found = self._many(documents.DATA_VERSIONS, {"deprecated": deprecated}, "computePickleDataVersions")
-        return [DataVersion.of(one) for one in found]
-
-    # Pickles
+        """Return the data versions for new uploads, or the deprecated ones."""
+        return self._list(
+            documents.DATA_VERSIONS, {"deprecated": deprecated}, "computePickleDataVersions", DataVersion.of
+        )
 
     def upload(
         self,
@@ -172,21 +163,21 @@ class Client:
         data_version: str | None = None,
         choose: RuntimeChooser | None = None,
     ) -> Pickle:
-        """Send a pickle and register it, which starts its validation.
+        """Upload a pickle and register it, which starts its validation.
 
-        Uploaded for a model it takes the model's slot once it is validated. Cut off, the same call goes on from where
-        it was: what has arrived is not sent again, and nothing is registered twice.
+        Once validated, it is assigned to `model`. After an interruption, repeat the call to resume: an uploaded file is
+        not sent again, and nothing is registered twice.
 
         Args:
-            path: the file, whose name ends in .pkl.
-            model: name or id of the model it is for; None for none.
-            runtime: a Python (3.12), or a runtime's name, image, tag or id.
-            data_version: name or id.
-            choose: chooses the runtime where none is named; without it the server takes its default.
+            path: The file; its name must end in .pkl.
+            model: Name or id of the model to upload for.
+            runtime: A Python version (3.12), or a runtime's name, image, tag or id.
+            data_version: Name or id.
+            choose: Chooses the runtime if `runtime` is None. By default the server chooses.
 
         Raises:
-            InvalidInputError: the file can't be uploaded.
-            TransferError: the server can't be reached.
+            InvalidInputError: The file can't be uploaded.
+            TransferError: The server is unreachable.
         """
         file = Path(path)
         target = Target(
@@ -195,207 +186,214 @@ class Client:
             data_version_id=choose_data_version(data_version, self.data_versions()).id if data_version else None,
         )
         uploader = Uploader(
-            connection=self._connection, pending=PendingUploads.of_user(), show=self._show, say=self._say
+            connection=self._connection,
+            pending=PendingUploads.of_user(),
+            on_progress=self._on_progress,
+            on_message=self._on_message,
         )
         return self._pickle(uploader.upload(file, target))
 
     def pickles(self, model: str | None = None, *, unassigned: bool = False) -> list[Pickle]:
-        """The account's pickles, newest first: all, those of a model, or those that sit in no slot."""
+        """Return the account's pickles, newest first: all, those of a model, or those that are not assigned."""
         return self._pickles(modelId=self.model(model).id if model else None, unassigned=unassigned)
 
     def status(self, pickle: str) -> Pickle:
-        """A pickle with its triggers and their histories; a model's name means its newest pickle.
+        """Return a pickle with the status history of its runs.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: There is no such pickle.
         """
-        model = model_named(self.models(), pickle)
+        model = find_model(self.models(), pickle)
         if model is None:
             return self._pickle(pickle)
-        found = self._pickles(modelId=model.id)
-        if not found:
+        pickles = self._pickles(modelId=model.id)
+        if not pickles:
             raise NotFoundError(
-                f"Model {model.name} has no pickle; upload one with: predictd deploy FILE --model {model.name}"
+                f"Model {model.name} has no pickle. Upload one with: predictd deploy FILE --model {model.name}"
             )
-        return found[0]
+        return pickles[0]
 
     def assign(self, model: str, pickle: str) -> None:
-        """Put a validated pickle into the model's slot; harmless where it is in already.
+        """Assign a validated pickle to a model. Idempotent.
 
         Raises:
-            ConflictError: it is not validated, or the model has a webhook.
+            ConflictError: The pickle is not validated, or the model has a webhook.
         """
         self._assign(self.model(model).id, self.status(pickle).id)
 
     def unassign(self, model: str) -> None:
-        """Empty the model's slot; harmless where it is empty."""
+        """Unassign the pickle of a model. Idempotent."""
         self._assign(self.model(model).id, None)
 
     def rollback(self, model: str) -> Pickle:
-        """Put the pickle back that served the model before the one that does now; answers it.
+        """Assign the previous pickle of a model again and return it.
 
-        That is the newest validated one, uploaded for the model or submitted by it, that is older than the assigned
-        one; for an empty slot the newest of all.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        slot = self.model(model)
-        earlier = previous_pickle(slot, self._pickles(), self._submissions(slot.id))
-        if earlier is None:
-            raise NotFoundError(f"Model {slot.name} has no earlier validated pickle to go back to.")
-        self._assign(slot.id, earlier.id)
-        return self._pickle(earlier.id)
-
-    def trigger(self, pickle: str, *, validation: bool = False) -> Pickle:
-        """Run a pickle now: for the open round, or for validation again. A model's name means the pickle in its slot.
+        That is the newest validated pickle uploaded for the model or used in its submissions, and older than the
+        assigned pickle; the newest of all if none is assigned.
 
         Raises:
-            UnansweredError: it may have been triggered; look at its status before you repeat it.
-            NotFoundError: there is no such pickle, or the model's slot is empty.
+            NotFoundError: There is no previous pickle.
         """
-        model = model_named(self.models(), pickle)
+        current = self.model(model)
+        previous = previous_pickle(current, self._pickles(), self._submissions(current.id))
+        if previous is None:
+            raise NotFoundError(f"Model {current.name} has no previous validated pickle to assign.")
+        self._assign(current.id, previous.id)
+        return self._pickle(previous.id)
+
+    def run_now(self, pickle: str, *, validation: bool = False) -> Pickle:
+        """Run a pickle, or the one assigned to a model, now: for the open round, or to validate it again.
+
+        Raises:
+            UnansweredError: The run may have been queued. Check the status before you repeat the call.
+            NotFoundError: There is no such pickle, or the model has none assigned.
+        """
+        model = find_model(self.models(), pickle)
         if model is not None and model.pickle_id is None:
-            raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one, or name a pickle's id.")
+            raise NotFoundError(f"Model {model.name} has no assigned pickle. Assign one, or use the id of a pickle.")
         pickle_id = pickle if model is None else str(model.pickle_id)
-        self._connection.ask(documents.TRIGGER, {"pickleId": pickle_id, "triggerValidation": validation})
+        self._connection.query(documents.TRIGGER, {"pickleId": pickle_id, "triggerValidation": validation})
         return self._pickle(pickle_id)
 
     def cancel(self, trigger_id: str) -> None:
-        """End a run that waits or runs; it is never run again, and its log is kept. Again is harmless.
+        """Cancel a run that is queued or running. It is not retried, and its log remains. Idempotent.
 
         Raises:
-            ConflictError: it has ended.
+            ConflictError: The run has ended.
         """
-        self._connection.ask(extensions.CANCEL, {"triggerId": trigger_id}, repeats=True)
+        self._connection.query(documents.CANCEL, {"triggerId": trigger_id}, is_idempotent=True)
 
-    def fallback(self, model: str, wanted: bool | None = None) -> bool:
-        """Whether the model's last good pickle runs for a round when the assigned one has failed; `wanted` sets it."""
-        slot = self.model(model).id
-        if wanted is not None:
-            self._connection.ask(extensions.SET_FALLBACK, {"modelId": slot, "fallback": wanted}, repeats=True)
-        return bool(self._connection.ask_for(extensions.FALLBACK, {"modelId": slot}, "model")["fallback"])
+    def fallback(self, model: str, enabled: bool | None = None) -> bool:
+        """Return whether the model falls back to its last successful pickle if the assigned one fails; or set it."""
+        model_id = self.model(model).id
+        if enabled is not None:
+            variables = {"modelId": model_id, "fallback": enabled}
+            self._connection.query(documents.SET_FALLBACK, variables, is_idempotent=True)
+        return bool(self._connection.query_object(documents.FALLBACK, {"modelId": model_id}, "model")["fallback"])
 
     def download(self, pickle: str, target: str | Path | None = None) -> Path:
-        """Save a pickle's file, by default under its own name here; goes on where an earlier attempt broke off."""
-        found = self.status(pickle)
+        """Download a pickle, by default to its own name in the current folder. Resumes an interrupted download."""
+        details = self.status(pickle)
         models = self.models()
-        owner = found.model_id or (models[0].id if models else None)
-        if owner is None:
-            raise InvalidInputError("The server gives pickles to models only, and there is none; make one first.")
-        auth = self._connection.ask_for(
-            documents.DOWNLOAD_AUTH, {"modelId": owner, "pickleId": found.id}, "computePickleDownloadAuth"
+        model_id = details.model_id or (models[0].id if models else None)
+        if model_id is None:
+            raise InvalidInputError("The server requires a model for a download, and you have none. Create one first.")
+        auth = self._connection.query_object(
+            documents.DOWNLOAD_AUTH, {"modelId": model_id, "pickleId": details.id}, "computePickleDownloadAuth"
         )
-        path = place_for(target, found.filename or str(auth.get("filename") or ""))
-        download(str(auth["url"]), path, self._show)
+        path = target_path(target, details.filename or str(auth.get("filename") or ""))
+        download(str(auth["url"]), path, self._on_progress)
         return path
 
-    # Runs
-
     def logs(self, trigger_id: str) -> list[LogLine]:
-        """What the model has printed in a run so far, in order."""
-        return [LogLine.of(one) for one in self._many(documents.TRIGGER_LOGS, {"triggerId": trigger_id}, "triggerLogs")]
+        """Return the log of a run so far."""
+        return self._list(documents.TRIGGER_LOGS, {"triggerId": trigger_id}, "triggerLogs", LogLine.of)
 
     def diagnostics_logs(self, pickle: str) -> list[LogLine]:
-        """What the model has printed in its diagnostics."""
+        """Return the logs of a pickle's diagnostics runs."""
         variables = {"pickleId": self.status(pickle).id}
-        return [LogLine.of(one) for one in self._many(documents.DIAGNOSTICS_LOGS, variables, "diagnosticsTriggerLogs")]
+        return self._list(documents.DIAGNOSTICS_LOGS, variables, "diagnosticsTriggerLogs", LogLine.of)
 
     def follow(
         self, pickle: str, trigger_id: str | None = None, *, seconds: float | None = None
     ) -> Iterator[Status | LogLine | Run]:
-        """Each new status and line of a run as it comes, until the run has ended: that is the last item.
+        """Yield new statuses and log lines of a run as they come; the last item is the `Run` that has ended.
 
         Args:
-            pickle: a pickle's id, or a model's name for its newest.
-            trigger_id: which of its runs; by default the newest.
-            seconds: gives up after so long.
+            pickle: Id of a pickle, or name of a model for its newest pickle.
+            trigger_id: Id of the run. Default: the newest.
+            seconds: Timeout.
 
         Raises:
-            TransferError: the run has not ended in time, or the server can't be reached.
+            TransferError: The run has not ended within the timeout, or the server is unreachable.
         """
         pickle_id = self.status(pickle).id
         watch = Watch(pickle=lambda: self._pickle(pickle_id), logs=self.logs, trigger_id=trigger_id, seconds=seconds)
         return watch.events()
 
     def wait(self, pickle: str, trigger_id: str | None = None, *, seconds: float | None = None) -> Run:
-        """Wait until a run has ended; answers how. The arguments are those of `follow`."""
-        ended = [event for event in self.follow(pickle, trigger_id, seconds=seconds) if isinstance(event, Run)]
-        return ended[-1]
-
-    # Rounds, data, results
+        """Wait until a run has ended and return it. The arguments are those of `follow`."""
+        runs = [event for event in self.follow(pickle, trigger_id, seconds=seconds) if isinstance(event, Run)]
+        return runs[-1]
 
     def submissions(self, model: str) -> list[Submission]:
-        """The model's submissions, newest first."""
+        """Return the model's submissions, newest first."""
         return self._submissions(self.model(model).id)
 
     def download_submission(self, submission_id: str, target: str | Path | None = None) -> Path:
-        """Save the predictions of a submission."""
-        auth = self._connection.ask_for(documents.SUBMISSION_AUTH, {"id": submission_id}, "submissionDownloadAuth")
-        path = place_for(target, str(auth.get("filename") or "predictions.csv"))
-        download(str(auth["url"]), path, self._show)
+        """Download the predictions of a submission."""
+        auth = self._connection.query_object(documents.SUBMISSION_AUTH, {"id": submission_id}, "submissionDownloadAuth")
+        path = target_path(target, str(auth.get("filename") or "predictions.csv"))
+        download(str(auth["url"]), path, self._on_progress)
         return path
 
     def rounds(self, limit: int | None = None) -> list[Round]:
-        """The rounds, newest first."""
-        found = self._many(documents.ROUNDS, {"tournament": CLASSIC, "limit": limit}, "rounds")
-        return [Round.of(one) for one in found]
+        """Return the rounds, newest first."""
+        return self._list(documents.ROUNDS, {"tournament": CLASSIC, "limit": limit}, "rounds", Round.of)
 
     def current_round(self) -> Round:
-        """The open round.
+        """Return the open round.
 
         Raises:
-            ConflictError: no round is open.
+            ConflictError: No round is open.
         """
-        return Round.of(self._many(documents.ROUNDS, {"tournament": CLASSIC, "number": 0}, "rounds")[0])
+        return self._list(documents.ROUNDS, {"tournament": CLASSIC, "number": 0}, "rounds", Round.of)[0]
 
     def datasets(self) -> list[str]:
-        """The names of the data files, such as v5.3/live.parquet."""
+        """Return the names of the data files, such as v5.3/live.parquet."""
         return list_datasets(self._connection)
 
     def download_dataset(self, name: str, target: str | Path | None = None, *, round_number: int | None = None) -> Path:
-        """Save a data file, by default under its name here; of live data that of a round, else the newest."""
+        """Download a data file, by default to its own name in the current folder.
+
+        Args:
+            name: Name of the file, such as v5.3/live.parquet.
+            target: Path to save to.
+            round_number: Round of live data. Default: the newest.
+        """
         url = dataset_url(self._connection, name, round_number)
         path = Path(target) if target is not None else Path(name)
-        download(url, path, self._show)
+        download(url, path, self._on_progress)
         return path
 
     def scores(self, model: str, *, name: str | None = None, last_rounds: int | None = None) -> list[Score]:
-        """The scores of the model's submissions; empty as long as none is scored."""
+        """Return the scores of the model's submissions; empty before the first scores."""
         variables = {"modelId": self.model(model).id, "displayName": name, "lastNRounds": last_rounds}
-        return [Score.of(one) for one in self._many(documents.SCORES, variables, "submissionScores")]
+        return self._list(documents.SCORES, variables, "submissionScores", Score.of)
 
     def diagnostics(self, model: str | None = None) -> list[Diagnostics]:
-        """Figures on validation data, newest first: all, or those of a model."""
+        """Return metrics on validation data, newest first: all, or those of a model."""
         variables = {"modelId": self.model(model).id if model else None}
-        return [Diagnostics.of(one) for one in self._many(documents.DIAGNOSTICS, variables, "diagnostics")]
+        return self._list(documents.DIAGNOSTICS, variables, "diagnostics", Diagnostics.of)
 
-    def _runtime_id(self, wanted: str | None, file: Path, choose: RuntimeChooser | None) -> str | None:
-        if wanted is None and choose is None:
+    def _runtime_id(self, name: str | None, file: Path, choose: RuntimeChooser | None) -> str | None:
+        if name is None and choose is None:
             return None
         runtimes = self.runtimes()
-        if wanted is not None:
-            return choose_runtime(wanted, runtimes).id
+        if name is not None:
+            return choose_runtime(name, runtimes).id
         chosen = choose(file, runtimes) if choose is not None else None
         return chosen.id if chosen is not None else None
 
     def _pickle(self, pickle_id: str) -> Pickle:
-        found = self._pickles(id=pickle_id)
-        if not found:
-            raise NotFoundError(f"There is no pickle or model {pickle_id[:64]!r} of yours; `predictd list` shows both.")
-        return found[0]
+        pickles = self._pickles(id=pickle_id)
+        if not pickles:
+            raise NotFoundError(f"You have no pickle or model {pickle_id[:64]!r}. List both with: predictd list")
+        return pickles[0]
 
     def _pickles(self, **variables: Any) -> list[Pickle]:
         variables = {"unassigned": False, **variables}
-        data = self._connection.ask_extended(extensions.PICKLES, documents.PICKLES, variables)
-        pickles = [Pickle.of(pickle) for pickle in data.get("computePickles") or ()]
-        return sorted(pickles, key=lambda one: one.inserted_at.timestamp() if one.inserted_at else 0.0, reverse=True)
+        data = self._connection.query_extended(documents.PICKLES_WITH_CODES, documents.PICKLES, variables)
+        pickles = [Pickle.of(item) for item in data.get("computePickles") or ()]
+        return sorted(pickles, key=lambda item: item.inserted_at.timestamp() if item.inserted_at else 0.0, reverse=True)
 
     def _submissions(self, model_id: str) -> list[Submission]:
-        return [Submission.of(one) for one in self._many(documents.SUBMISSIONS, {"modelId": model_id}, "submissions")]
+        return self._list(documents.SUBMISSIONS, {"modelId": model_id}, "submissions", Submission.of)
 
     def _assign(self, model_id: str, pickle_id: str | None) -> None:
-        self._connection.ask(documents.ASSIGN, {"modelId": model_id, "pickleId": pickle_id}, repeats=True)
+        self._connection.query(documents.ASSIGN, {"modelId": model_id, "pickleId": pickle_id}, is_idempotent=True)
 
-    def _many(self, query: str, variables: dict[str, Any], field: str) -> list[Any]:
-        return list(self._connection.ask(query, variables).get(field) or ())
+    def _list(
+        self, query: str, variables: dict[str, Any], field: str, parse: Callable[[JsonObject], Item]
+    ) -> list[Item]:
+        return [parse(item) for item in self._connection.query(query, variables).get(field) or ()]

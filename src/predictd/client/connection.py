@@ -10,61 +10,63 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from predictd.client.credentials import Token
 from predictd.client.errors import RefusedError, error_of
-from predictd.client.transfer import TransferError, open_session, refused, unreachable
+from predictd.client.transfer import TransferError, connection_error, open_session, response_error
 from predictd.domain.errors import PredictdError
 
 _TIMEOUT = (10.0, 60.0)
 _MUTATION = re.compile(r"\bmutation\b")
-_NO_SERVER = "Check --server: it is not the address of a server that answers GraphQL."
+_NO_SERVER = "Check --server: there is no GraphQL server at that address."
 
 
 class UnansweredError(TransferError):
-    """A change was sent and no answer came, so that it may have been made or not."""
+    """A change was sent and there was no response, so the change may have been made or not."""
 
     code = "unanswered"
 
 
 class Connection:
-    """Asks one server, with the account's token where there is one.
+    """Sends GraphQL documents to a server, with the account's token if there is one.
 
-    Queries are repeated after a lost connection or a 5xx. A mutation is sent once, unless it is harmless twice: when
-    its answer is lost, nobody can say whether it was taken.
+    Queries are retried after a lost connection or a 5xx response. A mutation is sent only once, unless it is
+    idempotent: if the response is lost, it may have been executed.
     """
 
     def __init__(self, server: str, token: Token | None) -> None:
         self.server = server
         self.token = token
-        self._session = _open(repeats=True)
-        # None as long as it is unknown.
+        self._session = _open(retries=True)
+        # None until it is known.
         self._has_extensions: bool | None = None
 
-    def ask(
-        self, query: str, variables: dict[str, Any] | None = None, *, repeats: bool | None = None
+    def query(
+        self, query: str, variables: dict[str, Any] | None = None, *, is_idempotent: bool | None = None
     ) -> dict[str, Any]:
-        """The data of an answer.
+        """Return the data of a GraphQL response.
 
         Args:
-            repeats: whether it may be sent twice; None means that a query may.
+            query: A GraphQL document.
+            variables: Its variables.
+            is_idempotent: Whether the document may be sent again; by default only if it is a query.
 
         Raises:
-            UnansweredError: it may not be sent twice, and it is not known whether it was taken.
-            TransferError: the server can't be reached or speaks another language.
-            PredictdError: the answer holds errors; of the kind of the first.
+            UnansweredError: The document is not idempotent, and it may have been executed or not.
+            TransferError: The server is unreachable, or not a GraphQL server.
+            PredictdError: The response has errors; the class depends on the first error.
         """
-        answer = self.execute(query, variables, repeats=repeats)
-        if answer.get("errors"):
-            raise error_of(answer["errors"])
-        return dict(answer.get("data") or {})
+        response = self.execute(query, variables, is_idempotent=is_idempotent)
+        if response.get("errors"):
+            raise error_of(response["errors"])
+        return dict(response.get("data") or {})
 
-    def ask_extended(self, query: str, contract_query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return the data for a query of predictd's extensions, or of the contract if the server has no extensions.
+    def query_extended(self, query: str, contract_query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the data of a query with predictd's extensions, or of `contract_query` if the server has none.
 
         Raises:
-            PredictdError: as `ask` does.
+            PredictdError: As for `query`.
         """
         if self._has_extensions is not False:
             try:
-                data = self.ask(query, variables)
+                data = self.query(query, variables)
             except TransferError:
                 raise
             except PredictdError:
@@ -73,50 +75,48 @@ class Connection:
             else:
                 self._has_extensions = True
                 return data
-        data = self.ask(contract_query, variables)
+        data = self.query(contract_query, variables)
         self._has_extensions = False
         return data
 
-    def ask_for(
-        self, query: str, variables: dict[str, Any], field: str, *, repeats: bool | None = None
-    ) -> dict[str, Any]:
-        """The object that an answer has in this field; RefusedError where there is none, beside what `ask` raises."""
-        answer = self.ask(query, variables, repeats=repeats).get(field)
-        if not isinstance(answer, dict):
-            raise RefusedError(f"{self.server} answers nothing for {field}; it may not serve that.")
-        return answer
+    def query_object(self, query: str, variables: dict[str, Any], field: str) -> dict[str, Any]:
+        """Return the object in a field of a response, or raise RefusedError; raises all that `query` raises."""
+        value = self.query(query, variables).get(field)
+        if not isinstance(value, dict):
+            raise RefusedError(f"{self.server} returned no {field}. The server may not support it.")
+        return value
 
     def execute(
         self,
         query: str,
         variables: dict[str, Any] | None = None,
         *,
-        repeats: bool | None = None,
+        is_idempotent: bool | None = None,
         token: Token | None = None,
     ) -> dict[str, Any]:
-        """The whole answer, `{"data": ..., "errors": [...]}`; `token` is used in place of the connection's own.
+        """Return the whole response, `{"data": ..., "errors": [...]}`; `token` overrides the connection's own.
 
         Raises:
-            UnansweredError: it may not be sent twice, and it is not known whether it was taken.
-            TransferError: the server can't be reached or speaks another language.
+            UnansweredError: The document is not idempotent, and it may have been executed or not.
+            TransferError: The server is unreachable, or not a GraphQL server.
         """
         body = {"query": query, "variables": variables or {}}
         auth = _TokenAuth(token or self.token)
-        if repeats if repeats is not None else not _MUTATION.search(query):
+        if is_idempotent if is_idempotent is not None else not _MUTATION.search(query):
             response = _post(self._session, self.server, body, auth)
         else:
-            # A connection that was left open may be dead, which shows only once the change is on its way.
-            with _open(repeats=False) as session:
+            # An idle connection may be dead, which shows only after the change was sent.
+            with _open(retries=False) as session:
                 response = _post(session, self.server, body, auth, is_change=True)
         return _read(self.server, response)
 
     def close(self) -> None:
-        """Let go of the open connections."""
+        """Close the open connections."""
         self._session.close()
 
 
 class _TokenAuth(AuthBase):
-    """Sends the token, and nothing of a .netrc file in its place."""
+    """Sends the token, and never credentials of a .netrc file."""
 
     def __init__(self, token: Token | None) -> None:
         self._token = token
@@ -127,9 +127,9 @@ class _TokenAuth(AuthBase):
         return request
 
 
-def _open(*, repeats: bool) -> requests.Session:
-    session = open_session(repeats=repeats)
-    # One caller's session must never answer for another's token.
+def _open(*, retries: bool) -> requests.Session:
+    session = open_session(retries=retries)
+    # A session cookie must never authenticate a request with a different token.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
 
@@ -138,24 +138,23 @@ def _post(
     session: requests.Session, server: str, body: dict[str, Any], auth: AuthBase, *, is_change: bool = False
 ) -> requests.Response:
     try:
-        # A redirect would take the token along, or turn the POST into a GET.
+        # A redirect would forward the token, or turn the POST into a GET.
         response = session.post(server, json=body, auth=auth, timeout=_TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
-        failure = unreachable(server, error)
+        failure = connection_error(server, error)
         if is_change and _was_sent(error):
             raise UnansweredError(
-                f"No answer came, so it is not known whether this was done. {failure.message}"
+                f"There was no response, so the change may have been made or not. {failure.message}"
             ) from error
         raise failure from error
     if is_change and response.status_code >= 500:
-        raise UnansweredError(
-            "It is not known whether this was done. " + refused(server, response, "Look before you repeat it.").message
-        )
+        failure = response_error(server, response, "Check the status before you try again.")
+        raise UnansweredError(f"The change may have been made or not. {failure.message}")
     return response
 
 
 def _was_sent(error: requests.RequestException) -> bool:
-    """Whether the request may have reached the server before it failed."""
+    """Return whether the request may have reached the server before it failed."""
     if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError)):
         return False
     reason = getattr(error.args[0] if error.args else None, "reason", None)
@@ -167,13 +166,13 @@ def _was_sent(error: requests.RequestException) -> bool:
 def _read(server: str, response: requests.Response) -> dict[str, Any]:
     if response.is_redirect:
         raise TransferError(
-            f"{server} sends on to {response.headers.get('Location', '')[:200]}, where the token is not taken along. "
-            "Name the right address with --server."
+            f"{server} redirects to {response.headers.get('Location', '')[:200]}. Tokens are not sent to redirects. "
+            "Use the final address with --server."
         )
     try:
-        answer = response.json()
+        content = response.json()
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or not ("data" in answer or isinstance(answer.get("errors"), list)):
-        raise refused(server, response, _NO_SERVER)
-    return answer
+        content = None
+    if not isinstance(content, dict) or not ("data" in content or isinstance(content.get("errors"), list)):
+        raise response_error(server, response, _NO_SERVER)
+    return content

@@ -1,4 +1,4 @@
-"""The data files that a server offers, by the names that `numerapi` uses, such as 'v5.3/live.parquet'."""
+"""The data files of a server, with the names that `numerapi` uses, such as 'v5.3/live.parquet'."""
 
 import re
 
@@ -11,25 +11,25 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+", 
 
 
 def is_dataset_name(text: str) -> bool:
-    """Whether the text can be a dataset's name; such a name is a path that leads down."""
+    """Return whether the text is a valid dataset name: a relative path without '..'."""
     return _NAME.fullmatch(text) is not None
 
 
 def list_datasets(connection: Connection) -> list[str]:
-    """The names of all files that the server offers."""
-    return [str(name) for name in connection.ask(DATASETS, {"tournament": CLASSIC}).get("listDatasets") or ()]
+    """Return the names of all files on the server."""
+    return [str(name) for name in connection.query(DATASETS, {"tournament": CLASSIC}).get("listDatasets") or ()]
 
 
 def dataset_url(connection: Connection, name: str, round_number: int | None = None) -> str:
-    """Where a file can be downloaded from; of live data that of a round, else the newest.
+    """Return the download URL of a file; for live data, that of a round, by default the newest.
 
     Raises:
-        InvalidInputError: that can't be a dataset's name.
-        NotFoundError: the server has no dataset of that name.
+        InvalidInputError: The name is not a valid dataset name.
+        NotFoundError: The server has no dataset with this name.
     """
     if not is_dataset_name(name):
-        raise InvalidInputError(f"{name[:100]!r} is no dataset's name; write one such as v5.3/live.parquet.")
-    answer = connection.ask(DATASET, {"filename": name, "round": round_number, "tournament": CLASSIC})
-    if not answer.get("dataset"):
+        raise InvalidInputError(f"{name[:100]!r} is not a dataset name. Use a name such as v5.3/live.parquet.")
+    data = connection.query(DATASET, {"filename": name, "round": round_number, "tournament": CLASSIC})
+    if not data.get("dataset"):
         raise NotFoundError(f"{connection.server} has no dataset {name}.")
-    return str(answer["dataset"])
+    return str(data["dataset"])

@@ -1,4 +1,4 @@
-"""Every GraphQL document that the client sends. They are valid for the contract as it stands, without any leniency."""
+"""The GraphQL documents of the client. All are valid in Numerai's schema, except those named in `EXTENSIONS`."""
 
 _TRIGGER = """id status type roundId submissionId insertedAt
     statuses { id status description insertedAt }"""
@@ -94,7 +94,7 @@ SCORES = """query($modelId: ID!, $displayName: String, $lastNRounds: Int) {
   }
 }"""
 
-DIAGNOSTICS_FIGURES = (
+DIAGNOSTICS_METRICS = (
     "examplePredsCorrMean",
     "validationCorrMean",
     "validationCorrStd",
@@ -119,6 +119,22 @@ DIAGNOSTICS_FIGURES = (
 
 DIAGNOSTICS = f"""query($id: ID, $modelId: ID) {{
   diagnostics(id: $id, modelId: $modelId) {{
-    id filename status message computePickleUploadId insertedAt {" ".join(DIAGNOSTICS_FIGURES)}
+    id filename status message computePickleUploadId insertedAt {" ".join(DIAGNOSTICS_METRICS)}
   }}
 }}"""
+
+# Documents for predictd's extensions of the schema; other servers respond with an error.
+
+PICKLES_WITH_CODES = PICKLES.replace(
+    "statuses { id status description ", "statuses { id status description code facts "
+)
+
+CANCEL = "mutation($triggerId: ID!) { cancelComputePickleTrigger(triggerId: $triggerId) { id status } }"
+
+SET_FALLBACK = """mutation($modelId: ID!, $fallback: Boolean!) {
+  setModelFallback(modelId: $modelId, fallback: $fallback) { id fallback }
+}"""
+
+FALLBACK = "query($modelId: ID) { model(modelId: $modelId) { id fallback } }"
+
+EXTENSIONS = ("PICKLES_WITH_CODES", "CANCEL", "SET_FALLBACK", "FALLBACK")

@@ -1,4 +1,4 @@
-"""What a server's refusal means, and what to do about it."""
+"""The errors of GraphQL responses as exceptions with remedies."""
 
 import re
 from typing import Any
@@ -16,12 +16,12 @@ from predictd.domain.errors import (
 
 
 class RefusedError(PredictdError):
-    """The server refuses the request."""
+    """The server rejected the request."""
 
     code = "refused"
 
 
-_KINDS: tuple[type[PredictdError], ...] = (
+_CLASSES: tuple[type[PredictdError], ...] = (
     NotAuthenticatedError,
     MissingScopeError,
     NotFoundError,
@@ -30,9 +30,9 @@ _KINDS: tuple[type[PredictdError], ...] = (
     TooLargeError,
     PlatformError,
 )
-_BY_CODE = {kind.code: kind for kind in _KINDS}
-# Servers that send no code are understood by their words; the first that fits counts.
-_BY_WORDS: tuple[tuple[str, type[PredictdError]], ...] = (
+_BY_CODE = {error_class.code: error_class for error_class in _CLASSES}
+# For servers that send no code: the first pattern that matches the message decides.
+_BY_PATTERN: tuple[tuple[str, type[PredictdError]], ...] = (
     (r"session is invalid|has expired|not authenticated|unauthori[sz]ed|not logged in", NotAuthenticatedError),
     (r"\bscopes?\b|permission|not allowed", MissingScopeError),
     (r"internal server error", PlatformError),
@@ -41,31 +41,32 @@ _BY_WORDS: tuple[tuple[str, type[PredictdError]], ...] = (
 )
 _REMEDIES: dict[type[PredictdError], str] = {
     NotAuthenticatedError: (
-        "Check the token: `predictd login` keeps one, PREDICTD_TOKEN=PUBLIC_ID$SECRET_KEY names one, and it must be of "
-        "this server and not revoked."
+        "Check that the token belongs to this server and is not revoked. Set it with `predictd login` or "
+        "PREDICTD_TOKEN=PUBLIC_ID$SECRET_KEY."
     ),
-    MissingScopeError: "Use a token that has the scope: `predictd login` keeps it.",
-    PlatformError: "That is the server's own fault; try again, and tell its organiser if it stays.",
+    MissingScopeError: "Use a token with this scope; save it with: predictd login",
+    PlatformError: "The server failed. Try again, and contact its admin if the error persists.",
 }
 
 
 def error_of(errors: list[dict[str, Any]]) -> PredictdError:
-    """The errors of a GraphQL answer as one of ours, of the kind of the first; a remedy is added where it needs one."""
-    kind, told = read_errors(errors)
-    remedy = _REMEDIES.get(kind)
-    return kind(f"{told} {remedy}" if remedy else told)
+    """Return the exception for the errors of a GraphQL response, with a remedy; the first error decides its class."""
+    error_class, message = read_errors(errors)
+    remedy = _REMEDIES.get(error_class)
+    return error_class(f"{message} {remedy}" if remedy else message)
 
 
 def read_errors(errors: list[dict[str, Any]]) -> tuple[type[PredictdError], str]:
-    """The kind of the first of the errors of a GraphQL answer, and what all of them say."""
+    """Return the class of the first error of a GraphQL response, and the messages of all errors."""
     messages = [" ".join(str(error.get("message") or "").split())[:1000] for error in errors]
-    told = " ".join(dict.fromkeys(message for message in messages if message)) or "The server gives no reason."
-    return _kind(errors[0], told), told
+    text = " ".join(dict.fromkeys(message for message in messages if message)) or "The server gave no reason."
+    return _class_of(errors[0], text), text
 
 
-def _kind(error: dict[str, Any], told: str) -> type[PredictdError]:
+def _class_of(error: dict[str, Any], text: str) -> type[PredictdError]:
     extensions = error.get("extensions")
     code = extensions.get("code") if isinstance(extensions, dict) else None
     if isinstance(code, str) and code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
-    return next((kind for words, kind in _BY_WORDS if re.search(words, told, re.IGNORECASE)), RefusedError)
+    matches = (error_class for pattern, error_class in _BY_PATTERN if re.search(pattern, text, re.IGNORECASE))
+    return next(matches, RefusedError)

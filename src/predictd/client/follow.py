@@ -1,4 +1,4 @@
-"""A run as it goes on: its statuses and what the model prints, each once and in order."""
+"""Follow a run: yield each status and each line of the log once, in order."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from predictd.client.transfer import TransferError
 from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import TriggerState, ValidationStatus
 
-SHOWN = {
+STATUS_LABELS = {
     TriggerState.PENDING: "Pending",
     TriggerState.RUNNING: "Running",
     TriggerState.VALIDATING: "Validating",
@@ -26,16 +26,16 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     """The submission is accepted."""
     VALIDATED = "validated"
-    """The model is right and no round is open; it runs when the next one opens."""
+    """The pickle is validated and no round is open; it runs when the next one opens."""
     FAILED = "failed"
-    """The user's model is at fault; the reason says how."""
+    """The model failed; `reason` describes why."""
     ERROR = "error"
-    """The platform is at fault, or no round is open for a live run."""
+    """The platform failed, or no round is open for a round run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that has ended, of a pickle as it is now."""
+    """A run that has ended, with its pickle."""
 
     pickle: Pickle
     trigger: Trigger
@@ -44,17 +44,17 @@ class Run:
 
 
 def shown_status(status: str) -> str:
-    """A trigger's status on the wire as people are shown it."""
-    return SHOWN[TriggerState(status)] if status in set(TriggerState) else status
+    """Return the label of a status, such as `Success` for `submission_succeeded`."""
+    return STATUS_LABELS[TriggerState(status)] if status in set(TriggerState) else status
 
 
 def outcome_of(pickle: Pickle, trigger: Trigger) -> Outcome:
-    """How a run that has ended did so."""
+    """Return how a run has ended."""
     if trigger.status == TriggerState.SUCCEEDED:
         return Outcome.SUCCESS
     if trigger.status == TriggerState.FAILED:
         return Outcome.FAILED
-    # A pickle is validated all the same where there is no round to submit to.
+    # A pickle is validated even if there is no round to submit to.
     if trigger.type == "validation" and pickle.is_validated and trigger.code == NO_OPEN_ROUND:
         return Outcome.VALIDATED
     return Outcome.ERROR
@@ -62,12 +62,17 @@ def outcome_of(pickle: Pickle, trigger: Trigger) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Looks at one run again and again.
+    """Polls a run.
 
     Attributes:
-        pickle: asks for the pickle.
-        logs: asks for all that a trigger's model has printed so far.
-        seconds: gives up after so long; None never does.
+        pickle: Returns the pickle.
+        logs: Returns the log of a run so far.
+        trigger_id: Id of the run; by default the newest.
+        seconds: Timeout; None for none.
+        interval: Delay between requests, in seconds; it increases while nothing changes.
+        max_interval: Maximum of this delay.
+        sleep: Waits the given seconds.
+        clock: Returns the time in seconds.
     """
 
     pickle: Callable[[], Pickle]
@@ -75,60 +80,58 @@ class Watch:
     trigger_id: str | None = None
     seconds: float | None = None
     interval: float = 0.5
-    longest_interval: float = 3.0
+    max_interval: float = 3.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
     def events(self) -> Iterator[Status | LogLine | Run]:
-        """Each new status and each new line of the log, and at the end the run.
-
-        Without a trigger it is the newest one that is watched.
+        """Yield each new status and each new line of the log, and finally the run.
 
         Raises:
-            TransferError: the run has not ended in time.
+            TransferError: The run has not ended within the timeout.
         """
         started = self.clock()
-        wanted = self.trigger_id
+        trigger_id = self.trigger_id
         seen: set[str] = set()
-        printed: list[LogLine] = []
+        log: list[LogLine] = []
         pause = self.interval
         while True:
             pickle = self.pickle()
-            trigger = _find(pickle, wanted)
+            trigger = _find(pickle, trigger_id)
             if trigger is not None:
-                wanted = trigger.id
-                fresh = [status for status in trigger.statuses if status.id not in seen]
-                seen.update(status.id for status in fresh)
-                lines = list(self.logs(trigger.id)) if _may_have_printed(trigger) else []
-                new = new_lines(printed, lines)
-                printed = lines or printed
-                yield from _in_order(fresh, new)
+                trigger_id = trigger.id
+                statuses = [status for status in trigger.statuses if status.id not in seen]
+                seen.update(status.id for status in statuses)
+                current_log = list(self.logs(trigger.id)) if _has_started(trigger) else []
+                lines = new_lines(log, current_log)
+                log = current_log or log
+                yield from _in_order(statuses, lines)
                 if trigger.is_final and not _is_being_validated(pickle, trigger):
                     outcome = outcome_of(pickle, trigger)
                     yield Run(pickle=pickle, trigger=trigger, outcome=outcome, reason=trigger.reason)
                     return
-                pause = self.interval if fresh or new else min(pause * 1.3, self.longest_interval)
+                pause = self.interval if statuses or lines else min(pause * 1.3, self.max_interval)
             if self.seconds is not None and self.clock() - started > self.seconds:
                 raise TransferError(
-                    f"The run has not ended within {self.seconds:g} s; it goes on. "
-                    f"See it with: predictd status {pickle.id}"
+                    f"The run has not ended within {self.seconds:g} s and continues on the server. "
+                    f"Show it with: predictd status {pickle.id}"
                 )
             self.sleep(pause)
 
 
-def new_lines(known: Sequence[LogLine], now: Sequence[LogLine]) -> list[LogLine]:
-    """What of a log was not there before, although the server forgets the beginning of a long one."""
-    known, found = _without_note(known), _without_note(now)
-    for start, first in enumerate(known):
-        rest = len(known) - start
-        if rest <= len(found) and first == found[0] and known[start:] == found[:rest]:
-            return list(found[rest:])
-    # All of it, with the server's note of what was lost in between.
+def new_lines(before: Sequence[LogLine], now: Sequence[LogLine]) -> list[LogLine]:
+    """Return the lines that were added to a log, of which the server drops the beginning if it is long."""
+    old, current = _without_note(before), _without_note(now)
+    for start, first in enumerate(old):
+        overlap = len(old) - start
+        if overlap <= len(current) and first == current[0] and old[start:] == current[:overlap]:
+            return list(current[overlap:])
+    # Without an overlap, all lines are new, with the server's note about dropped ones.
     return list(now)
 
 
 def _without_note(lines: Sequence[LogLine]) -> Sequence[LogLine]:
-    """Leave out the server's first line, which says that earlier output was cut."""
+    """Skip the server's note about dropped lines at the start of a log."""
     has_note = len(lines) > 1 and lines[0].message.startswith("[predictd] ")
     return lines[1:] if has_note else lines
 
@@ -136,14 +139,14 @@ def _without_note(lines: Sequence[LogLine]) -> Sequence[LogLine]:
 def _find(pickle: Pickle, trigger_id: str | None) -> Trigger | None:
     if trigger_id is None:
         return pickle.newest_trigger
-    return next((one for one in pickle.triggers if one.id == trigger_id), None)
+    return next((trigger for trigger in pickle.triggers if trigger.id == trigger_id), None)
 
 
 def _in_order(statuses: Sequence[Status], lines: Sequence[LogLine]) -> list[Status | LogLine]:
-    """By time, and the end of a run after all that was printed in it."""
-    ends = [one for one in statuses if one.status in set(TriggerState) and TriggerState(one.status).is_final]
-    others: list[Status | LogLine] = [*(one for one in statuses if one not in ends), *lines]
-    return [*sorted(others, key=_milliseconds), *ends]
+    """Sort by time, with the final status after all lines."""
+    final = [item for item in statuses if item.status in set(TriggerState) and TriggerState(item.status).is_final]
+    events: list[Status | LogLine] = [*(status for status in statuses if status not in final), *lines]
+    return [*sorted(events, key=_milliseconds), *final]
 
 
 def _milliseconds(event: Status | LogLine) -> float:
@@ -152,11 +155,11 @@ def _milliseconds(event: Status | LogLine) -> float:
     return event.inserted_at.timestamp() * 1000 if event.inserted_at else 0
 
 
-def _may_have_printed(trigger: Trigger) -> bool:
+def _has_started(trigger: Trigger) -> bool:
     return any(status.status != TriggerState.PENDING for status in trigger.statuses)
 
 
 def _is_being_validated(pickle: Pickle, trigger: Trigger) -> bool:
-    """Whether the run has ended and the pickle's own status is about to follow."""
-    is_settled = trigger.type != "validation" or pickle.validation_status != ValidationStatus.PENDING
-    return not is_settled and trigger.status != TriggerState.ERROR
+    """Return whether the run has ended and the status of the pickle will change soon."""
+    is_pending = trigger.type == "validation" and pickle.validation_status == ValidationStatus.PENDING
+    return is_pending and trigger.status != TriggerState.ERROR

@@ -1,4 +1,4 @@
-"""The system's keyring, where the package keyring is installed and has one."""
+"""Tokens in the system keyring, if the package keyring is installed and finds one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ _SERVICE = "predictd"
 
 
 def is_available() -> bool:
-    """Whether there is a keyring that can keep something."""
-    keyring = _find()
+    """Return whether there is a usable keyring."""
+    keyring = _import_keyring()
     if keyring is None:
         return False
     from keyring.backends import fail  # noqa: PLC0415 (optional)
@@ -20,35 +20,35 @@ def is_available() -> bool:
 
 
 def read(name: str) -> str | None:
-    """What is kept under the name; None where there is nothing.
+    """Return the secret with this name, or None.
 
     Raises:
-        SetupError: the keyring is locked or broken.
+        SetupError: The keyring is locked or broken.
     """
-    keyring = _find()
+    keyring = _import_keyring()
     if keyring is None:
         return None
-    with _explained(keyring):
-        found = keyring.get_password(_SERVICE, name)
-    return str(found) if found else None
+    with _setup_errors(keyring):
+        secret = keyring.get_password(_SERVICE, name)
+    return str(secret) if secret else None
 
 
-def keep(name: str, secret: str) -> None:
-    """Keep it under the name; SetupError where the keyring is locked or broken."""
-    keyring = _find()
-    with _explained(keyring):
+def save(name: str, secret: str) -> None:
+    """Save a secret with this name. Raises SetupError if the keyring is locked or broken."""
+    keyring = _import_keyring()
+    with _setup_errors(keyring):
         keyring.set_password(_SERVICE, name, secret)
 
 
-def forget(name: str) -> None:
-    """Keep it no longer; SetupError where the keyring is locked or broken."""
-    keyring = _find()
+def delete(name: str) -> None:
+    """Delete the secret with this name. Raises SetupError if the keyring is locked or broken."""
+    keyring = _import_keyring()
     if keyring is not None and read(name):
-        with _explained(keyring):
+        with _setup_errors(keyring):
             keyring.delete_password(_SERVICE, name)
 
 
-def _find() -> Any:
+def _import_keyring() -> Any:
     try:
         import keyring  # noqa: PLC0415 (optional)
         import keyring.errors  # noqa: PLC0415
@@ -58,10 +58,10 @@ def _find() -> Any:
 
 
 @contextmanager
-def _explained(keyring: Any) -> Iterator[None]:
+def _setup_errors(keyring: Any) -> Iterator[None]:
     try:
         yield
     except keyring.errors.KeyringError as error:
         raise SetupError(
-            f"The keyring can't be used ({error}). Unlock it, or keep the token in a file: predictd login --no-keyring"
+            f"The keyring is unavailable ({error}). Unlock it, or store tokens in a file: predictd login --no-keyring"
         ) from error

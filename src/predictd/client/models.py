@@ -1,21 +1,21 @@
-"""What a server answers, as objects. Times are in UTC; None is what the server does not say."""
+"""The objects in a server's responses. Times are in UTC; None means that the server sends no value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from predictd.client.documents import DIAGNOSTICS_FIGURES
+from predictd.client.documents import DIAGNOSTICS_METRICS
 from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import TriggerState, ValidationStatus
 
-Answer = dict[str, Any]
+JsonObject = dict[str, Any]
 _NO_OPEN_ROUND_TEXT = "No currently open rounds!"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenInfo:
-    """The token in use: its name, its scopes, whose it is."""
+    """The token in use, with its account."""
 
     name: str | None
     public_id: str | None
@@ -23,19 +23,19 @@ class TokenInfo:
     account: str | None
 
     @classmethod
-    def of(cls, answer: Answer) -> "TokenInfo":
-        """From the type ApiTokenInfo."""
+    def of(cls, data: JsonObject) -> "TokenInfo":
+        """Create it from the GraphQL type ApiTokenInfo."""
         return cls(
-            name=answer.get("name"),
-            public_id=answer.get("publicId"),
-            scopes=tuple(answer.get("scopes") or ()),
-            account=answer.get("accountUsername"),
+            name=data.get("name"),
+            public_id=data.get("publicId"),
+            scopes=tuple(data.get("scopes") or ()),
+            account=data.get("accountUsername"),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A slot; `pickle_id` is the pickle that sits in it."""
+    """A model; `pickle_id` is its assigned pickle."""
 
     id: str
     name: str
@@ -47,24 +47,24 @@ class Model:
     inserted_at: datetime | None
 
     @classmethod
-    def of(cls, answer: Answer) -> "Model":
-        """From the type Model."""
-        pickle = answer.get("computePickleUpload") or {}
+    def of(cls, data: JsonObject) -> "Model":
+        """Create it from the GraphQL type Model."""
+        pickle = data.get("computePickleUpload") or {}
         return cls(
-            id=str(answer["id"]),
-            name=str(answer["name"]),
-            tournament=answer.get("tournament"),
+            id=str(data["id"]),
+            name=str(data["name"]),
+            tournament=data.get("tournament"),
             pickle_id=pickle.get("id"),
             pickle_filename=pickle.get("filename"),
-            webhook=answer.get("submissionWebhook"),
-            archived=bool(answer.get("archived")),
-            inserted_at=_time(answer.get("insertedAt")),
+            webhook=data.get("submissionWebhook"),
+            archived=bool(data.get("archived")),
+            inserted_at=_time(data.get("insertedAt")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """A Python with packages that models can run in, such as `Python 3.12`."""
+    """A runtime: a Python version with packages, such as `Python 3.12`."""
 
     id: str
     name: str
@@ -74,21 +74,21 @@ class Runtime:
     deprecated: bool
 
     @classmethod
-    def of(cls, answer: Answer) -> "Runtime":
-        """From the type ComputePickleDockerImage."""
+    def of(cls, data: JsonObject) -> "Runtime":
+        """Create it from the GraphQL type ComputePickleDockerImage."""
         return cls(
-            id=str(answer["id"]),
-            name=str(answer.get("name") or ""),
-            image=answer.get("image"),
-            tag=answer.get("tag"),
-            default=bool(answer.get("default")),
-            deprecated=bool(answer.get("deprecated")),
+            id=str(data["id"]),
+            name=str(data.get("name") or ""),
+            image=data.get("image"),
+            tag=data.get("tag"),
+            default=bool(data.get("default")),
+            deprecated=bool(data.get("deprecated")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataVersion:
-    """A version of the data, such as `v5.3`."""
+    """A data version, such as `v5.3`."""
 
     id: str
     name: str
@@ -96,23 +96,27 @@ class DataVersion:
     deprecated: bool
 
     @classmethod
-    def of(cls, answer: Answer) -> "DataVersion":
-        """From the type ComputePickleDataVersion."""
+    def of(cls, data: JsonObject) -> "DataVersion":
+        """Create it from the GraphQL type ComputePickleDataVersion."""
         return cls(
-            id=str(answer["id"]),
-            name=str(answer.get("name") or answer.get("version") or ""),
-            default=bool(answer.get("default")),
-            deprecated=bool(answer.get("deprecated")),
+            id=str(data["id"]),
+            name=str(data.get("name") or data.get("version") or ""),
+            default=bool(data.get("default")),
+            deprecated=bool(data.get("deprecated")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One step in the history of a trigger, with a description that a person can act on.
+    """An entry in the status history of a run, with a description.
 
     Attributes:
-        code: why the trigger is in this status, a code of docs/failures.md; None where the server has none.
-        facts: what the description was filled with.
+        id: Id of the entry.
+        status: The status, as in GraphQL.
+        description: The reason of the status as text.
+        inserted_at: Time of the status.
+        code: The reason as a code, see docs/reference/failures.md; None if the server has no codes.
+        facts: The values in the description.
     """
 
     id: str
@@ -123,22 +127,22 @@ class Status:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, answer: Answer) -> "Status":
-        """From the type ComputePickleTriggerStatus."""
+    def of(cls, data: JsonObject) -> "Status":
+        """Create it from the GraphQL type ComputePickleTriggerStatus."""
         return cls(
-            id=str(answer["id"]),
-            status=str(answer.get("status") or ""),
-            description=(description := str(answer.get("description") or "")),
-            inserted_at=_time(answer.get("insertedAt")),
-            # The public platform has no codes; its text for this one is part of the contract.
-            code=answer.get("code") or (NO_OPEN_ROUND if description == _NO_OPEN_ROUND_TEXT else None),
-            facts=answer.get("facts") or {},
+            id=str(data["id"]),
+            status=str(data.get("status") or ""),
+            description=(description := str(data.get("description") or "")),
+            inserted_at=_time(data.get("insertedAt")),
+            # Numerai's server has no codes; its text for this reason is part of the contract.
+            code=data.get("code") or (NO_OPEN_ROUND if description == _NO_OPEN_ROUND_TEXT else None),
+            facts=data.get("facts") or {},
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """One run of a pickle, with its history, oldest first."""
+    """A run of a pickle, with its status history, oldest first."""
 
     id: str
     type: str
@@ -150,7 +154,7 @@ class Trigger:
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
+        """Return whether the run has ended."""
         return self.status in set(TriggerState) and TriggerState(self.status).is_final
 
     @property
@@ -164,23 +168,23 @@ class Trigger:
         return self.statuses[-1].code if self.statuses else None
 
     @classmethod
-    def of(cls, answer: Answer) -> "Trigger":
-        """From the type ComputePickleTrigger."""
-        statuses = [Status.of(one) for one in answer.get("statuses") or ()]
+    def of(cls, data: JsonObject) -> "Trigger":
+        """Create it from the GraphQL type ComputePickleTrigger."""
+        statuses = [Status.of(item) for item in data.get("statuses") or ()]
         return cls(
-            id=str(answer["id"]),
-            type=str(answer.get("type") or ""),
-            status=str(answer.get("status") or ""),
-            round_id=answer.get("roundId"),
-            submission_id=answer.get("submissionId"),
-            inserted_at=_time(answer.get("insertedAt")),
-            statuses=tuple(sorted(statuses, key=lambda one: _sortable(one.inserted_at))),
+            id=str(data["id"]),
+            type=str(data.get("type") or ""),
+            status=str(data.get("status") or ""),
+            round_id=data.get("roundId"),
+            submission_id=data.get("submissionId"),
+            inserted_at=_time(data.get("insertedAt")),
+            statuses=tuple(sorted(statuses, key=lambda item: _sort_key(item.inserted_at))),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pickle:
-    """An uploaded model, with its runs, newest first."""
+    """An uploaded pickle, with its runs, newest first."""
 
     id: str
     filename: str
@@ -197,50 +201,50 @@ class Pickle:
 
     @property
     def is_validated(self) -> bool:
-        """Whether it may take a slot."""
+        """Return whether the pickle can be assigned."""
         return self.validation_status == ValidationStatus.VALIDATED
 
     @property
     def newest_trigger(self) -> Trigger | None:
-        """Its last run."""
+        """The newest run."""
         return self.triggers[0] if self.triggers else None
 
     @classmethod
-    def of(cls, answer: Answer) -> "Pickle":
-        """From the type ComputePickleUpload."""
-        triggers = [Trigger.of(one) for one in answer.get("triggers") or ()]
+    def of(cls, data: JsonObject) -> "Pickle":
+        """Create it from the GraphQL type ComputePickleUpload."""
+        triggers = [Trigger.of(item) for item in data.get("triggers") or ()]
         return cls(
-            id=str(answer["id"]),
-            filename=str(answer.get("filename") or ""),
-            label=answer.get("label"),
-            version=answer.get("version"),
-            model_id=answer.get("modelId"),
-            assigned_model_ids=tuple(str(one) for one in answer.get("assignedModelSlots") or ()),
-            runtime=answer.get("dockerImageName") or answer.get("runtime"),
-            data_version=answer.get("dataVersion"),
-            validation_status=str(answer.get("validationStatus") or ""),
-            diagnostics_status=answer.get("diagnosticsStatus"),
-            inserted_at=_time(answer.get("insertedAt")),
-            triggers=tuple(sorted(triggers, key=lambda one: _sortable(one.inserted_at), reverse=True)),
+            id=str(data["id"]),
+            filename=str(data.get("filename") or ""),
+            label=data.get("label"),
+            version=data.get("version"),
+            model_id=data.get("modelId"),
+            assigned_model_ids=tuple(str(model_id) for model_id in data.get("assignedModelSlots") or ()),
+            runtime=data.get("dockerImageName") or data.get("runtime"),
+            data_version=data.get("dataVersion"),
+            validation_status=str(data.get("validationStatus") or ""),
+            diagnostics_status=data.get("diagnosticsStatus"),
+            inserted_at=_time(data.get("insertedAt")),
+            triggers=tuple(sorted(triggers, key=lambda item: _sort_key(item.inserted_at), reverse=True)),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogLine:
-    """A line that a model printed; `timestamp` is in milliseconds since the epoch."""
+    """A line of a model's output; `timestamp` is in milliseconds since the epoch."""
 
     timestamp: int | None
     message: str
 
     @classmethod
-    def of(cls, answer: Answer) -> "LogLine":
-        """From the type InvocationLog."""
-        return cls(timestamp=answer.get("timestamp"), message=str(answer.get("message") or ""))
+    def of(cls, data: JsonObject) -> "LogLine":
+        """Create it from the GraphQL type InvocationLog."""
+        return cls(timestamp=data.get("timestamp"), message=str(data.get("message") or ""))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Predictions that were submitted for a round; the selected one counts."""
+    """Predictions submitted for a round; the selected submission counts."""
 
     id: str
     filename: str
@@ -252,17 +256,17 @@ class Submission:
     inserted_at: datetime | None
 
     @classmethod
-    def of(cls, answer: Answer) -> "Submission":
-        """From the type V2Submission."""
+    def of(cls, data: JsonObject) -> "Submission":
+        """Create it from the GraphQL type V2Submission."""
         return cls(
-            id=str(answer["id"]),
-            filename=str(answer.get("filename") or ""),
-            status=answer.get("status"),
-            selected=bool(answer.get("selected")),
-            round_number=(answer.get("round") or {}).get("number"),
-            trigger_id=answer.get("triggerId"),
-            notes=answer.get("notes"),
-            inserted_at=_time(answer.get("insertedAt")),
+            id=str(data["id"]),
+            filename=str(data.get("filename") or ""),
+            status=data.get("status"),
+            selected=bool(data.get("selected")),
+            round_number=(data.get("round") or {}).get("number"),
+            trigger_id=data.get("triggerId"),
+            notes=data.get("notes"),
+            inserted_at=_time(data.get("insertedAt")),
         )
 
 
@@ -279,22 +283,22 @@ class Round:
     resolved: bool
 
     @classmethod
-    def of(cls, answer: Answer) -> "Round":
-        """From the type Round."""
+    def of(cls, data: JsonObject) -> "Round":
+        """Create it from the GraphQL type Round."""
         return cls(
-            id=str(answer["id"]),
-            number=int(answer["number"]),
-            open_time=_time(answer.get("openTime")),
-            close_time=_time(answer.get("closeTime")),
-            score_time=_time(answer.get("scoreTime")),
-            resolve_time=_time(answer.get("resolveTime")),
-            resolved=bool(answer.get("resolvedGeneral")),
+            id=str(data["id"]),
+            number=int(data["number"]),
+            open_time=_time(data.get("openTime")),
+            close_time=_time(data.get("closeTime")),
+            score_time=_time(data.get("scoreTime")),
+            resolve_time=_time(data.get("resolveTime")),
+            resolved=bool(data.get("resolvedGeneral")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One score of one submission, after so many days of scoring."""
+    """A score of a submission on a day of scoring."""
 
     round_number: int | None
     submission_id: str | None
@@ -305,22 +309,22 @@ class Score:
     resolved: bool
 
     @classmethod
-    def of(cls, answer: Answer) -> "Score":
-        """From the type SubmissionScore."""
+    def of(cls, data: JsonObject) -> "Score":
+        """Create it from the GraphQL type SubmissionScore."""
         return cls(
-            round_number=answer.get("roundNumber"),
-            submission_id=answer.get("submissionId"),
-            name=str(answer.get("displayName") or ""),
-            value=answer.get("value"),
-            percentile=answer.get("percentile"),
-            day=answer.get("day"),
-            resolved=bool(answer.get("resolved")),
+            round_number=data.get("roundNumber"),
+            submission_id=data.get("submissionId"),
+            name=str(data.get("displayName") or ""),
+            value=data.get("value"),
+            percentile=data.get("percentile"),
+            day=data.get("day"),
+            resolved=bool(data.get("resolved")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """Figures of a model on validation data; `figures` has those that are known, by their names on the wire."""
+    """Metrics of a model on validation data; `figures` maps their GraphQL names to values."""
 
     id: str
     filename: str | None
@@ -331,16 +335,16 @@ class Diagnostics:
     figures: Mapping[str, float]
 
     @classmethod
-    def of(cls, answer: Answer) -> "Diagnostics":
-        """From the type V2Diagnostics."""
+    def of(cls, data: JsonObject) -> "Diagnostics":
+        """Create it from the GraphQL type V2Diagnostics."""
         return cls(
-            id=str(answer["id"]),
-            filename=answer.get("filename"),
-            status=answer.get("status"),
-            message=answer.get("message"),
-            pickle_id=answer.get("computePickleUploadId"),
-            inserted_at=_time(answer.get("insertedAt")),
-            figures={name: answer[name] for name in DIAGNOSTICS_FIGURES if answer.get(name) is not None},
+            id=str(data["id"]),
+            filename=data.get("filename"),
+            status=data.get("status"),
+            message=data.get("message"),
+            pickle_id=data.get("computePickleUploadId"),
+            inserted_at=_time(data.get("insertedAt")),
+            figures={name: data[name] for name in DIAGNOSTICS_METRICS if data.get(name) is not None},
         )
 
 
@@ -348,5 +352,5 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _sortable(time: datetime | None) -> float:
+def _sort_key(time: datetime | None) -> float:
     return time.timestamp() if time else 0.0

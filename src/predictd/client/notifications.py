@@ -1,4 +1,4 @@
-"""Notifications of the account, as methods; a server of the contract alone has none of them."""
+"""The notifications of an account, as methods. Only predictd's servers support them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ TEST = "mutation($id: ID) { testNotification(webhookId: $id) }"
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """An address that is called; `secret` is known only when it is made."""
+    """A webhook; `secret` is only set on creation."""
 
     id: str
     url: str
@@ -37,21 +37,21 @@ class Webhook:
     inserted_at: datetime | None = None
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> "Webhook":
-        """From the types WebhookEndpoint and NewWebhookEndpoint."""
+    def of(cls, data: dict[str, Any]) -> "Webhook":
+        """Create it from the GraphQL type WebhookEndpoint and NewWebhookEndpoint."""
         return cls(
-            id=str(answer["id"]),
-            url=str(answer["url"]),
-            events=tuple(answer.get("events") or ()),
-            failures=int(answer.get("failures") or 0),
-            secret=answer.get("secret"),
-            inserted_at=_time(answer.get("insertedAt")),
+            id=str(data["id"]),
+            url=str(data["url"]),
+            events=tuple(data.get("events") or ()),
+            failures=int(data.get("failures") or 0),
+            secret=data.get("secret"),
+            inserted_at=_time(data.get("insertedAt")),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationSettings:
-    """What the account is told of; e-mail goes to a confirmed address, from a server that sends some."""
+    """The notification settings of an account. E-mail is only sent to a confirmed address."""
 
     email: str | None
     is_confirmed: bool
@@ -60,20 +60,20 @@ class NotificationSettings:
     webhooks: tuple[Webhook, ...]
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> "NotificationSettings":
-        """From the type NotificationSettings."""
+    def of(cls, data: dict[str, Any]) -> "NotificationSettings":
+        """Create it from the GraphQL type NotificationSettings."""
         return cls(
-            email=answer.get("email"),
-            is_confirmed=bool(answer.get("emailConfirmed")),
-            sends_email=bool(answer.get("sendsEmail")),
-            email_events=tuple(answer.get("emailEvents") or ()),
-            webhooks=tuple(Webhook.of(one) for one in answer.get("webhooks") or ()),
+            email=data.get("email"),
+            is_confirmed=bool(data.get("emailConfirmed")),
+            sends_email=bool(data.get("sendsEmail")),
+            email_events=tuple(data.get("emailEvents") or ()),
+            webhooks=tuple(Webhook.of(item) for item in data.get("webhooks") or ()),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentNotification:
-    """One message; `status` is pending, delivered or failed."""
+class Delivery:
+    """A notification to one address; `status` is pending, delivered or failed."""
 
     id: str
     title: str
@@ -86,18 +86,18 @@ class SentNotification:
     next_attempt_at: datetime | None
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> "SentNotification":
-        """From the type NotificationDelivery."""
+    def of(cls, data: dict[str, Any]) -> "Delivery":
+        """Create it from the GraphQL type NotificationDelivery."""
         return cls(
-            id=str(answer["id"]),
-            title=str(answer.get("title") or ""),
-            channel=str(answer.get("channel") or ""),
-            target=str(answer.get("target") or ""),
-            status=str(answer.get("status") or ""),
-            attempts=int(answer.get("attempts") or 0),
-            answer=answer.get("answer"),
-            inserted_at=_time(answer.get("insertedAt")),
-            next_attempt_at=_time(answer.get("nextAttemptAt")),
+            id=str(data["id"]),
+            title=str(data.get("title") or ""),
+            channel=str(data.get("channel") or ""),
+            target=str(data.get("target") or ""),
+            status=str(data.get("status") or ""),
+            attempts=int(data.get("attempts") or 0),
+            answer=data.get("answer"),
+            inserted_at=_time(data.get("insertedAt")),
+            next_attempt_at=_time(data.get("nextAttemptAt")),
         )
 
 
@@ -108,42 +108,44 @@ class Notifications:
         self._client = client
 
     def settings(self) -> NotificationSettings:
-        """What the account is told of, and where."""
+        """Return the notification settings."""
         return NotificationSettings.of(self._client.graphql(SETTINGS)["notificationSettings"])
 
     def set_email(self, address: str | None) -> NotificationSettings:
-        """Keep another address, to which a link is sent that confirms it; None for no e-mail."""
+        """Set the e-mail address, which receives a link for confirmation; None removes it."""
         return NotificationSettings.of(self._client.graphql(SET_EMAIL, {"email": address})["setNotificationEmail"])
 
     def set_email_events(self, events: list[Event]) -> NotificationSettings:
-        """Want e-mails about these events and no others."""
+        """Set the events for which e-mails are sent."""
         names = [event.value for event in events]
         return NotificationSettings.of(self._client.graphql(SET_EMAIL_EVENTS, {"events": names})["setEmailEvents"])
 
-    def add_webhook(self, url: str, events: list[Event]) -> Webhook:
-        """Add a webhook; it has its `secret` this once."""
+    def create_webhook(self, url: str, events: list[Event]) -> Webhook:
+        """Create a webhook and return it with its `secret`."""
         variables = {"url": url, "events": [event.value for event in events]}
         return Webhook.of(self._client.graphql(ADD_WEBHOOK, variables)["addWebhookEndpoint"])
 
     def webhook(self, name: str) -> Webhook:
-        """The webhook of that id, beginning of an id, or address; NotFoundError if it is none or several."""
-        found = [one for one in self.settings().webhooks if one.url == name or one.id.startswith(name)]
-        if len(found) != 1:
-            raise NotFoundError(f"There is no one webhook {name[:80]!r}; predictd notifications show lists them.")
-        return found[0]
+        """Return the webhook with this id, start of an id, or URL. Raises NotFoundError unless exactly one matches."""
+        matches = [item for item in self.settings().webhooks if item.url == name or item.id.startswith(name)]
+        if len(matches) != 1:
+            raise NotFoundError(
+                f"{len(matches)} webhooks match {name[:80]!r}. List them with: predictd notifications show"
+            )
+        return matches[0]
 
     def delete_webhook(self, webhook: Webhook) -> None:
-        """Take a webhook away."""
+        """Delete a webhook."""
         self._client.graphql(DELETE_WEBHOOK, {"id": webhook.id})
 
     def test(self, webhook: Webhook | None = None) -> None:
-        """Send a test to the webhook, or to the e-mail address."""
+        """Send a test notification to the webhook, or to the e-mail address."""
         self._client.graphql(TEST, {"id": webhook.id if webhook is not None else None})
 
-    def sent(self, limit: int = 50) -> list[SentNotification]:
-        """What was sent of late, newest first."""
-        answer = self._client.graphql(DELIVERIES, {"limit": limit})
-        return [SentNotification.of(one) for one in answer["notificationDeliveries"]]
+    def deliveries(self, limit: int = 50) -> list[Delivery]:
+        """Return recent deliveries, newest first."""
+        data = self._client.graphql(DELIVERIES, {"limit": limit})
+        return [Delivery.of(item) for item in data["notificationDeliveries"]]
 
 
 def _time(text: str | None) -> datetime | None:

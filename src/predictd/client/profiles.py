@@ -1,4 +1,4 @@
-"""The file of profiles: servers by name, each with where its token is. It is its owner's alone to read."""
+"""The file of profiles: named servers and where their tokens are. Only its owner can read it."""
 
 import json
 import os
@@ -15,10 +15,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A server by name.
+    """A named server.
 
     Attributes:
-        token: the token itself, 'keyring' or 'env:VARIABLE' for where it is; None for none.
+        name: Name of the profile.
+        server: Address of the server.
+        token: The token itself, 'keyring', 'env:VARIABLE', or None.
     """
 
     name: str
@@ -28,7 +30,7 @@ class Profile:
 
 @dataclass(frozen=True, kw_only=True)
 class Profiles:
-    """All profiles, and which of them is meant where none is named."""
+    """All profiles, and the name of the default."""
 
     path: Path
     profiles: tuple[Profile, ...] = ()
@@ -36,10 +38,10 @@ class Profiles:
 
     @classmethod
     def load(cls) -> "Profiles":
-        """Read `predictd/config.toml` in the user's configuration folder (XDG_CONFIG_HOME); empty without one.
+        """Read `predictd/config.toml` in the user's configuration folder (XDG_CONFIG_HOME), if it exists.
 
         Raises:
-            SetupError: others can read a token in it, or it is no such file.
+            SetupError: The file is invalid, or other users can read a token in it.
         """
         path = _path()
         try:
@@ -47,47 +49,49 @@ class Profiles:
         except FileNotFoundError:
             return cls(path=path)
         except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"The profiles in {path} can't be read: {error}.") from error
+            raise SetupError(f"The profiles in {path} can't be read: {error}. Check the file.") from error
         try:
             document = tomllib.loads(content)
-            found = tuple(_read(name, table) for name, table in document.get("profiles", {}).items())
+            profiles = tuple(_parse(name, table) for name, table in document.get("profiles", {}).items())
         except (tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
-            raise SetupError(f"{path} is not a file of profiles ({error!r}); mend or remove it.") from error
-        if any(_is_secret(one) for one in found) and path.stat().st_mode & 0o077:
-            raise SetupError(f"{path} holds a token and others can read it. Close it with: chmod 600 {path}")
-        return cls(path=path, profiles=found, default=document.get("default"))
+            raise SetupError(f"{path} is not a valid file of profiles ({error!r}). Fix or remove it.") from error
+        if any(_has_secret(profile) for profile in profiles) and path.stat().st_mode & 0o077:
+            raise SetupError(f"Other users can read {path}, which contains a token. Run: chmod 600 {path}")
+        return cls(path=path, profiles=profiles, default=document.get("default"))
 
     def __iter__(self) -> Iterator[Profile]:
         return iter(self.profiles)
 
     def get(self, name: str) -> Profile | None:
-        """The profile of that name."""
-        return next((one for one in self.profiles if one.name == name), None)
+        """Return the profile with this name."""
+        return next((profile for profile in self.profiles if profile.name == name), None)
 
     def of_server(self, server: str) -> Profile | None:
-        """A profile of that server, the default one before others."""
-        found = [one for one in self.profiles if one.server == server]
-        return next((one for one in found if one.name == self.default), found[0] if found else None)
+        """Return a profile of the server, preferably the default."""
+        matches = [profile for profile in self.profiles if profile.server == server]
+        return next((profile for profile in matches if profile.name == self.default), matches[0] if matches else None)
 
-    def added(self, profile: Profile, *, default: bool = False) -> "Profiles":
-        """These with one more, in place of one of the same name; the first is the default.
+    def with_profile(self, profile: Profile, *, default: bool = False) -> "Profiles":
+        """Add a profile, or replace the one with the same name. The first profile becomes the default.
 
         Raises:
-            InvalidInputError: the name is none.
+            InvalidInputError: The name is invalid.
         """
         if not _NAME.fullmatch(profile.name):
-            raise InvalidInputError(f"{profile.name[:60]!r} is no profile's name: use letters, digits, _ and -.")
-        others = tuple(one for one in self.profiles if one.name != profile.name)
-        chosen = profile.name if default or not self.default else self.default
-        return replace(self, profiles=(*others, profile), default=chosen)
+            raise InvalidInputError(
+                f"The profile name {profile.name[:60]!r} is invalid. Use up to 40 letters, digits, _ and -."
+            )
+        remaining = self.without_profile(profile.name).profiles
+        new_default = profile.name if default or not self.default else self.default
+        return replace(self, profiles=(*remaining, profile), default=new_default)
 
-    def removed(self, name: str) -> "Profiles":
-        """These without one."""
-        rest = tuple(one for one in self.profiles if one.name != name)
-        return replace(self, profiles=rest, default=None if self.default == name else self.default)
+    def without_profile(self, name: str) -> "Profiles":
+        """Remove a profile."""
+        remaining = tuple(profile for profile in self.profiles if profile.name != name)
+        return replace(self, profiles=remaining, default=None if self.default == name else self.default)
 
     def save(self) -> None:
-        """Write the file, whole or not at all, for its owner alone."""
+        """Write the file atomically, readable only by its owner."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -96,14 +100,14 @@ class Profiles:
         draft.replace(self.path)
 
     def _text(self) -> str:
-        lines = ["# Servers that predictd knows by name; written by `predictd login` and `predictd profile`."]
+        lines = ["# Profiles of predictd; written by `predictd login` and `predictd profile`."]
         if self.default:
             lines.append(f"default = {json.dumps(self.default)}")
-        for one in self.profiles:
-            # JSON's strings are TOML's too.
-            lines += ["", f"[profiles.{one.name}]", f"server = {json.dumps(one.server)}"]
-            if one.token:
-                lines.append(f"token = {json.dumps(one.token)}")
+        for profile in self.profiles:
+            # A JSON string is also a TOML string.
+            lines += ["", f"[profiles.{profile.name}]", f"server = {json.dumps(profile.server)}"]
+            if profile.token:
+                lines.append(f"token = {json.dumps(profile.token)}")
         return "\n".join(lines) + "\n"
 
 
@@ -112,12 +116,12 @@ def _path() -> Path:
     return Path(home).expanduser().absolute() / "predictd" / "config.toml"
 
 
-def _read(name: str, table: dict[str, str]) -> Profile:
+def _parse(name: str, table: dict[str, str]) -> Profile:
     token = table.get("token")
     if not _NAME.fullmatch(name) or not isinstance(token, str | None):
         raise TypeError(name)
     return Profile(name=name, server=str(table["server"]).rstrip("/"), token=token)
 
 
-def _is_secret(profile: Profile) -> bool:
+def _has_secret(profile: Profile) -> bool:
     return profile.token is not None and "$" in profile.token

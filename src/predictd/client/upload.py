@@ -1,4 +1,4 @@
-"""A pickle on its way to a server: authorised, sent, registered; cut anywhere, it is taken up where it was."""
+"""Uploads of pickles: authorize, send, register. An interrupted upload resumes at the step that it had reached."""
 
 import hashlib
 import os
@@ -13,18 +13,22 @@ from predictd.client.connection import Connection, UnansweredError
 from predictd.client.documents import CREATE_PICKLE, PICKLE_NAMES, UPLOAD_AUTH
 from predictd.client.errors import RefusedError
 from predictd.client.resume import PendingUploads
-from predictd.client.transfer import BrokenOffError, ShowProgress, put
+from predictd.client.transfer import ShowProgress, TransferInterruptedError, put
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 
-_ATTEMPTS = 3
-_BLOCK = 1024 * 1024
-_GONE = (NotFoundError, InvalidInputError, ConflictError, RefusedError)
+MAX_ATTEMPTS = 3
+_BLOCK_BYTES = 1024 * 1024
+_GONE_ERRORS = (NotFoundError, InvalidInputError, ConflictError, RefusedError)
+
+
+def ignore_message(_message: str) -> None:
+    """Show no messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a pickle is uploaded for; None leaves the choice to the server."""
+    """The model, runtime and data version of an upload; None for no model, and for the server's choice."""
 
     model_id: str | None = None
     runtime_id: str | None = None
@@ -36,64 +40,67 @@ class Uploader:
     """Uploads one pickle.
 
     Attributes:
-        say: told in a line what is out of the ordinary.
-        sleep: waits so many seconds before another attempt.
+        connection: Connection to the server.
+        pending: Uploads that were sent but not registered.
+        on_progress: Called with the progress of the transfer.
+        on_message: Called with a line about anything unusual, such as a retry.
+        sleep: Waits the given seconds before a retry.
     """
 
     connection: Connection
     pending: PendingUploads
-    show: ShowProgress
-    say: Callable[[str], None]
+    on_progress: ShowProgress
+    on_message: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
 
     def upload(self, path: Path, target: Target) -> str:
-        """Send the file and register it; answers the pickle's id.
+        """Send the file, register it, and return the id of the pickle.
 
         Raises:
-            InvalidInputError: it is no file that can be uploaded.
-            TransferError: the server can't be reached; calling again goes on from where it was.
-            PredictdError: the server refuses it.
+            InvalidInputError: The file can't be uploaded.
+            TransferError: The server is unreachable. Call again to resume.
+            PredictdError: The server rejected the upload.
         """
         with open_pickle(path) as file:
             size = os.fstat(file.fileno()).st_size
-            what = self._what(self._digest(file, path.name, size), target)
-            arrived = self.pending.find(what)
-            if arrived is not None:
-                self.say(f"{path.name} has arrived earlier as {arrived}; going on from there.")
+            key = self._key(self._digest(file, path.name, size), target)
+            filename = self.pending.find(key)
+            if filename is not None:
+                self.on_message(f"{path.name} was already uploaded as {filename}; registering it.")
                 try:
-                    return self._finish(what, arrived, target)
-                except _GONE:
-                    self.pending.forget(what)
-                    self.say("The server has it no more; sending it again.")
+                    return self._finish(key, filename, target)
+                except _GONE_ERRORS:
+                    self.pending.delete(key)
+                    self.on_message("The server no longer has the file; uploading it again.")
             filename = self._send(file, path.name, size, target)
-        self.pending.keep(what, filename)
-        return self._finish(what, filename, target)
+        self.pending.save(key, filename)
+        return self._finish(key, filename, target)
 
-    def _finish(self, what: list[str | None], filename: str, target: Target) -> str:
+    def _finish(self, key: list[str | None], filename: str, target: Target) -> str:
         pickle_id = self._register(filename, target)
-        self.pending.forget(what)
+        self.pending.delete(key)
         return pickle_id
 
     def _send(self, file: BinaryIO, name: str, size: int, target: Target) -> str:
-        """Send the bytes to a presigned URL, to a new one after each that failed; answers the filename."""
+        """Send the file to a presigned URL, with a new URL for each attempt, and return its name on the server."""
         attempt = 1
         while True:
-            wanted = {"filename": name, "modelId": target.model_id}
-            grant = self.connection.ask_for(UPLOAD_AUTH, wanted, "computePickleUploadAuth")
+            variables = {"filename": name, "modelId": target.model_id}
+            auth = self.connection.query_object(UPLOAD_AUTH, variables, "computePickleUploadAuth")
             file.seek(0)
             try:
-                put(grant["url"], file, size, name, self.show)
-            except BrokenOffError as error:
-                if attempt == _ATTEMPTS:
+                put(auth["url"], file, size, name, self.on_progress)
+            except TransferInterruptedError as error:
+                if attempt == MAX_ATTEMPTS:
                     raise
-                self.say(f"The upload broke off, beginning again ({attempt} of {_ATTEMPTS - 1}): {error.message}")
+                self.on_message(f"The upload was interrupted; retry {attempt} of {MAX_ATTEMPTS - 1}: {error.message}")
                 self.sleep(0.5 * 2**attempt)
                 attempt += 1
             else:
-                return str(grant["filename"])
+                return str(auth["filename"])
 
     def _register(self, filename: str, target: Target) -> str:
-        """Register what has arrived, once: after a lost answer the server is asked whether it was taken."""
+        """Register the uploaded file once: after a lost response, check whether the server has registered it."""
         variables = {
             "filename": filename,
             "tournament": CLASSIC,
@@ -105,57 +112,57 @@ class Uploader:
         attempt = 1
         while True:
             try:
-                return str(self.connection.ask_for(CREATE_PICKLE, variables, "createComputePickleUpload")["id"])
+                return str(self.connection.query_object(CREATE_PICKLE, variables, "createComputePickleUpload")["id"])
             except ConflictError:
-                found = self._registered(filename, target)
-                if found is None:
+                pickle_id = self._find_registered(filename, target)
+                if pickle_id is None:
                     raise
-                return found
+                return pickle_id
             except UnansweredError:
                 self.sleep(0.25 * 2**attempt)
-                found = self._registered(filename, target)
-                if found is not None:
-                    return found
-                if attempt == _ATTEMPTS:
+                pickle_id = self._find_registered(filename, target)
+                if pickle_id is not None:
+                    return pickle_id
+                if attempt == MAX_ATTEMPTS:
                     raise
                 attempt += 1
 
-    def _registered(self, filename: str, target: Target) -> str | None:
-        pickles = self.connection.ask(PICKLE_NAMES, {"modelId": target.model_id}).get("computePickles") or ()
-        return next((str(one["id"]) for one in pickles if one.get("filename") == filename), None)
+    def _find_registered(self, filename: str, target: Target) -> str | None:
+        pickles = self.connection.query(PICKLE_NAMES, {"modelId": target.model_id}).get("computePickles") or ()
+        return next((str(pickle["id"]) for pickle in pickles if pickle.get("filename") == filename), None)
 
     def _digest(self, file: BinaryIO, name: str, size: int) -> str:
         digest = hashlib.sha256()
-        read = 0
-        while block := file.read(_BLOCK):
+        done = 0
+        while block := file.read(_BLOCK_BYTES):
             digest.update(block)
-            read += len(block)
-            if size > 256 * _BLOCK:
-                self.show(f"{name} (checksum)", read, size)
+            done += len(block)
+            if size > 256 * _BLOCK_BYTES:
+                self.on_progress(f"{name} (checksum)", done, size)
         return digest.hexdigest()
 
-    def _what(self, digest: str, target: Target) -> list[str | None]:
+    def _key(self, digest: str, target: Target) -> list[str | None]:
         token = self.connection.token
-        own = (self.connection.server, token.public_id if token else None)
-        return [digest, *own, target.model_id, target.runtime_id, target.data_version_id]
+        account = (self.connection.server, token.public_id if token else None)
+        return [digest, *account, target.model_id, target.runtime_id, target.data_version_id]
 
 
 def open_pickle(path: Path) -> BinaryIO:
-    """Open a file for uploading.
+    """Open a pickle for an upload.
 
     Raises:
-        InvalidInputError: it is no ordinary file ending in .pkl, empty, or can't be read.
+        InvalidInputError: The name does not end in .pkl, or the file is unreadable, empty or not a regular file.
     """
     if path.suffix.lower() != ".pkl":
         raise InvalidInputError(f"{path.name[:100]!r} can't be uploaded: the name must end in .pkl.")
     try:
-        # Without O_NONBLOCK a named pipe would wait for its writer.
+        # Without O_NONBLOCK, opening a named pipe would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror}.") from error
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
         os.close(descriptor)
-        wrong = "is empty" if stat.S_ISREG(found.st_mode) else "is no file"
-        raise InvalidInputError(f"{path} {wrong}; name the pickle that cloudpickle.dump wrote.")
+        problem = "is empty" if stat.S_ISREG(status.st_mode) else "is not a file"
+        raise InvalidInputError(f"{path} {problem}. Use a pickle written with cloudpickle.dump.")
     return os.fdopen(descriptor, "rb")

@@ -43,7 +43,7 @@ class Score(Base):
 
 
 class Reputation(Base):
-    """A model's mean scores of the year up to a day, and its ranks by them among all models; see docs/metrics.md."""
+    """A model's mean scores of the year up to a day, and their ranks; see docs/reference/metrics.md."""
 
     __tablename__ = "reputations"
     __table_args__ = (Index("ix_reputations_tournament_day", "tournament", "day"),)

@@ -67,7 +67,7 @@ class RunRequest:
 
     Attributes:
         pickle: the user's file, opened by nobody but the sandbox.
-        live: the live features, index `id`: parquet, or mapped (docs/mapped-data.md).
+        live: the live features, index `id`: parquet, or mapped (docs/contributors/mapped-data.md).
         benchmarks: the same of the live benchmark models, for models of two arguments.
         runtime: in which Python it runs.
         limits: what it may use.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from predictd.client.transfer import open_session, refused, send
+from predictd.client.transfer import open_session, response_error, send
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.mapping import Progress
 from predictd.domain.errors import InvalidInputError
@@ -142,7 +142,7 @@ class Post:
                 session, "POST", self.url, data=list(self.fields), files={"file": (path.name, content, "text/csv")}
             )
         if response.status_code not in (200, 204):
-            raise refused(self.url, response, f"The predictions are in {path}; request a new presigned POST.")
+            raise response_error(self.url, response, f"The predictions are in {path}; request a new presigned POST.")
 
 
 def parse_post(url: str, data: str) -> Post:

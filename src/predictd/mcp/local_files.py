@@ -5,7 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from predictd.client.transfer import BrokenOffError, put
+from predictd.client.transfer import TransferInterruptedError, put
 from predictd.client.upload import open_pickle
 from predictd.domain.errors import InvalidInputError, PredictdError, TooLargeError
 from predictd.domain.limits import GIB
@@ -56,7 +56,7 @@ class LocalFiles:
                 raise TooLargeError(f"{path.name} has {size} bytes; the limit is {self._max_bytes} bytes.")
             try:
                 put(presigned_url.strip(), file, size, path.name, lambda _name, _sent, _total: None)
-            except BrokenOffError as error:
+            except TransferInterruptedError as error:
                 raise PredictdError(
                     f"{error.message} Call get_upload_auth for a new URL and put_file again."
                 ) from error

@@ -1,6 +1,6 @@
 """Read a mapped table as the DataFrame of `pandas.read_parquet`, over a private map of the file and without a copy.
 
-`predictd.data.mapping` writes such files; docs/mapped-data.md describes them. Numbers lie in blocks of whole eras, in
+`predictd.data.mapping` writes them; see docs/contributors/mapped-data.md. Numbers lie in blocks of whole eras, in
 each block one column-major matrix per dtype; all other columns and the index lie in one Arrow stream that pandas itself
 decodes.
 """
