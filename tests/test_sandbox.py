@@ -243,6 +243,15 @@ def test_endless_model_times_out_in_its_stage(workbench: Workbench) -> None:
     assert workbench.log == "looping\n"
 
 
+def test_what_a_model_prints_faster_than_it_is_taken_does_not_outlast_the_deadline(workbench: Workbench) -> None:
+    begin = time.monotonic()
+    request = workbench.request("prints_without_end", replace(LIMITS, seconds=1.0, log_stop_bytes=50 * MIB))
+    report = run(request, on_log=lambda _: time.sleep(0.1))
+    assert report.failure is not None
+    assert report.failure.code == "timeout"
+    assert time.monotonic() - begin < 15
+
+
 def test_default_memory_limit_stops_eight_gigabytes(workbench: Workbench) -> None:
     report = workbench.run("hungry", Limits(seconds=60))
     assert report.failure is not None
