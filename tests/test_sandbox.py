@@ -625,6 +625,7 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
         _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12"], "packages": {"numpy": ["1"]}}),
         _UNPICKLING + _json_frame(b"F", {"code": "exception", "detail": "", "packages": {"numpy": 2}}),
         _UNPICKLING + b"R\x00\x00\x00\x04\x00\x00\x00\x00",
+        b"".join(_json_frame(b"S", {"stage": stage}) for stage in STAGES) + b"T\x00\x00\x00\x01x" * 2,
         _UNPICKLING + b"S\x00\x02\x00\x00",
         _UNPICKLING + b"S\x00\x00\x27\x10" + b"[" * 10_000,
     ],
