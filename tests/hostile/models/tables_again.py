@@ -3,7 +3,7 @@
 from inside import channel_of_the_runner
 
 CODE = "bad_output"
-XX
+SAYS = "The model's process answered nothing that can be read: tables out of order."
 
 
 def predict(live_features):
