@@ -18,7 +18,7 @@ from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import LINE_LENGTH
 from predictd.jobs.queue import Claim, advance, claim, enqueue
-from predictd.worker import node_runs
+from predictd.worker import node_runs, run_logs
 from predictd.worker.lease_recovery import recover_owned
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -62,7 +62,15 @@ def claimed(database: Database) -> Claim:
         return found
 
 
-def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int = 1, token: str = "token") -> bool:
+def report(
+    database: Database,
+    claimed: Claim,
+    body: bytes = b"",
+    *,
+    batch: int = 1,
+    token: str = "token",
+    kept_bytes: int = 100,
+) -> bool:
     with database.write() as session:
         return node_runs.take_report(
             session,
@@ -73,7 +81,7 @@ def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int 
             batch=batch,
             body=body,
             cut_bytes=0,
-            kept_bytes=100,
+            kept_bytes=kept_bytes,
         )
 
 
@@ -107,6 +115,32 @@ def test_of_a_flood_the_newest_lines_stay(database: Database, claimed: Claim) ->
     assert lines[-1] == "00109"
     with database.read() as session:
         assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 600 - kept
+
+
+def test_lines_without_text_are_no_rows_without_end(
+    database: Database, claimed: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_logs, "LOG_LINES", 10)
+    assert report(database, claimed, b"one\n" + b"\n" * 20 + b"last\n", kept_bytes=10_000)
+    assert log(database) == [""] * 9 + ["last"]
+    assert report(database, claimed, b"newest\n", batch=2, kept_bytes=10_000)
+    assert log(database) == [""] * 8 + ["last", "newest"]
+    with database.read() as session:
+        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 16
+
+
+def test_a_writer_keeps_the_newest_lines_of_a_flood_of_empty_ones(
+    database: Database, claimed: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_logs, "LOG_LINES", 10)
+    writer = run_logs.LogWriter(database, claimed, 10_000)
+    writer.write(b"one\n" + b"\n" * 20 + b"last\n")
+    writer.flush()
+    writer.write(b"newest\n")
+    writer.flush()
+    assert log(database) == [""] * 8 + ["last", "newest"]
+    with database.read() as session:
+        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 16
 
 
 def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, claimed: Claim) -> None:

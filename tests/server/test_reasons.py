@@ -135,3 +135,9 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     assert (trigger["failureCode"], trigger["statuses"][-1]["code"]) == ("exception", "exception")
     with pytest.raises(GraphQLErrors, match="has ended already"):
         user.ask("mutation($t: ID!) { cancelComputePickleTrigger(triggerId: $t) { id } }", t=trigger["id"])
+
+
+def test_facts_of_a_failure_are_text_that_every_response_can_hold() -> None:
+    facts = {"detail": "in \ud800\x00 the middle"}
+    reason = Reason.of_failure(ModelFailure(code="exception", facts=facts))
+    assert reason.facts == {"detail": "in ?\N{REPLACEMENT CHARACTER} the middle"}

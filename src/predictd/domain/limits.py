@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 SPARE_ROWS = 20_000
+LOG_LINES = 20_000
+"""Lines of what a model prints that are kept at most: each is a row, which takes far more than a short text."""
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 _USUAL_ID_BYTES = 64
@@ -32,7 +34,7 @@ class Limits:
         processes: processes and threads together.
         scratch_bytes: size of the writable scratch.
         output_bytes: size of the answer (ids and values).
-        log_kept_bytes: of what the model prints, the newest so many bytes are kept.
+        log_kept_bytes: of what the model prints, the newest so many bytes are kept, in at most `LOG_LINES` lines.
         log_stop_bytes: a model that prints more than this is stopped.
     """
 

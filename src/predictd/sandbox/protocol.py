@@ -169,6 +169,7 @@ class FrameReader:
         self._buffer = bytearray()
         self._tables: IO[bytes] | None = None
         self._tables_left = 0
+        self._had_tables = False
         self._count = 0
         self._stage = -1
         self._ended = False
@@ -205,8 +206,9 @@ class FrameReader:
             yield self._decode(kind, payload)
 
     def _start_tables(self, length: int) -> None:
-        if self._stage != len(STAGES) - 1:
+        if self._stage != len(STAGES) - 1 or self._had_tables:
             raise FrameError("tables out of order")
+        self._had_tables = True
         self._count += 1
         del self._buffer[:5]
         self._tables, self._tables_left = tempfile.NamedTemporaryFile(prefix="predictd-tables-"), length  # noqa: SIM115

@@ -11,6 +11,8 @@ respond to the probes (`/healthz`, `/readyz`, `/metrics`) and refuse everything 
 import asyncio
 import fcntl
 import resource
+import socket
+import struct
 import sys
 import termios
 import time
@@ -44,6 +46,8 @@ STALL_SECONDS = 60.0
 # Less than this in `STALL_SECONDS` is no progress: 68 bytes a second, far below the slowest link.
 PROGRESS_BYTES = 4096
 MOST_PIPELINED = 8
+# Of responses in memory that clients have not read yet, over all connections.
+MOST_UNSENT_BYTES = 64 * 1024 * 1024
 SWEEP_SECONDS = 2.0
 
 
@@ -124,6 +128,22 @@ class Connections:
                     self._close("head_timeout", connection)
             for connection in [connection for connection in self._open if connection.is_stalled(now)]:
                 self._close("stalled", connection)
+            self._close_unsent()
+
+    def _close_unsent(self) -> None:
+        """Bound the memory of responses that are read slowly, at the expense of the client with the most of them."""
+        sizes = {connection: connection.transport.get_write_buffer_size() for connection in self._open}
+        excess = sum(sizes.values()) - MOST_UNSENT_BYTES
+        if excess <= 0:
+            return
+        of_client: Counter[str] = Counter()
+        for connection, size in sizes.items():
+            of_client[connection.client_key] += size
+        for connection in sorted(sizes, key=lambda one: (of_client[one.client_key], sizes[one]), reverse=True):
+            if excess <= 0:
+                break
+            excess -= sizes[connection]
+            self._close("unsent_limit", connection)
 
     def _close(self, reason: str, connection: "BoundedProtocol") -> None:
         prometheus.CONNECTIONS_CLOSED.labels(reason).inc()
@@ -162,7 +182,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def abort(self) -> None:
-        """Close it at once, with what is not sent yet."""
+        """Close it at once, with what is not sent yet, which the kernel would keep for a client that does not read."""
+        if self.unsent:
+            linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.transport.abort()
 
     def is_stalled(self, now: float) -> bool:

@@ -9,12 +9,15 @@ import sqlalchemy as sa
 
 from predictd.db import Database
 from predictd.db.models import Trigger, TriggerLog
+from predictd.domain.limits import LOG_LINES
 from predictd.domain.terminal import LINE_LENGTH, TerminalLines
 from predictd.jobs.queue import Claim
 
 
 class LogWriter:
-    """Takes bytes as they come and stores lines as a terminal shows them; of more than `kept_bytes` the newest stay.
+    """Takes bytes as they come and stores lines as a terminal shows them.
+
+    Of more than `kept_bytes`, or more than `LOG_LINES` lines, the newest stay.
 
     `write` only gathers, so that a slow database never holds up a model; `flush` stores. Safe to call from several
     threads.
@@ -86,7 +89,7 @@ class LogWriter:
             self._pending.append((now, text))
             self._pending_bytes += _size(text)
         # Of a flood, only what can stay is stored at all.
-        while self._pending_bytes > self._kept_bytes:
+        while self._pending_bytes > self._kept_bytes or len(self._pending) > LOG_LINES:
             size = _size(self._pending.popleft()[1])
             self._pending_bytes -= size
             self._cut_bytes += size
@@ -138,7 +141,7 @@ class LogWriter:
 
     def _cut(self, session: sa.orm.Session) -> None:
         last_cut = None
-        while self._stored_bytes > self._kept_bytes:
+        while self._stored_bytes > self._kept_bytes or len(self._stored) > LOG_LINES:
             last_cut, size = self._stored.popleft()
             self._stored_bytes -= size
             self._cut_bytes += size
@@ -169,20 +172,23 @@ def keep_lines(
     now = int(time.time() * 1000)
     terminal = TerminalLines()
     texts = [_quoted(line) for line in (*terminal.feed(body), *terminal.close())]
+    cut_bytes += sum(map(_size, texts[:-LOG_LINES]))
+    texts = texts[-LOG_LINES:]
     of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
     if texts:
         shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
         session.execute(sa.insert(TriggerLog), [shared | {"message": text} for text in texts])
     size = sa.func.length(TriggerLog.message) + 1
-    excess = (session.scalar(sa.select(sa.func.sum(size)).where(*of_run)) or 0) - kept_bytes
-    if texts and excess > 0:
+    total, lines = session.execute(sa.select(sa.func.sum(size), sa.func.count()).where(*of_run)).one()
+    excess, surplus = (total or 0) - kept_bytes, lines - LOG_LINES
+    if texts and (excess > 0 or surplus > 0):
         last = 0
         for sequence, length in session.execute(
             sa.select(TriggerLog.sequence, size).where(*of_run).order_by(TriggerLog.sequence)
         ):
-            if excess <= 0:
+            if excess <= 0 and surplus <= 0:
                 break
-            last, excess, cut_bytes = sequence, excess - length, cut_bytes + length
+            last, excess, surplus, cut_bytes = sequence, excess - length, surplus - 1, cut_bytes + length
         session.execute(sa.delete(TriggerLog).where(*of_run, TriggerLog.sequence <= last))
     if cut_bytes:
         session.execute(

@@ -12,7 +12,6 @@ from graphql.validation import validate
 
 from predictd.api.graphql.compat import RULES, relax, squash
 from predictd.api.graphql.limits import (
-    MAX_VALUES,
     SLOW_FIELDS,
     BoundedExecutor,
     TooManyValuesError,
@@ -63,8 +62,8 @@ class Endpoint:
                 operation_name=name,
                 executor_class=BoundedExecutor,
             )
-        except TooManyValuesError:
-            message = f"The response has more than {MAX_VALUES} values. Select fewer fields or use a smaller limit."
+        except TooManyValuesError as error:
+            message = f"The response has more than {error}. Select fewer fields or use a smaller limit."
             return {"data": None, "errors": [{"message": message}]}
         executed = cast(ExecutionResult, result)
         response: dict[str, Any] = {"data": executed.data}
