@@ -18,7 +18,7 @@ import whole_runs
 
 import trees
 from predictd.domain.errors import PredictdError
-from predictd.sandbox.resources import hierarchy
+from predictd.sandbox.resource_group import hierarchy
 
 LAST = trees.ROOT / "benchmarks" / "last.json"
 # Target ratio of each figure, above its bound.

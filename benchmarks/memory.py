@@ -25,7 +25,7 @@ from predictd.data import generate, plan_named
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import RunRequest, RuntimePaths
 from predictd.runtimes import build, default_spec
-from predictd.sandbox import RunCancelled, run
+from predictd.sandbox import RunCancelledError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKE_PICKLE = """
@@ -130,7 +130,7 @@ def added(bench: Bench, meter: Meter, count: int) -> int:
             for _ in range(chunk.count(b"holding")):
                 holding.release()
 
-        with suppress(RunCancelled):
+        with suppress(RunCancelledError):
             failed = run(bench.request(slot), on_log=on_log, cancel=cancel).failure
             sys.exit(f"a run ended: {failed}")
 

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
-from predictd.api.app import Services, build_app
+from predictd.api.app import build_app
 from predictd.db import Database
 from predictd.db.models import (
     Account,
@@ -38,6 +38,7 @@ from predictd.db.models import (
     new_id,
 )
 from predictd.db.sessions import begin_session
+from predictd.http.services import Services
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
 from predictd.web import web_routes

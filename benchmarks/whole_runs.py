@@ -23,7 +23,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.runtimes import SPECS, build
-from predictd.sandbox import WarmParents, run
+from predictd.sandbox import ForkPool, run
 from predictd.sandbox.import_hints import likely_imports
 from predictd.scoring import check_submission, predictions_csv
 
@@ -48,11 +48,11 @@ class Stand:
     mapped: Path
     live_ids: list[str]
     folder: Path
-    parents: WarmParents
+    parents: ForkPool
     reports: list[RunReport] = field(default_factory=list)
     printed: bytes = b""
 
-    def ours(self, model: Path, cached: Cached | None = None, *, parents: WarmParents | None = None) -> float:
+    def ours(self, model: Path, cached: Cached | None = None, *, parents: ForkPool | None = None) -> float:
         """Return the seconds of one run until its CSV is on disk. Without `cached`, it is a first run, which builds
         tables.
         """
@@ -70,7 +70,7 @@ class Stand:
             keep_tables=cached is None,
         )
         printed: list[bytes] = []
-        report = run(request, on_log=printed.append, parents=parents or self.parents)
+        report = run(request, on_log=printed.append, fork_pool=parents or self.parents)
         if report.predictions is None:
             raise RuntimeError(f"{model.name} failed: {report.failure}, and printed {b''.join(printed)!r}")
         self.printed = b"".join(printed)
@@ -121,9 +121,9 @@ def stand() -> Iterator[Stand]:
             parents.close()
 
 
-def warm_parents(folder: Path) -> WarmParents:
+def warm_parents(folder: Path) -> ForkPool:
     """Return warm parents as on the server, but without cold runs as a fallback, which are another figure."""
-    return WarmParents(4, folders=[models.CACHE, folder], only=True)
+    return ForkPool(4, folders=[models.CACHE, folder], fork_only=True)
 
 
 def trivial_run() -> dict:
@@ -238,7 +238,7 @@ def _of_few(bench: Stand, cached: Cached) -> float:
         parents.close()
 
 
-def _of_ten(bench: Stand, cached: Cached, first: int, parents: WarmParents | None = None) -> float:
+def _of_ten(bench: Stand, cached: Cached, first: int, parents: ForkPool | None = None) -> float:
     began = time.perf_counter()
     for number in range(first, first + 10):
         bench.ours(models.trivial(number), cached, parents=parents)

@@ -1,7 +1,7 @@
-"""Takes a picture of every page with the demo's data, into docs/screenshots: `make screenshots`.
+"""Takes a screenshot of every page with the data of the demo into docs/screenshots: `make screenshots`.
 
-It starts a server of its own with accounts, models, rounds and scores, and opens each page in Chromium. The pages are
-those of the site's routes: one that has no example here fails it. Takes two to three minutes.
+It starts a server with accounts, models, rounds, and scores, and opens every route of a page in Chromium. It fails for
+a page with parameters that has no example here. Takes two to three minutes.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from predictd.web.routes import page_paths
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 PASSWORD = "four words in a row"
 WIDTH, HEIGHT, QUALITY = 1280, 860, 62
-MOST_BYTES, MOST_IN_ALL = 80_000, 1_000_000
+MAX_BYTES, MAX_TOTAL_BYTES = 80_000, 1_000_000
 ACCOUNTS = {
     "demo": ("ridgeline", "quartz", "monsoon"),
     "anna": ("larkspur", "basalt", "ember"),
     "benjamin": ("tundra", "saffron", "osprey"),
 }
-# Who looks at pages whose path begins so: nobody who is signed in, the demo's account, the organiser.
-WHO = {"/sign": "", "/password": "", "/unsubscribe": "", "": "demo", "/organise": "olga"}
-# Besides all pages in light: address, name of the file, colours, width of the screen.
-MORE = (
+# The account that opens pages by the prefix of their path; none for public pages.
+ACCOUNT_BY_PREFIX = {"/sign": "", "/password": "", "/unsubscribe": "", "": "demo", "/admin": "olga"}
+# In addition to all pages in the light color scheme: path, name of the file, color scheme, width of the screen.
+VARIANTS = (
     ("/models", "models-dark", "dark", WIDTH),
     ("/diagnostics/{id}", "diagnostics-id-dark", "dark", WIDTH),
     ("/models", "models-phone", "light", 390),
@@ -52,7 +52,7 @@ MORE = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="pages with this in their path only")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only pages whose path contains this text")
     only = parser.parse_args().only
     home = Path(tempfile.mkdtemp(prefix="predictd-screenshots-"))
     os.environ["PREDICTD_SIGN_UP"] = "true"
@@ -71,12 +71,12 @@ def main() -> None:
 
 
 def slug(path: str) -> str:
-    """The name of a page's file: 'models-id' for '/models/{id}'."""
+    """Return the name of the file of a page: 'models-id' for '/models/{id}'."""
     return "-".join(re.findall(r"[a-z_]+", path.replace(":int", "")))
 
 
 def prepare(home: Path, address: str) -> None:
-    """Accounts, models, rounds with scores, one that is open, and a pickle that failed."""
+    """Create accounts, models, rounds with scores, an open round, and a pickle that failed."""
     numerapi.base_api.API_TOURNAMENT_URL = address
     demo.step("Train a few models")
     clients = {name: sign_up(home, name) for name in ACCOUNTS}
@@ -110,7 +110,7 @@ def prepare(home: Path, address: str) -> None:
     clients["demo"].model_upload(str(pickles / "broken.pkl"), model_id=add(clients["demo"], "sketch"))
     shutil.copy(pickles / "basalt.pkl", pickles / "model.pkl")
     for account in ACCOUNTS:
-        until_diagnosed(clients[account])
+        wait_for_diagnostics(clients[account])
 
 
 def sign_up(home: Path, name: str) -> numerapi.NumerAPI:
@@ -125,67 +125,69 @@ def add(client: numerapi.NumerAPI, name: str) -> str:
     return str(client.raw_query(query, {"n": name}, authorization=True)["data"]["addModel"]["id"])
 
 
-def until_diagnosed(client: numerapi.NumerAPI, seconds: float = 180) -> None:
+def wait_for_diagnostics(client: numerapi.NumerAPI, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     query = "query { computePickles { diagnosticsStatus } }"
     while time.monotonic() < deadline:
-        found = client.raw_query(query, authorization=True)["data"]["computePickles"]
-        if all(one["diagnosticsStatus"] in ("done", "failed", None) for one in found):
+        pickles = client.raw_query(query, authorization=True)["data"]["computePickles"]
+        if all(pickle["diagnosticsStatus"] in ("done", "failed", None) for pickle in pickles):
             return
         time.sleep(0.5)
-    raise demo.DemoError(f"the diagnostics are not done after {seconds:.0f} s")
+    raise demo.DemoError(f"the diagnostics are not finished after {seconds:.0f} s")
 
 
 def take_all(browser: Browser, home: Path, address: str, only: str) -> None:
-    """All pages in light and some in other ways; exits where a page is not found or has no example."""
+    """Take all screenshots; exit if a page is not found or has no example."""
     FOLDER.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="Europe/Berlin")
     page = context.new_page()
     paths = page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
-    links = mailed_links(home)
+    links = signed_links(home)
     sign_in(page, address, "demo")
     examples = links | find_examples(page, address)
     page.context.clear_cookies()
-    # Pages for nobody first, those of the organiser last: whoever is signed in stands on top of each.
+    # Public pages first, admin pages last, because the header shows the signed-in account.
     signed_in = ""
-    for path in sorted((one for one in paths if only in one), key=lambda one: list(WHO).index(who_sees(one))):
+    for path in sorted(
+        (path for path in paths if only in path), key=lambda path: list(ACCOUNT_BY_PREFIX).index(prefix_of(path))
+    ):
         if "{" in path and path not in examples:
             sys.exit(f"The page {path} has no example in scripts/screenshots.py; give it one.")
-        if who_sees(path) != signed_in:
-            signed_in = who_sees(path)
+        if prefix_of(path) != signed_in:
+            signed_in = prefix_of(path)
             page.context.clear_cookies()
-            sign_in(page, address, WHO[signed_in])
+            sign_in(page, address, ACCOUNT_BY_PREFIX[signed_in])
         take(page, f"{address}{examples.get(path, path)}", slug(path))
     page.context.clear_cookies()
     sign_in(page, address, "demo")
-    for path, name, colours, width in (one for one in MORE if only in one[0]):
+    for path, name, color_scheme, width in (variant for variant in VARIANTS if only in variant[0]):
         page.set_viewport_size({"width": width, "height": HEIGHT})
-        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=color_scheme)  # type: ignore[arg-type]
         take(page, f"{address}{examples.get(path, path)}", name)
     if not only:
-        kept = {*(slug(path) for path in paths), *(one[1] for one in MORE)}
-        for old in FOLDER.glob("*.webp"):
-            if old.stem not in kept:
-                old.unlink()
+        current = {*(slug(path) for path in paths), *(variant[1] for variant in VARIANTS)}
+        for file in FOLDER.glob("*.webp"):
+            if file.stem not in current:
+                file.unlink()
 
 
-def who_sees(path: str) -> str:
-    """For whom a page is, by the beginning of its path."""
-    return next((one for one in WHO if one and path.startswith(one)), "")
+def prefix_of(path: str) -> str:
+    """Return the prefix of the path in `ACCOUNT_BY_PREFIX`."""
+    return next((prefix for prefix in ACCOUNT_BY_PREFIX if prefix and path.startswith(prefix)), "")
 
 
 def sign_in(page: Page, address: str, name: str) -> None:
     if not name:
         return
     page.goto(f"{address}/signin")
-    page.get_by_label("Account name or e-mail address").fill(name)
+    page.get_by_label("Account name or email address").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
 
 
 def find_examples(page: Page, address: str) -> dict[str, str]:
-    """Where to look at pages whose path has parameters."""
+    """Return an example path for each page whose path has parameters."""
 
     def first(path: str, selector: str, attribute: str = "href") -> str:
         page.goto(f"{address}{path}")
@@ -200,65 +202,65 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
     page.wait_for_url("**/upload/*.pkl")
     check = page.url.removeprefix(address)
     page.goto(f"{address}/diagnostics")
-    done = [str(one.get_attribute("value")) for one in page.locator("input[name=of]:not([disabled])").all()]
+    done = [str(checkbox.get_attribute("value")) for checkbox in page.locator("input[name=id]:not([disabled])").all()]
     return {
         "/models/{id}": model,
         "/models/{id}/upload": f"{model}/upload",
         "/models/{id}/upload/{filename}": check,
         "/runs/{id}": first("/models", "tr:has(a:text-is('sketch')) a.run"),
         "/diagnostics/{id}": first("/diagnostics", "tr:has(a:text-is('quartz')) th a"),
-        "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
+        "/diagnostics/compare": f"/diagnostics/compare?id={done[0]}&id={done[1]}",
         "/m/{name}": "/m/quartz",
         "/u/{name}": "/u/demo",
         "/rounds/{number}": "/rounds/2",
-        "/organise/rounds/{number}": "/organise/rounds/2",
+        "/admin/rounds/{number}": "/admin/rounds/2",
     }
 
 
-def mailed_links(home: Path) -> dict[str, str]:
-    """Return the paths of links in e-mails, and of an account's admin page."""
+def signed_links(home: Path) -> dict[str, str]:
+    """Return the paths of signed links, and the admin page of an account."""
     database = Database(Settings(data_dir=home).resolved_database_url)
     now = datetime.now(UTC)
     with database.write() as session:
         account = get_account(session, "anna")
         set_address(session, account, "anna@example.org", now)
         secret_of(account)
-        found = {
+        paths = {
             "/account/confirm/{token}": f"/account/confirm/{confirmation_token(account, now)}",
             "/unsubscribe/{token}": f"/unsubscribe/{unsubscribe_token(account, [Event.RUN_FAILED])}",
-            "/organise/accounts/{id}": f"/organise/accounts/{account.id}",
+            "/admin/accounts/{id}": f"/admin/accounts/{account.id}",
         }
     database.close()
     link = json.loads(demo.predictd(home, "account", "password-link", "anna", "--json"))["link"]
-    return {**found, "/password/{secret}": link[link.index("/password/") :]}
+    return {**paths, "/password/{secret}": link[link.index("/password/") :]}
 
 
 def pickle_of_a_missing_module() -> bytes:
-    """A pickle that there is something to say about: it names a module of the user's own."""
+    """Return a pickle with findings: it imports a module that no runtime has."""
     return b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\tmy_models\x94\x8c\x07predict\x94\x93\x94."
 
 
 def take(page: Page, url: str, name: str) -> None:
-    """The page as it is first seen, as WebP, which Chromium writes smaller than PNG."""
-    answer = page.goto(url, wait_until="load")
-    if answer is None or answer.status != 200:
-        sys.exit(f"{url} answers {answer.status if answer else 'nothing'}; no picture of it.")
+    """Take a screenshot of the visible part of a page as WebP, which is smaller than PNG."""
+    response = page.goto(url, wait_until="load")
+    if response is None or response.status != 200:
+        sys.exit(f"{url} responds with {response.status if response else 'nothing'}.")
     page.wait_for_timeout(300)
     session = page.context.new_cdp_session(page)
-    shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
-    content = base64.b64decode(shot["data"])
+    screenshot = session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
+    content = base64.b64decode(screenshot["data"])
     session.detach()
     (FOLDER / f"{name}.webp").write_bytes(content)
     print(f"{len(content) / 1000:6.1f} kB  {name}", flush=True)
 
 
 def check_sizes() -> None:
-    sizes = {one.name: one.stat().st_size for one in FOLDER.glob("*.webp")}
-    large = [name for name, size in sizes.items() if size > MOST_BYTES]
+    sizes = {file.name: file.stat().st_size for file in FOLDER.glob("*.webp")}
+    large = [name for name, size in sizes.items() if size > MAX_BYTES]
     total = sum(sizes.values())
-    print(f"{len(sizes)} pictures, {total / 1000:.0f} kB")
-    if large or total > MOST_IN_ALL:
-        sys.exit(f"Too large: {', '.join(large) or 'all of them together'}; lower QUALITY.")
+    print(f"{len(sizes)} screenshots, {total / 1000:.0f} kB")
+    if large or total > MAX_TOTAL_BYTES:
+        sys.exit(f"Too large: {', '.join(large) or 'the total'}; lower QUALITY.")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from predictd.runner.answer import by_era
-from predictd.runner.mapped import blocks, open_table, read
+from predictd.runner.mapped import MappedTable, open_table
+from predictd.runner.predictions import iterate_eras
+
+
+def read(source: int | Path) -> pd.DataFrame:
+    """All rows of a mapped file or a parquet file."""
+    table = open_table(source)
+    return table.whole() if isinstance(table, MappedTable) else table
 
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -45,12 +51,14 @@ def assert_equal_to_parquet(parquet: Path, mapped: Path) -> None:
     assert_same(read(mapped), expected)
     assert_same(read(os.open(mapped, os.O_RDONLY)), expected)
     assert_same_calls([open_table(mapped)], [expected])
-    assert sum(len(block) for block in blocks(mapped)) == len(expected)
+    table = open_table(mapped)
+    blocks = [table.block(number) for number in range(len(table))] if isinstance(table, MappedTable) else [table]
+    assert sum(map(len, blocks)) == len(expected)
 
 
 def assert_same_calls(found: list[Any], expected: list[Any]) -> None:
     """The arguments of each call of a model, from mapped tables and from DataFrames."""
-    left, right = by_era(found), by_era(expected)
+    left, right = iterate_eras(found), iterate_eras(expected)
     for arguments in right:
         for one, other in zip(next(left), arguments, strict=True):
             assert_same(one, other)

@@ -124,7 +124,7 @@ class RayCluster:
         deadline = time.monotonic() + seconds
         while True:
             for node in self.nodes:
-                if f"Trigger {trigger_id} (attempt {attempt}) is taken." in node.log:
+                if f"Run {trigger_id} (attempt {attempt}) started." in node.log:
                     return node
             assert time.monotonic() < deadline, f"no node has taken {trigger_id}"
             time.sleep(0.05)

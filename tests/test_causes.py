@@ -16,12 +16,12 @@ from predictd.domain.failures import FAILURES, ModelFailure, fields_of
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport, RunRequest
-from predictd.local_run.test_findings import about_failure
+from predictd.local_run.test_findings import failure_finding
 from predictd.pickles import check_pickle, target_of_built
 from predictd.runner.removed_apis import MODULE_NAMES, PANDAS_METHODS
 from predictd.runtimes import BuiltRuntime, load
 from predictd.sandbox import run
-from predictd.sandbox.protocol import AnswerLimits, BadFrame, FrameReader, ReportedFailure
+from predictd.sandbox.protocol import FrameError, FrameReader, ReportedFailure, ResultLimits
 from predictd.scoring import check_submission
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "causes.py"
@@ -358,7 +358,7 @@ def test_a_cause_or_fact_that_a_model_makes_up_is_no_frame() -> None:
     stages = [b'{"stage": "import"}', b'{"stage": "unpickle"}']
     begun = b"".join(b"S" + struct.pack(">I", len(stage)) + stage for stage in stages)
     good = sent(cause="target", facts={"column": "target"})
-    *_, reported = FrameReader(AnswerLimits(expected=1, output_bytes=1 << 20)).feed(begun + good)
+    *_, reported = FrameReader(ResultLimits(expected=1, output_bytes=1 << 20)).feed(begun + good)
     assert isinstance(reported, ReportedFailure)
     assert (reported.cause, reported.facts) == ("target", {"column": "target"})
     for wrong in (
@@ -371,8 +371,8 @@ def test_a_cause_or_fact_that_a_model_makes_up_is_no_frame() -> None:
         sent(cause=None, facts={"detail": "y"}),
         sent(cause="target", facts=["column"]),
     ):
-        with pytest.raises(BadFrame):
-            list(FrameReader(AnswerLimits(expected=1, output_bytes=1 << 20)).feed(begun + wrong))
+        with pytest.raises(FrameError):
+            list(FrameReader(ResultLimits(expected=1, output_bytes=1 << 20)).feed(begun + wrong))
 
 
 # The table of all
@@ -400,7 +400,7 @@ def test_each_message_is_whole_and_survives_its_row(code: str, cause: str | None
 def test_no_advice_about_live_data_where_the_data_is_that_of_validation(code: str, cause: str | None) -> None:
     templates = FAILURES[code].sentence, FAILURES[code].remedy_of(cause)
     facts = {name: name for template in templates for name in fields_of(template) - {"kind"}}
-    finding = about_failure("eras", ModelFailure(code=code, cause=cause, facts=facts), is_validation=True)
+    finding = failure_finding("eras", ModelFailure(code=code, cause=cause, facts=facts), is_validation=True)
     assert "live data" not in f"{finding.sentence} {finding.fix}"
     assert "live ids" not in f"{finding.sentence} {finding.fix}"
 

@@ -23,7 +23,7 @@ def test_a_machine_that_isolates_is_told_by_what() -> None:
     assert done.returncode == 0, done.stdout
     told = json.loads(done.stdout)
     assert told["ok"]
-    assert told["shut"] == list(NAMES)
+    assert told["blocked"] == list(NAMES)
     assert told["open"] == told["problems"] == []
     assert told["memory_is_limited"]
     assert told["separate_users"] == (os.geteuid() == 0)

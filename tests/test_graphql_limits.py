@@ -75,12 +75,13 @@ def test_a_hostile_document_costs_little_and_is_refused(endpoint: Endpoint, name
     ("query", "message"),
     [
         ("mutation {" + " ".join(f"a{n}: addModel(name: \"m\", tournament: 8) {{ id }}" for n in range(11)) + "}",
-         "The request has 11 mutations; at most 10 are answered. Send several smaller requests."),
+         "The request has 11 mutations; the limit is 10. Send several smaller requests."),
         ("mutation M { ...F b: triggerModelWebhook(modelId: 2) } "
          "fragment F on Mutation { a: triggerModelWebhook(modelId: 1) }",
-         "The request has 2 times triggerModelWebhook; at most 1 are answered."),
+         "The request has 2 times triggerModelWebhook; the limit is 1."),
         ("{" + "account{id}" * 11 + "}", "selects 'account' more than 10 times at one place"),
-        ("{" + " ".join(f"a{n}: account {{ id }}" for n in range(21)) + "}", "has 21 fields at its root; at most 20"),
+        ("{" + " ".join(f"a{n}: account {{ id }}" for n in range(21)) + "}",
+         "has 21 fields at its root; the limit is 20"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_limit(endpoint: Endpoint, query: str, message: str) -> None:

@@ -20,7 +20,7 @@ from predictd.api.app import EXTENSIONS_PATH, SCHEMA_PATH
 from predictd.api.app import build_schema as served_schema
 from predictd.api.graphql.execution import Endpoint, prepare
 
-HAS_NO_MONEY = "This server has no stakes, wallets or payouts"
+HAS_NO_MONEY = "This server does not support stakes, wallets, or payouts"
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_what_is_wrong_stays_wrong(schema: GraphQLSchema, sent: str, message: st
 def test_fragments_that_multiply_are_refused_fast(schema: GraphQLSchema) -> None:
     fragments = "".join(f"fragment F{i} on Account {{ ...F{i + 1} ...F{i + 1} }} " for i in range(40))
     query = fragments + "fragment F40 on Account { id } query { account { ...F0 } }"
-    assert "at most 2000 are answered" in refusal(schema, query)
+    assert "the limit is 2000" in refusal(schema, query)
 
 
 def test_depth_is_limited(schema: GraphQLSchema) -> None:

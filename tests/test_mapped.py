@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, RUNTIMES
-from mapped_equality import assert_equal_to_parquet, assert_ordinary, assert_same, assert_same_calls
+from mapped_equality import assert_equal_to_parquet, assert_ordinary, assert_same, assert_same_calls, read
 from predictd.data import PLANS, generate
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.mapping import is_mapped, map_parquet
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.answer import by_era
-from predictd.runner.mapped import open_table, read
+from predictd.runner.mapped import open_table
+from predictd.runner.predictions import iterate_eras
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_of_many_eras_one_is_mapped_at_a_time(version: Path) -> None:
 
     table = open_table(version / "validation.map")
     eras = []
-    for arguments in by_era([table]):
+    for arguments in iterate_eras([table]):
         eras.append(model(*arguments))
         assert maps() == 1
     assert maps() == 0

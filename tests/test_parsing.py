@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
-from predictd.parsing.probe import try_everything, use_up
+from predictd.parsing.packed_columns import columns_size, pack_columns, unpack_columns
+from predictd.parsing.probe import exhaust, try_everything
 from predictd.scoring import read_submission_file
 
 MIB = 1 << 20
@@ -51,7 +51,7 @@ def test_a_file_that_uses_a_limit_up_is_refused_with_the_limit(
 ) -> None:
     limits = ParserLimits(memory_bytes=64 * MIB, result_bytes=MIB, seconds=seconds)
     with pytest.raises(InvalidInputError, match=says):
-        parse_confined(use_up, [upload], limits, {"what": what})
+        parse_confined(exhaust, [upload], limits, {"what": what})
 
 
 def test_a_message_that_quotes_the_file_can_be_stored(upload: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_parser_that_is_killed_from_outside_is_no_fault_of_the_file(upload: Pa
     parse_confined(try_everything, [upload], LIMITS, {"server": os.getpid()})
     before = {pid for server in _children(os.getpid()) for pid in _children(server)}
     with ThreadPoolExecutor(1) as thread:
-        parsing = thread.submit(parse_confined, use_up, [upload], LIMITS, {"what": "time"})
+        parsing = thread.submit(parse_confined, exhaust, [upload], LIMITS, {"what": "time"})
         deadline = time.monotonic() + 20
         while not (parsers := _parsers(before)):
             assert time.monotonic() < deadline
@@ -80,7 +80,7 @@ def test_parsers_go_on_after_their_server_was_killed_and_end_with_this_process(u
 import os, signal, subprocess, sys, time
 from pathlib import Path
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.probe import try_everything, use_up
+from predictd.parsing.probe import try_everything, exhaust
 limits = ParserLimits(memory_bytes=64 << 20, result_bytes=1000, seconds=300)
 def parse(): assert parse_confined(try_everything, [Path({str(upload)!r})], limits, {{"server": os.getpid()}}) == b""
 parse()
@@ -90,7 +90,7 @@ time.sleep(0.5)
 parse()
 [server] = Path(f"/proc/self/task/{{os.getpid()}}/children").read_text().split()
 print(server, flush=True)
-parse_confined(use_up, [Path({str(upload)!r})], limits, {{"what": "time"}})
+parse_confined(exhaust, [Path({str(upload)!r})], limits, {{"what": "time"}})
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

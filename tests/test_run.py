@@ -176,7 +176,7 @@ def test_the_runtime_may_be_named_by_version_image_tag_or_folder(desk: Desk) -> 
         assert json.loads(done.stdout)["runtime"] == runtime
     done = desk.run_model("one_argument", "--runtime", "2.7")
     assert done.returncode == 1
-    assert "There is no runtime '2.7'. Choose one of: 3.10, 3.11" in done.stderr
+    assert "The runtime '2.7' does not exist. Choose one of: 3.10, 3.11" in done.stderr
 
 
 def test_limits_are_those_of_the_settings(desk: Desk) -> None:
@@ -223,7 +223,7 @@ def test_files_that_do_not_belong_together_or_are_missing_are_refused_before_the
     (desk.folder / "text.parquet").write_text("id,era\n")
     for arguments, told in (
         (("--benchmarks", "fewer.parquet"), "fewer.parquet lacks 5 of the 200 ids of live.parquet"),
-        (("--benchmarks", "nowhere.parquet"), "There is no file nowhere.parquet"),
+        (("--benchmarks", "nowhere.parquet"), "The file nowhere.parquet does not exist"),
         (("--dataset", "text.parquet"), "text.parquet can't be read as a parquet file"),
         (("--dataset", "/nowhere/live.parquet"), "There is no file /nowhere/live.parquet"),
         (("--model", "nowhere.pkl"), "There is no file nowhere.pkl"),

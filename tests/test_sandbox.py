@@ -29,27 +29,27 @@ from predictd.domain.runs import RunReport, RunRequest, RuntimePaths, SandboxKin
 from predictd.pickles import inspect_pickle
 from predictd.runner.calling_convention import count_arguments
 from predictd.runner.channel import Channel
-from predictd.runner.packages import Recorded, is_same_release
+from predictd.runner.packages import RecordedVersions, is_same_release
 from predictd.runner.version_scan import scan
 from predictd.runtimes import find_interpreters, load
-from predictd.sandbox import RunCancelled, probe, run
+from predictd.sandbox import RunCancelledError, probe, run
 from predictd.sandbox.cgroups import Cgroup, find_hierarchy
 from predictd.sandbox.escapes import NAMES
 from predictd.sandbox.memory_monitor import descendants
 from predictd.sandbox.protocol import (
     REPORTABLE,
     STAGES,
-    AnswerLimits,
-    BadFrame,
+    FrameError,
     FrameReader,
     PickleVersions,
     ReportedFailure,
     Result,
+    ResultLimits,
+    ResultTooLargeError,
     Stage,
     Tables,
-    TooLarge,
 )
-from predictd.sandbox.resources import hierarchy
+from predictd.sandbox.resource_group import hierarchy
 from predictd.sandbox.verdict import Evidence, judge
 
 MODELS = Path(__file__).parent / "models_for_sandbox" / "models.py"
@@ -187,8 +187,8 @@ def test_good_model_answers(workbench: Workbench, model: str) -> None:
         ("older_pandas", "package_mismatch", "another version of pandas, but the runtime has pandas"),
         ("hungry_child", "out_of_memory", "512 MiB"),
         ("garbage", "bad_output", "unknown type"),
-        ("forged_failure", "bad_output", "not for the runner to report"),
-        ("forged_platform", "bad_output", "from the model"),
+        ("forged_failure", "bad_output", "that a runner can't report"),
+        ("forged_platform", "bad_output", "after the model started"),
         ("forged_length", "output_too_large", "256 MiB"),
         ("ends_in_a_frame", "bad_output", "middle of a frame"),
         ("closes_everything", "bad_output", "closed the pipe"),
@@ -214,7 +214,7 @@ def test_model_gets_as_many_arguments_as_it_has_parameters(workbench: Workbench,
     report = workbench.run(model)
     assert report.failure is None
     assert f"{COUNTED[model]} arguments" in workbench.log
-    warning = "Warning: The second parameter, proportion, gets the live benchmark models in place of its default."
+    warning = "Warning: The second parameter, proportion, gets the live benchmark models instead of its default."
     assert (warning in workbench.log) == (model == "second_default")
 
 
@@ -341,9 +341,9 @@ def test_models_of_boosted_trees_record_their_version(tmp_path: Path) -> None:
     )
     command = [built.executable, "-c", make, tmp_path / "models.pkl"]
     versions = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    recorded = Recorded()
+    recorded = RecordedVersions()
     for _, arg, _ in pickletools.genops((tmp_path / "models.pkl").read_bytes()):
-        recorded.see(arg)
+        recorded.scan(arg)
     assert [recorded.versions["xgboost"], recorded.versions["catboost"]] == versions
 
 
@@ -379,9 +379,9 @@ def test_tables_record_the_pandas_that_made_them(tmp_path: Path, protocol: int) 
         env = {"PYTHONPATH": str(runtime.packages), "LD_LIBRARY_PATH": str(runtime.prefix / "lib")}
         command = [runtime.python, "-c", make, tmp_path / "tables.pkl", str(protocol)]
         pandas = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.strip()
-        recorded = Recorded()
+        recorded = RecordedVersions()
         for _, arg, _ in pickletools.genops((tmp_path / "tables.pkl").read_bytes()):
-            recorded.see(arg)
+            recorded.scan(arg)
         assert is_same_release(recorded.versions["pandas"], pandas)
 
 
@@ -474,7 +474,7 @@ def test_cancelled_run_ends_at_once(workbench: Workbench) -> None:
         cancel.set()
 
     begin = time.monotonic()
-    with pytest.raises(RunCancelled):
+    with pytest.raises(RunCancelledError):
         run(workbench.request("loops"), on_log=seen, on_started=started.set, cancel=cancel)
     assert started.is_set()
     assert time.monotonic() - begin < 10
@@ -502,7 +502,7 @@ def test_this_machine_can_isolate() -> None:
     assert isolation.version is not None
     assert isolation.separate_users == (os.geteuid() == 0)
     assert isolation.memory_is_limited
-    assert isolation.shut == NAMES
+    assert isolation.blocked == NAMES
 
 
 @pytest.mark.parametrize(
@@ -556,8 +556,8 @@ def _answer(ids: list[str], values: list[float], tables: bytes = b"") -> bytes:
     return pipe.bytes()
 
 
-def _most(output_bytes: int) -> AnswerLimits:
-    return AnswerLimits(expected=100, output_bytes=output_bytes)
+def _most(output_bytes: int) -> ResultLimits:
+    return ResultLimits(expected=100, output_bytes=output_bytes)
 
 
 def _feed(data: bytes, seed: int, most: int = 1 << 20) -> list[object]:
@@ -589,7 +589,7 @@ def test_result_arrives_as_it_was_sent(rows: list[tuple[str, float]], tables: by
 @given(data=st.binary(max_size=300), seed=st.integers(), prefix=st.integers(0, 400))
 def test_garbage_is_never_more_than_a_bad_frame(data: bytes, seed: int, prefix: int) -> None:
     good = _answer(["one", "two", "dreizehn"], [0.1, 0.2, 0.3])
-    with suppress(BadFrame, TooLarge):
+    with suppress(FrameError, ResultTooLargeError):
         _feed(good[:prefix] + data + good[prefix + len(data) :], seed)
 
 
@@ -621,24 +621,24 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
     ],
 )
 def test_frame_out_of_turn_is_bad(data: bytes) -> None:
-    with pytest.raises(BadFrame):
+    with pytest.raises(FrameError):
         list(FrameReader(_most(1 << 20)).feed(data))
 
 
 def test_what_came_before_a_bad_frame_counts() -> None:
     seen: list[object] = []
-    with pytest.raises(BadFrame):
+    with pytest.raises(FrameError):
         seen.extend(FrameReader(_most(1 << 20)).feed(_UNPICKLING + _json_frame(b"X", {})))
     assert seen == [Stage(name="import"), Stage(name="unpickle")]
 
 
 def test_result_of_more_rows_than_expected_is_refused_before_it_arrives() -> None:
-    most = AnswerLimits(expected=2000, output_bytes=1 << 28)
+    most = ResultLimits(expected=2000, output_bytes=1 << 28)
     assert most.result_bytes < 4 << 20
     stages = b"".join(_json_frame(b"S", {"stage": name}) for name in STAGES)
     reader = FrameReader(most)
     for length, rows in ((most.result_bytes + 1, 1), (1000, most.rows + 1)):
-        with pytest.raises(TooLarge, match="predictions for data of 2000 rows"):
+        with pytest.raises(ResultTooLargeError, match="predictions for data of 2000 rows"):
             list(FrameReader(most).feed(stages + b"R" + length.to_bytes(4, "big") + rows.to_bytes(4, "big")))
     twice = ["id"] * 4000
     *_, result = reader.feed(_answer(twice, [0.5] * 4000))
@@ -647,7 +647,7 @@ def test_result_of_more_rows_than_expected_is_refused_before_it_arrives() -> Non
 
 
 def test_result_over_the_limit_is_too_large() -> None:
-    with pytest.raises(TooLarge):
+    with pytest.raises(ResultTooLargeError):
         _feed(_answer(["id"] * 100, [0.5] * 100), 1, most=1000)
 
 
@@ -750,7 +750,7 @@ def test_v2_group_is_written_read_and_removed(tmp_path: Path) -> None:
     assert (tmp_path / "own" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     group = Cgroup(found, Limits(cpus=1.5, memory_bytes=GIB, processes=10))
     (folder,) = tmp_path.glob("own/predictd-*")
-    assert group.joins == [str(folder / "cgroup.procs")]
+    assert group.member_files == [str(folder / "cgroup.procs")]
     assert (folder / "memory.max").read_text() == str(GIB)
     assert (folder / "cpu.max").exists() is False
     assert not group.ran_out_of_memory()

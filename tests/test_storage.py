@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from predictd.domain.errors import InvalidInputError, PlatformError, SetupError, StorageDownError
+from predictd.file_cache import FileCache
 from predictd.storage import FolderStorage, Storage, open_storage
-from predictd.storage.cache import ObjectCache
 from predictd.storage.signing import grant
 from s3 import S3Server, s3_server
 
@@ -39,7 +39,7 @@ def storage(request: pytest.FixtureRequest, bucket: S3Server, tmp_path: Path) ->
 
 
 def put(storage: Storage, key: str, content: bytes) -> None:
-    with storage.draft(key) as draft:
+    with storage.start_upload(key) as draft:
         draft.write(content)
         draft.commit()
 
@@ -72,7 +72,7 @@ def test_every_storage_keeps_objects_the_same_way(storage: Storage, tmp_path: Pa
     storage.delete("data")
     storage.delete("data")
     assert [one.key for one in storage.objects()] == ["pickle/ab"]
-    with pytest.raises(PlatformError, match="gone from storage"), storage.local_path("pickle/a"):
+    with pytest.raises(PlatformError, match="missing in storage"), storage.local_path("pickle/a"):
         pass
     with pytest.raises(InvalidInputError):
         storage.stat("../outside")
@@ -98,10 +98,10 @@ def test_servers_that_share_a_folder_accept_each_other_s_urls(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("s3://key:secret@bucket/", "may hold no credentials"),
-        ("s3://bucket/?endpont=http://x", "no option 'endpont'"),
-        ("s3://", "names no bucket"),
-        ("gs://bucket", "no storage that predictd knows"),
+        ("s3://key:secret@bucket/", "must not contain credentials"),
+        ("s3://bucket/?endpont=http://x", "unknown option 'endpont'"),
+        ("s3://", "name of the bucket is missing"),
+        ("gs://bucket", "unknown scheme"),
         ("file://host/folder", "write a folder as file:///"),
     ],
 )
@@ -113,14 +113,14 @@ def test_a_wrong_url_says_what_is_wrong(url: str, told: str, tmp_path: Path) -> 
 def test_what_is_wrong_with_a_bucket_is_told_at_the_start(
     bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SetupError, match="there is no such bucket"):
+    with pytest.raises(SetupError, match="the bucket does not exist"):
         opened(bucket.url().replace("predictd/", "other/"), tmp_path).check()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(SetupError, match="AWS_SECRET_ACCESS_KEY"):
         opened(bucket.url(), tmp_path).check()
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(SetupError, match="no credentials"):
+    with pytest.raises(SetupError, match="credentials for the storage are missing"):
         opened(bucket.url(), tmp_path).check()
 
 
@@ -153,7 +153,7 @@ def test_a_copy_is_fetched_once_stays_the_same_file_and_follows_its_object(bucke
 
 
 def test_the_copies_stay_within_their_limit_and_none_in_use_goes(tmp_path: Path) -> None:
-    cache = ObjectCache(folder=tmp_path, limit=10 * MB)
+    cache = FileCache(folder=tmp_path, limit=10 * MB)
     fetched: list[str] = []
 
     def fetch(key: str) -> Callable[[Path], None]:
@@ -165,7 +165,7 @@ def test_the_copies_stay_within_their_limit_and_none_in_use_goes(tmp_path: Path)
         return write
 
     def held(key: str) -> AbstractContextManager[Path]:
-        return cache.held(key, "v1", 4 * MB, fetch(key))
+        return cache.acquire(key, "v1", 4 * MB, fetch(key))
 
     with held("k/a") as first:
         # Many threads want the same object at once.
@@ -182,6 +182,6 @@ def test_the_copies_stay_within_their_limit_and_none_in_use_goes(tmp_path: Path)
         pass
     kept = [path for path in cache.files.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in kept) <= 10 * MB
-    with pytest.raises(PlatformError, match="came with"), cache.held("k/f", "v1", 5, fetch("k/f")):
+    with pytest.raises(PlatformError, match="bytes were fetched"), cache.acquire("k/f", "v1", 5, fetch("k/f")):
         pass
     assert not list((tmp_path / "partial").iterdir())

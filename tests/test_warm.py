@@ -1,4 +1,4 @@
-"""Runs that are forked from a warm parent: one parent for many, replaced when it must be, and none of its state shared.
+"""Runs that are forked from a fork server: one for many, replaced when it must be, and none of its state shared.
 
 That a forked run is held and explained as a cold one is tested with the hostile models.
 """
@@ -22,8 +22,8 @@ from predictd.data.mapping import map_parquet
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunReport, SandboxKind
 from predictd.runner import syscalls
-from predictd.sandbox import WarmParents
-from predictd.sandbox.launch import user_of
+from predictd.sandbox import ForkPool
+from predictd.sandbox.launch import slot_user
 from test_sandbox import Workbench, wait_until, workbench
 
 __all__ = ["workbench"]
@@ -77,18 +77,18 @@ def socket_of(sandbox_pid: int) -> socket.socket:
 
 
 @pytest.fixture
-def parents(workbench: Workbench) -> Iterator[WarmParents]:
-    parents = WarmParents(most=2, folders=[workbench.pickles], only=True)
+def parents(workbench: Workbench) -> Iterator[ForkPool]:
+    parents = ForkPool(max_servers=2, folders=[workbench.pickles], fork_only=True)
     yield parents
     parents.close()
     assert not parents_here()
 
 
-def run(workbench: Workbench, parents: WarmParents, model: str) -> RunReport:
-    return workbench.run(model, parents=parents)
+def run(workbench: Workbench, parents: ForkPool, model: str) -> RunReport:
+    return workbench.run(model, fork_pool=parents)
 
 
-def test_one_parent_serves_many_runs(workbench: Workbench, parents: WarmParents) -> None:
+def test_one_parent_serves_many_runs(workbench: Workbench, parents: ForkPool) -> None:
     cold = workbench.run("good")
     assert cold.predictions is not None
     assert "import" in cold.stages
@@ -103,7 +103,7 @@ def test_one_parent_serves_many_runs(workbench: Workbench, parents: WarmParents)
 
 
 def test_runs_share_neither_random_numbers_nor_what_they_write_into_the_data(
-    workbench: Workbench, parents: WarmParents, tmp_path: Path
+    workbench: Workbench, parents: ForkPool, tmp_path: Path
 ) -> None:
     mapped = workbench.pickles / "live.map"
     map_parquet(workbench.live, mapped)
@@ -118,7 +118,7 @@ def test_runs_share_neither_random_numbers_nor_what_they_write_into_the_data(
     assert mapped.read_bytes() == before
 
 
-def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParents) -> None:
+def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: ForkPool) -> None:
     run(workbench, parents, "good")
     [first] = parents_here()
     kill_parent(first)
@@ -129,7 +129,7 @@ def test_a_parent_that_died_is_replaced(workbench: Workbench, parents: WarmParen
 
 @pytest.mark.parametrize("packet", [b'{"nonce": "00", "error": null}', b"not JSON", b"[1, 2]", b"{}"])
 def test_parent_that_speaks_out_of_turn_is_ended(
-    workbench: Workbench, parents: WarmParents, packet: bytes, caplog: pytest.LogCaptureFixture
+    workbench: Workbench, parents: ForkPool, packet: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = run(workbench, parents, "good")
     [first] = parents_here()
@@ -139,11 +139,11 @@ def test_parent_that_speaks_out_of_turn_is_ended(
     assert again.predictions is not None
     assert good.predictions is not None
     assert again.predictions.values.tolist() == good.predictions.values.tolist()
-    assert "a warm parent is replaced" in caplog.text
+    assert "a fork server is replaced" in caplog.text
     assert first not in parents_here()
 
 
-def test_descriptors_of_a_busy_server_are_no_obstacle(workbench: Workbench, parents: WarmParents) -> None:
+def test_descriptors_of_a_busy_server_are_no_obstacle(workbench: Workbench, parents: ForkPool) -> None:
     with ExitStack() as stack:
         for _ in range(960):
             stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
@@ -153,16 +153,16 @@ def test_descriptors_of_a_busy_server_are_no_obstacle(workbench: Workbench, pare
         assert workbench.run("good", kind=SandboxKind.NONE).failure is None
 
 
-def test_the_end_of_its_parent_is_not_the_models_fault(workbench: Workbench, parents: WarmParents) -> None:
+def test_the_end_of_its_parent_is_not_the_models_fault(workbench: Workbench, parents: ForkPool) -> None:
     run(workbench, parents, "good")
     [parent] = parents_here()
     threading.Timer(1.0, kill_parent, (parent,)).start()
-    with pytest.raises(PlatformError, match="warm parent"):
+    with pytest.raises(PlatformError, match="fork server"):
         run(workbench, parents, "loops")
     assert run(workbench, parents, "good").failure is None
 
 
-def test_a_runtime_that_was_built_anew_gets_a_new_parent(workbench: Workbench, parents: WarmParents) -> None:
+def test_a_runtime_that_was_built_anew_gets_a_new_parent(workbench: Workbench, parents: ForkPool) -> None:
     run(workbench, parents, "good")
     [first] = parents_here()
     packages = workbench.runtime.packages
@@ -176,17 +176,17 @@ def test_a_runtime_that_was_built_anew_gets_a_new_parent(workbench: Workbench, p
         os.utime(packages, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
-def test_no_more_parents_are_kept_than_allowed(workbench: Workbench, parents: WarmParents) -> None:
+def test_no_more_parents_are_kept_than_allowed(workbench: Workbench, parents: ForkPool) -> None:
     for slot in range(4):
         mine = replace(workbench.request("good"), slot=slot)
         workbench.printed.clear()
-        assert sandbox.run(mine, on_log=workbench.printed.append, parents=parents).failure is None
+        assert sandbox.run(mine, on_log=workbench.printed.append, fork_pool=parents).failure is None
     assert len(parents_here()) == 2
 
 
-def test_descriptors_that_others_have_on_their_way_delay_no_run(workbench: Workbench, parents: WarmParents) -> None:
+def test_descriptors_that_others_have_on_their_way_delay_no_run(workbench: Workbench, parents: ForkPool) -> None:
     assert run(workbench, parents, "good").failure is None
-    user = user_of(workbench.request("good").slot) or os.geteuid()
+    user = slot_user(workbench.request("good").slot) or os.geteuid()
     command = [sys.executable, "-c", _SENDS_DESCRIPTORS, str(user)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder:

@@ -14,7 +14,7 @@ import pytest
 from conftest import PREDICTD
 from predictd.client import Token, find_access
 from predictd.client.transfer import download
-from predictd.local_run.presigned_post import Post
+from predictd.local_run.one_run import Post
 
 SECRETS = {"NUMERAI_PUBLIC_ID": "NUMERAI", "NUMERAI_SECRET_KEY": "SECRET"}
 

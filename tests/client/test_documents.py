@@ -5,8 +5,7 @@ from types import ModuleType
 from graphql import build_schema, extend_schema, parse, validate
 
 import predictd.client.documents as client_documents
-import predictd.mcp.documents as mcp_documents
-import predictd.mcp.extensions as mcp_extensions
+import predictd.mcp.operations as mcp_operations
 from conftest import ROOT
 
 FOLDER = ROOT / "src" / "predictd" / "api" / "graphql"
@@ -24,11 +23,13 @@ def documents(*modules: ModuleType) -> dict[str, str]:
     }
 
 
-CONTRACT_DOCUMENTS = documents(client_documents, mcp_documents)
-EXTENSION_DOCUMENTS = documents(mcp_extensions) | {
-    name: CONTRACT_DOCUMENTS.pop(name)
-    for name in [f"{client_documents.__name__}.{name}" for name in client_documents.EXTENSIONS]
+EXTENSION_NAMES = {
+    *(f"predictd.client.documents.{name}" for name in client_documents.EXTENSIONS),
+    "predictd.mcp.operations.CANCEL",
 }
+DOCUMENTS = documents(client_documents, mcp_operations)
+EXTENSION_DOCUMENTS = {name: DOCUMENTS[name] for name in EXTENSION_NAMES}
+CONTRACT_DOCUMENTS = {name: text for name, text in DOCUMENTS.items() if name not in EXTENSION_NAMES}
 
 
 def test_every_document_is_valid_without_extensions() -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictd.cluster.job_result import MAGIC, most_bytes, read_answer, write_answer
-from predictd.cluster.job_spec import Order, runtime_of
+from predictd.cluster.job_result import MAGIC, max_result_bytes, read_result, write_result
+from predictd.cluster.job_spec import JobSpec, runtime_of
 from predictd.domain.errors import PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import Predictions, RunReport
-from predictd.sandbox.protocol import AnswerLimits
+from predictd.sandbox.protocol import ResultLimits
 
 
 def file_of(tables: bytes) -> IO[bytes]:
@@ -26,7 +26,7 @@ def file_of(tables: bytes) -> IO[bytes]:
     return file
 
 
-LIMITS = AnswerLimits(expected=1000, output_bytes=100_000)
+LIMITS = ResultLimits(expected=1000, output_bytes=100_000)
 STAGES = {"import": 0.5, "unpickle": 0.1, "read": 0.2, "predict": 1.5, "write": 0.0}
 ANSWERED = RunReport(
     predictions=Predictions(ids=["a", "bé", ""], values=np.array([0.25, np.nan, -np.inf])),
@@ -56,7 +56,7 @@ def framed(facts: object, predictions: bytes = b"\x00\x00\x00\x00", tables: byte
 
 
 def read(content: bytes) -> RunReport:
-    return read_answer(io.BytesIO(content), LIMITS)
+    return read_result(io.BytesIO(content), LIMITS)
 
 
 def tables_of(report: RunReport) -> bytes:
@@ -66,7 +66,7 @@ def tables_of(report: RunReport) -> bytes:
 
 
 def test_an_answer_is_what_it_was() -> None:
-    report = read(write_answer(ANSWERED))
+    report = read(write_result(ANSWERED))
     assert report.predictions is not None
     assert ANSWERED.predictions is not None
     assert report.predictions.ids == ANSWERED.predictions.ids
@@ -77,7 +77,7 @@ def test_an_answer_is_what_it_was() -> None:
         b"\x00tables",
         ("lightgbm",),
     )
-    assert read(write_answer(FAILED)) == FAILED
+    assert read(write_result(FAILED)) == FAILED
 
 
 def test_the_facts_of_these_tests_are_whole() -> None:
@@ -89,8 +89,8 @@ def test_the_facts_of_these_tests_are_whole() -> None:
     [
         b"",
         b"\x80\x05K\x01.",
-        write_answer(ANSWERED)[:-1],
-        write_answer(ANSWERED) + b"x",
+        write_result(ANSWERED)[:-1],
+        write_result(ANSWERED) + b"x",
         framed(facts_of(failure=failure_of())),
         framed(facts_of(), predictions=b""),
         framed(facts_of(failure=failure_of(code="no such")), b""),
@@ -118,13 +118,13 @@ def test_the_facts_of_these_tests_are_whole() -> None:
     ],
 )
 def test_what_is_no_answer_is_refused(content: bytes) -> None:
-    with pytest.raises(PlatformError, match="answer can't be read"):
+    with pytest.raises(PlatformError, match="result is invalid"):
         read(content)
 
 
 @given(st.data())
 def test_whatever_a_node_changes_is_refused_or_read_as_an_answer(data: st.DataObject) -> None:
-    content = bytearray(write_answer(ANSWERED))
+    content = bytearray(write_result(ANSWERED))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -137,14 +137,14 @@ def test_whatever_a_node_changes_is_refused_or_read_as_an_answer(data: st.DataOb
 
 def test_an_answer_has_room_for_what_a_run_may_bring() -> None:
     tables = RunReport(predictions=ANSWERED.predictions, stages=STAGES, tables=file_of(b"x" * LIMITS.output_bytes))
-    assert len(write_answer(tables)) <= most_bytes(LIMITS)
-    assert tables_of(read(write_answer(tables))) == b"x" * LIMITS.output_bytes
+    assert len(write_result(tables)) <= max_result_bytes(LIMITS)
+    assert tables_of(read(write_result(tables))) == b"x" * LIMITS.output_bytes
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"trigger_id": "../x"}', "\x80"])
 def test_what_is_no_order_is_told_as_another_version(text: str) -> None:
     with pytest.raises(PlatformError, match="run the same version of predictd"):
-        Order.read(text)
+        JobSpec.parse(text)
 
 
 def test_a_runtime_is_known_by_its_folder() -> None:

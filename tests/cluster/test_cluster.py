@@ -170,7 +170,7 @@ def test_a_node_that_stops_gives_its_run_back(site: Site, models: dict[str, byte
     wait_until(lambda: site.user.logs(trigger_id))
     node = site.cluster.node_with(trigger_id)
     assert node.stop() == 0
-    assert "was given back" in node.log
+    assert "was requeued" in node.log
     [trigger] = site.user.wait(pickle_id, seconds=60)["triggers"]
     assert [status["status"] for status in trigger["statuses"]] == LOST_AND_DONE
     assert trigger["statuses"][2]["description"] == "The machine that ran the model is shutting down."

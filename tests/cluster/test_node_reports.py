@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from predictd.cluster.ray_process import parse_address
-from predictd.cluster.scheduler import Placer
+from predictd.cluster.scheduler import ClusterScheduler
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalogue import record_data_version, record_runtime
@@ -132,7 +132,7 @@ def test_a_run_that_its_server_left_behind_takes_no_place(database: Database, cl
 
 @pytest.mark.parametrize("address", ["", "head", "head:", ":6379", "http://head"])
 def test_an_address_that_is_none_is_told(address: str, tmp_path: object) -> None:
-    with pytest.raises(SetupError, match="give HOST:PORT"):
+    with pytest.raises(SetupError, match="Use HOST:PORT"):
         parse_address(address)
     with pytest.raises(SetupError):
-        Placer(address, tmp_path / "ray.log")  # type: ignore[operator]
+        ClusterScheduler(address, tmp_path / "ray.log")  # type: ignore[operator]

@@ -259,7 +259,7 @@ class PatientUser(User):
                 found = [one["id"] for one in known["computePickles"] if one["filename"] == auth["filename"]]
                 if found:  # the answer got lost on its way
                     return str(found[0])
-                if "No bytes arrived" not in str(errors):
+                if "No bytes were received" not in str(errors):
                     raise
 
     def _put(self, url: str, content: bytes) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from predictd.sandbox.memory_monitor import descendants
-from predictd.sandbox.resources import hierarchy
+from predictd.sandbox.resource_group import hierarchy
 
 # Runs of these tests have a slot and users that others on this machine hardly have at the same time.
 SLOT = 100 + os.getpid() % 800

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunRequest, RuntimePaths, SandboxKind
-from predictd.sandbox import WarmParents, run
-from predictd.sandbox.resources import hierarchy
+from predictd.sandbox import ForkPool, run
+from predictd.sandbox.resource_group import hierarchy
 from predictd.scoring import check_submission
 
 _SHOWN = 200_000
 # As of a server with many connections: descriptors that a run gets later have numbers above the limit of its own.
 _HELD = 1200
 _held: list[int] = []
-_parents: dict[str, WarmParents] = {}
+_parents: dict[str, ForkPool] = {}
 
 
 def carry_out(request: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
             ),
             on_log=printed.append,
             kind=SandboxKind(request.get("kind", "bubblewrap")),
-            parents=warm_parents(folder) if request.get("warm") else None,
+            fork_pool=warm_parents(folder) if request.get("warm") else None,
         )
     except PlatformError as error:
         return {"code": "platform", "says": error.message, "log": "", "answer": None, "peak": 0, "stages": {}}
@@ -68,9 +68,9 @@ def hold_descriptors() -> None:
         _held.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(_HELD))
 
 
-def warm_parents(folder: Path) -> WarmParents:
+def warm_parents(folder: Path) -> ForkPool:
     """Those of this process, made once."""
-    return _parents.setdefault(str(folder), WarmParents(most=2, folders=[folder], only=True))
+    return _parents.setdefault(str(folder), ForkPool(max_servers=2, folders=[folder], fork_only=True))
 
 
 def live_ids(folder: Path) -> list[str]:

@@ -19,13 +19,13 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.findings import Finding, Level
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import Predictions, RunReport, SandboxKind
-from predictd.local_run import run_on
-from predictd.local_run.compare_runs import Kind, agreement
-from predictd.local_run.cost_estimate import forecast
-from predictd.local_run.model_test import Step, Trial
-from predictd.local_run.test_data import TrialData, prepare_trial, spread
+from predictd.local_run import run_pickle
+from predictd.local_run.compare_runs import AgreementKind, compare_predictions
+from predictd.local_run.cost_estimate import estimate_cost
+from predictd.local_run.model_test import ModelTest, Step
+from predictd.local_run.test_data import ModelTestData, prepare_test_data, spread_evenly
 from predictd.runtimes import BuiltRuntime, load
-from predictd.sandbox import WarmParents
+from predictd.sandbox import ForkPool
 from predictd.scoring.validation import ValidationData, open_validation
 
 NOBODY = "http://127.0.0.1:9"
@@ -38,16 +38,16 @@ class Bench:
 
     folder: Path
     runtime: BuiltRuntime
-    data: TrialData
+    data: ModelTestData
     validation: ValidationData
     mapped: MappedCache
-    parents: WarmParents
+    parents: ForkPool
 
-    def trial(self, name: str, limits: Limits = LIMITS) -> Trial:
+    def trial(self, name: str, limits: Limits = LIMITS) -> ModelTest:
         """All that `predictd test` finds, by runs that are forked, which takes tenths of a second."""
 
         def run(step: Step) -> RunReport:
-            return run_on(
+            return run_pickle(
                 self.folder / "models" / f"{name}.pkl",
                 step.features,
                 step.benchmarks,
@@ -57,13 +57,13 @@ class Bench:
                 on_log=lambda _: None,
                 mapped=self.mapped,
                 without_targets=step.is_validation,
-                parents=self.parents,
+                fork_pool=self.parents,
             )
 
-        trial = Trial(data=self.data, limits=limits, run=run)
-        if trial.try_live():
-            trial.try_eras(self.validation)
-            trial.weigh()
+        trial = ModelTest(data=self.data, limits=limits, run=run)
+        if trial.check_live():
+            trial.check_eras(self.validation)
+            trial.check_cost()
         return trial
 
     def predictd(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -92,9 +92,9 @@ def bench_in(folder: Path) -> Iterator[Bench]:
     features = [name for name in columns if name.startswith("feature_")][:20]
     script = str(Path(trial_models.__file__))
     subprocess.run([str(built[0].executable), script, str(folder / "models"), *features], check=True)
-    data = prepare_trial(folder / "v5.3", folder / "v5.3", folder / "trial", eras=4)
+    data = prepare_test_data(folder / "v5.3", folder / "v5.3", folder / "trial", eras=4)
     mapped = MappedCache(folder=folder / "mapped")
-    parents = WarmParents(most=2, folders=[folder])
+    parents = ForkPool(max_servers=2, folders=[folder])
     try:
         with open_validation(data.folder, mapped, factors=folder / "factors") as validation:
             yield Bench(folder, built[0], data, validation, mapped, parents)
@@ -108,7 +108,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
-def of_level(trial: Trial, level: Level) -> list[Finding]:
+def of_level(trial: ModelTest, level: Level) -> list[Finding]:
     return [one for one in trial.findings if one.level is level]
 
 
@@ -166,8 +166,8 @@ def test_a_good_model_passes_and_leaves_nothing_behind(bench: Bench, tmp_path: P
     assert answer["forecast"]["rows"] == 6500
     assert [line for line in done.stderr.splitlines() if line.startswith("Run ")] == [
         "Run 1 of 5: live data, 200 rows",
-        "Run 2 of 5: the same again",
-        "Run 3 of 5: its rows in another order",
+        "Run 2 of 5: the same data again",
+        "Run 3 of 5: shuffled rows",
         "Run 4 of 5: 2 validation eras, 300 rows",
         "Run 5 of 5: era 0582 alone",
     ]
@@ -176,7 +176,7 @@ def test_a_good_model_passes_and_leaves_nothing_behind(bench: Bench, tmp_path: P
 
 def test_benchmark_models_for_a_parameter_that_is_not_named_after_them_are_warned_of(bench: Bench) -> None:
     done = bench.predictd("models/second_default.pkl", "--data", "v5.3")
-    warning = "The second parameter, proportion, gets the live benchmark models in place of its default."
+    warning = "The second parameter, proportion, gets the live benchmark models instead of its default."
     assert f"Warning: {warning}" in done.stderr
     assert "warn  signature" in done.stdout
 
@@ -217,7 +217,7 @@ def test_data_comes_from_a_server_and_live_data_anew(bench: Bench, server: Serve
     cached = replace(bench, folder=bench.folder / "elsewhere").predictd(
         f"../{model}", "--server", NOBODY, "--data", "v5.3", XDG_CACHE_HOME=str(bench.folder / "fetched")
     )
-    assert "Run 1 of 5: era 0582 in place of live data, 150 rows" in cached.stderr
+    assert "Run 1 of 5: era 0582 instead of live data, 150 rows" in cached.stderr
 
 
 # Its parts
@@ -237,9 +237,9 @@ def test_models_see_the_eras_without_targets_and_the_figures_have_them(bench: Be
 
 
 def test_eras_are_spread_over_all() -> None:
-    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
-    assert spread(list("ab"), 4) == ["a", "b"]
-    assert spread(list("abc"), 1) == ["a"]
+    assert spread_evenly(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert spread_evenly(list("ab"), 4) == ["a", "b"]
+    assert spread_evenly(list("abc"), 1) == ["a"]
 
 
 def test_two_runs_agree_by_id_and_broken_ties_are_told_from_other_differences() -> None:
@@ -247,26 +247,28 @@ def test_two_runs_agree_by_id_and_broken_ties_are_told_from_other_differences() 
     values = random.random(500)
     ids = [f"n{number}" for number in range(500)]
 
-    def kind(before: pd.Series, after: pd.Series) -> Kind:
+    def kind(before: pd.Series, after: pd.Series) -> AgreementKind:
         first, second = (Predictions(ids=list(one.index), values=one.to_numpy()) for one in (before, after))
-        return agreement(first, second).kind
+        return compare_predictions(first, second).kind
 
     ranks = pd.Series(values, ids).rank(pct=True)
     turned = ranks.iloc[::-1]
-    assert kind(ranks, turned) is Kind.SAME
-    assert kind(ranks, turned + 1e-9) is Kind.SAME
+    assert kind(ranks, turned) is AgreementKind.SAME
+    assert kind(ranks, turned + 1e-9) is AgreementKind.SAME
     swapped = ranks.copy()
     swapped.iloc[[int(ranks.argmin()), int((ranks - 2 / 500).abs().argmin())]] = [2 / 500, 1 / 500]
-    assert kind(ranks, swapped) is Kind.SLIGHT
+    assert kind(ranks, swapped) is AgreementKind.SLIGHT
     tied = pd.Series(random.integers(0, 5, 500), ids)
-    assert kind(tied.rank(pct=True, method="first"), tied.iloc[::-1].rank(pct=True, method="first")) is Kind.TIES
-    assert kind(ranks, (ranks * 0.7 + 0.3 * random.random(500)).rank(pct=True)) is Kind.DIFFERENT
-    assert kind(ranks, pd.Series(random.random(500), ids)) is Kind.DIFFERENT
+    assert (
+        kind(tied.rank(pct=True, method="first"), tied.iloc[::-1].rank(pct=True, method="first")) is AgreementKind.TIES
+    )
+    assert kind(ranks, (ranks * 0.7 + 0.3 * random.random(500)).rank(pct=True)) is AgreementKind.DIFFERENT
+    assert kind(ranks, pd.Series(random.random(500), ids)) is AgreementKind.DIFFERENT
 
 
 def test_a_forecast_scales_what_grows_with_rows_and_counts_no_imports() -> None:
     stages = {"import": 9.0, "unpickle": 2.0, "read": 0.5, "predict": 3.0, "write": 0.5}
-    found = forecast(stages, 100 * MIB, rows=650, columns=1000, speed=0.5)
+    found = estimate_cost(stages, 100 * MIB, rows=650, columns=1000, speed=0.5)
     assert found.seconds == pytest.approx((2 + 4 * 10) * 0.5)
     assert found.memory_bytes == 100 * MIB + (6500 - 650) * 1000 * 5
-    assert forecast(stages, 0, rows=7000, columns=1000, speed=1.0).seconds == pytest.approx(6)
+    assert estimate_cost(stages, 0, rows=7000, columns=1000, speed=1.0).seconds == pytest.approx(6)

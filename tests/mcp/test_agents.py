@@ -218,7 +218,7 @@ def test_a_refusal_says_what_to_do(open_server: Server, alice: User, tmp_path: P
         async with agent("http", alice.address, tmp_path, alice.token) as one:
             for tool, arguments, says in [
                 ("create_model", {"name": "no spaces"}, "letters, digits"),
-                ("upload_model", {"operation": "create", "filename": "unknown.pkl"}, "get_upload_auth answers it"),
+                ("upload_model", {"operation": "create", "filename": "unknown.pkl"}, "get_upload_auth returns it"),
                 ("upload_model", {"operation": "get_logs"}, "list has it"),
                 ("upload_model", {"operation": "cancel"}, "list has it"),
                 ("upload_model", {"operation": "cancel", "triggerId": "unknown"}, "not found"),
@@ -294,12 +294,12 @@ def test_put_file_sends_pickles_alone_and_where_the_server_wants_them_alone(alic
                 (link, "must end in .pkl"),
                 (folder, "is no file"),
                 (pipe, "is no file"),
-                (pickle.with_name("missing.pkl"), "There is no file"),
+                (pickle.with_name("missing.pkl"), "does not exist"),
             ]:
                 with pytest.raises(Refused, match=says):
                     await put(path, auth["url"])
             for url in ("http://127.0.0.1:9/files/x", f"{auth['url']}x", alice.address):
-                with pytest.raises(Refused, match="not handed out in this session"):
+                with pytest.raises(Refused, match="not issued in this session"):
                     await put(pickle, url)
             assert proxy.count("PUT") == 0
             proxy.faults = [("PUT", 307)]

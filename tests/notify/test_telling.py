@@ -48,7 +48,7 @@ def confirmed(server: Server, mailbox: Mailbox, name: str) -> tuple[User, str]:
     link = link_in(mailbox.one(address, "Confirm your e-mail address"), "account/confirm")
     visitor = Visitor(server.address)
     path = link.removeprefix(server.address)
-    assert f"is confirmed: notifications of {name}" in visitor.send(path, path).text
+    assert f"is confirmed. Notifications for {name}" in visitor.send(path, path).text
     return user, address
 
 
@@ -108,7 +108,7 @@ def test_one_click_in_the_mail_program_ends_mails_of_that_kind_and_no_others(tel
     link = str(mail["List-Unsubscribe"]).strip("<>")
     asked = "{ notificationSettings { emailEvents } account { emailPreferences { pickleRoundStatus diagnostics } } }"
     # Looking at the page, as programs do that follow every link, ends nothing.
-    assert "gets no more e-mails about this" in requests.get(link, timeout=10).text
+    assert "Stop sending email to the account" in requests.get(link, timeout=10).text
     assert user.ask(asked)["notificationSettings"]["emailEvents"] == ALL
     assert requests.post(f"{link}x", data={"List-Unsubscribe": "One-Click"}, timeout=10).status_code == 400
     assert requests.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=10).status_code == 200

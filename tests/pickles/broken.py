@@ -39,7 +39,7 @@ def _making(function: Callable[[], Any]) -> Callable[[], Any]:
 
 
 BROKEN = [
-    # Made by a Python that the runtime is not; the tests have the interpreters make it.
+    # CallResult by a Python that the runtime is not; the tests have the interpreters make it.
     Broken("another_python", "python_mismatch", "python_mismatch"),
     Broken("class_of_an_own_module", "local_module", "import_error"),
     Broken("own_module_in_a_helper", "import_error", "import_error"),

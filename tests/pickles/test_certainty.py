@@ -18,13 +18,13 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.findings import Finding, Level
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import SandboxKind
-from predictd.local_run import run_on
+from predictd.local_run import run_pickle
 from predictd.pickles.data_columns import read_columns
 from predictd.pickles.inspection import inspect_pickle
 from predictd.pickles.runtime_target import Target, all_targets, target_of_built
 from predictd.pickles.static_checks import DataColumns, check_inspected
 from predictd.runtimes import BuiltRuntime, find_interpreters, load
-from predictd.sandbox import WarmParents
+from predictd.sandbox import ForkPool
 from predictd.scoring import check_submission
 
 LIMITS = Limits(seconds=30.0, memory_bytes=1024 * MIB)
@@ -34,7 +34,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 class Bench:
     """The pickles of `broken`, `doubtful` and `good`, and a sandbox to run them in."""
 
-    def __init__(self, folder: Path, runtime: BuiltRuntime, parents: WarmParents) -> None:
+    def __init__(self, folder: Path, runtime: BuiltRuntime, parents: ForkPool) -> None:
         self.data = folder / "v5.3"
         generate(self.data, plan_named("tiny"), lambda *_: None)
         columns: DataColumns = read_columns(self.data)
@@ -54,7 +54,7 @@ class Bench:
 
     def failure(self, path: Path) -> str | None:
         """The code that the run of a pickle on live data, or the check of its predictions, fails with."""
-        report = run_on(
+        report = run_pickle(
             path,
             self.data / "live.parquet",
             self.data / "live_benchmark_models.parquet",
@@ -63,7 +63,7 @@ class Bench:
             kind=SandboxKind.BUBBLEWRAP,
             on_log=lambda _: None,
             mapped=self._mapped,
-            parents=self._parents,
+            fork_pool=self._parents,
         )
         result = report.outcome()
         if not isinstance(result, ModelFailure):
@@ -77,7 +77,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     if not built:
         pytest.skip("no runtime is built; run scripts/prepare_tests.py")
     folder = tmp_path_factory.mktemp("certainty")
-    parents = WarmParents(most=2, folders=[folder])
+    parents = ForkPool(max_servers=2, folders=[folder])
     try:
         yield Bench(folder, built[-1], parents)
     finally:

@@ -32,7 +32,7 @@ from predictd.api.graphql.limits import SLOW_FIELDS
 from predictd.db import Database
 from predictd.db.models import Trigger
 from predictd.http.context import Context
-from predictd.http.rate_limit import Attempts
+from predictd.http.services import Services
 from predictd.settings import Settings
 from predictd.storage import FolderStorage
 from predictd.web import web_routes
@@ -169,7 +169,8 @@ class Counted:
         self._user = accounts.mallory
         self._database = database
         self._storage = FolderStorage.open(accounts.server.home / "storage", "http://localhost")
-        self._settings = Settings(data_dir=accounts.server.home, runtimes_dir=accounts.server.home / "none")
+        settings = Settings(data_dir=accounts.server.home, runtimes_dir=accounts.server.home / "none")
+        self._services = Services(database=database, storage=self._storage, settings=settings, wake=lambda: None)
         self._statements: list[str] = []
         sa.event.listen(database.engine, "before_cursor_execute", self._count)
 
@@ -181,14 +182,11 @@ class Counted:
         self._statements.clear()
         with self._database.read() as session:
             context = Context(
-                database=self._database,
+                services=self._services,
                 storage=self._storage,
-                settings=self._settings,
                 session=session,
                 authorization=self._user.headers["Authorization"],
-                wake=lambda: None,
-                address="",
-                attempts=Attempts(self._database),
+                client_address="",
             )
             self._endpoint.execute({"query": document, "variables": variables}, context)
         return list(self._statements)

@@ -23,7 +23,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from browsing import Visitor, make_account
 from conftest import PREDICTD, GraphQLErrors, Server, User
-from predictd.api.app import MAX_BODY_BYTES, Services, build_app
+from predictd.api.app import MAX_BODY_BYTES, build_app
+from predictd.http.services import Services
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
 from predictd.uploads.incoming import UploadKind
@@ -326,12 +327,12 @@ def test_an_upload_takes_little_memory_whatever_it_holds(
 def test_a_file_of_targets_takes_little_memory_whatever_it_holds(site: Server, mallory: User) -> None:
     visitor = Visitor(site.address)
     visitor.sign_in("mallory")
-    csrf = visitor.csrf("/organise/rounds")
+    csrf = visitor.csrf("/admin/rounds")
 
     def score(name: str, content: bytes) -> requests.Response:
-        data = {"csrf": csrf, "column": "target", "sure": "yes", "kind": "day"}
+        data = {"csrf": csrf, "column": "target", "confirmed": "yes", "kind": "day"}
         return visitor.client.post(
-            f"{site.address}/organise/rounds/1/score", data=data, files={"file": (name, content)}, timeout=60
+            f"{site.address}/admin/rounds/1/score", data=data, files={"file": (name, content)}, timeout=60
         )
 
     with Watched(site) as usual:

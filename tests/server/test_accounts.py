@@ -16,10 +16,10 @@ from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.http.rate_limit import (
     INTERVAL,
-    MOST_OF_ACCOUNT,
-    MOST_OF_PAIR,
+    MAX_FAILURES_OF_ACCOUNT,
+    MAX_FAILURES_OF_PAIR,
     MOST_SIGN_UPS,
-    Attempts,
+    RateLimiter,
     TooManyAttemptsError,
 )
 
@@ -72,7 +72,7 @@ def test_wrong_passwords_of_an_attacker_do_not_lock_the_owner_out(proxied: Serve
     for name in ("guessed", "guessed@example.org", "guessed"):
         ask(proxied, logins(name, WRONG, 4), ATTACKER)
     answer = ask(proxied, logins("guessed", PASSWORD, 1), ATTACKER)
-    assert answer["errors"][0]["message"].startswith("There were too many attempts to sign in; wait for 1 min")
+    assert answer["errors"][0]["message"].startswith("Too many attempts to sign in. Wait 1 min")
     assert answer["errors"][0]["extensions"]["code"] == "too_many_attempts"
     assert sign_in(proxied, "guessed", OWNER)
     assert sign_in(proxied, "guessed@example.org", OWNER)
@@ -85,7 +85,7 @@ def test_a_client_can_not_choose_its_address_behind_a_trusted_proxy(proxied: Ser
         # The proxy appends the address that it sees.
         answer = ask(proxied, logins("spoofed", WRONG, 1), f"10.9.{number}.1, 203.0.113.70")
         codes.append(answer["errors"][0]["extensions"]["code"])
-    assert codes.count("too_many_attempts") == 70 - MOST_OF_PAIR
+    assert codes.count("too_many_attempts") == 70 - MAX_FAILURES_OF_PAIR
 
 
 @pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "::/0", "proxy"])
@@ -126,7 +126,7 @@ def test_one_address_creates_few_accounts_however_it_asks(proxied: Server) -> No
     for batch in range(14):
         fields = " ".join(create_field(f"bulk{batch}x{number}") for number in range(5))
         answer = ask(proxied, f"mutation {{ {fields} }}", ATTACKER)
-    assert answer["errors"][0]["message"].startswith("There were too many accounts created from your address; wait for")
+    assert answer["errors"][0]["message"].startswith("Too many accounts created from your address. Wait")
     assert len(accounts(proxied, "bulk")) == MOST_SIGN_UPS
     # The page counts the same; what is refused for its input does not count; others go on.
     page = requests.Session()
@@ -214,8 +214,8 @@ def database(database_url: Callable[[], str]) -> Iterator[Database]:
 
 def test_guessing_is_slowed_down_and_never_closed(database: Database) -> None:
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
-    attempts = Attempts(database, lambda: now[0])
-    for _ in range(MOST_OF_PAIR):
+    attempts = RateLimiter(database, lambda: now[0])
+    for _ in range(MAX_FAILURES_OF_PAIR):
         attempts.begin("alice", ATTACKER)
     for _ in range(3):
         with pytest.raises(TooManyAttemptsError, match="wait for 1 min"):
@@ -226,13 +226,13 @@ def test_guessing_is_slowed_down_and_never_closed(database: Database) -> None:
         now[0] += INTERVAL
         attempts.begin("alice", ATTACKER)
     now[0] += timedelta(minutes=16)
-    for _ in range(MOST_OF_PAIR):
+    for _ in range(MAX_FAILURES_OF_PAIR):
         attempts.begin("alice", ATTACKER)
 
 
 def test_all_addresses_of_a_network_of_ipv6_are_one(database: Database) -> None:
-    attempts = Attempts(database)
-    for number in range(MOST_OF_PAIR):
+    attempts = RateLimiter(database)
+    for number in range(MAX_FAILURES_OF_PAIR):
         attempts.begin("alice", f"2001:db8:0:1::{number:x}")
     with pytest.raises(TooManyAttemptsError):
         attempts.begin("alice", "2001:db8:0:1:ffff::1")
@@ -240,8 +240,8 @@ def test_all_addresses_of_a_network_of_ipv6_are_one(database: Database) -> None:
 
 
 def test_an_account_that_many_addresses_guess_at_answers_later_and_still_answers(database: Database) -> None:
-    attempts = Attempts(database)
-    for number in range(MOST_OF_ACCOUNT + 5):
+    attempts = RateLimiter(database)
+    for number in range(MAX_FAILURES_OF_ACCOUNT + 5):
         attempts.begin("alice", f"203.0.113.{number}")
     began = datetime.now(UTC)
     attempts.begin("alice", OWNER)

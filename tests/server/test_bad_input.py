@@ -95,7 +95,7 @@ def test_a_file_is_registered_once(user: User, pickles: dict[str, bytes]) -> Non
 
 def test_bytes_that_never_arrived_are_asked_for(user: User) -> None:
     auth = user.ask("query { computePickleUploadAuth { filename } }")["computePickleUploadAuth"]
-    with pytest.raises(GraphQLErrors, match="No bytes arrived"):
+    with pytest.raises(GraphQLErrors, match="No bytes were received"):
         user.register(auth["filename"])
 
 
@@ -130,13 +130,13 @@ def test_a_webhook_and_a_pickle_exclude_each_other(user: User, pickles: dict[str
     model_id = user.add_model(f"hook{user.username[-10:]}")
     hook = "mutation($m: String, $u: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: $u) }"
     user.ask(hook, m=model_id, u="https://example.com/hook")
-    with pytest.raises(GraphQLErrors, match="take the webhook off first"):
+    with pytest.raises(GraphQLErrors, match="Remove the webhook first"):
         user.upload(pickles["good"], model_id)
     user.ask(hook, m=model_id, u=None)
     user.wait(user.upload(pickles["good"], model_id))
-    with pytest.raises(GraphQLErrors, match="take the pickle off first"):
+    with pytest.raises(GraphQLErrors, match="Unassign the pickle first"):
         user.ask(hook, m=model_id, u="https://example.com/hook")
-    with pytest.raises(GraphQLErrors, match="take the pickle off first"):
+    with pytest.raises(GraphQLErrors, match="Unassign the pickle first"):
         user.ask(
             'query($m: ID) { submissionUploadAuth(filename: "p.csv", tournament: 8, modelId: $m) { url } }', m=model_id
         )

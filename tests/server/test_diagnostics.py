@@ -273,7 +273,7 @@ def test_an_uploaded_file_of_some_eras_is_scored_on_these(
         ("id,prediction\n{0},0.5\n{1},\n", "1 of 2 predictions are NaN or infinite"),
         ("id,prediction\n{0},0.5\n{1},7\n", "1 of 2 predictions are not within 0 to 1"),
         ("row,prediction\n{0},0.5\n", "The header must be 'id,prediction'"),
-        ("", "No bytes arrived"),
+        ("", "No bytes were received"),
     ],
 )
 def test_a_file_that_is_no_validation_says_what_is_wrong(

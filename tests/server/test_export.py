@@ -15,7 +15,7 @@ import pytest
 
 from conftest import PREDICTD, RUNTIMES, Server, User
 from database import Cluster
-from predictd.backup import import_everything
+from predictd.backup import import_deployment
 from predictd.db.accounts import list_accounts
 from predictd.domain.errors import InvalidInputError
 from predictd.server.deployment import open_deployment
@@ -129,7 +129,7 @@ def test_a_damaged_export_changes_nothing(source: tuple[Server, User, str, Path]
         (path / "manifest.json").unlink()
     target = open_deployment(Settings(data_dir=tmp_path / "target"))
     with pytest.raises(InvalidInputError) as refusal:
-        import_everything(target.database, target.storage, path, progress=lambda _step, _share: None)
+        import_deployment(target.database, target.storage, path, progress=lambda _step, _share: None)
     named = {"no manifest": "manifest.json", "a table cut short": "accounts.jsonl"}.get(damage, pickle.name)
     assert named in refusal.value.message
     with target.database.read() as session:
@@ -149,7 +149,7 @@ def test_an_import_that_is_killed_is_not_taken_for_whole_and_goes_on(
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert (storage / "importing" / "manifest").exists()
-    assert "cut short" in predictd(target, "serve", "--port", "0", fails=True)
+    assert "interrupted" in predictd(target, "serve", "--port", "0", fails=True)
     assert json.loads(predictd(target, "import", str(source[3]), "--json"))["resumed"] is True
     assert not (storage / "importing" / "manifest").exists()
     with open_deployment(Settings(data_dir=tmp_path / "target")).database.read() as session:

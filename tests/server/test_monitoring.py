@@ -127,7 +127,7 @@ def test_a_run_is_followed_through_the_log_by_its_id(watched: Server, owner: tup
     events = [line["event"] for line in about]
     for expected in ("run_queued", "run_claimed", "predictions_stored", "run_ended"):
         assert expected in events, events
-    assert any(line.get("logger") == "predictd.sandbox.runs" for line in about)
+    assert any(line.get("logger") == "predictd.sandbox.isolated_run" for line in about)
     assert all(line["attempt"] == 1 for line in about if line["event"] != "run_queued")
     # It was queued by a request, by whose id that is found too.
     queued = next(line for line in about if line["event"] == "run_queued")

@@ -27,9 +27,9 @@ from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import Claim, advance, claim, enqueue, record_use
 from predictd.jobs.scheduling import Priority, put_late_ones_back
 from predictd.storage import FolderStorage
-from predictd.uploads.assignment import assign, trigger_assigned
+from predictd.uploads.assignment import assign, queue_round_runs
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.quotas import check_queue, room_for_upload
+from predictd.uploads.quotas import available_upload_bytes, check_queue
 from predictd.uploads.submissions import StoredPredictions
 from predictd.worker.finalize import conclude
 
@@ -91,7 +91,7 @@ class Platform:
             session.add(round_)
             session.flush()
             self.round_id = round_.id
-            return trigger_assigned(session, round_, now)
+            return queue_round_runs(session, round_, now)
 
     def queue(self, pickle_id: str, kind: TriggerType, now: datetime = NOW) -> None:
         with self.database.write() as session:
@@ -264,11 +264,11 @@ def test_limits_of_an_account_name_themselves_and_the_remedy(
     with pytest.raises(GraphQLErrors, match="larger than the 99"):
         send(user, bytes(1_100_000))
     send(user, small)
-    with pytest.raises(GraphQLErrors, match="has 2 pickles, and may have 2; ask the organiser"):
+    with pytest.raises(GraphQLErrors, match=r"has 2 pickles, which is the limit \(2\). Ask an admin"):
         send(user, small)
     other = 'query { submissionUploadAuth(filename: "p.csv", tournament: 8) { url } }'
     user.ask(other)
-    with pytest.raises(GraphQLErrors, match="4 uploads within an hour, and may begin 4; wait"):
+    with pytest.raises(GraphQLErrors, match=r"4 uploads in the last hour, which is the limit \(4\). Wait"):
         user.ask(other)
 
 
@@ -282,10 +282,10 @@ def test_an_account_or_a_server_with_too_many_runs_waiting_takes_no_more_of_them
     with platform.database.read() as session:
         alice, bob = list_accounts(session)
         check_queue(session, storage, alice, Quotas(account_queue=21, queue=22))
-        with pytest.raises(LimitReachedError, match="has 20 runs waiting, and may have 20; wait"):
+        with pytest.raises(LimitReachedError, match=r"has 20 pending runs, which is the limit \(20\). Wait"):
             check_queue(session, storage, alice, Quotas(account_queue=20))
         check_queue(session, storage, bob, Quotas(account_queue=20))
-        with pytest.raises(BusyError, match=r"has 21 runs waiting, which is as many as it takes \(21\)"):
+        with pytest.raises(BusyError, match=r"has 21 pending runs, which is the limit \(21\)"):
             check_queue(session, storage, bob, Quotas(queue=21))
 
 
@@ -294,8 +294,10 @@ def test_a_disk_that_is_nearly_full_takes_no_uploads(platform: Platform, tmp_pat
     storage = FolderStorage.open(tmp_path, "http://127.0.0.1")
     with platform.database.read() as session:
         [alice] = list_accounts(session)
-        with pytest.raises(BusyError, match="must stay free, so it takes nothing more now"):
-            room_for_upload(session, storage, alice, UploadKind.PICKLE, Quotas(free_bytes=10**15), NOW, max_bytes=1000)
+        with pytest.raises(BusyError, match="must stay free, so it accepts no uploads now"):
+            available_upload_bytes(
+                session, storage, alice, UploadKind.PICKLE, Quotas(free_bytes=10**15), NOW, max_bytes=1000
+            )
 
 
 def send(user: User, content: bytes) -> None:

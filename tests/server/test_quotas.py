@@ -190,7 +190,7 @@ def test_the_disks_reserve_holds_for_urls_of_before_while_rounds_go_on(
         for body in (b"small", (b"small" for _ in range(3))):
             answer = requests.put(f"{server.address}{parts.path}?{parts.query}", data=body, timeout=60)
             assert answer.status_code == 507, kind
-            assert "must stay free, so it takes nothing more now" in answer.text
+            assert "must stay free, so it accepts no uploads now" in answer.text
     assert not any((server.home / "storage" / ".drafts").iterdir())
     with pytest.raises(GraphQLErrors, match="must stay free"):
         user.ask("mutation($p: ID) { triggerComputePickleUpload(pickleId: $p) { id } }", p=pickle_id)

@@ -70,7 +70,7 @@ def test_what_is_old_and_unused_is_told_and_then_removed(
         ("mutation($p: ID!) { triggerComputePickleUpload(pickleId: $p) { id } }", {}),
         ("query($p: ID!, $m: ID!) { computePickleDownloadAuth(pickleId: $p, modelId: $m) { url } }", {"m": model_id}),
     ):
-        with pytest.raises(GraphQLErrors, match=r"was removed on .* upload it again"):
+        with pytest.raises(GraphQLErrors, match=r"was removed on .* Upload it again"):
             user.ask(ask, p=oldest, **what)
     again = json.loads(server.predictd("retention", *AGES, "--delete").stdout)
     assert (again["logs"]["runs"], again["pickles"]["count"]) == (0, 0)

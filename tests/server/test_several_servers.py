@@ -150,7 +150,7 @@ def test_a_pickle_larger_than_allowed_is_refused_when_it_is_registered(
     with database_of(pair[0]).write() as session:
         session.execute(sa.text("UPDATE uploads SET max_bytes = 1000 WHERE filename = :f"), {"f": auth["filename"]})
     assert requests.put(auth["url"], data=b"x" * 1001, timeout=10).status_code == 200
-    with pytest.raises(Exception, match="has 1001 bytes, and at most 1000 can be taken"):
+    with pytest.raises(Exception, match="has 1001 bytes, and at most 1000 are allowed"):
         user.register(auth["filename"])
     assert not bucket.stored("first/incoming")
 
@@ -160,7 +160,7 @@ def test_a_browser_sends_its_upload_to_the_page_s_own_server(pair: tuple[Server,
     secret = shared_secret(database_of(first), STORAGE_KEY, NOW)
     storage = open_storage(
         bucket.url("first"), home=first.home, base_url="", cache_bytes=10**9, load_secret=lambda: secret
-    ).at("")
+    ).with_base_url("")
     soon = datetime.now(UTC) + timedelta(minutes=5)
     path = storage.presign("PUT", "incoming/pickle/by-browser", expires_at=soon, max_bytes=10)
     assert path.startswith("/files/")

@@ -64,7 +64,7 @@ def test_slow_receivers_hold_nobody_up(new_server: Callable[..., Server], silent
         time.sleep(0.2)
     assert set(outcomes) == {
         "it did not respond within 10 seconds.",
-        "Another webhook of this account is being called. Wait until it responds, then retry.",
+        "Another webhook of this account is being called. Wait until it responds, then try again.",
     }
     assert outcomes.total() == 66
 

@@ -14,10 +14,9 @@ from sqlalchemy import update
 from conftest import Server
 from predictd.db import Database
 from predictd.db.models import Trigger
-from predictd.doctor import State, run_checks
-from predictd.doctor.checks import ok
-from predictd.doctor.deployment import looks
-from predictd.doctor.machine import clock
+from predictd.doctor.deployment_checks import deployment_checks
+from predictd.doctor.machine_checks import check_clock_rate
+from predictd.monitoring.checks import State, ok, run_checks
 from predictd.settings import Settings
 
 
@@ -30,11 +29,11 @@ def found(server: Server, **changes: str) -> tuple[int, dict[str, dict[str, Any]
 
 def test_a_running_server_is_sound(server: Server) -> None:
     code, checks = found(server)
-    bad = {name: one["told"] for name, one in checks.items() if one["state"] == "fail"}
+    bad = {name: one["message"] for name, one in checks.items() if one["state"] == "fail"}
     assert (code, bad) == (0, {})
     good = ("clock", "database", "schema", "storage", "transfers", "leases", "runtimes", "data", "server", "packages")
     assert {name: checks[name]["state"] for name in good} == dict.fromkeys(good, "ok")
-    assert "by presigned URLs" in checks["transfers"]["told"]
+    assert "by presigned URLs" in checks["transfers"]["message"]
     assert not list((server.home / "storage").rglob("doctor/*")), "the probe is gone"
 
 
@@ -55,20 +54,22 @@ def test_what_is_broken_is_told_and_keeps_nothing_else_from_being_told(
     assert code == 1
     failed = {name for name, one in checks.items() if one["state"] == "fail"}
     assert failed == {"leases", "runtimes", "data"}
-    assert "live.parquet of v5.3 is gone" in checks["data"]["told"]
+    assert "live.parquet of v5.3 is missing" in checks["data"]["message"]
     assert (checks["runtimes"]["remedy"], checks["server"]["state"]) == (
         "Build it here: predictd runtime build.",
         "warn",
     )
 
     unreachable = Settings(data_dir=server.home, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
-    checks = {one.name: asdict(one) for one in run_checks({**looks(unreachable), "clock": clock})}
+    checks = {
+        one.name: asdict(one) for one in run_checks({**deployment_checks(unreachable), "clock": check_clock_rate})
+    }
     assert checks["database"]["state"] == checks["queue"]["state"] == "fail"
     assert checks["storage"]["state"] == checks["clock"]["state"] == "ok"
 
 
 def test_looking_makes_nothing(tmp_path: Path) -> None:
-    checks = run_checks(looks(Settings(data_dir=tmp_path / "nothing", database_url="")))
+    checks = run_checks(deployment_checks(Settings(data_dir=tmp_path / "nothing", database_url="")))
     assert {one.state for one in checks} == {State.WARN}
     assert not (tmp_path / "nothing").exists()
 
@@ -80,4 +81,4 @@ def test_what_hangs_is_told_and_not_waited_for() -> None:
     )
     hanging.set()
     assert [(one.name, one.state) for one in checks] == [("slow", State.FAIL), ("quick", State.OK)]
-    assert checks[0].told == "no answer within 0.2 s"
+    assert checks[0].message == "no response within 0.2 s"

@@ -18,7 +18,7 @@ from predictd.db.models import Account, DataVersion, Model, Pickle, Runtime, Upl
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.findings import Level
 from predictd.storage import FolderStorage
-from predictd.uploads.incoming import UploadKind, authorise_upload, discard_upload, receive_file
+from predictd.uploads.incoming import UploadKind, authorize_upload, discard_upload, receive_file
 from predictd.uploads.upload_check import UploadCheck, check_upload
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -61,7 +61,7 @@ def upload(session: Session, storage: FolderStorage, tmp_path: Path) -> Callable
     def send(content: bytes) -> str:
         account, model = session.query(Account).one(), session.query(Model).one()
         given: Any = {"now": NOW, "max_bytes": 1 << 20, "url_seconds": 60}
-        auth = authorise_upload(session, storage, account, UploadKind.PICKLE, "model.pkl", model.id, **given)
+        auth = authorize_upload(session, storage, account, UploadKind.PICKLE, "model.pkl", model.id, **given)
         path = tmp_path / "sent"
         path.write_bytes(content)
         receive_file(session, storage, account, auth.filename, path, NOW)
@@ -82,7 +82,7 @@ def check(session: Session, storage: FolderStorage, tmp_path: Path) -> Callable[
             runtime=runtime,
             data_version=data_version,
             runtimes_home=tmp_path / "runtimes",
-            most_bytes=1 << 20,
+            max_bytes=1 << 20,
             now=NOW,
         )
 
@@ -101,7 +101,7 @@ def test_the_runtime_and_the_data_version_that_suit_a_pickle_are_chosen_and_noth
     filename = upload(model())
     found = check(filename)
     assert found.runtime.python == OWN_PYTHON
-    assert found.fitting == {found.runtime.id}
+    assert found.matching_runtime_ids == {found.runtime.id}
     assert [one.name for one in found.versions] == ["new", "old"]
     assert found.version.name == "new"
     assert found.of_level(Level.FAIL) == []
@@ -120,11 +120,11 @@ def test_what_is_no_pickle_is_told_and_what_is_not_there_has_a_remedy(
     assert flaw.code == "not_a_pickle"
     discard_upload(session, storage, session.query(Account).one(), filename)
     assert not list((storage.root / "incoming").rglob("*.pkl"))
-    with pytest.raises(InvalidInputError, match="upload it again"):
+    with pytest.raises(InvalidInputError, match="Upload the file again"):
         check(filename)
     assert session.query(Upload).count() == 1  # it counts among the uploads of the hour
-    with pytest.raises(NotFoundError, match="upload the pickle again"):
+    with pytest.raises(NotFoundError, match="Upload the pickle again"):
         check("model-000000000000.pkl")
     session.query(Upload).one().registered_at = NOW
-    with pytest.raises(ConflictError, match="has been run already"):
+    with pytest.raises(ConflictError, match="has already been registered"):
         check(filename)

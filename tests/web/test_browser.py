@@ -56,7 +56,7 @@ def bob(page: "Page", site: Server) -> "Page":
 
 def sign_in(page: "Page", site: Server, name: str) -> "Page":
     page.goto(f"{site.address}/")
-    page.get_by_label("Account name or e-mail address").fill(name)
+    page.get_by_label("Account name or email address").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
@@ -67,7 +67,7 @@ def make_model(page: "Page", site: Server, name: str) -> None:
     """Make a model of that name; ends on the page to upload for it."""
     page.goto(f"{site.address}/models")
     page.get_by_label("New model").fill(name)
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Create model").click()
 
 
 def drop(page: "Page", name: str, content: bytes) -> None:
@@ -87,7 +87,7 @@ def upload(page: "Page", site: Server, name: str, file: Path) -> None:
     make_model(page, site, name)
     drop(page, file.name, file.read_bytes())
     page.get_by_role("button", name="Upload and check").click()
-    page.get_by_role("button", name="Run it").click()
+    page.get_by_role("button", name="Run now").click()
     page.wait_for_url("**/runs/*")
 
 
@@ -95,7 +95,7 @@ def test_a_model_is_made_uploaded_watched_to_success_and_diagnosed(
     bob: "Page", site: Server, pickle_files: Callable[[str], Path], audit: "Callable[[Page], None]"
 ) -> None:
     audit(bob)
-    bob.get_by_text("Make your first model").wait_for()
+    bob.get_by_text("Create your first model").wait_for()
     upload(bob, site, "first", pickle_files("good"))
     # Nothing is loaded by hand: the block moves by itself.
     bob.locator(".steps [aria-current=step]", has_text="Success").wait_for()
@@ -104,7 +104,7 @@ def test_a_model_is_made_uploaded_watched_to_success_and_diagnosed(
     assert bob.locator(".log .line").inner_text().endswith("predicting 200 rows")
     audit(bob)
     with bob.expect_download() as download:
-        bob.get_by_role("link", name="Download the predictions").click()
+        bob.get_by_role("link", name="Download predictions").click()
     assert len(download.value.path().read_text().splitlines()) == 201
 
     bob.goto(f"{site.address}/models")
@@ -117,7 +117,7 @@ def test_a_model_is_made_uploaded_watched_to_success_and_diagnosed(
     audit(bob)
     bob.get_by_text("Export").click()
     with bob.expect_download() as download:
-        bob.get_by_role("link", name="Scores of each era (CSV)").click()
+        bob.get_by_role("link", name="Per-era scores (CSV)").click()
     assert "validationCorr" in download.value.path().read_text().splitlines()[0]
 
 
@@ -149,19 +149,19 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
     make_model(alice, site, "checked")
     audit(alice)
     drop(alice, "predictions.csv", b"no pickle at all")
-    assert "must end in .pkl" in alice.get_by_role("alert").inner_text()
+    assert "whose name ends in .pkl" in alice.get_by_role("alert").inner_text()
     drop(alice, "notes.pkl", b"no pickle at all")
     alice.get_by_text("notes.pkl, 0 KiB").wait_for()
     alice.get_by_role("button", name="Upload and check").click()
     alice.get_by_text("Write it with cloudpickle.dump").wait_for()
     audit(alice)
-    assert alice.get_by_role("button", name="Run it all the same").count() == 1
+    assert alice.get_by_role("button", name="Run anyway").count() == 1
     check = alice.url
     alice.get_by_role("button", name="Discard").click()
-    alice.get_by_text("nothing of it was kept").wait_for()
-    alice.get_by_text("No pickle yet").wait_for()
+    alice.get_by_text("Upload discarded").wait_for()
+    alice.get_by_text("No pickles yet").wait_for()
     alice.goto(check)
-    alice.get_by_text("arrived; upload it again").wait_for()
+    alice.get_by_text("were received. Upload the file again").wait_for()
 
     alice.goto(check.rpartition("/")[0])
     drop(alice, "model.pkl", other_python_pickle or pickles["good"])
@@ -172,13 +172,13 @@ def test_what_the_server_finds_in_a_pickle_is_shown_before_it_is_run(
     if other_python_pickle is not None:  # of Python 3.11
         # The default would not run it, and the check says so when it is chosen.
         assert not chosen.startswith("Python 3.12")
-        alice.get_by_label("Runtime").select_option(label="Python 3.12, another Python")
-        alice.get_by_role("button", name="Check with these").click()
+        alice.get_by_label("Runtime").select_option(label="Python 3.12, different Python version")
+        alice.get_by_role("button", name="Check again").click()
         alice.get_by_text("but the runtime is Python 3.12").wait_for()
         alice.get_by_label("Runtime").select_option(label=chosen)
     alice.get_by_label("Label").fill("the first")
-    alice.get_by_role("button", name="Run it").click()
-    alice.get_by_role("heading", name="Validation of the first").wait_for()
+    alice.get_by_role("button", name=re.compile("Run (now|anyway)")).click()
+    alice.get_by_role("heading", name="Validation run: the first").wait_for()
     alice.locator(".steps [aria-current=step]", has_text="Success").wait_for()
 
 
@@ -202,7 +202,7 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     alice.get_by_role("link", name="alice").click()
     audit(alice)
     alice.get_by_label("Name").fill("laptop")
-    alice.get_by_role("button", name="Make the token").click()
+    alice.get_by_role("button", name="Create token").click()
     secret = alice.locator("#secret-key").inner_text()
     assert secret in alice.locator("#mcp-1").inner_text()
     audit(alice)
@@ -210,7 +210,7 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     assert secret not in alice.content()
     alice.on("dialog", lambda dialog: dialog.accept())
     alice.get_by_role("button", name="Revoke laptop").click()
-    alice.get_by_text("The token is revoked.").wait_for()
+    alice.get_by_text("Token revoked.").wait_for()
     assert alice.get_by_role("button", name="Revoke laptop").count() == 0
 
 
@@ -274,15 +274,15 @@ def addresses(site: Server, pickles: dict[str, bytes], browser: "Browser") -> di
         "/models/{id}/upload/{filename}": check,
         "/runs/{id}": first("/models", r'href="(/runs/[^"]+)"'),
         "/diagnostics/{id}": f"/diagnostics/{done[0]}",
-        "/diagnostics/compare": f"/diagnostics/compare?of={done[0]}&of={done[1]}",
+        "/diagnostics/compare": f"/diagnostics/compare?id={done[0]}&id={done[1]}",
         "/m/{name}": "/m/seed",
         "/u/{name}": "/u/alice",
         "/rounds/{number}": "/rounds/1",
         "/password/{secret}": link[link.index("/password/") :],
         "/account/confirm/{token}": confirm,
         "/unsubscribe/{token}": unsubscribe,
-        "/organise/accounts/{id}": first("/organise/accounts", r'href="(/organise/accounts/[^"?]+)"'),
-        "/organise/rounds/{number}": "/organise/rounds/1",
+        "/admin/accounts/{id}": first("/admin/accounts", r'href="(/admin/accounts/[^"?]+)"'),
+        "/admin/rounds/{number}": "/admin/rounds/1",
     }
     return {path: known.get(path, path) for path in page_paths()}
 
@@ -322,7 +322,7 @@ def test_the_pages_tell_and_take_the_same_without_scripts(
     page.get_by_label("Choose a pickle").set_input_files(pickle_files("returns_nan"))
     page.get_by_role("button", name="Upload and check").click()
     assert "Nothing speaks against it" in page.locator("#verdict").inner_text()
-    page.get_by_role("button", name="Run it").click()
+    page.get_by_role("button", name="Run now").click()
     page.wait_for_url("**/runs/*")
     while not page.locator(".failure").count():
         page.wait_for_timeout(300)

@@ -31,33 +31,33 @@ def test_an_address_is_confirmed_a_webhook_made_and_both_are_tried(
     page: "Page", site: Server, mailbox: Mailbox, hook: Hook, audit: "Callable[[Page], None]"
 ) -> None:
     page.goto(f"{site.address}/signin")
-    page.get_by_label("Account name or e-mail address").fill("alice")
+    page.get_by_label("Account name or email address").fill("alice")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/models")
     page.goto(f"{site.address}/account")
     page.get_by_role("link", name="Notifications").click()
-    page.get_by_text("No address is set").wait_for()
+    page.get_by_text("No email address is set").wait_for()
     audit(page)
-    page.get_by_label("E-mail address").fill("alice@mail.test")
-    page.get_by_role("button", name="Keep it").first.click()
+    page.get_by_label("Email address").fill("alice@mail.test")
+    page.get_by_role("button", name="Save").first.click()
     page.get_by_text("alice@mail.test is not confirmed yet").wait_for()
     audit(page)
     page.goto(link_in(mailbox.one("alice@mail.test", "Confirm your"), "account/confirm"))
     audit(page)
-    page.get_by_role("button", name="Confirm your e-mail address").click()
-    page.get_by_text("is confirmed: notifications of alice").wait_for()
+    page.get_by_role("button", name="Confirm your email address").click()
+    page.get_by_text("is confirmed. Notifications for alice").wait_for()
 
     page.goto(f"{site.address}{PAGE}")
-    page.get_by_role("button", name="Send a test e-mail").click()
-    page.get_by_text("A test is on its way").wait_for()
+    page.get_by_role("button", name="Send test email").click()
+    page.get_by_text("Test notification queued").wait_for()
     mailbox.one("alice@mail.test", "E-mail works")
-    page.get_by_label("Webhook address").fill(hook.url)
+    page.get_by_label("Webhook URL").fill(hook.url)
     page.locator("#new-webhook").get_by_label("A round has opened").uncheck()
-    page.get_by_role("button", name="Make the webhook").click()
+    page.get_by_role("button", name="Create webhook").click()
     hook.secret = page.locator("#webhook-secret").inner_text()
     audit(page)
-    page.get_by_role("button", name="Send a test to").click()
+    page.get_by_role("button", name="Send test event to").click()
     wait_until(lambda: hook.types == ["test"])
     assert hook.forged == 0
     page.goto(f"{site.address}{PAGE}")
@@ -69,7 +69,7 @@ def test_an_address_is_confirmed_a_webhook_made_and_both_are_tried(
     audit(page)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name=f"Delete {hook.url}").click()
-    page.get_by_text("The webhook is deleted.").wait_for()
+    page.get_by_text("Webhook deleted.").wait_for()
 
 
 def test_it_works_without_scripts_and_a_link_of_a_mail_without_signing_in(
@@ -86,14 +86,14 @@ def test_it_works_without_scripts_and_a_link_of_a_mail_without_signing_in(
     path = link_in(mailbox.one("bob@mail.test", "Confirm your"), "account/confirm").removeprefix(site.address)
     visitor.send(path, path)
     shown = visitor.send(f"{PAGE}/email", PAGE, **{"event-run_failed": "yes", "event-round_open": "yes"}).text
-    assert "What you want to be told of is kept." in shown
+    assert "Notification settings saved." in shown
     site.open_round()
     link = link_in(mailbox.one("bob@mail.test", "is open until"), "unsubscribe").removeprefix(site.address)
     stranger = Visitor(site.address)
     answer = stranger.client.post(
         f"{site.address}{link}", data={"csrf": stranger.csrf(link)}, headers={"Accept": "text/html"}, timeout=10
     )
-    assert "No more e-mails about this are sent to bob" in answer.text
+    assert "bob no longer receives email about" in answer.text
     kept = visitor.get(PAGE).text
     assert 'name="event-run_failed" value="yes" checked' in kept
     assert 'name="event-round_open" value="yes" checked' not in kept.partition("New webhook")[0]

@@ -9,7 +9,7 @@ from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import put_back
-from predictd.uploads.assignment import refuse_removed
+from predictd.uploads.assignment import check_not_removed
 
 
 def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
@@ -33,7 +33,7 @@ def put_back_run(session: Session, trigger_id: str, now: datetime) -> Trigger:
         raise ConflictError("The account of this run is suspended; reactivate it first.")
     if trigger.pickle is not None:
         session.refresh(trigger.pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
-        refuse_removed(trigger.pickle)
+        check_not_removed(trigger.pickle)
     trigger.failures = 0
     put_back(session, trigger, Reason(code="requeued"), now)
     return trigger

@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -29,66 +27,36 @@ from predictd.api.mcp import McpEndpoint
 from predictd.api.metrics import metrics_route
 from predictd.api.node_reports import node_routes
 from predictd.api.transfers import transfer_routes
-from predictd.db import Database
 from predictd.db.audit import Actor, acting
 from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError
 from predictd.http.client_limiter import ClientLimiter
 from predictd.http.context import Context
-from predictd.http.middleware import Observed
-from predictd.http.multipart import BodyLimit
-from predictd.http.rate_limit import Attempts
-from predictd.monitoring.health import readiness
-from predictd.monitoring.server_status import Vitals
-from predictd.rounds.scoring import Scorer
-from predictd.settings import Settings
-from predictd.storage import Storage
-from predictd.uploads.byte_metering import Arrivals
+from predictd.http.middleware import RequestLogMiddleware
+from predictd.http.multipart import BodyLimitMiddleware
+from predictd.http.services import Services, base_url, client_address
+from predictd.monitoring.health import find_unready
+from predictd.uploads.byte_metering import ByteMeter
 
 log = structlog.get_logger()
 
-# More than any client sends: a document, its variables, or a batch of a node's log lines.
+# More than a client sends: a document, its variables, or a batch of log lines of a node.
 MAX_BODY_BYTES = 384 * 1024
 SCHEMA_PATH = str(files("predictd.api.graphql") / "schema.graphql")
-# What is served beside the contract; each file extends its types.
+# Extensions of the contract.
 EXTENSIONS_PATH = str(files("predictd.api.graphql") / "extensions")
 
 WELCOME = f"""predictd {__version__}
 
-This server speaks the interface of Numerai's Model Uploads: POST GraphQL to / or /graphql.
+This server implements the Numerai Model Uploads API: POST GraphQL to / or /graphql.
 With numerapi: numerapi.base_api.API_TOURNAMENT_URL = "http://HOST:PORT"
-In a browser it has pages: models, runs, diagnostics, leaderboards.
-For agents: MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
+Open it in a browser to manage models, runs, and diagnostics, and to see the leaderboard.
+AI agents connect with MCP at /mcp (streamable HTTP) and /mcp/sse (SSE).
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the application shows and asks.
-
-    Attributes:
-        wake: tells the workers that something was queued.
-        scorer: scores rounds for the organiser.
-        vitals: of the running server.
-        is_stopping: whether requests should go to another server, if there is one.
-    """
-
-    database: Database
-    storage: Storage
-    settings: Settings
-    wake: Callable[[], None]
-    scorer: Scorer | None = None
-    vitals: Vitals | None = None
-    is_stopping: Callable[[], bool] = lambda: False
-
-    @cached_property
-    def attempts(self) -> Attempts:
-        """The passwords that were tried of late."""
-        return Attempts(self.database)
-
-
 def build_schema() -> GraphQLSchema:
-    """The contract and its extensions with their resolvers."""
+    """Return the schema of the contract and its extensions, with resolvers."""
     definitions = [load_schema_from_path(path) for path in (SCHEMA_PATH, EXTENSIONS_PATH)]
     schema = make_executable_schema(definitions, *BINDABLES, *SCALARS)
     widen_int(schema)
@@ -101,57 +69,56 @@ def build_app(
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     pages: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application. `lifespan` starts and stops what runs beside it; `pages` are what people open."""
+    """Return the application. `lifespan` starts and stops background services; `pages` are the routes of web pages."""
     endpoint = Endpoint(build_schema())
-    # They have threads of their own, so that however many there are, other requests are served.
-    slow_requests = {field: ClientLimiter(at_once, at_once // 2) for field, at_once in SLOW_FIELDS.items()}
+    # Slow fields have threads of their own, so that they never block other requests.
+    slow_limiters = {field: ClientLimiter(limit, limit // 2) for field, limit in SLOW_FIELDS.items()}
 
     async def graphql(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            return _refusal(413, f"The request has {length[:20]} bytes; at most {MAX_BODY_BYTES} can be taken.")
+            return _error_response(413, f"The request has {length[:20]} bytes. Send at most {MAX_BODY_BYTES}.")
         try:
             body = await request.json()
         except (ValueError, UnicodeDecodeError, RecursionError):
-            return _refusal(400, 'The body is not JSON; POST {"query": "...", "variables": {...}}.')
+            return _error_response(400, 'The body is not valid JSON. POST {"query": "...", "variables": {...}}.')
         authorization = request.headers.get("authorization", "")
-        answered = await run_in_threadpool(answer_unless_slow, request, authorization, body)
-        if isinstance(answered, str):
-            limiter = slow_requests[answered]
-            async with limiter.client(address_of(request)):
-                answered = await to_thread.run_sync(answer, request, authorization, body, limiter=limiter.places)
-        # Clients try again after a 5xx, and take errors with a 200 for their own.
-        return JSONResponse(answered, status_code=503 if is_unavailable(answered) else 200)
+        result = await run_in_threadpool(execute_unless_slow, request, authorization, body)
+        if isinstance(result, str):
+            limiter = slow_limiters[result]
+            async with limiter.client(client_address(request)):
+                result = await to_thread.run_sync(execute, request, authorization, body, limiter=limiter.total)
+        # Clients retry after a 5xx status, but not after errors in a 200 response.
+        return JSONResponse(result, status_code=503 if is_unavailable(result) else 200)
 
-    def answer_unless_slow(request: Request, authorization: str, body: object) -> dict[str, Any] | str:
-        return endpoint.slow_field(body) or answer(request, authorization, body)
+    def execute_unless_slow(request: Request, authorization: str, body: object) -> dict[str, Any] | str:
+        return endpoint.slow_field(body) or execute(request, authorization, body)
 
-    def answer(request: Request, authorization: str, body: object) -> dict[str, Any]:
+    def execute(request: Request, authorization: str, body: object) -> dict[str, Any]:
         with services.database.read() as session:
             context = Context(
-                database=services.database,
-                storage=services.storage.at(base_url(request, services.settings)),
-                settings=services.settings,
+                services=services,
+                storage=services.storage.with_base_url(base_url(request, services.settings)),
                 session=session,
                 authorization=authorization,
-                wake=services.wake,
-                address=address_of(request),
-                attempts=services.attempts,
+                client_address=client_address(request),
             )
             way = "mcp" if request.url.path.startswith("/mcp") else "api"
-            with acting(Actor(way=way, at=context.now, account=context.asker, address=context.address)):
+            with acting(
+                Actor(way=way, at=context.now, account=context.current_account, address=context.client_address)
+            ):
                 return endpoint.execute(body, context)
 
     async def health(request: Request) -> Response:
-        # On the event loop: it responds even if every thread is busy.
+        # On the event loop, so that it responds even if every thread is busy.
         return PlainTextResponse("ok\n")
 
     def ready(request: Request) -> Response:
         if services.is_stopping():
             return PlainTextResponse("stopping\n", 503)
-        wrong = [check for check in readiness(services.database, services.storage) if not check.is_good]
-        if wrong:
-            return PlainTextResponse("".join(f"{one.name}: {one.told}\n" for one in wrong), 503)
+        failing = find_unready(services.database, services.storage)
+        if failing:
+            return PlainTextResponse("".join(f"{check.name}: {check.message}\n" for check in failing), 503)
         return PlainTextResponse("ready\n")
 
     def welcome(request: Request) -> Response:
@@ -159,10 +126,10 @@ def build_app(
             return RedirectResponse("/models", 303)
         return PlainTextResponse(WELCOME)
 
-    mcp = McpEndpoint(answer, MAX_BODY_BYTES)
+    mcp = McpEndpoint(execute, MAX_BODY_BYTES)
 
     @asynccontextmanager
-    async def lived(_app: Starlette) -> AsyncIterator[None]:
+    async def run_lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with mcp.running():
             if lifespan is None:
                 yield
@@ -170,7 +137,7 @@ def build_app(
             async with lifespan():
                 yield
 
-    arrivals = Arrivals(database=services.database, storage=services.storage, quotas=services.settings.quotas)
+    byte_meter = ByteMeter(database=services.database, storage=services.storage, quotas=services.settings.quotas)
     routes = [
         Route("/", graphql, methods=["POST"]),
         Route("/graphql", graphql, methods=["POST"]),
@@ -179,33 +146,25 @@ def build_app(
         Route("/readyz", ready, methods=["GET"]),
         metrics_route(services.settings, services.database, services.vitals),
         *mcp.routes,
-        *transfer_routes(services.storage, arrivals),
+        *transfer_routes(services.storage, byte_meter),
         *node_routes(services.database, services.settings.limits.log_kept_bytes),
         *pages,
     ]
-    away = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _away)
-    observed = Middleware(Observed, routes=routes)
-    limited = Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    return Starlette(routes=routes, lifespan=lived, middleware=[observed, limited], exception_handlers=away)
+    error_handlers = dict.fromkeys((DBAPIError, NoConnectionInTime, OutageError), _unavailable_response)
+    request_log = Middleware(RequestLogMiddleware, routes=routes)
+    body_limit = Middleware(BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES)
+    return Starlette(
+        routes=routes, lifespan=run_lifespan, middleware=[request_log, body_limit], exception_handlers=error_handlers
+    )
 
 
-def _away(_request: Request, error: Exception) -> Response:
-    """Something that the server stands on does not answer."""
+def _unavailable_response(_request: Request, error: Exception) -> Response:
+    """Return 503 if the database or the storage is unavailable."""
     if not is_outage(error) and not isinstance(error, OutageError):
         raise error
     log.warning("unavailable", error=str(error).splitlines()[0][:300])
     return PlainTextResponse(f"{UNAVAILABLE}\n", 503, headers={"Retry-After": "5"})
 
 
-def base_url(request: Request, settings: Settings) -> str:
-    """Where clients reach this server: as configured, else as this client did."""
-    return settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-
-
-def address_of(request: Request) -> str:
-    """Where the request comes from; what proxies say of it counts only if they are trusted."""
-    return request.client.host if request.client is not None else ""
-
-
-def _refusal(status: int, message: str) -> Response:
+def _error_response(status: int, message: str) -> Response:
     return JSONResponse({"data": None, "errors": [{"message": message}]}, status_code=status)

@@ -1,4 +1,4 @@
-"""The MCP server of this server: the same tools, answered by its own GraphQL without going through the network."""
+"""The MCP server: tools that call the GraphQL endpoint in this process."""
 
 import json
 import re
@@ -19,38 +19,38 @@ from predictd.domain.addresses import client_key
 from predictd.http.client_limiter import ClientLimiter
 from predictd.mcp import Call, build_server
 
-MOST_SESSIONS = 256
-MOST_OF_CLIENT = 32
-SILENT_SECONDS = 3600.0
+MAX_SESSIONS = 256
+MAX_SESSIONS_PER_CLIENT = 32
+MAX_IDLE_SECONDS = 3600.0
 # Requests of one client's sessions, and of all sessions, that have no response yet. The library accepts any number of
 # them and stores each until the client has read the response.
-MOST_PENDING_OF_CLIENT = 8
-MOST_PENDING = 24
+MAX_PENDING_PER_CLIENT = 8
+MAX_PENDING = 24
 PENDING_SECONDS = 300.0
-MESSAGE_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
 # Messages of streamable HTTP at once, of all clients and of one.
-MOST_TOOLS = 24
-MOST_TOOLS_OF_CLIENT = 8
+MAX_CALLS = 24
+MAX_CALLS_PER_CLIENT = 8
 _SESSION_ID = re.compile(rb"session_id=([0-9a-f]{32})")
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
-Answer = Callable[[Request, str, object], dict[str, Any]]
-"""Answers the body of a GraphQL request, given the HTTP request that it came by and its header Authorization."""
+Execute = Callable[[Request, str, object], dict[str, Any]]
+"""Executes a GraphQL request, given the HTTP request, its Authorization header, and its body."""
 
 
 class _Backend:
-    how_to_authorise = (
+    how_to_authorize = (
         "Put the header 'Authorization: Token PUBLIC_ID$SECRET_KEY' into the configuration of this MCP server, or give "
         "the tool the parameter apiToken (PUBLIC_ID$SECRET_KEY). Ask the user for a token; never guess one."
     )
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
 
     def execute(self, query: str, variables: dict[str, Any], call: Call) -> dict[str, Any]:
-        # The token is that of this one message. Sessions have none, so that none can be taken over.
+        # Every message has its own token; sessions have none that could be stolen.
         header = call.token.header if call.token else call.request.headers.get("authorization", "")
-        return self._answer(call.request, header, {"query": query, "variables": variables})
+        return self._execute(call.request, header, {"query": query, "variables": variables})
 
 
 @dataclass(eq=False)
@@ -65,29 +65,29 @@ class _Session:
 
 
 class _Sessions:
-    """The SSE sessions. Each is a connection that anybody may open and that lasts until the client closes it.
+    """The SSE sessions: connections that anybody can open and that last until the client closes them.
 
-    So there are `MOST_SESSIONS` of all clients and `MOST_OF_CLIENT` of one. If there are more, the session that has
-    been silent for the longest time is ended, as is one that has been silent for `SILENT_SECONDS`.
+    Above `MAX_SESSIONS` in total or `MAX_SESSIONS_PER_CLIENT`, the session that has been idle for the longest time is
+    closed, as is every session that has been idle for `MAX_IDLE_SECONDS`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        # The one that has been silent for the longest time first.
+        # The longest idle session first.
         self._open: dict[_Session, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one session until it ends."""
         session = _Session(client_key(scope["client"][0]) if scope.get("client") else "")
-        own = [other for other in self._open if other.client == session.client]
-        if len(own) >= MOST_OF_CLIENT:
-            self._end(own[0])
-        elif len(self._open) >= MOST_SESSIONS:
+        same_client = [other for other in self._open if other.client == session.client]
+        if len(same_client) >= MAX_SESSIONS_PER_CLIENT:
+            self._end(same_client[0])
+        elif len(self._open) >= MAX_SESSIONS:
             self._end(next(iter(self._open)))
         self._note_event(session)
 
         async def send_once(message: Message) -> None:
-            # When the server stops, the library leaves the response open and begins another one to the same request.
+            # On shutdown, the library leaves the response open and starts another one for the same request.
             if session.is_ended:
                 return
             if message["type"] == "http.response.start":
@@ -98,7 +98,7 @@ class _Sessions:
             else:
                 session.is_ended = not message.get("more_body", False)
                 body = message.get("body", b"")
-                # A comment, with which the library only keeps the connection open, begins with a colon.
+                # Keep-alive comments begin with a colon.
                 if body[:1] not in (b"", b":"):
                     self._note_event(session)
                 # The first event has the address for messages.
@@ -126,14 +126,17 @@ class _Sessions:
             # A request that its client cancels gets no response. A client that reads none is cut long before.
             while other.pending and other.pending[0] < current_time() - PENDING_SECONDS:
                 other.pending.popleft()
-        own = sum(len(other.pending) for other in self._open if other.client == session.client)
-        if own >= MOST_PENDING_OF_CLIENT or sum(len(other.pending) for other in self._open) >= MOST_PENDING:
+        pending_of_client = sum(len(other.pending) for other in self._open if other.client == session.client)
+        if (
+            pending_of_client >= MAX_PENDING_PER_CLIENT
+            or sum(len(other.pending) for other in self._open) >= MAX_PENDING
+        ):
             return False
         session.pending.append(current_time())
         return True
 
     def _note_event(self, session: _Session) -> None:
-        session.scope.deadline = current_time() + SILENT_SECONDS
+        session.scope.deadline = current_time() + MAX_IDLE_SECONDS
         self._open.pop(session, None)
         self._open[session] = None
 
@@ -143,22 +146,22 @@ class _Sessions:
 
 
 class _Streamable:
-    """The messages of streamable HTTP. Tools use the threads of all requests, so that they must not get all of them."""
+    """The messages of streamable HTTP, limited because tools use the threads of all requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._limiter = ClientLimiter(MOST_TOOLS, MOST_TOOLS_OF_CLIENT)
+        self._limiter = ClientLimiter(MAX_CALLS, MAX_CALLS_PER_CLIENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the message when it is its turn, which waits for no slow body."""
+        """Handle a message, whose body is read before it counts toward the limit."""
         request = Request(scope, receive)
         body = await request.body()
-        async with self._limiter.client(scope["client"][0] if scope.get("client") else ""), self._limiter.places:
+        async with self._limiter.client(scope["client"][0] if scope.get("client") else ""), self._limiter.total:
             await self._app(scope, _replayed(body, receive), send)
 
 
 class _Messages:
-    """The messages of the SSE sessions, with a bounded number of requests that have no response yet."""
+    """The messages of the SSE sessions, with a limited number of pending requests."""
 
     def __init__(self, app: ASGIApp, sessions: _Sessions) -> None:
         self._app = app
@@ -199,10 +202,9 @@ def _is_request(body: bytes) -> bool:
 class McpEndpoint:
     """Streamable HTTP at /mcp and SSE at /mcp/sse."""
 
-    def __init__(self, answer: Answer, max_body_bytes: int) -> None:
-        self._server = build_server(_Backend(answer))
-        # A page that rebinds its name to this address gets no further than one that calls the API by its own: what
-        # counts is the token of each call, which no browser sends by itself. So every name of the server is good.
+    def __init__(self, execute: Execute, max_body_bytes: int) -> None:
+        self._server = build_server(_Backend(execute))
+        # DNS rebinding gains nothing: every call needs a token, which browsers do not send by themselves.
         security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         streamable = self._server.streamable_http_app(
             streamable_http_path="/mcp",
@@ -214,11 +216,11 @@ class McpEndpoint:
             sse_path="/mcp/sse",
             message_path="/mcp/messages/",
             transport_security=security,
-            max_request_body_size=MESSAGE_BYTES,
+            max_request_body_size=MAX_MESSAGE_BYTES,
         )
         sessions = _Sessions(sse)
         self.routes: list[BaseRoute] = [
-            # A GET would open a stream of what the server has to say by itself, which is nothing.
+            # No GET: it would open a stream of server messages, of which there are none.
             *(
                 Route("/mcp", _Streamable(route.endpoint), methods=["POST"])
                 for route in streamable.routes
@@ -230,6 +232,6 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Answer requests as long as this lasts."""
+        """Handle requests within this context."""
         async with self._server.session_manager.run():
             yield

@@ -1,9 +1,9 @@
-"""Everything of a deployment in one folder or tar file: every table and every object, with their hashes.
+"""Export a deployment to a folder or a tar file, and import it: all tables and objects, with their hashes.
 
-Knows tables by the metadata alone and objects by their keys, so that new ones need no word here.
+Tables come from the metadata and objects from their keys, so new ones require no change here.
 """
 
-from predictd.backup.export import Exported, export_everything
-from predictd.backup.restore import Imported, import_everything, refuse_unfinished_import
+from predictd.backup.export import ExportResult, export_deployment
+from predictd.backup.restore import ImportResult, import_deployment, refuse_unfinished_import
 
-__all__ = ["Exported", "Imported", "export_everything", "import_everything", "refuse_unfinished_import"]
+__all__ = ["ExportResult", "ImportResult", "export_deployment", "import_deployment", "refuse_unfinished_import"]

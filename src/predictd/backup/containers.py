@@ -1,4 +1,4 @@
-"""A folder or a tar file that an export is written to and read from; which one, its name says."""
+"""Write and read exports as a folder or a tar file, depending on the name."""
 
 import hashlib
 import io
@@ -18,57 +18,60 @@ from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.limits import MIB
 from predictd.parsing import ParserLimits, parse_confined
 
-_BLOCK = 1 << 20
-_MOST_NAME = 1000
+_BLOCK_BYTES = 1 << 20
+_MAX_NAME = 1000
 _ENTRY = struct.Struct("<QQH")
-# Of some million files.
+# Enough for some million files.
 _INDEX_BYTES = 512 * MIB
 _INDEX_SECONDS = 3600
 
 
 class Writer(Protocol):
-    """Takes the files of an export."""
+    """Writes the files of an export."""
 
     def add(self, name: str, path: Path) -> FileFacts:
-        """Copy a file in under that name."""
+        """Add a copy of the file under this name."""
 
 
 class Reader(Protocol):
-    """Answers the files of an export."""
+    """Reads the files of an export."""
 
     def open(self, name: str) -> IO[bytes]:
-        """The file of that name; InvalidInputError when there is none."""
+        """Open the file with this name. Raises InvalidInputError if it does not exist."""
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Writer]:
-    """A new export at that path, a tar file if its name ends so; it appears when the block ends well.
+def open_writer(path: Path) -> Iterator[Writer]:
+    """Create an export at this path, a tar file if its name ends with .tar; it appears when the block succeeds.
 
     Raises:
-        ConflictError: there is something at the path already.
+        ConflictError: The path exists already.
     """
     if path.suffix == ".tar":
         if path.exists():
             raise ConflictError(f"{path} exists already; remove it first or choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
         try:
-            with _private(draft) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            with (
+                _create_private(temporary) as file,
+                tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+            ):
                 yield _TarWriter(tar)
-            _sync(draft)
-            draft.replace(path)
+            _sync(temporary)
+            temporary.replace(path)
         finally:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return
     with staged_folder(path) as folder:
         yield _FolderWriter(folder)
-    # It holds the hashes of passwords and tokens.
+    # It contains hashes of passwords and tokens.
     path.chmod(0o700)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Reader]:
-    """An export to read; InvalidInputError when there is none at the path."""
+def open_reader(path: Path) -> Iterator[Reader]:
+    """Open an export. Raises InvalidInputError if the path is not an export."""
     if path.is_dir():
         yield _FolderReader(path)
         return
@@ -83,28 +86,28 @@ def opened(path: Path) -> Iterator[Reader]:
 
 
 def index_tar(files: list[BinaryIO], name: str) -> Iterator[bytes]:
-    """List the plain files of a tar, in the process that calls this: where each begins, its size and its name."""
+    """List the regular files of a tar archive: offset, size and name; runs in a parser process."""
     try:
         with tarfile.open(fileobj=files[0], mode="r:") as tar:
             while (member := tar.next()) is not None:
-                # Else all members stay in memory.
+                # Otherwise all members stay in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 if member.issparse():
-                    raise InvalidInputError(f"{name} holds a sparse file ({member.name[:200]}), which no export does.")
+                    raise InvalidInputError(f"{name} contains a sparse file ({member.name[:200]}), unlike any export.")
                 if member.isfile():
-                    text = member.name.encode("utf-8", "surrogateescape")[:_MOST_NAME]
+                    text = member.name.encode("utf-8", "surrogateescape")[:_MAX_NAME]
                     yield _ENTRY.pack(member.offset_data, member.size, len(text)) + text
     except (OSError, tarfile.TarError) as error:
         raise InvalidInputError(
-            f"{name} can't be read as an export: it is neither a folder nor a whole tar file ({error})."
+            f"{name} can't be read as an export: it is neither a folder nor a complete tar file ({error})."
         ) from error
 
 
-def facts_of(reader: Reader, name: str) -> FileFacts:
-    """Size and hash of a file as they are."""
+def read_facts(reader: Reader, name: str) -> FileFacts:
+    """Compute size and hash of a file."""
     with reader.open(name) as file:
         digest, size = hashlib.sha256(), 0
-        while block := file.read(_BLOCK):
+        while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             size += len(block)
     return FileFacts(name=name, size=size, sha256=digest.hexdigest())
@@ -117,10 +120,10 @@ class _FolderWriter:
     def add(self, name: str, path: Path) -> FileFacts:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as file, _private(target) as copy:
-            hashing = _Hashing(file)
-            shutil.copyfileobj(hashing, copy, _BLOCK)
-        return hashing.facts(name)
+        with path.open("rb") as file, _create_private(target) as copy:
+            hashing_reader = _HashingReader(file)
+            shutil.copyfileobj(hashing_reader, copy, _BLOCK_BYTES)
+        return hashing_reader.facts(name)
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,13 @@ class _TarWriter:
         with path.open("rb") as file:
             info = self.tar.gettarinfo(arcname=name, fileobj=file)
             info.mode, info.uid, info.gid, info.uname, info.gname = 0o600, 0, 0, "", ""
-            hashing = _Hashing(file)
-            self.tar.addfile(info, hashing)
-        return hashing.facts(name)
+            hashing_reader = _HashingReader(file)
+            self.tar.addfile(info, hashing_reader)
+        return hashing_reader.facts(name)
 
 
-class _Hashing:
-    """A file that is hashed as it is read."""
+class _HashingReader:
+    """A file that is hashed while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -163,56 +166,56 @@ class _FolderReader:
         try:
             return path.open("rb")
         except OSError as error:
-            raise InvalidInputError(_lacking(self.folder, name)) from error
+            raise InvalidInputError(_missing_message(self.folder, name)) from error
 
 
 class _TarReader:
     def __init__(self, path: Path, file: BinaryIO, index: bytes) -> None:
         self._path = path
         self._descriptor = file.fileno()
-        self._places = _places(index)
+        self._sections = _parse_index(index)
 
     def open(self, name: str) -> IO[bytes]:
-        place = self._places.get(name)
-        if place is None:
-            raise InvalidInputError(_lacking(self._path, name))
-        return io.BufferedReader(_Part(self._descriptor, *place), _BLOCK)
+        section = self._sections.get(name)
+        if section is None:
+            raise InvalidInputError(_missing_message(self._path, name))
+        return io.BufferedReader(_FileSection(self._descriptor, *section), _BLOCK_BYTES)
 
 
-def _places(index: bytes) -> dict[str, tuple[int, int]]:
-    """Offset and size of each file by its name."""
-    places, at = {}, 0
-    while at < len(index):
-        offset, size, length = _ENTRY.unpack_from(index, at)
-        at += _ENTRY.size + length
-        places[index[at - length : at].decode("utf-8", "replace")] = (offset, size)
-    return places
+def _parse_index(index: bytes) -> dict[str, tuple[int, int]]:
+    """Return offset and size of each file by name."""
+    sections, position = {}, 0
+    while position < len(index):
+        offset, size, length = _ENTRY.unpack_from(index, position)
+        position += _ENTRY.size + length
+        sections[index[position - length : position].decode("utf-8", "replace")] = (offset, size)
+    return sections
 
 
-class _Part(io.RawIOBase):
-    """A part of an open file."""
+class _FileSection(io.RawIOBase):
+    """A section of an open file."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
         self._descriptor = descriptor
         self._offset = offset
-        self._left = size
+        self._remaining = size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = os.pread(self._descriptor, min(len(buffer), self._left), self._offset)
+        content = os.pread(self._descriptor, min(len(buffer), self._remaining), self._offset)
         buffer[: len(content)] = content
         self._offset += len(content)
-        self._left -= len(content)
+        self._remaining -= len(content)
         return len(content)
 
 
-def _lacking(where: Path, name: str) -> str:
-    return f"{where} lacks {name}: it is no export, or not a whole one. Take another copy of it."
+def _missing_message(path: Path, name: str) -> str:
+    return f"{path} has no {name}: it is not an export, or it is incomplete. Use another copy."
 
 
-def _private(path: Path) -> IO[bytes]:
+def _create_private(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 

@@ -1,4 +1,4 @@
-"""What an export says of itself; it is written last, so that an export without it is not whole."""
+"""The manifest of an export; it is written last, so an export without it is incomplete."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ from predictd.domain.limits import MIB
 FORMAT = 1
 MANIFEST = "manifest.json"
 OBJECTS = "objects.jsonl"
-MOST_BYTES = 8 * MIB
+MAX_MANIFEST_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """One file of an export: its name there, its size in bytes and its SHA-256 in hexadecimal."""
+    """A file of an export: name, size in bytes, and SHA-256 in hexadecimal."""
 
     name: str
     size: int
@@ -25,7 +25,7 @@ class FileFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TableFacts:
-    """One table: its file holds a row a line, as JSON, in the order of the primary key."""
+    """A table: its file has one row per line, as JSON, in the order of the primary key."""
 
     name: str
     rows: int
@@ -37,14 +37,14 @@ class Manifest:
     """The contents of an export.
 
     Attributes:
-        schema: revision of the database's schema.
-        predictd: version that made it.
-        exported_at: when the tables were read, all at one moment.
+        schema: revision of the database schema.
+        predictd: version of predictd that created it.
+        exported_at: moment at which the tables were read.
         tables: in an order in which they can be filled.
-        objects: the file that lists the objects, each as a line of JSON: key, size, sha256.
-        object_count: how many objects there are.
-        object_bytes: their size.
-        missing: keys that rows name and storage had no object of.
+        objects: file that lists the objects, one line of JSON each: key, size, sha256.
+        object_count: number of objects.
+        object_bytes: total size of the objects.
+        missing: keys that rows refer to and that storage does not have.
     """
 
     schema: str
@@ -57,26 +57,28 @@ class Manifest:
     missing: tuple[str, ...]
 
     def to_json(self) -> str:
-        """The manifest as it is written."""
+        """Serialize the manifest."""
         facts = {"format": FORMAT, **asdict(self), "exported_at": self.exported_at.isoformat()}
         return json.dumps(facts, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Read a manifest; InvalidInputError when it is none that this version of predictd reads."""
+        """Parse a manifest. Raises InvalidInputError if it is invalid or has another format version."""
         try:
             facts: dict[str, Any] = json.loads(text)
-            form = facts.pop("format")
-            if form != FORMAT:
+            format_version = facts.pop("format")
+            if format_version != FORMAT:
                 raise InvalidInputError(
-                    f"The export has the form {form}, and this predictd reads form {FORMAT}; use the one that made it."
+                    f"The export has format {format_version}, but this predictd reads format {FORMAT}. Use the version "
+                    "that created it."
                 )
             facts["exported_at"] = datetime.fromisoformat(facts["exported_at"])
             facts["tables"] = tuple(
-                TableFacts(name=one["name"], rows=one["rows"], file=FileFacts(**one["file"])) for one in facts["tables"]
+                TableFacts(name=table["name"], rows=table["rows"], file=FileFacts(**table["file"]))
+                for table in facts["tables"]
             )
             facts["objects"] = FileFacts(**facts["objects"])
             facts["missing"] = tuple(facts["missing"])
             return cls(**facts)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidInputError(f"{MANIFEST} of the export is damaged; take another copy of the export.") from error
+            raise InvalidInputError(f"{MANIFEST} of the export is damaged. Use another copy of the export.") from error

@@ -1,4 +1,4 @@
-"""Filling an empty deployment from an export: all of it, or nothing that could be taken for it."""
+"""Import an export into an empty deployment, completely or not at all."""
 
 import hashlib
 import shutil
@@ -12,44 +12,44 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from predictd.backup.containers import Reader, facts_of, opened
-from predictd.backup.export import PASSING, Progress, object_name
-from predictd.backup.manifest import MANIFEST, MOST_BYTES, FileFacts, Manifest
-from predictd.backup.rows import BATCH, read_lines, read_rows
+from predictd.backup.containers import Reader, open_reader, read_facts
+from predictd.backup.export import TEMPORARY_PREFIXES, Progress, object_name
+from predictd.backup.manifest import MANIFEST, MAX_MANIFEST_BYTES, FileFacts, Manifest
+from predictd.backup.rows import BATCH_ROWS, read_lines, read_rows
 from predictd.db import Database
 from predictd.db.database import newest_revision
 from predictd.db.metadata import all_tables
 from predictd.domain.errors import ConflictError, InvalidInputError, SetupError
 from predictd.storage import Storage
 
-# Says in storage that an import of this export has begun and not ended.
+# Marks in storage that an import has started and not finished.
 MARKER = "importing/manifest"
-# What a deployment has before anybody used it.
+# Tables that are filled in an unused deployment.
 _OWN_TABLES = ("secrets", "sign_in_attempts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
-    """What was imported; `resumed` says that an earlier import had been cut short."""
+class ImportResult:
+    """The imported manifest; `resumed` is whether an earlier import was interrupted."""
 
     manifest: Manifest
     resumed: bool
 
 
-def import_everything(database: Database, storage: Storage, path: Path, progress: Progress) -> Imported:
+def import_deployment(database: Database, storage: Storage, path: Path, progress: Progress) -> ImportResult:
     """Verify the export, then store its objects, then fill all tables in one transaction.
 
-    Cut short, it leaves a marker in storage: no server starts on what is there, and the same import goes on with it.
+    An interrupted import leaves a marker in storage: no server starts with it, and the same import can be resumed.
 
     Raises:
-        InvalidInputError: the export is damaged or of another schema; nothing was changed.
-        ConflictError: the database or the storage is not empty.
+        InvalidInputError: The export is damaged or has another schema; nothing was changed.
+        ConflictError: The database or the storage is not empty.
     """
-    with opened(path) as reader:
-        manifest, digest = _manifest(reader)
-        objects = _verified(reader, manifest, progress)
+    with open_reader(path) as reader:
+        manifest, digest = _read_manifest(reader)
+        objects = _verify(reader, manifest, progress)
         with database.prepared_by_one():
-            resumed = _begin(storage, digest)
+            resumed = _is_resumed(storage, digest)
             is_filled = bool(_filled_tables(database))
             if is_filled and not resumed:
                 raise ConflictError(
@@ -59,42 +59,44 @@ def import_everything(database: Database, storage: Storage, path: Path, progress
             if not resumed:
                 _refuse_objects(storage)
                 _mark(storage, digest)
-            # The tables appear at once, after all objects.
+            # The tables are filled in one transaction, after all objects.
             if not is_filled:
                 _put_objects(reader, storage, objects, progress)
                 _fill(database, reader, manifest, progress)
         storage.delete(MARKER)
-    return Imported(manifest=manifest, resumed=resumed)
+    return ImportResult(manifest=manifest, resumed=resumed)
 
 
 def refuse_unfinished_import(storage: Storage) -> None:
-    """Raise SetupError when an import into this storage was cut short."""
+    """Raise SetupError if an import into this storage was interrupted."""
     if storage.stat(MARKER) is not None:
         raise SetupError(
-            "An import into this storage was cut short, so that what is there is not whole. Run the same "
-            "`predictd import` again; it goes on where it was."
+            "An import into this storage was interrupted, so its content is incomplete. Run the same "
+            "`predictd import` again to resume it."
         )
 
 
-def _manifest(reader: Reader) -> tuple[Manifest, str]:
+def _read_manifest(reader: Reader) -> tuple[Manifest, str]:
     with reader.open(MANIFEST) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InvalidInputError(f"{MANIFEST} of the export is larger than {MOST_BYTES} bytes; take another copy of it.")
+        content = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise InvalidInputError(
+            f"{MANIFEST} of the export is larger than {MAX_MANIFEST_BYTES} bytes. Use another copy."
+        )
     manifest = Manifest.from_json(content.decode("utf-8", "replace"))
     if manifest.schema != newest_revision():
         raise InvalidInputError(
-            f"The export has the schema {manifest.schema}, and this predictd has {newest_revision()}. Import it with "
-            f"predictd {manifest.predictd}, or export it anew after `predictd db upgrade` there."
+            f"The export has the schema {manifest.schema}, but this predictd has {newest_revision()}. Import it with "
+            f"predictd {manifest.predictd}, or export it again after `predictd db upgrade` there."
         )
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def _verified(reader: Reader, manifest: Manifest, progress: Progress) -> list[FileFacts]:
-    """Read all files once and compare; answers the objects."""
+def _verify(reader: Reader, manifest: Manifest, progress: Progress) -> list[FileFacts]:
+    """Verify all files and return the objects."""
     _compare(reader, manifest.objects)
     with reader.open(manifest.objects.name) as file:
-        objects = [_object(facts) for facts in read_lines(file, manifest.objects.name)]
+        objects = [_parse_object(facts) for facts in read_lines(file, manifest.objects.name)]
     files = [*(table.file for table in manifest.tables), *objects]
     total, done = max(sum(file.size for file in files), 1), 0
     for expected in files:
@@ -104,30 +106,32 @@ def _verified(reader: Reader, manifest: Manifest, progress: Progress) -> list[Fi
     return objects
 
 
-def _object(facts: dict[str, Any]) -> FileFacts:
+def _parse_object(facts: dict[str, Any]) -> FileFacts:
     key, size, sha256 = facts.get("key"), facts.get("size"), facts.get("sha256")
     if not isinstance(key, str) or not isinstance(size, int) or not isinstance(sha256, str):
-        raise InvalidInputError("The list of the export's objects is damaged; take another copy of the export.")
+        raise InvalidInputError("The list of the export's objects is damaged. Use another copy of the export.")
     return FileFacts(name=object_name(key), size=size, sha256=sha256)
 
 
 def _compare(reader: Reader, expected: FileFacts) -> None:
-    found = facts_of(reader, expected.name)
-    if found != expected:
-        what = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "other bytes"
+    actual = read_facts(reader, expected.name)
+    if actual != expected:
+        difference = (
+            f"{actual.size} bytes instead of {expected.size}" if actual.size != expected.size else "other content"
+        )
         raise InvalidInputError(
-            f"{expected.name} of the export is damaged: it has {what}. Nothing was imported; take another copy of it."
+            f"{expected.name} of the export is damaged: it has {difference}. Nothing was imported. Use another copy."
         )
 
 
-def _begin(storage: Storage, digest: str) -> bool:
-    """Whether an import of this very export was begun."""
+def _is_resumed(storage: Storage, digest: str) -> bool:
+    """Return whether an import of this export was started before."""
     if storage.stat(MARKER) is None:
         return False
     with storage.local_path(MARKER) as path:
         if path.read_text(encoding="utf-8") == digest:
             return True
-    raise ConflictError("The import of another export into this storage was cut short; go on with that, or empty it.")
+    raise ConflictError("Another import into this storage was interrupted. Resume that one, or empty the storage.")
 
 
 def _mark(storage: Storage, digest: str) -> None:
@@ -138,10 +142,10 @@ def _mark(storage: Storage, digest: str) -> None:
 
 
 def _refuse_objects(storage: Storage) -> None:
-    found = next((one.key for one in storage.objects() if not one.key.startswith(PASSING)), None)
-    if found is not None:
+    key = next((item.key for item in storage.objects() if not item.key.startswith(TEMPORARY_PREFIXES)), None)
+    if key is not None:
         raise ConflictError(
-            f"The storage is not empty: it has {found}. Import into an empty one: choose another PREDICTD_STORAGE_URL."
+            f"The storage is not empty: it has {key}. Import into an empty one: choose another PREDICTD_STORAGE_URL."
         )
 
 
@@ -155,21 +159,21 @@ def _filled_tables(database: Database) -> list[str]:
 
 
 def _put_objects(reader: Reader, storage: Storage, objects: list[FileFacts], progress: Progress) -> None:
-    # What an import that was cut short has put is whole, because objects appear whole.
-    there = {one.key: one.size for one in storage.objects()}
-    total, done = max(sum(one.size for one in objects), 1), 0
-    for number, one in enumerate(objects, 1):
-        key = one.name.removeprefix("objects/")
-        if there.get(key) != one.size:
-            with _as_file(reader, one.name) as path:
+    # Objects of an interrupted import are complete, because objects appear atomically.
+    stored_sizes = {item.key: item.size for item in storage.objects()}
+    total, done = max(sum(item.size for item in objects), 1), 0
+    for number, item in enumerate(objects, 1):
+        key = item.name.removeprefix("objects/")
+        if stored_sizes.get(key) != item.size:
+            with _TemporaryFile(reader, item.name) as path:
                 storage.put_file(key, path)
-        done += one.size
-        if number % 50 == 0 or one.size > 1 << 20 or number == len(objects):
+        done += item.size
+        if number % 50 == 0 or item.size > 1 << 20 or number == len(objects):
             progress(f"{len(objects)} objects", done / total)
 
 
-class _as_file:
-    """A file of the export as one of this machine."""
+class _TemporaryFile:
+    """A temporary copy of a file of the export."""
 
     def __init__(self, reader: Reader, name: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="predictd-")
@@ -188,7 +192,7 @@ def _fill(database: Database, reader: Reader, manifest: Manifest, progress: Prog
     metadata = all_tables()
     unknown = {facts.name for facts in manifest.tables} ^ set(metadata.tables)
     if unknown:
-        raise InvalidInputError(f"The export and this predictd have not the same tables: {', '.join(sorted(unknown))}.")
+        raise InvalidInputError(f"The export and this predictd have different tables: {', '.join(sorted(unknown))}.")
     rows = {facts.name: facts for facts in manifest.tables}
     total, done = max(sum(facts.file.size for facts in manifest.tables), 1), 0
     with database.write() as session:
@@ -202,36 +206,38 @@ def _fill(database: Database, reader: Reader, manifest: Manifest, progress: Prog
             except DBAPIError as error:
                 raise InvalidInputError(f"The table {table.name} can't be imported: {error.orig}") from error
             if session.scalar(sa.select(sa.func.count()).select_from(table)) != facts.rows:
-                raise InvalidInputError(f"The table {table.name} has not all rows of the export.")
+                raise InvalidInputError(f"The table {table.name} does not have all rows of the export.")
             if not database.is_sqlite:
-                _restart_numbers(session, table)
+                _restart_sequence(session, table)
             done += facts.file.size
             progress("tables", done / total)
 
 
 def _insert(session: Session, table: sa.Table, batches: Iterator[list[dict[str, Any]]]) -> None:
-    """Insert the rows; what names a row of the same table is filled in once all are there."""
-    own = [key.parent.name for key in table.foreign_keys if key.column.table is table]
-    later: list[dict[str, Any]] = []
+    """Insert the rows; set references to rows of the same table after all rows are inserted."""
+    own_columns = [key.parent.name for key in table.foreign_keys if key.column.table is table]
+    updates: list[dict[str, Any]] = []
     primary = [column.name for column in table.primary_key.columns]
     for batch in batches:
-        for row in batch if own else ():
-            if any(row[name] is not None for name in own):
-                later.append({f"own_{name}": row[name] for name in primary} | {name: row[name] for name in own})
-                row.update(dict.fromkeys(own))
+        for row in batch if own_columns else ():
+            if any(row[name] is not None for name in own_columns):
+                updates.append(
+                    {f"own_{name}": row[name] for name in primary} | {name: row[name] for name in own_columns}
+                )
+                row.update(dict.fromkeys(own_columns))
         session.execute(table.insert(), batch)
-    for start in range(0, len(later), BATCH):
-        same = [table.columns[name] == sa.bindparam(f"own_{name}") for name in primary]
-        session.connection().execute(table.update().where(*same), later[start : start + BATCH])
+    for start in range(0, len(updates), BATCH_ROWS):
+        conditions = [table.columns[name] == sa.bindparam(f"own_{name}") for name in primary]
+        session.connection().execute(table.update().where(*conditions), updates[start : start + BATCH_ROWS])
 
 
-def _restart_numbers(session: Session, table: sa.Table) -> None:
-    """Let numbers that PostgreSQL gives out go on after those of the rows."""
+def _restart_sequence(session: Session, table: sa.Table) -> None:
+    """Let PostgreSQL continue its sequence after the ids of the rows."""
     column = table.autoincrement_column
     if column is None:
         return
     quoted = session.connection().dialect.identifier_preparer.quote(table.name)
     sequence = sa.func.pg_get_serial_sequence(quoted, column.name)
-    newest = session.scalar(sa.select(sa.func.max(column)))
-    if newest is not None and session.scalar(sa.select(sequence)) is not None:
-        session.execute(sa.select(sa.func.setval(sequence, newest)))
+    highest = session.scalar(sa.select(sa.func.max(column)))
+    if highest is not None and session.scalar(sa.select(sequence)) is not None:
+        session.execute(sa.select(sa.func.setval(sequence, highest)))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.backup import export_everything, import_everything
+from predictd.backup import export_deployment, import_deployment
 from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir, read_settings
 from predictd.cli.output import console, print_json, say
@@ -33,7 +33,7 @@ def export(
     with use_deployment(data_dir) as deployment, Progress(console=console) as bars:
         with deployment.database.write() as session:
             record(session, "deployment.export", "deployment", "", str(path))
-        done = export_everything(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
+        done = export_deployment(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
     manifest = done.manifest
     if manifest.missing:
         say(
@@ -64,7 +64,7 @@ def import_(
     home = read_settings(data_dir=data_dir).home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_home(home), use_deployment(data_dir) as deployment, Progress(console=console) as bars:
-        done = import_everything(deployment.database, deployment.storage, path, Steps(bars, "Importing").show)
+        done = import_deployment(deployment.database, deployment.storage, path, Steps(bars, "Importing").show)
     manifest = done.manifest
     rows = sum(table.rows for table in manifest.tables)
     if as_json:

@@ -24,8 +24,8 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE
 from predictd.domain.errors import InvalidInputError, PredictdError
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
-from predictd.local_run.evaluate import Source, measure, predictions_of, sources
+from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_pickle, validation_folder
+from predictd.local_run.evaluate import Source, evaluate, load_predictions, name_sources
 from predictd.reports import Report, page, print_differences, print_report
 from predictd.sandbox import choose_sandbox
 from predictd.scoring.validation import open_validation
@@ -145,7 +145,7 @@ def _show_report(
 
 
 def _build_report(paths: Sequence[Path], options: Options) -> Report:
-    models = sources(paths, options.names)
+    models = name_sources(paths, options.names)
     settings = read_settings(sandbox=options.sandbox, trust_users=options.trust_users)
     with Transfers() as downloads:
         folder = validation_folder(options.data, options.server, settings.laptop_cache / "data", downloads.show)
@@ -155,12 +155,12 @@ def _build_report(paths: Sequence[Path], options: Options) -> Report:
     factors = settings.laptop_cache / "factors"
     with open_validation(folder, mapped, factors=factors, features=options.features) as validation:
         runner = _Runner(folder=folder, options=options, settings=settings, mapped=mapped, rows=len(validation.ids))
-        predictions = [predictions_of(model, validation, runner.run) for model in models]
+        predictions = [load_predictions(model, validation, runner.run) for model in models]
         say(
             f"Scoring {', '.join(model.name for model in models)} on {len(validation.truth.eras)} eras of {folder.name}"
         )
         with show_progress("Computing the metrics") as on_progress:
-            return measure(models, predictions, validation, data=folder.name, progress=on_progress)
+            return evaluate(models, predictions, validation, data=folder.name, progress=on_progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ class _Runner:
         say(f"Running {source.path} on {self.rows} validation rows, era by era, in {built.display_name}")
         benchmarks = self.folder / VALIDATION_BENCHMARKS_FILE
         log = ModelLog()
-        report = run_on(
+        report = run_pickle(
             source.path,
             self.folder / VALIDATION_FILE,
             benchmarks if benchmarks.is_file() else None,

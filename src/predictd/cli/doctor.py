@@ -8,11 +8,10 @@ from rich.text import Text
 
 from predictd.cli.options import AsJson, DataDir, read_settings
 from predictd.cli.output import output_console, print_json
-from predictd.doctor import Check, State, run_checks
-from predictd.doctor.checks import Look
-from predictd.doctor.machine import clock, disks, versions
+from predictd.doctor.machine_checks import check_clock_rate, check_disks, check_versions
 from predictd.domain.limits import MIB, Limits
 from predictd.domain.runs import SandboxKind
+from predictd.monitoring.checks import Check, RunCheck, State, run_checks
 from predictd.sandbox import Isolation, probe
 from predictd.settings import Settings
 
@@ -40,7 +39,12 @@ def doctor(
         raise typer.BadParameter("'none' does not isolate; choose bubblewrap, podman or docker", param_hint="--sandbox")
     isolation = probe(settings.sandbox)
     checks = run_checks(
-        {"clock": clock, "disk": lambda: disks(settings), "versions": versions, **_deployment(settings)}
+        {
+            "clock": check_clock_rate,
+            "disk": lambda: check_disks(settings),
+            "versions": check_versions,
+            **_deployment(settings),
+        }
     )
     is_sound = isolation.is_available and not any(check.state is State.FAIL for check in checks)
     if as_json:
@@ -52,22 +56,22 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _deployment(settings: Settings) -> dict[str, Look]:
+def _deployment(settings: Settings) -> dict[str, RunCheck]:
     """Return the checks of the deployment; none without the extra server."""
     try:
-        from predictd.doctor.deployment import looks  # noqa: PLC0415
+        from predictd.doctor.deployment_checks import deployment_checks  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("predictd"):
             raise
         return {}
-    return looks(settings)
+    return deployment_checks(settings)
 
 
 def _show_checks(checks: list[Check]) -> None:
     out = output_console()
     out.print()
     for check in checks:
-        out.print(Text.assemble(_STATES[check.state], f"  {check.name}: {check.told}"), soft_wrap=True)
+        out.print(Text.assemble(_STATES[check.state], f"  {check.name}: {check.message}"), soft_wrap=True)
         if check.remedy and check.state is not State.OK:
             out.print(f"      {check.remedy}", soft_wrap=True)
 
@@ -83,8 +87,8 @@ def _show(isolation: Isolation, limits: Limits) -> None:
         (isolation.version is not None, f"{kind} {isolation.version or 'is not installed or does not respond'}"),
         (isolation.starts, "a sandbox starts: namespaces, read-only system, no capabilities, system call filter"),
         (
-            bool(isolation.shut) and not isolation.open,
-            f"{len(isolation.shut)} of {len(isolation.shut) + len(isolation.open)} escape attempts fail",
+            bool(isolation.blocked) and not isolation.open,
+            f"{len(isolation.blocked)} of {len(isolation.blocked) + len(isolation.open)} escape attempts fail",
         ),
         (isolation.memory_is_limited, f"memory: {limits.memory_bytes // MIB} MiB, by {isolation.memory}"),
     ):

@@ -11,7 +11,7 @@ import typer
 from predictd.cli.options import AsJson, Runtime, read_settings, runtime_option
 from predictd.cli.output import print_json, print_rows, say
 from predictd.domain.errors import InvalidInputError
-from predictd.local_run.runtime import choose_spec
+from predictd.local_run.runtime_lookup import choose_spec
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, RuntimeSpec
 from predictd.runtimes.virtualenv import (
     Difference,

@@ -49,4 +49,4 @@ def node(
         from predictd.cli.logs import configure_logs  # noqa: PLC0415
 
         configure_logs(logging.INFO, settings.log_format)
-    run_node(settings, is_head=head, name=name, say=say)
+    run_node(settings, is_head=head, name=name, show=say)

@@ -20,12 +20,12 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.runs import SandboxKind
 from predictd.local_run import (
     DEFAULT_SERVER,
+    InputOptions,
     Inputs,
     LocalResult,
     Post,
-    Wanted,
     choose_runtime,
-    gather,
+    collect_inputs,
     parse_post,
     run_model,
 )
@@ -78,7 +78,7 @@ def run(
     if not output_dir.is_dir():
         raise typer.BadParameter(f"{output_dir} is not an existing folder", param_hint="--output_dir")
     signal.signal(signal.SIGTERM, _stop)
-    source = Wanted(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
+    source = InputOptions(model=model, dataset=dataset, benchmarks=benchmarks, server=server)
     try:
         settings = read_settings(sandbox=sandbox, trust_users=trust_users)
         report = _Report(settings=settings, debug=debug)
@@ -86,7 +86,7 @@ def run(
         if missing:
             report.detail(f"  The model runs without isolation, because of --trust-users: {missing}")
         with Transfers() as downloads:
-            inputs = gather(source, output_dir, downloads.show)
+            inputs = collect_inputs(source, output_dir, downloads.show)
         built = choose_runtime(runtime, settings.runtimes_home, say)
         report.begin(inputs, built)
         log = ModelLog()

@@ -28,10 +28,9 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import PredictdError
 from predictd.domain.findings import Finding, Level, warn
 from predictd.domain.runs import RunReport, SandboxKind
-from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_on, validation_folder
-from predictd.local_run.model_test import RUNS, Step, Trial
-from predictd.local_run.test_data import TrialData, prepare_trial
-from predictd.local_run.test_live import find_live
+from predictd.local_run import DEFAULT_SERVER, choose_runtime, run_pickle, validation_folder
+from predictd.local_run.model_test import RUNS, ModelTest, Step
+from predictd.local_run.test_data import ModelTestData, find_live, prepare_test_data
 from predictd.pickles.compatibility import check_second_parameter
 from predictd.pickles.inspection import inspect_pickle
 from predictd.runtimes import BuiltRuntime
@@ -73,7 +72,7 @@ def test(
             trial_folder = Path(folder) / "trial"
             trial_folder.mkdir()
             with show_progress("Reading the validation data") as on_progress:
-                trial_data = prepare_trial(source, live, trial_folder, eras=eras, progress=on_progress)
+                trial_data = prepare_test_data(source, live, trial_folder, eras=eras, progress=on_progress)
             mapped = MappedCache(folder=Path(folder) / "mapped")
             runner = _Runner(file=file, settings=settings, kind=kind, built=built, mapped=mapped)
             trial = _run_checks(trial_data, runner, missing)
@@ -104,7 +103,7 @@ class _Runner:
         chunks: list[bytes] = []
         limits = self.settings.limits
         with _clock():
-            report = run_on(
+            report = run_pickle(
                 self.file,
                 step.features,
                 step.benchmarks,
@@ -135,25 +134,25 @@ def _clock() -> Iterator[None]:
         yield
 
 
-def _run_checks(data: TrialData, runner: _Runner, missing: str | None) -> Trial:
+def _run_checks(data: ModelTestData, runner: _Runner, missing: str | None) -> ModelTest:
     say(f"Testing {runner.file} in {runner.built.display_name}")
-    trial = Trial(data=data, limits=runner.settings.limits, run=runner.run)
+    trial = ModelTest(data=data, limits=runner.settings.limits, run=runner.run)
     if missing:
         sentence = "It ran without isolation, with access to your files and the network, unlike on the server."
         fix = f"Test it on a machine that isolates models. {missing}"
         trial.findings.append(warn("sandbox", "not_isolated", sentence, fix))
     trial.findings += check_second_parameter(inspect_pickle(runner.file))
-    if trial.try_live():
+    if trial.check_live():
         with (
             open_validation(data.folder, runner.mapped) as validation,
             show_progress("Computing the metrics") as on_progress,
         ):
-            trial.try_eras(validation, on_progress)
-        trial.weigh()
+            trial.check_eras(validation, on_progress)
+        trial.check_cost()
     return trial
 
 
-def _conclude(trial: Trial, built: BuiltRuntime) -> None:
+def _conclude(trial: ModelTest, built: BuiltRuntime) -> None:
     failures = [finding for finding in trial.findings if finding.level is Level.FAIL]
     warnings = [finding for finding in trial.findings if finding.level is Level.WARN]
     runtime = built.display_name
@@ -171,7 +170,7 @@ def _count(findings: list[Finding]) -> str:
     return "1 check" if len(findings) == 1 else f"{len(findings)} checks"
 
 
-def _summary(file: Path, trial: Trial, built: BuiltRuntime, kind: SandboxKind, source: Path) -> dict[str, Any]:
+def _summary(file: Path, trial: ModelTest, built: BuiltRuntime, kind: SandboxKind, source: Path) -> dict[str, Any]:
     return {
         "file": file,
         "ok": not trial.is_failed,
@@ -181,6 +180,6 @@ def _summary(file: Path, trial: Trial, built: BuiltRuntime, kind: SandboxKind, s
         "eras": trial.data.eras,
         "findings": [asdict(finding) for finding in trial.findings],
         "limits": asdict(trial.limits),
-        "forecast": None if trial.forecast is None else asdict(trial.forecast),
+        "forecast": None if trial.cost_estimate is None else asdict(trial.cost_estimate),
         "diagnostics": None if trial.figures is None else trial.figures.wire(),
     }

@@ -1,4 +1,4 @@
-"""Runs on other machines: what a server orders, Ray places and `predictd node` carries out.
+"""Runs on other machines: a server submits jobs, Ray schedules them, and `predictd node` executes them.
 
-Nothing here knows the database or the storage: a node gets one order at a time, with URLs that are good for that run.
+Nothing here has access to the database or the storage: a node gets a job spec with URLs that are valid for one run.
 """

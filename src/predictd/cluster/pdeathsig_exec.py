@@ -1,6 +1,6 @@
-"""Replace this process by a program that the kernel ends (SIGTERM) when the parent does: `tied.py PARENT PROGRAM ...`.
+"""Exec a program that gets SIGTERM when the parent process dies: `pdeathsig_exec.py PARENT PROGRAM ...`.
 
-A program of its own, because nothing may be run between the fork and the exec of a process with threads.
+A separate program, because no Python code must run between fork and exec of a process with threads.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Become the program, unless the parent is gone already."""
+    """Exec the program, unless the parent has already died."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != int(sys.argv[1]):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Ray on this machine: `ray start` as a process that ends with ours."""
+"""Ray on this machine: `ray start` as a child process that ends with this one."""
 
 import importlib.util
 import json
@@ -20,11 +20,11 @@ from predictd.domain.limits import MIB
 INSTALL = "pip install '.[server,ray]'"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 15.0
-_REACH_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 _STARTED = "Ray runtime started."
-# Nothing of ours goes through Ray's object store; this is the least that Ray takes.
+# Ray's object store is not used; this is the minimum size.
 _STORE_BYTES = 80 * 1000 * 1000
-# A node that can't be reached is told as lost after some ten seconds.
+# An unreachable node is reported as lost after some ten seconds.
 _HEALTH = {
     "health_check_initial_delay_ms": 5000,
     "health_check_period_ms": 2000,
@@ -34,9 +34,9 @@ _HEALTH = {
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
-    # Models have limits of their own; Ray would end the tasks that wait for them when the machine is nearly full.
+    # Models have their own limits; Ray would end tasks when the memory of the machine is nearly full.
     "RAY_memory_monitor_refresh_ms": "0",
-    # Nodes have waited for their runs before Ray is ended.
+    # Nodes wait for their runs before they stop Ray.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "PYTHONUNBUFFERED": "1",
 }
@@ -49,20 +49,20 @@ def require_ray() -> None:
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of the head. Raises SetupError where there are none."""
+    """Return host and port of the head. Raises SetupError if the address is invalid."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise SetupError(
-            f"{address!r} is no address of a Ray head; give HOST:PORT, as `predictd node --head` tells it "
+            f"{address!r} is not the address of a Ray head. Use HOST:PORT, as `predictd node --head` shows it "
             "(--ray-address, PREDICTD_RAY_ADDRESS)."
         )
     return host.strip("[]"), int(port)
 
 
-def own_address(host: str, port: int) -> str:
-    """The address of this machine from which it reaches the other one. SetupError where it can't be reached."""
+def local_address(host: str, port: int) -> str:
+    """Return the address from which this machine reaches the host. Raises SetupError if it is unreachable."""
     try:
-        with socket.create_connection((host, port), timeout=_REACH_SECONDS) as connection:
+        with socket.create_connection((host, port), timeout=_CONNECT_SECONDS) as connection:
             return str(connection.getsockname()[0])
     except OSError as error:
         raise SetupError(
@@ -72,12 +72,12 @@ def own_address(host: str, port: int) -> str:
 
 
 class Raylet:
-    """One node of Ray, with a folder of its own for its sockets and its logs.
+    """A node of Ray, with its own folder for sockets and logs.
 
     Args:
-        options: of `ray start`, without those that are the same for all.
-        environment: added to that of its workers.
-        log: file that its output goes to.
+        options: of `ray start`, without the common ones.
+        environment: added to the environment of its workers.
+        log: file for its output.
     """
 
     def __init__(self, options: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -88,16 +88,16 @@ class Raylet:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Start it and wait until it is up; called by a thread that lives as long as Ray shall.
+    def start(self, is_needed: Callable[[], bool] = lambda: True) -> None:
+        """Start Ray and wait until it is ready; call it from a thread that outlives Ray.
 
         Raises:
-            SetupError: it did not start; tells what Ray said.
+            SetupError: Ray did not start; the message has its output.
         """
         common = ["--object-store-memory", str(_STORE_BYTES), "--temp-dir", str(self.folder), "--block"]
         common += ["--disable-usage-stats", "--include-log-monitor=false"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *self._options, *common]
-        began = self._log.stat().st_size if self._log.exists() else 0
+        log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", pdeathsig_exec.__file__, str(os.getpid()), *command],
@@ -109,21 +109,21 @@ class Raylet:
             )
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            said = self._said(began)
-            if _STARTED in said:
+            output = self._read_output(log_start)
+            if _STARTED in output:
                 return
-            if self._process.poll() is not None or time.monotonic() > deadline or not is_wanted():
+            if self._process.poll() is not None or time.monotonic() > deadline or not is_needed():
                 self.stop()
-                raise SetupError(f"Ray did not start here: {_reason(said)} (the whole of it is in {self._log})")
+                raise SetupError(f"Ray did not start here: {_reason(output)} (see {self._log})")
             time.sleep(0.05)
 
     @property
     def is_running(self) -> bool:
-        """Whether it is still there."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End it and everything that it started."""
+        """Stop Ray and all of its processes."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.terminate()
@@ -134,39 +134,39 @@ class Raylet:
             self._process.wait()
         self._scratch.close()
 
-    def _said(self, began: int) -> str:
+    def _read_output(self, log_start: int) -> str:
         with self._log.open("rb") as log:
-            log.seek(began)
+            log.seek(log_start)
             return log.read(MIB).decode("utf-8", "replace")
 
 
 def head_options(host: str, port: int) -> list[str]:
-    """What makes a node the head of its cluster, without Ray's dashboard."""
+    """Return the options of the head of a cluster, without Ray's dashboard."""
     options = ["--head", "--port", str(port), "--node-ip-address", host, "--include-dashboard=false"]
     return [*options, "--system-config", json.dumps(_HEALTH)]
 
 
 def member_options(address: str, host: str) -> list[str]:
-    """What makes a node a member of the cluster with that head."""
+    """Return the options of a member of the cluster with that head."""
     return ["--address", address, "--node-ip-address", host]
 
 
-def place_options(*, name: str, cpus: float, memory_bytes: int, places: int) -> list[str]:
-    """What a node offers; one of no places runs nothing."""
+def resource_options(*, name: str, cpus: float, memory_bytes: int, slots: int) -> list[str]:
+    """Return the options for the resources of a node; without slots it runs nothing."""
     options = ["--node-name", name, "--num-cpus", str(int(cpus)), "--memory", str(memory_bytes), "--num-gpus", "0"]
-    return [*options, "--resources", json.dumps({"predictd": places} if places else {})]
+    return [*options, "--resources", json.dumps({"predictd": slots} if slots else {})]
 
 
-def _reason(said: str) -> str:
-    """The line of Ray's output that says most."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _reason(output: str) -> str:
+    """Return the most informative line of Ray's output."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     if any("ersion mismatch" in line for line in lines):
         at = next(number for number, line in enumerate(lines) if "ersion mismatch" in line)
-        return "its version or Python's is another than the head's: " + " ".join(lines[at : at + 7])[:500]
-    if "InvalidAuthToken" in said:
+        return "its version of Ray or Python differs from the head's: " + " ".join(lines[at : at + 7])[:500]
+    if "InvalidAuthToken" in output:
         return (
-            "the cluster wants a token that this machine does not have. Set RAY_AUTH_MODE=token, and "
+            "the cluster requires a token that this machine does not have. Set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN_PATH to a file with the head's token"
         )
     errors = [line for line in lines if "Error" in line or "error" in line]
-    return (errors or lines or ["it said nothing"])[-1][:400]
+    return (errors or lines or ["no output"])[-1][:400]

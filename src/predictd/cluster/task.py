@@ -1,7 +1,7 @@
-"""What Ray runs for an order: it hands the order to the daemon of its node and waits; it runs nothing itself.
+"""The Ray task of a job: send the job to the daemon of the node and wait; the task runs no model itself.
 
-When Ray ends this process (the run was cancelled, the server is gone), its connection to the daemon ends too, and with
-it the run's sandbox.
+When Ray ends this process (the run was cancelled or the server has ended), its connection to the daemon closes, and
+the daemon ends the run.
 """
 
 import os
@@ -9,14 +9,14 @@ import socket
 import struct
 
 SOCKET = "PREDICTD_NODE_SOCKET"
-MOST_ANSWER = 4096
+MAX_OUTCOME_BYTES = 4096
 
 
-def run_order(order: str) -> str:
-    """Have the daemon carry the order out; answers its word, a small JSON object.
+def run_job(spec: str) -> str:
+    """Execute the job through the daemon and return the outcome, a small JSON object.
 
     Raises:
-        RuntimeError: there is no daemon on this node, or it is gone.
+        RuntimeError: The node has no daemon, or the daemon has ended.
     """
     path = os.environ.get(SOCKET)
     if not path:
@@ -24,13 +24,13 @@ def run_order(order: str) -> str:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(path)
-            content = order.encode()
+            content = spec.encode()
             connection.sendall(struct.pack(">I", len(content)) + content)
-            answer = b""
-            while len(answer) < MOST_ANSWER and (part := connection.recv(MOST_ANSWER)):
-                answer += part
+            outcome = b""
+            while len(outcome) < MAX_OUTCOME_BYTES and (part := connection.recv(MAX_OUTCOME_BYTES)):
+                outcome += part
         except OSError as error:
             raise RuntimeError(f"the daemon of this node can't be reached: {error.strerror}") from None
-    if not answer.endswith(b"\n"):
-        raise RuntimeError("the daemon of this node is gone")
-    return answer.decode("utf-8", "replace")
+    if not outcome.endswith(b"\n"):
+        raise RuntimeError("the daemon of this node has ended")
+    return outcome.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from predictd.data.mapping import Progress, is_mapped, map_parquet
 from predictd.domain.errors import InvalidInputError, PlatformError
+from predictd.file_cache import locked_file
 
 _SUFFIX = ".map"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,7 +95,7 @@ class MappedCache:
         if _is_ready(path):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked_file(path.with_suffix(".lock"), fcntl.LOCK_EX):
             if _is_ready(path):
                 return False
             for partial in self.folder.glob(f".{path.name}.*.partial"):
@@ -139,7 +140,7 @@ def _identity(source: Path) -> str:
 def _try_remove(path: Path) -> bool:
     """Remove a mapped file unless it is in use or being created; return whether it was removed."""
     try:
-        with _locked(path.with_suffix(".lock"), wait=False), path.open("rb") as file:
+        with locked_file(path.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
             path.with_suffix(".lock").unlink(missing_ok=True)

@@ -23,10 +23,10 @@ from predictd.runner.mapped import (
     PAGE,
     PREAMBLE,
     DamagedFileError,
+    block_offsets,
     header_checksum,
-    header_of,
-    places,
-    rounded,
+    read_header,
+    round_up,
 )
 
 Progress = Callable[[int, int], None]
@@ -46,7 +46,7 @@ def is_mapped(path: Path) -> bool:
     """Return whether `path` is a complete mapped file; checks its length and header, not its values."""
     try:
         with path.open("rb") as file:
-            return header_of(file) is not None
+            return read_header(file) is not None
     except (OSError, DamagedFileError):
         return False
 
@@ -59,7 +59,7 @@ def count_rows(path: Path) -> int:
         DamagedFileError: the mapped file is truncated.
     """
     with path.open("rb") as file:
-        header = header_of(file)
+        header = read_header(file)
     if header is None:
         return row_count(path)
     if header["kind"] == "mapped":
@@ -180,13 +180,13 @@ def _write(file: pq.ParquetFile, staging: Path, plan: MappingPlan, progress: Pro
         "order": None,
     }
     with staging.open("wb") as out:
-        offsets = places(header)
+        offsets = block_offsets(header)
         _write_matrices(file, out.fileno(), plan, offsets, progress, blank=blank)
-        out.seek(rounded(offsets[-1][-1], LINE))
+        out.seek(round_up(offsets[-1][-1], LINE))
         if plan.order is not None:
             header["order"] = [out.tell(), plan.order.nbytes]
             out.write(plan.order.astype("<i8").tobytes())
-        begin = out.seek(rounded(out.tell(), LINE))
+        begin = out.seek(round_up(out.tell(), LINE))
         with pa.ipc.new_stream(out, plan.rest) as stream:
             for batch in _batches(file):
                 stream.write_table(_read(file, batch, plan.rest.names))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 
 from predictd.domain.errors import end_once
+from predictd.domain.text import single_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +306,7 @@ def fields_of(template: str) -> set[str]:
 
 def _one_line(text: str, most: int = 300) -> str:
     """Facts may quote what a model wrote: bounded, printable, on one line, without a full stop of its own."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = single_line(text)
     line = line if len(line) <= most else line[: most - 1] + "…"
     line = line.rstrip(".") or line
     # A fact that goes on in a sentence begins with the space before it.

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from predictd.domain.text import replace_unprintable
+
 LINE_LENGTH = 8000
 """A longer line goes on in the next one."""
 # No terminal is larger; what moves the cursor farther must not make much of a few bytes.
@@ -33,8 +35,7 @@ def printable(text: str, kept: str = "\t") -> str:
 
     Everything else that would steer a terminal or turn the text around becomes U+FFFD, but the characters in `kept`.
     """
-    without = _SEQUENCE.sub("", text)
-    return "".join(one if one.isprintable() or one in kept else "\N{REPLACEMENT CHARACTER}" for one in without)
+    return replace_unprintable(_SEQUENCE.sub("", text), keep=kept)
 
 
 @dataclass

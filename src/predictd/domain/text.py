@@ -1,4 +1,4 @@
-"""Text as it may come from anywhere."""
+"""Untrusted text: what can be stored, and what can be shown."""
 
 
 def is_storable(text: str) -> bool:
@@ -10,3 +10,13 @@ def is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def replace_unprintable(text: str, replacement: str = "\N{REPLACEMENT CHARACTER}", keep: str = "") -> str:
+    """Return the text with every character replaced that would steer a terminal or a page, but those in `keep`."""
+    return "".join(char if char.isprintable() or char in keep else replacement for char in text)
+
+
+def single_line(text: str) -> str:
+    """Return the text on one line, without unprintable characters and repeated spaces."""
+    return " ".join(replace_unprintable(text, " ").split())

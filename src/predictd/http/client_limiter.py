@@ -1,4 +1,4 @@
-"""How many requests are served at once, in all and of one client, so that no client holds all places."""
+"""Limit of concurrent requests, in total and per client, so that one client can't take all of them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,22 +16,22 @@ class _Client:
 
 
 class ClientLimiter:
-    """Places of which one client's address holds `of_client` at most; whoever finds none free waits without a thread.
+    """Limits concurrent requests; a request above the limit waits without a thread.
 
     Attributes:
-        places: all places, for `anyio.to_thread.run_sync` or `async with`, to be taken within `client`.
+        total: the limiter of all clients, for `anyio.to_thread.run_sync` or `async with`, within `client`.
     """
 
-    def __init__(self, at_once: int, of_client: int) -> None:
-        self.places = CapacityLimiter(at_once)
-        self._of_client = of_client
+    def __init__(self, max_total: int, max_per_client: int) -> None:
+        self.total = CapacityLimiter(max_total)
+        self._max_per_client = max_per_client
         self._clients: dict[str, _Client] = {}
 
     @asynccontextmanager
     async def client(self, address: str) -> AsyncIterator[None]:
-        """Wait until the client of that address holds fewer than `of_client` places, and count one for it."""
+        """Wait until the client of that address has fewer than its maximum of requests, and count one for it."""
         key = client_key(address)
-        client = self._clients.setdefault(key, _Client(CapacityLimiter(self._of_client)))
+        client = self._clients.setdefault(key, _Client(CapacityLimiter(self._max_per_client)))
         client.requests += 1
         try:
             async with client.limiter:

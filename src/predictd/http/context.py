@@ -1,6 +1,6 @@
-"""What one GraphQL request carries: who asks, and the transactions it reads and writes in."""
+"""The context of a GraphQL request: its account and its transactions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,87 +14,100 @@ from predictd.db.models import Account, Base, Pickle, Token
 from predictd.db.runs import newest_states
 from predictd.db.sessions import find_session
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
-from predictd.http.rate_limit import Attempts
+from predictd.http.services import Services
 from predictd.settings import Settings
 from predictd.storage import Storage
+from predictd.uploads.upload_service import UploadService
 
 Row = TypeVar("Row", bound=Base)
 
 
 @dataclass(kw_only=True)
 class Context:
-    """One request. Queries read in one transaction; each mutation writes in one of its own.
+    """The context of a request. Queries read in one transaction; each mutation writes in its own.
 
     Args:
+        services: what the server shares among requests.
+        storage: presigns URLs as this client needs them.
         session: the reading transaction.
-        authorization: the header of that name, empty where there is none.
-        wake: called after something was queued.
-        address: where the request comes from.
-        attempts: the passwords that were tried of late.
+        authorization: the Authorization header, empty if it is missing.
+        client_address: the IP address of the client.
     """
 
-    database: Database
+    services: Services
     storage: Storage
-    settings: Settings
     session: Session
     authorization: str
-    wake: Callable[[], None]
-    address: str
-    attempts: Attempts
+    client_address: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _token: Token | None = field(default=None, init=False)
-    _is_token_known: bool = field(default=False, init=False)
+    _is_token_loaded: bool = field(default=False, init=False)
     _newest_states: dict[str, str | None] = field(default_factory=dict, init=False)
 
     @property
+    def database(self) -> Database:
+        """The database of the server."""
+        return self.services.database
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the server."""
+        return self.services.settings
+
+    @property
+    def uploads(self) -> UploadService:
+        """The service for uploads and runs; call `refresh` after it has changed what the request reads again."""
+        return self.services.uploads(self.storage)
+
+    @property
     def token(self) -> Token | None:
-        """The valid token of the request, if it has one."""
-        if not self._is_token_known:
+        """The valid token of the request, None if it has none."""
+        if not self._is_token_loaded:
             credentials = parse_authorization(self.authorization)
             self._token = authenticate(self.session, *credentials) if credentials else None
-            self._is_token_known = True
+            self._is_token_loaded = True
         return self._token
 
     @property
     def session_secret(self) -> str:
-        """The secret of a session, if the request carries what may be one; empty otherwise."""
+        """The secret of the session of the request, which may be invalid; empty if there is none."""
         return "" if parse_authorization(self.authorization) else _last_word(self.authorization)
 
     def account(self, *scopes: str) -> Account:
-        """The account that asks, with a token that has any of the scopes, or with a session, which may do everything.
+        """Return the account of the request. A token needs any of the scopes; a session has all of them.
 
         Raises:
-            NotAuthenticatedError: no valid token and no session.
-            MissingScopeError: a token without these scopes.
+            NotAuthenticatedError: there is no valid token and no session.
+            MissingScopeError: the token has none of the scopes.
         """
         token = self.token
         if token is None:
             secret = self.session_secret
-            begun = find_session(self.session, secret, self.now) if secret else None
-            if begun is None:
+            web_session = find_session(self.session, secret, self.now) if secret else None
+            if web_session is None:
                 raise NotAuthenticatedError
-            return begun.account
+            return web_session.account
         if scopes and not set(scopes) & set(token.scopes):
             raise MissingScopeError(
-                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}; make one that has it."
+                f"The token {token.name!r} lacks the scope {' or '.join(scopes)}. Create a token that has it."
             )
         return token.account
 
-    def may_manage(self, token: Token) -> bool:
-        """Whether the request may list and revoke that token of its account: a token manages none with more scopes."""
+    def can_manage(self, token: Token) -> bool:
+        """Return whether the request may list and revoke that token: a token can't manage one with more scopes."""
         return self.token is None or set(token.scopes) <= set(self.token.scopes)
 
-    def check_may_manage(self, token: Token) -> None:
-        """Raise MissingScopeError unless the request may revoke that token of its account."""
-        if self.token is not None and not self.may_manage(token):
+    def check_can_manage(self, token: Token) -> None:
+        """Raise MissingScopeError unless the request may revoke that token."""
+        if self.token is not None and not self.can_manage(token):
             missing = ", ".join(sorted(set(token.scopes) - set(self.token.scopes)))
             raise MissingScopeError(
                 f"The token {self.token.name!r} can't revoke {token.name!r}, which has scopes that it lacks "
                 f"({missing}). Sign in with your password, or use a token that has them."
             )
 
-    def asker(self) -> Account | None:
-        """Who asks, None for nobody."""
+    def current_account(self) -> Account | None:
+        """Return the account of the request, None for an anonymous request."""
         try:
             return self.account()
         except NotAuthenticatedError:
@@ -102,23 +115,26 @@ class Context:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A writing transaction; what the request reads afterwards sees it."""
+        """Begin a writing transaction, whose changes the request sees afterwards."""
         with self.database.write() as session:
             yield session
-        # What was read before may be out of date now: the next look begins a new reading transaction.
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Begin a new reading transaction, so that the request sees what was written meanwhile."""
         self.session.rollback()
         self._newest_states.clear()
 
     def newest_state(self, pickle: Pickle) -> str | None:
-        """The state of the pickle's newest run; asked once for all pickles that the request has read."""
+        """Return the state of the pickle's latest run; one query for all pickles that the request has loaded."""
         if pickle.id not in self._newest_states:
-            read = {one.id for one in self.session.identity_map.values() if isinstance(one, Pickle)} | {pickle.id}
-            unknown = sorted(read - self._newest_states.keys())
-            self._newest_states |= newest_states(self.session, unknown)
+            loaded = {row.id for row in self.session.identity_map.values() if isinstance(row, Pickle)} | {pickle.id}
+            missing = sorted(loaded - self._newest_states.keys())
+            self._newest_states |= newest_states(self.session, missing)
         return self._newest_states[pickle.id]
 
     def load(self, table: type[Row], key: str) -> Row:
-        """The row as the reading transaction sees it, for answering with."""
+        """Return the row of that key from the reading transaction."""
         return self.session.get_one(table, key)
 
 
@@ -130,5 +146,5 @@ def parse_authorization(header: str) -> tuple[str, str] | None:
 
 def _last_word(header: str) -> str:
     words = header.split()
-    known = all(word.lower() in {"token", "bearer"} for word in words[:-1])
-    return words[-1] if words and known else ""
+    is_token = all(word.lower() in {"token", "bearer"} for word in words[:-1])
+    return words[-1] if words and is_token else ""

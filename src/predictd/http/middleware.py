@@ -1,4 +1,4 @@
-"""What is counted and logged of requests: one line each, by the route and never by the address, which holds secrets."""
+"""Request ids, metrics, and one log line per request, by route and never by URL, which can contain secrets."""
 
 import re
 import secrets
@@ -16,83 +16,83 @@ from predictd import prometheus
 log = structlog.get_logger()
 
 HEADER = b"x-request-id"
-NONE = "none"
-_SANE = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-# Asked every few seconds by programs.
+NO_ROUTE = "none"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+# Polled every few seconds.
 _QUIET = ("/healthz", "/readyz", "/metrics", "/assets/{name}", "/live")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
 @dataclass
-class _Passed:
-    """What went through."""
+class _Traffic:
+    """Status and size of one request."""
 
     status: int = 500
     received: int = 0
     sent: int = 0
 
 
-class Observed:
-    """Gives every request an id, which its lines in the log and its answer carry, and counts it.
+class RequestLogMiddleware:
+    """Adds an id to the log lines and the response of each request, and counts the request.
 
-    An id that came with the request (`X-Request-Id`) is taken over, so that it can be followed through a proxy.
+    An id in the request header `X-Request-Id` is used, so that a request can be followed through a proxy.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._app = app
-        self._paths = {id(one.endpoint): one.path for one in routes if isinstance(one, Route)}
-        self._mounts = [one.path for one in routes if isinstance(one, Mount)]
+        self._paths = {id(route.endpoint): route.path for route in routes if isinstance(route, Route)}
+        self._mounts = [route.path for route in routes if isinstance(route, Mount)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passed, started = _Passed(), time.perf_counter()
+        traffic, started = _Traffic(), time.perf_counter()
         request_id = _request_id(scope)
 
-        async def receiving() -> Message:
+        async def counting_receive() -> Message:
             message = await receive()
-            passed.received += len(message.get("body", b""))
+            traffic.received += len(message.get("body", b""))
             return message
 
-        async def sending(message: Message) -> None:
+        async def counting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                passed.status = message["status"]
+                traffic.status = message["status"]
                 message.setdefault("headers", [])
                 message["headers"] = [*message["headers"], (HEADER, request_id.encode())]
-            passed.sent += len(message.get("body", b""))
+            traffic.sent += len(message.get("body", b""))
             await send(message)
 
         with bound_contextvars(request=request_id):
             try:
-                await self._app(scope, receiving, sending)
+                await self._app(scope, counting_receive, counting_send)
             except Exception:
                 log.exception("request_failed", method=scope["method"], route=self._route(scope))
                 raise
             finally:
-                self._count(scope, passed, time.perf_counter() - started)
+                self._count(scope, traffic, time.perf_counter() - started)
 
-    def _count(self, scope: Scope, passed: _Passed, seconds: float) -> None:
+    def _count(self, scope: Scope, traffic: _Traffic, seconds: float) -> None:
         route = self._route(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        prometheus.REQUESTS.labels(method, route, str(passed.status)).inc()
+        prometheus.REQUESTS.labels(method, route, str(traffic.status)).inc()
         prometheus.REQUEST_SECONDS.labels(method, route).observe(seconds)
-        if passed.received:
-            prometheus.RECEIVED_BYTES.labels(route).inc(passed.received)
-        if passed.sent:
-            prometheus.SENT_BYTES.labels(route).inc(passed.sent)
-        tell = log.debug if route in _QUIET and passed.status < 500 else log.info
-        tell("request", method=method, route=route, status=passed.status, milliseconds=round(seconds * 1000, 1))
+        if traffic.received:
+            prometheus.RECEIVED_BYTES.labels(route).inc(traffic.received)
+        if traffic.sent:
+            prometheus.SENT_BYTES.labels(route).inc(traffic.sent)
+        write_log = log.debug if route in _QUIET and traffic.status < 500 else log.info
+        write_log("request", method=method, route=route, status=traffic.status, milliseconds=round(seconds * 1000, 1))
 
     def _route(self, scope: Scope) -> str:
-        """The route's own path, with names in place of values: few, whatever clients ask for."""
+        """Return the path pattern of the route, so that the number of labels is bounded."""
         path = self._paths.get(id(scope.get("endpoint")))
         if path is not None:
             return path
-        return next((one for one in self._mounts if scope["path"].startswith(one)), NONE)
+        return next((mount for mount in self._mounts if scope["path"].startswith(mount)), NO_ROUTE)
 
 
 def _request_id(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-    return given.decode() if _SANE.fullmatch(given) else secrets.token_hex(8)
+    request_id = next((value for name, value in scope["headers"] if name == HEADER), b"")
+    return request_id.decode() if _VALID_ID.fullmatch(request_id) else secrets.token_hex(8)

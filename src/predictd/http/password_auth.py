@@ -1,4 +1,4 @@
-"""Proving by a password who one is, with what failed counted and written to the audit log."""
+"""Password verification; failures count toward the rate limit and are written to the audit log."""
 
 from collections.abc import Sequence
 
@@ -9,39 +9,46 @@ from predictd.db.audit import record
 from predictd.db.models import Account
 from predictd.db.passwords import SuspendedError, account_with_password, accounts_named
 from predictd.domain.errors import InvalidInputError
-from predictd.http.rate_limit import Attempts
+from predictd.http.rate_limit import RateLimiter
 
 
-def prove(
-    database: Database, session: Session, attempts: Attempts, name: str, password: str, *, address: str, refusal: str
+def verify_password(
+    database: Database,
+    session: Session,
+    rate_limiter: RateLimiter,
+    name: str,
+    password: str,
+    *,
+    address: str,
+    error_message: str,
 ) -> Account:
-    """The account of that name or e-mail address whose password it is, as the reading transaction knows it.
+    """Return the account of that name or email address if the password is correct, from the reading transaction.
 
     Raises:
-        InvalidInputError: it is not; `refusal` says so.
-        SuspendedError: it is, but the account is suspended.
-        TooManyAttemptsError: too many were wrong of late.
+        InvalidInputError: the password is incorrect; the message is `error_message`.
+        SuspendedError: the account is suspended.
+        TooManyAttemptsError: too many attempts failed recently.
     """
-    named = accounts_named(session, name)
-    # An account has one count, whether it is meant by its name or by its e-mail address.
-    subject = named[0].username if len(named) == 1 else name
-    attempts.begin(subject, address)
+    accounts = accounts_named(session, name)
+    # Attempts by name and by email address count for the same account.
+    subject = accounts[0].username if len(accounts) == 1 else name
+    rate_limiter.begin(subject, address)
     try:
-        account = account_with_password(named, password)
+        account = account_with_password(accounts, password)
     except SuspendedError:
-        _record(database, named, "suspended")
+        _record_failure(database, accounts, "suspended")
         raise
     if account is None:
-        _record(database, named, "wrong password")
-        raise InvalidInputError(refusal)
-    attempts.succeed(subject, address)
+        _record_failure(database, accounts, "wrong password")
+        raise InvalidInputError(error_message)
+    rate_limiter.succeed(subject, address)
     return account
 
 
-def _record(database: Database, named: Sequence[Account], why: str) -> None:
-    """Of names that are of no account nothing is kept: people type passwords there."""
+def _record_failure(database: Database, accounts: Sequence[Account], reason: str) -> None:
+    """Record a failed sign-in; unknown names are not stored, because people type passwords there."""
     with database.write() as writing:
-        if len(named) == 1:
-            record(writing, "sign_in.failed", "account", named[0].id, named[0].username, why=why)
+        if len(accounts) == 1:
+            record(writing, "sign_in.failed", "account", accounts[0].id, accounts[0].username, why=reason)
         else:
-            record(writing, "sign_in.failed", "account", "", "", why=why if named else "no such account")
+            record(writing, "sign_in.failed", "account", "", "", why=reason if accounts else "no such account")

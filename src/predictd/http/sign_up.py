@@ -1,4 +1,4 @@
-"""Creating an account by its own owner, for the page and the API alike."""
+"""Sign-up, for pages and the API."""
 
 from datetime import datetime
 
@@ -6,14 +6,14 @@ from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.models import Account
 from predictd.db.passwords import set_password
-from predictd.http.rate_limit import Attempts
+from predictd.http.rate_limit import RateLimiter
 from predictd.notifications.addresses import ask_to_confirm
 from predictd.settings import Settings
 
 
 def sign_up(
     database: Database,
-    attempts: Attempts,
+    rate_limiter: RateLimiter,
     settings: Settings,
     *,
     username: str,
@@ -22,14 +22,14 @@ def sign_up(
     address: str,
     now: datetime,
 ) -> Account:
-    """Create an account with a password and, where there is a mail server, ask its owner to confirm the e-mail address.
+    """Create an account with a password, and send the link that confirms its email address.
 
     Raises:
-        InvalidInputError: the name, the e-mail address or the password breaks the rules.
+        InvalidInputError: the name, the email address, or the password is invalid.
         ConflictError: the name is taken.
         TooManyAttemptsError: too many accounts were created from that address recently.
     """
-    with attempts.sign_up(address), database.write() as session:
+    with rate_limiter.sign_up(address), database.write() as session:
         account = create_account(session, username, now, email)
         set_password(session, account, password, now)
         if account.email and settings.smtp_url:

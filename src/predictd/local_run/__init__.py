@@ -1,28 +1,26 @@
-"""One run of a model on this machine, outside of any server: its inputs, its runtime, its answer and where that goes.
+"""Run a model on this machine without a server: its inputs, its runtime, and its predictions.
 
-No database, no rounds and no accounts; the run and its checks are those of the server, from `sandbox` and `scoring`.
+There is no database, and there are no rounds and no accounts. The run and its checks are the same as on the server.
 """
 
 from predictd.client.transfer import ShowProgress, TransferError
-from predictd.local_run.datasets import DEFAULT_SERVER
-from predictd.local_run.inputs import Inputs, Wanted, gather
-from predictd.local_run.one_run import LocalResult, run_model, run_on
-from predictd.local_run.presigned_post import Post, parse_post
-from predictd.local_run.runtime import choose_runtime
-from predictd.local_run.validation_files import validation_folder
+from predictd.local_run.dataset_files import DEFAULT_SERVER, validation_folder
+from predictd.local_run.inputs import InputOptions, Inputs, collect_inputs
+from predictd.local_run.one_run import LocalResult, Post, parse_post, run_model, run_pickle
+from predictd.local_run.runtime_lookup import choose_runtime
 
 __all__ = [
     "DEFAULT_SERVER",
+    "InputOptions",
     "Inputs",
     "LocalResult",
     "Post",
     "ShowProgress",
     "TransferError",
-    "Wanted",
     "choose_runtime",
-    "gather",
+    "collect_inputs",
     "parse_post",
     "run_model",
-    "run_on",
+    "run_pickle",
     "validation_folder",
 ]

@@ -1,8 +1,8 @@
-"""How long a run would take on the server: what it took here, by how fast this machine is and how many rows there are.
+"""Estimate the time and memory of a run on the server from a run on this machine.
 
-It assumes that one core of the server is as fast as the reference, and that reading and predicting take time by the
-row. The first is unknown, the second too much for models that spend most of their time otherwise: a forecast is no
-measurement, so it warns and never fails.
+The estimate assumes that one core of the server is as fast as the reference, and that the time of reading and
+predicting is proportional to the number of rows. Both may be wrong, so it leads to warnings and never to a failure.
+
 """
 
 import time
@@ -13,25 +13,25 @@ import numpy as np
 
 REFERENCE = "one core of an AMD EPYC with AVX-512"
 REFERENCE_SECONDS = 0.036
-"""What the work of `calibrate` takes on the reference."""
+"""Seconds of the work of `calibrate` on the reference."""
 LIVE_ROWS = 6500
-"""Rows of a round's live data, as Numerai publishes it; fewer are scaled to that."""
+"""Rows of a round's live data; fewer rows are scaled to this number."""
 
-_BY_ROW = ("read", "predict", "write")
-_NOT_COUNTED = ("import",)
+_ROW_STAGES = ("read", "predict", "write")
+_UNLIMITED_STAGES = ("import",)
 _TRIES = 5
 _BYTES_PER_VALUE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a run would take on the server.
+class CostEstimate:
+    """The estimated cost of a run on the server.
 
     Attributes:
-        seconds: of the time that is limited: from the moment that the model is unpickled.
-        memory_bytes: at its peak; 0 where none was measured.
-        speed: how many times as fast as the reference this machine is.
-        rows: of the live data there.
+        seconds: time that counts against the limit, from unpickling on.
+        memory_bytes: peak of memory; 0 if unknown.
+        speed: speed of this machine relative to the reference.
+        rows: rows of the live data on the server.
     """
 
     seconds: float
@@ -41,35 +41,35 @@ class Forecast:
 
 
 def calibrate() -> float:
-    """How many times as fast as the reference this machine is, for one thread, by the best of five tries of 0.04 s."""
+    """Return the single-thread speed of this machine relative to the reference: the best of five tries of 0.04 s."""
     return REFERENCE_SECONDS / min(_work() for _ in range(_TRIES))
 
 
-def forecast(
+def estimate_cost(
     stages: Mapping[str, float], memory_bytes: int, *, rows: int, columns: int, speed: float, live_rows: int = LIVE_ROWS
-) -> Forecast:
-    """What a run that took those seconds by stage and that memory here would take on the server.
+) -> CostEstimate:
+    """Estimate the cost on the server of a run with these seconds by stage and this memory.
 
     Args:
         stages: as in a RunReport.
-        memory_bytes: its peak; 0 means unknown.
-        rows: of the data that it ran on.
-        columns: of these; a row that is not here is counted as a value of one and a copy of four bytes in each.
-        speed: that of this machine, from `calibrate`.
-        live_rows: of the server's live data; no fewer than `rows` are forecast.
+        memory_bytes: peak of memory; 0 if unknown.
+        rows: rows of its data.
+        columns: columns of its data; an additional row adds five bytes per column.
+        speed: speed of this machine, from `calibrate`.
+        live_rows: rows of the server's live data; at least `rows` are assumed.
     """
-    there = max(rows, live_rows)
+    server_rows = max(rows, live_rows)
     seconds = sum(
-        taken * (there / rows if stage in _BY_ROW else 1)
+        taken * (server_rows / rows if stage in _ROW_STAGES else 1)
         for stage, taken in stages.items()
-        if stage not in _NOT_COUNTED
+        if stage not in _UNLIMITED_STAGES
     )
-    added = (there - rows) * columns * _BYTES_PER_VALUE if memory_bytes else 0
-    return Forecast(seconds=seconds * speed, memory_bytes=memory_bytes + added, speed=speed, rows=there)
+    added_bytes = (server_rows - rows) * columns * _BYTES_PER_VALUE if memory_bytes else 0
+    return CostEstimate(seconds=seconds * speed, memory_bytes=memory_bytes + added_bytes, speed=speed, rows=server_rows)
 
 
 def _work() -> float:
-    """Seconds of work as models do it: sorting, arithmetic on arrays, and Python itself."""
+    """Return the seconds of work that is typical for models: sorting, array arithmetic and Python code."""
     values = np.random.default_rng(0).random(400_000)
     start = time.perf_counter()
     np.sort(values)

@@ -1,4 +1,4 @@
-"""Models measured on this machine: their predictions for the validation data, from files or by running pickles."""
+"""Evaluate predictions for the validation data on this machine, from files or by running pickles."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from predictd.scoring.metrics.ranks import Floats
 from predictd.scoring.prediction_files import parse_submission_columns
 from predictd.scoring.validation import Progress, ValidationData
 
-_PICKLE = b"\x80"
-"""How each pickle of protocol 2 or later begins, and no text in UTF-8 does."""
+_PICKLE_START = b"\x80"
+"""First byte of a pickle of protocol 2 or later, which no UTF-8 text starts with."""
 
 
-class MeasuringError(PredictdError):
-    """A model failed, or its predictions can't be measured.
+class EvaluationError(PredictdError):
+    """A model failed, or its predictions can't be evaluated.
 
     Attributes:
-        failure: of a model that was run or a file that breaks a rule.
+        failure: of the model or of its predictions.
     """
 
-    code = "measuring"
+    code = "evaluation"
 
     def __init__(self, path: Path, failure: ModelFailure) -> None:
         super().__init__(f"{path}: {failure.describe()}")
@@ -37,95 +37,97 @@ class MeasuringError(PredictdError):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file to measure, and what to call it."""
+    """A file to evaluate, with a name."""
 
     name: str
     path: Path
 
     @property
     def is_pickle(self) -> bool:
-        """Whether the file is to be run, and not read."""
+        """Return whether the file is a pickle to run, not a file of predictions."""
         with self.path.open("rb") as file:
-            return file.read(1) == _PICKLE
+            return file.read(1) == _PICKLE_START
 
 
-def sources(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Source]:
-    """The files with a name for each: those given, then the names of the files, told apart where they are the same.
+def name_sources(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Source]:
+    """Name the files: use the given names, then file names, made unique.
 
-    Raises InvalidInputError if a file is not there, or there are more names than files.
+    Raises InvalidInputError if a file does not exist, or there are more names than files.
     """
     if len(names) > len(paths):
-        raise InvalidInputError(f"{len(names)} names for {len(paths)} files; give --name no more often than files.")
+        raise InvalidInputError(f"{len(names)} names for {len(paths)} files. Pass --name at most once per file.")
     for path in paths:
         if not path.is_file():
-            raise InvalidInputError(f"There is no file {path}; give a CSV or parquet file of predictions, or a pickle.")
+            raise InvalidInputError(
+                f"The file {path} does not exist. Pass a file of predictions (CSV, parquet) or a pickle."
+            )
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
         stems = [str(path) for path in paths]
-    found: list[Source] = []
+    named: list[Source] = []
     for path, name in zip(paths, [*names, *stems[len(names) :]], strict=True):
-        taken = sum(one.name == name or one.name.startswith(f"{name} (") for one in found)
-        found.append(Source(name=f"{name} ({taken + 1})" if taken else name, path=path))
-    return found
+        count = sum(other.name == name or other.name.startswith(f"{name} (") for other in named)
+        named.append(Source(name=f"{name} ({count + 1})" if count else name, path=path))
+    return named
 
 
-def measure(
-    wanted: Sequence[Source],
+def evaluate(
+    sources: Sequence[Source],
     predictions: Sequence[Floats],
     validation: ValidationData,
     *,
     data: str,
     progress: Progress | None = None,
 ) -> Report:
-    """The figures of each source, all measured together, and each compared with the first.
+    """Return the metrics of all sources, and the comparison of each with the first.
 
     Args:
-        wanted: at least one.
-        predictions: what `predictions_of` answered for each.
-        validation: what they are measured by.
-        data: what to call the data.
-        progress: told the done and the total while figures are computed.
+        sources: at least one.
+        predictions: from `load_predictions`, one per source.
+        validation: the validation data.
+        data: name of the data.
+        progress: called with the completed and the total number of steps.
 
     Raises:
-        InvalidInputError: the disk is full.
+        InvalidInputError: The disk is full.
     """
     try:
         figures = validation.diagnose(predictions, progress)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InvalidInputError(
-                "The disk has no room for the factors of the features (16 MB an era); make room in the folder "
-                "~/.cache/predictd, or leave features out with --no-features."
+                "The disk is full: the factors of the features need 16 MB per era. Free space in "
+                "~/.cache/predictd, or pass --no-features."
             ) from error
         raise
-    models = [Model(name=one.name, diagnostics=found) for one, found in zip(wanted, figures, strict=True)]
+    models = [Model(name=source.name, diagnostics=item) for source, item in zip(sources, figures, strict=True)]
     bounds = validation.truth.bounds
     comparisons = [
         compare(
             models[0].diagnostics,
             model.diagnostics,
             names=(models[0].name, model.name),
-            correlations=correlations_by_era(predictions[0], theirs, bounds),
+            correlations=correlations_by_era(predictions[0], values, bounds),
         )
-        for model, theirs in zip(models[1:], predictions[1:], strict=True)
+        for model, values in zip(models[1:], predictions[1:], strict=True)
     ]
     return Report(models=tuple(models), comparisons=tuple(comparisons), data=data)
 
 
-def predictions_of(source: Source, validation: ValidationData, run: Callable[[Source], RunReport]) -> Floats:
-    """The predictions of a file, or of a pickle that `run` runs on the validation features; by the rows of the data.
+def load_predictions(source: Source, validation: ValidationData, run: Callable[[Source], RunReport]) -> Floats:
+    """Return the predictions of a file, or of a pickle run by `run`, in the order of the validation data.
 
-    A file may lack ids of the validation data; a pickle has to answer for each.
+    A file may lack ids of the validation data; a pickle must predict all of them.
 
     Raises:
-        InvalidInputError: the file can't be read.
-        MeasuringError: the model failed, or the predictions break a rule.
+        InvalidInputError: The file can't be read.
+        EvaluationError: The model failed, or the predictions are invalid.
     """
     is_pickle = source.is_pickle
     if is_pickle:
         outcome = run(source).outcome()
         if isinstance(outcome, ModelFailure):
-            raise MeasuringError(source.path, outcome)
+            raise EvaluationError(source.path, outcome)
         ids, values = pa.array(outcome.ids, pa.string()), outcome.values
     else:
         try:
@@ -135,5 +137,5 @@ def predictions_of(source: Source, validation: ValidationData, run: Callable[[So
             raise InvalidInputError(f"{source.path}: {error.message}") from error
     placed = validation.align(ids.cast(validation.ids.type), values, is_complete=is_pickle)
     if isinstance(placed, ModelFailure):
-        raise MeasuringError(source.path, placed)
+        raise EvaluationError(source.path, placed)
     return placed

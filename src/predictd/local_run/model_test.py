@@ -1,8 +1,8 @@
-"""A model tried as the server would run it: run again, with rows in another order, on a few eras and on one of them.
+"""Test a model as the server runs it: repeat a run, shuffle its rows, and run several eras and one of them.
 
-The model is run five times, each time in a new process: on live data twice and once more with its rows shuffled, on the
-few eras one after the other, and on the last of these alone. What must not matter is compared prediction by
-prediction. Values of an era may depend on all of its rows, as a ranking's do; so no run has but a part of an era.
+The model runs five times, each time in a new process: twice on live data, once more with shuffled rows, on a
+few eras one after the other, and on the last era alone. Runs that must agree are compared prediction by
+prediction. Predictions may depend on all rows of an era, as rankings do, so each run has complete eras.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from predictd.domain.failures import ModelFailure
 from predictd.domain.findings import Finding, Level, passed
 from predictd.domain.limits import Limits
 from predictd.domain.runs import Predictions, RunReport
-from predictd.local_run.compare_runs import agreement
-from predictd.local_run.cost_estimate import Forecast, calibrate, forecast
-from predictd.local_run.test_data import TrialData
+from predictd.local_run.compare_runs import compare_predictions
+from predictd.local_run.cost_estimate import CostEstimate, calibrate, estimate_cost
+from predictd.local_run.test_data import ModelTestData
 from predictd.local_run.test_findings import (
-    about_alone,
-    about_failure,
-    about_figures,
-    about_forecast,
-    about_memory,
-    about_order,
-    about_repeat,
-    about_stand_in,
-    about_time,
+    cost_finding,
+    failure_finding,
+    memory_finding,
+    metrics_finding,
+    repeat_finding,
+    row_order_finding,
+    single_era_finding,
+    stand_in_finding,
+    time_finding,
 )
 from predictd.scoring import check_submission
 from predictd.scoring.metrics import Diagnostics
@@ -41,15 +41,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One run of a trial.
+    """One run of the test.
 
     Attributes:
         number: of `RUNS`, from 1.
-        title: what it is for, for a person: 'live data, 6500 rows'.
-        features: the features, of one era or several.
-        benchmarks: the benchmark models of at least the same ids.
-        seconds: how many times the limit of the time it may take.
-        is_validation: whether the features are of the validation data, with targets that the model must not see.
+        title: description for the user, such as 'live data, 6500 rows'.
+        features: features of one or several eras.
+        benchmarks: benchmark models with at least the same ids.
+        seconds: multiple of the time limit.
+        is_validation: whether these are features of the validation data, with targets that the model must not see.
     """
 
     number: int
@@ -64,84 +64,86 @@ Run = Callable[[Step], RunReport]
 
 
 @dataclass(kw_only=True)
-class Trial:
-    """What a trial has found so far; later parts need what earlier ones answered.
+class ModelTest:
+    """The state of a test; later checks depend on the results of earlier ones.
 
     Attributes:
-        data: what the model is tried on.
-        limits: of a run on live data.
+        data: data of the test.
+        limits: limits of a run on live data.
         run: runs the model.
-        findings: a line for each point, in order.
-        report: the first run on live data, once it made a valid submission.
-        figures: the figures of the few eras, once they are measured.
-        forecast: for the server, once there is one.
+        findings: findings so far, in order.
+        report: report of the first run on live data, if its predictions are valid.
+        figures: metrics of the validation eras, if available.
+        cost_estimate: cost estimate for the server, if available.
     """
 
-    data: TrialData
+    data: ModelTestData
     limits: Limits
     run: Run
     findings: list[Finding] = field(default_factory=list)
     report: RunReport | None = None
     figures: Diagnostics | None = None
-    forecast: Forecast | None = None
+    cost_estimate: CostEstimate | None = None
 
     @property
     def is_failed(self) -> bool:
-        """Whether a point fails."""
-        return any(one.level is Level.FAIL for one in self.findings)
+        """Return whether a check failed."""
+        return any(finding.level is Level.FAIL for finding in self.findings)
 
-    def try_live(self) -> bool:
-        """The submission, and whether it comes out the same again and with the rows in another order.
+    def check_live(self) -> bool:
+        """Check the predictions for live data, repeat the run, and shuffle its rows.
 
-        Answers whether there was a valid submission; else there is nothing more to try.
+        Returns whether the predictions are valid; otherwise no other check is possible.
         """
         data = self.data
         rows = len(data.live_ids)
-        called = f"era {data.eras[-1]} in place of live data" if data.is_stand_in else "live data"
+        data_name = f"era {data.eras[-1]} instead of live data" if data.is_stand_in else "live data"
         step = Step(
             number=1,
-            title=f"{called}, {rows} rows",
+            title=f"{data_name}, {rows} rows",
             features=data.live,
             benchmarks=data.live_benchmarks,
             is_validation=data.is_stand_in,
         )
         report = self.run(step)
-        first = self._valid("submission", report, data.live_ids, is_validation=data.is_stand_in)
+        first = self._valid_predictions("submission", report, data.live_ids, is_validation=data.is_stand_in)
         if first is None:
             return False
         values = np.asarray(first.values)
-        span = f"{values.min():.3g} to {values.max():.3g}"
-        self._add(passed("submission", f"Valid: {rows} predictions for {rows} ids of {called}, {span}."))
+        value_range = f"{values.min():.3g} to {values.max():.3g}"
+        self._add(passed("submission", f"Valid: {rows} predictions for {rows} ids of {data_name}, {value_range}."))
         if data.is_stand_in:
-            self._add(about_stand_in(data.eras[-1]))
-        self._try_again(step, first)
+            self._add(stand_in_finding(data.eras[-1]))
+        self._check_repeats(step, first)
         self.report = report
         return True
 
-    def _try_again(self, step: Step, first: Predictions) -> None:
-        report = self.run(replace(step, number=2, title="the same again"))
-        again = self._valid("repeat", report, self.data.live_ids, is_validation=step.is_validation)
-        if again is None:
+    def _check_repeats(self, step: Step, first: Predictions) -> None:
+        report = self.run(replace(step, number=2, title="the same data again"))
+        second = self._valid_predictions("repeat", report, self.data.live_ids, is_validation=step.is_validation)
+        if second is None:
             return
-        repeated = about_repeat(agreement(first, again))
+        repeated = repeat_finding(compare_predictions(first, second))
         self._add(repeated)
         if repeated.level is not Level.PASS:
-            # What differs from run to run differs whatever is done to the rows.
+            # Predictions that differ between equal runs also differ for shuffled rows.
             return
-        shuffled = replace(step, number=3, title="its rows in another order", features=self.data.shuffled)
+        shuffled = replace(step, number=3, title="shuffled rows", features=self.data.shuffled)
         report = self.run(shuffled)
-        moved = self._valid("row order", report, self.data.live_ids, is_validation=step.is_validation)
-        if moved is not None:
-            self._add(about_order(agreement(first, moved)))
+        shuffled_result = self._valid_predictions(
+            "row order", report, self.data.live_ids, is_validation=step.is_validation
+        )
+        if shuffled_result is not None:
+            self._add(row_order_finding(compare_predictions(first, shuffled_result)))
 
-    def try_eras(self, validation: ValidationData, progress: Progress | None = None) -> None:
-        """The few eras, whether one of them comes out the same alone, and what the predictions are worth.
+    def check_eras(self, validation: ValidationData, progress: Progress | None = None) -> None:
+        """Check predictions for several validation eras and for one era alone, and compute metrics.
 
-        `validation` is that of `data.folder`; `progress` is told the done and the total while figures are computed.
+        `validation` is the data in `data.folder`; `progress` is called with completed and total steps.
         """
         data = self.data
         title = f"{len(data.eras)} validation eras, {len(validation.ids)} rows"
-        several = Step(
+        eras_run = Step(
             number=4,
             title=title,
             features=data.validation,
@@ -149,60 +151,62 @@ class Trial:
             seconds=len(data.eras),
             is_validation=True,
         )
-        outcome = self.run(several).outcome()
+        outcome = self.run(eras_run).outcome()
         if isinstance(outcome, ModelFailure):
-            self._add(about_failure("eras", outcome, is_validation=True))
+            self._add(failure_finding("eras", outcome, is_validation=True))
             return
         placed = validation.align(pa.array(outcome.ids, validation.ids.type), outcome.values, is_complete=True)
         if isinstance(placed, ModelFailure):
-            self._add(about_failure("eras", placed, is_validation=True))
+            self._add(failure_finding("eras", placed, is_validation=True))
             return
         names = ", ".join(data.eras)
         self._add(passed("eras", f"Right predictions for all {len(outcome.ids)} ids of the validation eras {names}."))
-        if len(data.eras) > 1 and not self._has_failed("repeat"):
-            self._try_alone(several, outcome)
+        if len(data.eras) > 1 and not self._has_problem("repeat"):
+            self._check_single_era(eras_run, outcome)
         self.figures = validation.diagnose([placed], progress)[0]
-        self._add(about_figures(self.figures, len(data.eras)))
+        self._add(metrics_finding(self.figures, len(data.eras)))
 
-    def weigh(self) -> None:
-        """What the first run took against the limits, and what one would take on the server."""
-        assert self.report is not None, "there was no valid submission"
+    def check_cost(self) -> None:
+        """Compare time and memory of the first run with the limits, and estimate its cost on the server."""
+        assert self.report is not None, "there are no valid predictions"
         rows = len(self.data.live_ids)
-        self.forecast = forecast(
+        self.cost_estimate = estimate_cost(
             self.report.stages,
             self.report.peak_memory_bytes,
             rows=rows,
             columns=self.data.live_columns,
             speed=calibrate(),
         )
-        self._add(about_time(self.report, self.limits))
-        self._add(about_memory(self.report, self.limits))
-        self._add(about_forecast(self.forecast, self.limits, rows=rows))
+        self._add(time_finding(self.report, self.limits))
+        self._add(memory_finding(self.report, self.limits))
+        self._add(cost_finding(self.cost_estimate, self.limits, rows=rows))
 
-    def _try_alone(self, several: Step, outcome: Predictions) -> None:
+    def _check_single_era(self, eras_run: Step, outcome: Predictions) -> None:
         data = self.data
-        step = replace(several, number=5, title=f"era {data.eras[-1]} alone", features=data.alone, seconds=1)
-        alone = self._valid("one era", self.run(step), data.alone_ids, is_validation=True)
+        step = replace(eras_run, number=5, title=f"era {data.eras[-1]} alone", features=data.alone, seconds=1)
+        alone = self._valid_predictions("one era", self.run(step), data.alone_ids, is_validation=True)
         if alone is None:
             return
-        wanted = set(data.alone_ids)
-        rows = [row for row, one in enumerate(outcome.ids) if one in wanted]
-        among = Predictions(ids=[outcome.ids[row] for row in rows], values=np.asarray(outcome.values)[rows])
-        self._add(about_alone(agreement(among, alone), data.eras[-1]))
+        era_ids = set(data.alone_ids)
+        rows = [row for row, row_id in enumerate(outcome.ids) if row_id in era_ids]
+        from_several = Predictions(ids=[outcome.ids[row] for row in rows], values=np.asarray(outcome.values)[rows])
+        self._add(single_era_finding(compare_predictions(from_several, alone), data.eras[-1]))
 
-    def _valid(self, topic: str, report: RunReport, ids: list[str], *, is_validation: bool) -> Predictions | None:
-        """The predictions of a run, or None after a line that says why they are none."""
+    def _valid_predictions(
+        self, topic: str, report: RunReport, ids: list[str], *, is_validation: bool
+    ) -> Predictions | None:
+        """Return the valid predictions of a run, or add a finding and return None."""
         outcome = report.outcome()
         if isinstance(outcome, Predictions):
-            wrong = check_submission(outcome, ids)
-            if wrong is None:
+            failure = check_submission(outcome, ids)
+            if failure is None:
                 return outcome
-            outcome = wrong
-        self._add(about_failure(topic, outcome, is_validation=is_validation))
+            outcome = failure
+        self._add(failure_finding(topic, outcome, is_validation=is_validation))
         return None
 
-    def _has_failed(self, topic: str) -> bool:
-        return any(one.topic == topic and one.level is not Level.PASS for one in self.findings)
+    def _has_problem(self, topic: str) -> bool:
+        return any(finding.topic == topic and finding.level is not Level.PASS for finding in self.findings)
 
     def _add(self, finding: Finding) -> None:
         self.findings.append(finding)

@@ -1,4 +1,4 @@
-"""The data that a model is tried on: live data, the same in another order, a few validation eras, and one of them."""
+"""Data for testing a model: live data, the same with shuffled rows, a few validation eras, and one of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from predictd.client.transfer import ShowProgress, TransferError
 from predictd.data.files import open_parquet, read_ids
 from predictd.data.schema import (
     FEATURES_FILE,
@@ -21,35 +22,36 @@ from predictd.data.schema import (
 )
 from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError
+from predictd.local_run.dataset_files import fetch_dataset, list_datasets
 
 Progress = Callable[[int, int], None]
 
 _ERA = "era"
 _TARGET = "target"
-_READ_AS_THEY_ARE = (FEATURES_FILE, META_MODEL_FILE, VALIDATION_EXAMPLE_FILE)
-"""Files that the figures are computed from, and no model sees."""
-_ALONE_FILE = "one_era.parquet"
+_METRIC_FILES = (FEATURES_FILE, META_MODEL_FILE, VALIDATION_EXAMPLE_FILE)
+"""Files for the metrics, which no model sees."""
+_SINGLE_ERA_FILE = "one_era.parquet"
 _SHUFFLED_FILE = "shuffled.parquet"
 _BATCH_ROWS = 16_384
 _SEED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialData:
-    """Files for the runs of a trial.
+class ModelTestData:
+    """The files of a test.
 
     Attributes:
-        live: the live features.
+        live: live features.
         live_ids: their ids, in the order of the rows.
-        live_columns: how many columns they have.
-        live_benchmarks: the benchmark models of the live ids, if there are any.
-        shuffled: the rows of `live` in another order.
-        folder: a folder of a data version whose validation.parquet holds the few eras, with their targets.
-        eras: the names of these eras, in order of time.
-        alone: the rows of the last of these eras.
+        live_columns: their number of columns.
+        live_benchmarks: benchmark models of the live ids, if any.
+        shuffled: the shuffled rows of `live`.
+        folder: folder of a data version whose validation.parquet has the few eras with targets.
+        eras: names of these eras in order of time.
+        alone: rows of the last of these eras.
         alone_ids: their ids.
-        benchmarks: the benchmark models of all the eras' ids, if there are any.
-        is_stand_in: whether `live` is that last era, because there was no live data.
+        benchmarks: benchmark models of the ids of all eras, if any.
+        is_stand_in: whether `live` is the last era, because there is no live data.
     """
 
     live: Path
@@ -66,94 +68,123 @@ class TrialData:
 
     @property
     def validation(self) -> Path:
-        """The few eras."""
+        """Return the file of the few eras."""
         return self.folder / VALIDATION_FILE
 
 
-def prepare_trial(
+def prepare_test_data(
     source: Path, live: Path | None, folder: Path, *, eras: int, progress: Progress | None = None
-) -> TrialData:
-    """Write the files of a trial.
+) -> ModelTestData:
+    """Write the files of a test.
 
     Args:
-        source: a data version's folder with its validation.parquet.
-        live: a folder with live.parquet and maybe live_benchmark_models.parquet; None if there is none, and then the
-            last of the eras stands in for it.
-        folder: an empty folder for the files; at most 40 MB for each of Numerai's eras.
-        eras: how many validation eras, of those that have targets, evenly spread.
-        progress: told the done and the total of the rows to read.
+        source: folder of a data version with validation.parquet.
+        live: folder with live.parquet and optionally live_benchmark_models.parquet; without it the
+            last era replaces it.
+        folder: empty folder for the files, of at most 40 MB per era.
+        eras: number of validation eras with targets, evenly spread.
+        progress: called with the number of read and total rows.
 
     Raises:
-        InvalidInputError: a file lacks what it should hold, or no era has targets.
+        InvalidInputError: A file lacks a column, or no era has targets.
     """
-    chosen = _chosen(source / VALIDATION_FILE, eras)
+    chosen = _choose_eras(source / VALIDATION_FILE, eras)
     validation = folder / VALIDATION_FILE
-    taken = _take(source / VALIDATION_FILE, validation, _ERA, pa.array(chosen), progress)
-    last = pc.equal(pc.cast(taken.column(_ERA), pa.string()), chosen[-1])
-    alone = taken.filter(last)
-    pq.write_table(alone, folder / _ALONE_FILE)
+    table = _select_rows(source / VALIDATION_FILE, validation, _ERA, pa.array(chosen), progress)
+    is_last_era = pc.equal(pc.cast(table.column(_ERA), pa.string()), chosen[-1])
+    alone = table.filter(is_last_era)
+    pq.write_table(alone, folder / _SINGLE_ERA_FILE)
     ids = alone.column(INDEX).to_pylist()
     benchmarks = source / VALIDATION_BENCHMARKS_FILE
     if benchmarks.is_file():
-        _take(benchmarks, folder / benchmarks.name, INDEX, taken.column(INDEX).combine_chunks(), None)
-    for name in _READ_AS_THEY_ARE:
+        _select_rows(benchmarks, folder / benchmarks.name, INDEX, table.column(INDEX).combine_chunks(), None)
+    for name in _METRIC_FILES:
         if (source / name).is_file():
             (folder / name).symlink_to((source / name).absolute())
-    found = folder / benchmarks.name if benchmarks.is_file() else None
-    live_file = folder / _ALONE_FILE if live is None else live / LIVE_FILE
-    beside = None if live is None else live / LIVE_BENCHMARKS_FILE
-    return TrialData(
+    era_benchmarks = folder / benchmarks.name if benchmarks.is_file() else None
+    live_file = folder / _SINGLE_ERA_FILE if live is None else live / LIVE_FILE
+    live_benchmarks = None if live is None else live / LIVE_BENCHMARKS_FILE
+    return ModelTestData(
         live=live_file,
         live_ids=ids if live is None else _checked_ids(live_file),
-        live_columns=len(taken.column_names),
-        live_benchmarks=found if beside is None else (beside if beside.is_file() else None),
+        live_columns=len(table.column_names),
+        live_benchmarks=era_benchmarks
+        if live_benchmarks is None
+        else (live_benchmarks if live_benchmarks.is_file() else None),
         shuffled=_shuffle(live_file, folder / _SHUFFLED_FILE),
         folder=folder,
         eras=tuple(chosen),
-        alone=folder / _ALONE_FILE,
+        alone=folder / _SINGLE_ERA_FILE,
         alone_ids=ids,
-        benchmarks=found,
+        benchmarks=era_benchmarks,
         is_stand_in=live is None,
     )
 
 
-def spread(names: Sequence[str], count: int) -> list[str]:
-    """So many of the names, evenly spread, with the first and the last; all of them if there are no more."""
-    places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
-    return [names[place] for place in places]
+def find_live(source: Path, server: str, cache: Path, folder: Path, show: ShowProgress) -> Path | None:
+    """Return a folder with live.parquet and optionally live_benchmark_models.parquet, or None.
+
+    Args:
+        source: folder of the data version. If it is in `cache`, its live data is downloaded, because each
+            round has its own; otherwise the folder's live data is used.
+        server: address to download from.
+        cache: folder of downloaded data versions.
+        folder: folder for the download.
+        show: called with the progress of downloads.
+    """
+    if source.parent != cache:
+        return source if (source / LIVE_FILE).is_file() else None
+    try:
+        names = list_datasets(server)
+        for filename in (LIVE_FILE, LIVE_BENCHMARKS_FILE):
+            if f"{source.name}/{filename}" in names:
+                fetch_dataset(server, f"{source.name}/{filename}", folder, show)
+    except TransferError:
+        # A model can be tested offline with validation data.
+        return None
+    downloaded = folder / source.name
+    return downloaded if (downloaded / LIVE_FILE).is_file() else None
 
 
-def _chosen(path: Path, count: int) -> list[str]:
+def spread_evenly(names: Sequence[str], count: int) -> list[str]:
+    """Return `count` names, evenly spread with the first and the last, or all names if there are fewer."""
+    positions = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
+    return [names[position] for position in positions]
+
+
+def _choose_eras(path: Path, count: int) -> list[str]:
     with open_parquet(path) as file:
-        lacking = [name for name in (INDEX, _ERA, _TARGET) if name not in file.schema_arrow.names]
-        if lacking:
-            raise InvalidInputError(f"{path.name} has no column '{lacking[0]}'; download it again, the whole of it.")
+        missing_columns = [name for name in (INDEX, _ERA, _TARGET) if name not in file.schema_arrow.names]
+        if missing_columns:
+            raise InvalidInputError(
+                f"{path.name} has no column '{missing_columns[0]}'. Download the complete file again."
+            )
         table = file.read(columns=[_ERA, _TARGET])
     target = pc.cast(table.column(_TARGET), pa.float64())
-    known = pc.and_(pc.is_valid(target), pc.invert(pc.fill_null(pc.is_nan(target), True)))
-    names = pc.unique(pc.cast(table.column(_ERA).filter(known), pa.string())).drop_null().to_pylist()
+    has_target = pc.and_(pc.is_valid(target), pc.invert(pc.fill_null(pc.is_nan(target), True)))
+    names = pc.unique(pc.cast(table.column(_ERA).filter(has_target), pa.string())).drop_null().to_pylist()
     if not names:
-        raise InvalidInputError(f"No era of {path.name} has targets; give --data a data version that has some.")
-    return spread(sorted(names), count)
+        raise InvalidInputError(f"No era of {path.name} has targets. Pass --data a data version with targets.")
+    return spread_evenly(sorted(names), count)
 
 
-def _take(path: Path, target: Path, column: str, wanted: pa.Array, progress: Progress | None) -> pa.Table:
-    """The rows of a file whose text in that column is wanted, also written to `target`; a batch in memory at a time."""
+def _select_rows(path: Path, target: Path, column: str, values: pa.Array, progress: Progress | None) -> pa.Table:
+    """Return the rows with one of these texts in a column, and write them to `target`; read batch by batch."""
     with open_parquet(path) as file:
         if column not in file.schema_arrow.names:
-            raise InvalidInputError(f"{path.name} has no column '{column}'; download it again, the whole of it.")
-        kept, done = [], 0
+            raise InvalidInputError(f"{path.name} has no column '{column}'. Download the complete file again.")
+        batches, done = [], 0
         for number in range(file.metadata.num_row_groups):
             rows = file.metadata.row_group(number).num_rows
             keys = pc.cast(file.read_row_group(number, columns=[column]).column(column), pa.string())
-            if pc.any(pc.is_in(keys, value_set=wanted)).as_py():
+            if pc.any(pc.is_in(keys, value_set=values)).as_py():
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[number]):
-                    found = pc.is_in(pc.cast(batch.column(column), pa.string()), value_set=wanted)
-                    kept.append(batch.filter(found))
+                    era_benchmarks = pc.is_in(pc.cast(batch.column(column), pa.string()), value_set=values)
+                    batches.append(batch.filter(era_benchmarks))
             done += rows
             if progress is not None:
                 progress(done, file.metadata.num_rows)
-        table = pa.Table.from_batches(kept, schema=file.schema_arrow)
+        table = pa.Table.from_batches(batches, schema=file.schema_arrow)
     pq.write_table(table, target)
     return table
 
@@ -168,6 +199,6 @@ def _shuffle(path: Path, target: Path) -> Path:
 def _checked_ids(path: Path) -> list[str]:
     ids = read_ids(path)
     if not ids or len(set(ids)) < len(ids):
-        wrong = "repeats some of its ids" if ids else "has no rows"
-        raise InvalidInputError(f"{path.name} {wrong}; download it again.")
+        problem = "repeats some of its ids" if ids else "has no rows"
+        raise InvalidInputError(f"{path.name} {problem}. Download it again.")
     return ids

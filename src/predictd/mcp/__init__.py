@@ -1,10 +1,10 @@
-"""The tools of the contract for agents (Model Context Protocol), whatever answers their GraphQL.
+"""Tools for agents (Model Context Protocol) over a GraphQL backend.
 
-Over stdio that is a server reached by `client`; on the server it is the server itself. No rules live here.
+Over stdio the backend is a remote server, reached by `client`; on a server it is the server itself.
 """
 
 from predictd.mcp.backend import Backend, Call, RemoteBackend
-from predictd.mcp.files import LocalFiles
+from predictd.mcp.local_files import LocalFiles
 from predictd.mcp.server import build_server
 
 __all__ = ["Backend", "Call", "LocalFiles", "RemoteBackend", "build_server"]

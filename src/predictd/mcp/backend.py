@@ -1,4 +1,4 @@
-"""What answers the GraphQL of the tools."""
+"""Backends that execute the GraphQL operations of the tools."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,11 +8,11 @@ from predictd.client import Client, Token
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of a tool.
+    """A call of a tool.
 
     Attributes:
-        token: what was given as the parameter `apiToken`.
-        request: the HTTP request that carried the call, None over stdio. Nothing is remembered from one to the next.
+        token: the parameter `apiToken`.
+        request: the HTTP request of the call, None over stdio. Calls share no state.
     """
 
     token: Token | None
@@ -20,24 +20,24 @@ class Call:
 
 
 class Backend(Protocol):
-    """Answers GraphQL for a call."""
+    """Executes GraphQL for a call."""
 
-    how_to_authorise: str
-    """Where a token comes from, for who gave none or a wrong one."""
+    how_to_authorize: str
+    """How to pass a token, shown if it is missing or invalid."""
 
     def execute(self, query: str, variables: dict[str, Any], call: Call) -> dict[str, Any]:
-        """The whole answer, `{"data": ..., "errors": [...]}`.
+        """Execute the query and return the response, `{"data": ..., "errors": [...]}`.
 
         Raises:
-            PredictdError: there is no answer.
+            PredictdError: There is no response.
         """
 
 
 class RemoteBackend:
-    """A server somewhere, asked with the client's own token or with the call's."""
+    """A remote server, with the token of the call or of the client."""
 
-    how_to_authorise = (
-        "Give the tool the parameter apiToken (PUBLIC_ID$SECRET_KEY), or start `predictd mcp` with PREDICTD_TOKEN set "
+    how_to_authorize = (
+        "Pass the parameter apiToken (PUBLIC_ID$SECRET_KEY), or start `predictd mcp` with PREDICTD_TOKEN set "
         "or after `predictd login`. Ask the user for a token; never guess one."
     )
 
@@ -45,5 +45,5 @@ class RemoteBackend:
         self._client = client
 
     def execute(self, query: str, variables: dict[str, Any], call: Call) -> dict[str, Any]:
-        """The whole answer of the server."""
+        """Execute the query on the server and return the response."""
         return self._client.execute(query, variables, token=call.token)

@@ -1,4 +1,4 @@
-"""Where the tools ask: it finds the token of a call and turns refusals into errors that a model can act on."""
+"""Execute the GraphQL of the tools with the token of the call, and convert errors to messages for agents."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
@@ -13,9 +13,9 @@ from predictd.mcp.backend import Backend, Call
 
 ApiToken = Annotated[
     str | None,
-    Field(description="API token as PUBLIC_ID$SECRET_KEY. Leave it out where the connection is authorised already."),
+    Field(description="API token as PUBLIC_ID$SECRET_KEY. Omit it if the connection is already authorized."),
 ]
-Tournament = Annotated[int, Field(description="8 is the classic tournament, and the only one.")]
+Tournament = Annotated[int, Field(description="8 is the classic tournament, the only one.")]
 
 _REMEDIES: dict[type[PredictdError], str] = {
     MissingScopeError: "Ask the user for a token that has this scope.",
@@ -23,57 +23,57 @@ _REMEDIES: dict[type[PredictdError], str] = {
         "Yours are listed by graphql_query with query '{ account { models { id name } } }' (models) and by "
         "upload_model with operation list (pickles and their triggers), list_docker_images or list_data_versions."
     ),
-    PlatformError: "That is the server's own fault: wait some seconds and try again.",
+    PlatformError: "The server failed: wait some seconds and try again.",
 }
-# By what a message says, where that tells more than its kind; the first that fits counts.
-_BY_WORDS = (
+# Remedies by the text of a message, which is more specific than its type; the first match is used.
+_REMEDIES_BY_TEXT = (
     (
         "Current round not open",
         "Rounds open by a calendar; upload_model works between them too, and its pickles run at the next.",
     ),
-    ("Unknown filename", "upload_model get_upload_auth answers it."),
+    ("Unknown filename", "upload_model get_upload_auth returns it."),
     (
         "Cannot query field",
-        """What there is: graphql_query '{ __type(name: "Query") { fields { name args { name } type { name } } } }'.""",
+        """All fields: graphql_query '{ __type(name: "Query") { fields { name args { name } type { name } } } }'.""",
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """Asks the backend on behalf of tools."""
+class ToolContext:
+    """Executes GraphQL on the backend for the tools."""
 
     backend: Backend
 
-    def ask(
+    def query(
         self, context: Context[Any, Any], api_token: str | None, query: str, variables: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The data of an answer.
+        """Execute a query and return its data.
 
         Raises:
-            ToolError: the server refuses, or does not answer.
+            ToolError: The server returns errors, or does not respond.
         """
-        answer = self.execute(context, api_token, query, variables)
-        if answer.get("errors"):
-            raise ToolError(self.explain(answer["errors"]))
-        return dict(answer.get("data") or {})
+        response = self.execute(context, api_token, query, variables)
+        if response.get("errors"):
+            raise ToolError(self.explain(response["errors"]))
+        return dict(response.get("data") or {})
 
-    def ask_for(
+    def query_object(
         self, context: Context[Any, Any], api_token: str | None, query: str, variables: dict[str, Any], field: str
     ) -> dict[str, Any]:
-        """The object that an answer has in this field; ToolError where there is none, beside what `ask` raises."""
-        answer = self.ask(context, api_token, query, variables).get(field)
-        if not isinstance(answer, dict):
-            refuse(f"There is no such {field} for this token. {_REMEDIES[NotFoundError]}")
-        return answer
+        """Execute a query and return the object in this field. Raises ToolError if it is null, and like `query`."""
+        response = self.query(context, api_token, query, variables).get(field)
+        if not isinstance(response, dict):
+            fail(f"The {field} does not exist for this token. {_REMEDIES[NotFoundError]}")
+        return response
 
     def execute(
         self, context: Context[Any, Any], api_token: str | None, query: str, variables: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The whole answer.
+        """Execute a query and return the whole response.
 
         Raises:
-            ToolError: the token is none, or the server does not answer.
+            ToolError: The token is invalid, or the server does not respond.
         """
         try:
             call = Call(token=Token.parse(api_token) if api_token else None, request=context.request_context.request)
@@ -82,25 +82,25 @@ class Desk:
             raise ToolError(error.message) from error
 
     def explain(self, errors: list[dict[str, Any]]) -> str:
-        """What the errors of an answer say, with what to do."""
-        kind, told = read_errors(errors)
+        """Return the message of the errors of a response with a remedy."""
+        kind, message = read_errors(errors)
         if kind is NotAuthenticatedError:
-            return f"{told} {self.backend.how_to_authorise}"
-        remedy = next((remedy for words, remedy in _BY_WORDS if words in told), _REMEDIES.get(kind))
-        return f"{told.rstrip('.')}. {remedy}" if remedy else told
+            return f"{message} {self.backend.how_to_authorize}"
+        remedy = next((remedy for text, remedy in _REMEDIES_BY_TEXT if text in message), _REMEDIES.get(kind))
+        return f"{message.rstrip('.')}. {remedy}" if remedy else message
 
 
-def needed(value: str | None, parameter: str, operation: str, where: str) -> str:
-    """The value of a parameter that an operation can't do without.
+def require(value: str | None, parameter: str, operation: str, where: str) -> str:
+    """Return the value of a required parameter.
 
     Raises:
-        ToolError: it is missing; says where it comes from.
+        ToolError: It is missing; the message explains where to get it.
     """
     if not value:
-        refuse(f"{operation} needs {parameter}: {where}.")
+        fail(f"{operation} needs {parameter}: {where}.")
     return value
 
 
-def refuse(message: str) -> NoReturn:
-    """Raise the error of a call that can't be made."""
+def fail(message: str) -> NoReturn:
+    """Raise a ToolError."""
     raise ToolError(message)

@@ -1,9 +1,7 @@
-"""Whether the platform is well: what the page of the organiser and `/readyz` tell."""
+"""Health of a deployment: the checks of the admin page, `/readyz` and `predictd doctor`."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,137 +10,165 @@ import sqlalchemy as sa
 from predictd.db import Database
 from predictd.db.database import newest_revision
 from predictd.db.queue_stats import Place, list_running, list_waiting
-from predictd.monitoring.server_status import Vitals
+from predictd.monitoring.checks import Check, RunCheck, State, check_disk, fail, ok, warn
+from predictd.monitoring.server_status import ServerStatus
 from predictd.storage import Storage
 
-LEAST_FREE_SHARE = 0.05
-LEAST_FREE_BYTES = 2 * 10**9
-# Larger, and leases and deadlines of several servers mean different moments.
-MOST_CLOCK_SECONDS = 2.0
-MOST_TICK_SECONDS = 60.0
-MOST_WAIT_SECONDS = 600.0
-_GB = 10**9
+MAX_QUERY_SECONDS = 0.02
+# With a larger skew, leases and deadlines mean different moments for several servers.
+MAX_CLOCK_SKEW_SECONDS = 2.0
+MAX_TICK_DELAY_SECONDS = 60.0
+MAX_QUEUE_SECONDS = 600.0
+_QUERY_TRIES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at: whether it is well, and what was found with what to do about it."""
-
-    name: str
-    is_good: bool
-    told: str
-
-
-def readiness(database: Database, storage: Storage) -> list[Check]:
-    """Whether this server can answer: its database and its storage do."""
-    return [_tried("Database", lambda: _database(database)), _tried("Storage", lambda: _storage(storage))]
+def find_unready(database: Database, storage: Storage) -> list[Check]:
+    """Return the problems that keep a server from serving: of its database, its schema or its storage."""
+    checks = [
+        *_run("database", lambda: check_database(database)),
+        *_run("storage", lambda: check_storage(storage)),
+    ]
+    return [check for check in checks if check.state is State.FAIL or (check.name == "schema" and not check.is_healthy)]
 
 
-def health(
-    database: Database, storage: Storage, home: Path, vitals: Vitals | None, now: datetime, *, lease_seconds: float
+def check_health(
+    database: Database, storage: Storage, home: Path, status: ServerStatus | None, now: datetime
 ) -> list[Check]:
-    """Everything that can be looked at from within a running server."""
-    checks = readiness(database, storage)
-    checks.append(_disk(home))
-    checks.append(_tried("Clock", lambda: _clock(database, vitals, now)))
-    checks.append(_tried("Queue", lambda: _queue(database, now)))
-    checks.append(_tried("Servers", lambda: _servers(database, vitals, now, lease_seconds)))
-    if vitals is not None:
-        checks.append(Check(name="Isolation", is_good=vitals.is_isolated, told=vitals.isolation))
-        if vitals.nodes is not None:
-            names = vitals.nodes()
-            told = ", ".join(names) or "No machine runs models; start some with: predictd node"
-            checks.append(Check(name="Nodes", is_good=bool(names), told=told))
-        checks.extend(_tickers(vitals, now))
+    """Run all checks that are possible within a running server."""
+    checks = [
+        *_run("database", lambda: check_database(database)),
+        *_run("storage", lambda: check_storage(storage)),
+        check_disk("disk", home),
+        *_run("clock", lambda: check_clock(database, status, now)),
+        *_run("queue", lambda: check_queue(database, now)),
+        *_run("leases", lambda: check_leases(database, status, now)),
+    ]
+    if status is not None:
+        checks.append(ok("isolation", status.isolation) if status.is_isolated else _not_isolated(status))
+        if status.nodes is not None:
+            names = ", ".join(status.nodes())
+            remedy = "Start some with: predictd node"
+            checks.append(ok("nodes", names) if names else warn("nodes", "no node runs models", remedy))
+        checks.extend(_check_tickers(status, now))
     return checks
 
 
-def _tried(name: str, look: Callable[[], tuple[bool, str]]) -> Check:
-    started = time.monotonic()
+def _run(name: str, function: RunCheck) -> list[Check]:
+    """Run a check; the message of an error is not shown, because it may contain addresses."""
     try:
-        is_good, told = look()
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is what the check found)
-        return Check(name=name, is_good=False, told=f"It does not answer ({type(error).__name__}).")
-    return Check(name=name, is_good=is_good, told=f"{told} ({(time.monotonic() - started) * 1000:.0f} ms)")
+        return list(function())
+    except Exception as error:  # noqa: BLE001 (any error is the result of the check)
+        return [fail(name, f"does not respond ({type(error).__name__})", "See the log.")]
 
 
-def _database(database: Database) -> tuple[bool, str]:
-    with database.read() as session:
-        session.execute(sa.text("SELECT 1"))
-        found = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
-    if found != newest_revision():
-        return False, f"{kind} has the schema {found}, this version of predictd {newest_revision()}: upgrade it"
-    return True, f"{kind} answers, schema {found}"
+def check_database(database: Database) -> Iterator[Check]:
+    """Check the response time of the database, and that its schema is the one of this version."""
+    with database.engine.connect() as connection:
+        seconds = sorted(_query_seconds(connection) for _ in range(_QUERY_TRIES))[_QUERY_TRIES // 2]
+        version = ".".join(map(str, connection.dialect.server_version_info or ()))
+        message = f"{connection.dialect.name} {version} responds in {seconds * 1000:.1f} ms"
+    if seconds > MAX_QUERY_SECONDS:
+        yield warn("database", message, "Each run makes some twenty queries: move the database closer.")
+    else:
+        yield ok("database", message)
+    yield _check_schema(database.revision())
 
 
-def _storage(storage: Storage) -> tuple[bool, str]:
+def _query_seconds(connection: sa.Connection) -> float:
+    started_at = time.monotonic()
+    connection.execute(sa.text("SELECT 1"))
+    return time.monotonic() - started_at
+
+
+def _check_schema(revision: str | None) -> Check:
+    newest = newest_revision()
+    if revision == newest:
+        return ok("schema", f"is the one of this version ({newest})")
+    if revision is not None and revision > newest:
+        remedy = "Install the version of the server: an older one must not write to the database."
+        return fail("schema", f"revision {revision} is newer than the one of this version ({newest})", remedy)
+    remedy = "The next start upgrades it."
+    return warn("schema", f"is at {revision or 'no revision'}, the one of this version is {newest}", remedy)
+
+
+def check_storage(storage: Storage) -> Iterator[Check]:
+    """Check that the storage responds."""
+    started_at = time.monotonic()
     storage.stat("health/none")
-    return True, "It answers"
+    yield ok("storage", f"responds in {(time.monotonic() - started_at) * 1000:.1f} ms")
 
 
-def _disk(home: Path) -> Check:
-    usage = shutil.disk_usage(home)
-    is_good = usage.free >= LEAST_FREE_BYTES and usage.free >= usage.total * LEAST_FREE_SHARE
-    told = f"{usage.free / _GB:.1f} of {usage.total / _GB:.1f} GB are free in the data dir."
-    return Check(name="Disk", is_good=is_good, told=told if is_good else f"{told} Make room or add disk.")
+def check_clock(database: Database, status: ServerStatus | None, now: datetime) -> Iterator[Check]:
+    """Check that the clock agrees with the database's, and was not changed since the server started."""
+    remedy = "Synchronize the clocks of all machines with NTP: leases and rounds depend on them."
+    skew = 0.0 if database.is_sqlite else _clock_skew(database)
+    step = status.clock_step(now) if status is not None else 0.0
+    if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
+        yield fail("clock skew", f"the database's clock differs by {skew:+.2f} s from this machine's", remedy)
+    elif abs(step) > MAX_CLOCK_SKEW_SECONDS:
+        yield fail("clock skew", f"the clock was changed by {step:+.2f} s since the server started", remedy)
+    else:
+        difference = "" if database.is_sqlite else f", {skew:+.2f} s from the database's clock"
+        yield ok("clock skew", f"{now:%Y-%m-%d %H:%M:%S} UTC{difference}")
 
 
-def _clock(database: Database, vitals: Vitals | None, now: datetime) -> tuple[bool, str]:
-    apart = 0.0
-    if not database.is_sqlite:
-        with database.read() as session:
-            apart = (session.scalars(sa.select(sa.func.clock_timestamp())).one() - datetime.now(UTC)).total_seconds()
-    step = vitals.clock_step(now) if vitals is not None else 0.0
-    if abs(apart) > MOST_CLOCK_SECONDS:
-        return False, f"The database's clock is {apart:+.1f} s from this server's: keep both by NTP"
-    if abs(step) > MOST_CLOCK_SECONDS:
-        return False, f"The clock was set by {step:+.1f} s since the server started: keep it by NTP"
-    return True, f"{now:%Y-%m-%d %H:%M:%S} UTC" + ("" if database.is_sqlite else ", the database's is the same")
+def _clock_skew(database: Database) -> float:
+    with database.engine.connect() as connection:
+        before = datetime.now(UTC)
+        database_time: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+        own_time = before + (datetime.now(UTC) - before) / 2
+    return (database_time - own_time).total_seconds()
 
 
-def _queue(database: Database, now: datetime) -> tuple[bool, str]:
+def check_queue(database: Database, now: datetime) -> Iterator[Check]:
+    """Check how long due runs have been waiting."""
     with database.read() as session:
         waiting = list_waiting(session, now)
-    oldest = min((one.oldest_due_at for one in waiting if one.oldest_due_at is not None), default=None)
-    count = sum(one.count for one in waiting)
-    if oldest is None:
-        return True, f"{count} wait, none of them due"
-    seconds = (now - oldest).total_seconds()
-    return seconds < MOST_WAIT_SECONDS, f"{count} wait, the oldest due one for {seconds:.0f} s"
+    oldest = min((group.oldest_due_at for group in waiting if group.oldest_due_at is not None), default=None)
+    message = f"{sum(group.count for group in waiting)} pending, {sum(group.due for group in waiting)} due"
+    seconds = 0.0 if oldest is None else (now - oldest).total_seconds()
+    if seconds > MAX_QUEUE_SECONDS:
+        remedy = "Check that a server runs; more workers (PREDICTD_WORKERS) or machines shorten the queue."
+        yield warn("queue", f"{message}; the oldest is due since {seconds / 60:.0f} minutes", remedy)
+    else:
+        yield ok("queue", message)
 
 
-def _servers(database: Database, vitals: Vitals | None, now: datetime, lease_seconds: float) -> tuple[bool, str]:
-    """Those that hold leases, and this one; one whose leases have all run out is lost."""
-    own = vitals.server_id if vitals is not None else ""
-    held: dict[str, datetime] = {}
-    counts: dict[str, int] = {}
+def check_leases(database: Database, status: ServerStatus | None, now: datetime) -> Iterator[Check]:
+    """Check that every run has a valid lease, and list the servers that hold leases."""
+    own = status.server_id if status is not None else None
+    counts: dict[str, int] = {} if own is None else {own: 0}
+    expired = without_owner = 0
     with database.read() as session:
         for run in list_running(session):
             server = Place.of(run.lease_owner).server
             counts[server] = counts.get(server, 0) + 1
-            if run.lease_expires_at is not None:
-                held[server] = max(held.get(server, run.lease_expires_at), run.lease_expires_at)
-    lost = [server for server, until in held.items() if until < now and server != own]
-    names = sorted({*counts, *([own] if own else [])})
-    told = ", ".join(
-        f"{one}{' (this one)' if one == own else ''} runs {counts.get(one, 0)}"
-        + (f", its leases ran out {(now - held[one]).total_seconds():.0f} s ago" if one in lost else "")
-        for one in names
+            without_owner += run.lease_owner is None
+            is_expired = run.lease_expires_at is not None and run.lease_expires_at < now
+            expired += is_expired and server != own
+    servers = ", ".join(
+        f"{name}{' (this server)' if name == own else ''} runs {count}" for name, count in sorted(counts.items())
     )
-    if lost:
-        return False, f"{told}; another takes its runs up within {lease_seconds:g} s"
-    return True, told or "No server holds a run"
+    if expired or without_owner:
+        remedy = "A running server requeues these runs within PREDICTD_LEASE_SECONDS; if it does not, see its log."
+        yield fail("leases", f"{expired} runs have an expired lease, {without_owner} have none; {servers}", remedy)
+    else:
+        yield ok("leases", servers or "no runs")
 
 
-def _tickers(vitals: Vitals, now: datetime) -> Iterator[Check]:
-    for ticker in vitals.tickers:
-        name = f"Ticker: {ticker.name}"
+def _not_isolated(status: ServerStatus) -> Check:
+    return fail("isolation", status.isolation, "Run `predictd doctor` for what this machine lacks.")
+
+
+def _check_tickers(status: ServerStatus, now: datetime) -> Iterator[Check]:
+    for ticker in status.tickers:
+        name = f"ticker {ticker.name}"
         if ticker.failed_at is not None:
-            told = f"It failed at {ticker.failed_at:%H:%M:%S} UTC and is tried again; the log says why."
-            yield Check(name=name, is_good=False, told=told)
+            yield fail(name, f"failed at {ticker.failed_at:%H:%M:%S} UTC and will be retried", "See the log.")
             continue
-        is_good = vitals.lateness(ticker, now) < MOST_TICK_SECONDS
-        seconds = max((now - (ticker.ended_at or vitals.started_at)).total_seconds(), 0)
-        told = f"It looked last {seconds:.0f} s ago." if ticker.ended_at is not None else "It has not looked yet."
-        yield Check(name=name, is_good=is_good, told=told if is_good else f"{told} What it does takes long or hangs.")
+        seconds = max((now - (ticker.ended_at or status.started_at)).total_seconds(), 0)
+        message = f"last ran {seconds:.0f} s ago" if ticker.ended_at is not None else "has not run yet"
+        if status.delay(ticker, now) < MAX_TICK_DELAY_SECONDS:
+            yield ok(name, message)
+        else:
+            yield warn(name, f"{message}, which is late", "It takes long or hangs; see the log.")

@@ -1,4 +1,4 @@
-"""What a running server knows of itself and no database does."""
+"""The status of a running server that is not in the database."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from predictd.rounds.scheduler import Ticker
-from predictd.sandbox import WarmParents
+from predictd.sandbox import ForkPool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vitals:
+class ServerStatus:
     """A running server.
 
     Attributes:
-        server_id: its name in leases, which outlives restarts.
-        workers: models that it runs at once.
-        isolation: what isolates its runs, in words.
-        is_isolated: whether something does.
-        tickers: its threads that look at the clock.
-        nodes: the machines of a cluster that run its models; None where it runs them itself.
-        parents: what its runs are forked from, if they are.
-        started_at: when it started, by the clock on the wall.
-        started: the same moment by a clock that nobody sets, in seconds.
+        server_id: its name in leases, which survives restarts.
+        workers: number of models that it runs at once.
+        isolation: description of the isolation of its runs.
+        is_isolated: whether its runs are isolated.
+        tickers: its periodic threads.
+        nodes: returns the nodes of the cluster that run its models; None if it runs them itself.
+        fork_pool: forks its runs, if any.
+        started_at: start by the system clock.
+        started: start by the monotonic clock, in seconds.
     """
 
     server_id: str
@@ -30,15 +30,15 @@ class Vitals:
     isolation: str
     is_isolated: bool
     tickers: Sequence[Ticker] = ()
-    parents: WarmParents | None = None
+    fork_pool: ForkPool | None = None
     nodes: Callable[[], Sequence[str]] | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
 
-    def lateness(self, ticker: Ticker, now: datetime) -> float:
-        """Seconds that a ticker should have ended another call ago; 0 or less where all is well."""
+    def delay(self, ticker: Ticker, now: datetime) -> float:
+        """Return the seconds by which the next call of a ticker is late; at most 0 if it is on time."""
         return (now - (ticker.ended_at or self.started_at)).total_seconds() - ticker.seconds
 
     def clock_step(self, now: datetime) -> float:
-        """Seconds that the clock on the wall was set forward since the start; backward is negative."""
+        """Return the seconds by which the system clock was moved forward since the start."""
         return (now - self.started_at).total_seconds() - (time.monotonic() - self.started)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from predictd.domain.notices import Event
 from predictd.domain.states import TriggerState
+from predictd.domain.text import single_line
 from predictd.notifications.payload import Facts, name_of
 
 WITHOUT_ROUND = "No round is open now; it runs when the next one opens."
@@ -160,7 +161,7 @@ def write(letter: Letter, *, sender: str, to: str, message_id: str, now: datetim
 
 def _line(text: str, most: int = 1000) -> str:
     """On one line, printable and bounded: what a stranger wrote must make no header and steer no terminal."""
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    line = single_line(text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

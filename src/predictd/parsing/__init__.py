@@ -1,7 +1,7 @@
-"""Files that nobody vouches for, parsed in a process that can do nothing but read them.
+"""Parse untrusted files in a process that can only read them.
 
-Whatever parses uploaded bytes (parquet, CSV, tar, JSON) runs here: with limits of memory and time, without privileges,
-without the network and the file system. Nothing here knows a format.
+All parsers of uploaded bytes (parquet, CSV, tar, JSON) run here: with limits on memory and time, without privileges,
+network and file system. Nothing here depends on a format.
 """
 
 from predictd.parsing.process import ParserLimits, parse_confined

@@ -1,6 +1,6 @@
-"""What a parser process gives up before it reads its first untrusted byte. Linux only.
+"""Confine a parser process before it reads its first untrusted byte. Linux only.
 
-Each step is for this process alone and can't be undone by it.
+Each step affects this process only, and the process can't undo it.
 """
 
 import errno
@@ -16,12 +16,12 @@ from predictd.runner import syscalls
 # Runs have the user ids from 200,000 on.
 PARSER_USER = 199_999
 _CLONE_THREAD = 0x10000
-_MOST_DESCRIPTORS = 64
-# Processes and threads of this user, so that a parser can't use up those of the machine.
-_MOST_TASKS = 4096
+_MAX_DESCRIPTORS = 64
+# Limits processes and threads of this user, so a parser can't exhaust those of the machine.
+_MAX_TASKS = 4096
 _DESCRIPTOR_COMMANDS = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
-# All that a parser needs once its modules are imported: memory, threads, and what is open already. Nothing here opens a
-# file, makes a process, talks to one or reaches the network.
+# What a parser needs after its imports: memory, threads and open descriptors. No call here opens a file, creates or
+# contacts a process, or reaches the network.
 _ALLOWED = (
     *("read", "readv", "pread64", "preadv", "write", "writev", "lseek", "_llseek", "close", "fstat", "fstat64"),
     *("dup", "poll", "ppoll", "select", "pselect6", "pipe2", "eventfd2"),
@@ -35,72 +35,72 @@ _ALLOWED = (
 
 
 def compile_filter() -> Any | None:
-    """Return the system call filter of parsers, to be loaded by `confine`; None where libseccomp is missing."""
+    """Return the system call filter of parsers for `confine`, or None if libseccomp is missing."""
     try:
         import pyseccomp  # noqa: PLC0415 (loads libseccomp, which a machine may lack)
 
-        compiled = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+        syscall_filter = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
         for name in _ALLOWED:
-            _add(pyseccomp, compiled, pyseccomp.ALLOW, name)
-        # Others make the kernel send signals to any process of this user (F_SETOWN), or take locks.
+            _add(pyseccomp, syscall_filter, pyseccomp.ALLOW, name)
+        # Other commands send signals to any process of this user (F_SETOWN) or take locks.
         for command in _DESCRIPTOR_COMMANDS:
             for name in ("fcntl", "fcntl64"):
-                _add(pyseccomp, compiled, pyseccomp.ALLOW, name, pyseccomp.Arg(1, pyseccomp.EQ, command))
-        # glibc makes threads by clone where the kernel has no clone3.
-        _add(pyseccomp, compiled, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+                _add(pyseccomp, syscall_filter, pyseccomp.ALLOW, name, pyseccomp.Arg(1, pyseccomp.EQ, command))
+        # glibc creates threads with clone if the kernel has no clone3.
+        _add(pyseccomp, syscall_filter, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
         thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
-        _add(pyseccomp, compiled, pyseccomp.ALLOW, "clone", thread)
+        _add(pyseccomp, syscall_filter, pyseccomp.ALLOW, "clone", thread)
     except (ImportError, OSError, RuntimeError) as error:
         sys.stderr.write(f"Parsers run without a filter of system calls: {error}\n")
         return None
-    return compiled
+    return syscall_filter
 
 
-def _add(library: Any, compiled: Any, action: int, name: str, *conditions: Any) -> None:
+def _add(library: Any, syscall_filter: Any, action: int, name: str, *conditions: Any) -> None:
     if library.resolve_syscall(library.system_arch(), name) >= 0:
-        compiled.add_rule(action, name, *conditions)
+        syscall_filter.add_rule(action, name, *conditions)
 
 
 def confine(
     descriptors: Sequence[int], *, memory_bytes: int, cpu_seconds: int, syscall_filter: Any | None
 ) -> Sequence[int]:
-    """Keep the open descriptors `descriptors` and give up all other access.
+    """Keep these descriptors and drop all other access.
 
     Args:
-        descriptors: what stays open; standard input, output and error become /dev/null.
-        memory_bytes: how much the address space may grow from its present size.
-        cpu_seconds: of processor time, after which the process is killed by SIGXCPU.
-        syscall_filter: of `compile_filter`.
+        descriptors: stay open; standard input, output and error become /dev/null.
+        memory_bytes: limit on the growth of the address space from its current size.
+        cpu_seconds: processor time after which the process is killed by SIGXCPU.
+        syscall_filter: from `compile_filter`.
 
     Returns:
-        The numbers that the descriptors have now.
+        The new numbers of the descriptors.
 
     Raises:
-        OSError: a step failed; the process must not go on.
+        OSError: A step failed; the process must not continue.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(syscalls.FIRST_DESCRIPTOR):
         os.dup2(null, standard)
     syscalls.keep_descriptors(descriptors)
-    most_bytes = _address_space() + memory_bytes
+    max_bytes = _address_space() + memory_bytes
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(PARSER_USER, PARSER_USER, PARSER_USER)
         os.setresuid(PARSER_USER, PARSER_USER, PARSER_USER)
-    # After the change of user, which clears it.
+    # After the change of user, which clears this setting.
     parent = os.getppid()
     syscalls.die_with_parent()
     if os.getppid() != parent:
-        raise OSError(errno.ESRCH, "the parent process is gone")
-    syscalls.be_opaque(True)
+        raise OSError(errno.ESRCH, "the parent process has ended")
+    syscalls.set_dumpable(False)
     syscalls.refuse_privileges()
     syscalls.limit(resource.RLIMIT_CORE, 0)
-    # Pipes don't count; memory files do.
+    # Does not limit pipes, but memory files.
     syscalls.limit(resource.RLIMIT_FSIZE, 0)
-    syscalls.limit(resource.RLIMIT_NOFILE, _MOST_DESCRIPTORS)
-    syscalls.limit(resource.RLIMIT_NPROC, _MOST_TASKS)
-    syscalls.limit(resource.RLIMIT_AS, most_bytes)
-    # SIGXCPU says why it died; a second later it is killed.
+    syscalls.limit(resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS)
+    syscalls.limit(resource.RLIMIT_NPROC, _MAX_TASKS)
+    syscalls.limit(resource.RLIMIT_AS, max_bytes)
+    # SIGXCPU shows why it died; a second later it is killed.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     if syscall_filter is not None:
         syscall_filter.load()
@@ -108,6 +108,6 @@ def confine(
 
 
 def _address_space() -> int:
-    """Bytes of this process's address space."""
+    """Return the size of this process's address space in bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[0]) * resource.getpagesize()

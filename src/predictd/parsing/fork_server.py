@@ -1,14 +1,14 @@
-"""The process that parsers are forked from: it has their modules imported and never reads an untrusted byte.
+"""The process that parsers are forked from: it imports their modules and never reads an untrusted byte.
 
 `main` gets a SOCK_SEQPACKET socket as an inherited descriptor. Each packet is one request:
 JSON with the keys `parser` ('module:function'), `arguments`, `memory_bytes` and `seconds`, and the descriptors
 [control, result, *files]. A supervisor is forked for each request. It forks the parser, waits for its end or that of
-`control`, and writes to `control` in one line of JSON how it ended:
+`control`, and writes its outcome to `control` as one line of JSON:
 
     {"exit": code}    as os.waitstatus_to_exitcode has it
     {"timeout": true}
 
-The parser calls the function with the files and arguments, and writes to `result` one byte and a content: RESULT,
+The parser calls the function with the files and arguments, and writes to `result` one byte and its content: RESULT,
 INVALID with the message of an InvalidInputError, or ERROR with the name of the type of any other exception.
 """
 
@@ -26,22 +26,22 @@ from typing import Any
 from predictd.domain.errors import InvalidInputError
 from predictd.parsing.confinement import compile_filter, confine
 
-MOST_REQUEST_BYTES = 64 * 1024
-MOST_FILES = 60
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_FILES = 60
 RESULT, INVALID, ERROR = b"R", b"I", b"E"
 OUT_OF_MEMORY_EXIT = 10
 PLATFORM_EXIT = 11
 
 
 def main(descriptor: int) -> None:
-    """Serve the requests that arrive at the socket until its other end is closed."""
+    """Serve the requests on the socket until its other end closes."""
     requests = socket.socket(fileno=descriptor)
-    # Supervisors are nobody's to wait for.
+    # No process waits for the supervisors.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscall_filter = compile_filter()
     while True:
-        content, descriptors, _, _ = socket.recv_fds(requests, MOST_REQUEST_BYTES, MOST_FILES + 2)
+        content, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, MAX_FILES + 2)
         if not content:
             return
         try:
@@ -54,11 +54,11 @@ def main(descriptor: int) -> None:
 def _serve(requests: socket.socket, request: dict[str, Any], descriptors: list[int], syscall_filter: Any) -> None:
     module, _, name = request["parser"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    # What is imported is not written to by collections in the children, so it stays shared.
+    # Keeps garbage collections in the children from writing to imported modules, so their memory stays shared.
     gc.freeze()
     if os.fork():
         return
-    # The supervisor; it must never return into the loop.
+    # The supervisor; it must never return to the loop.
     status = 1
     try:
         requests.close()
@@ -87,7 +87,7 @@ def _supervise(function: Any, request: dict[str, Any], descriptors: list[int], s
 
 
 def _parse(function: Any, request: dict[str, Any], result: int, descriptors: list[int], syscall_filter: Any) -> None:
-    """Never returns."""
+    """Confine this process and run the parser; never return."""
     status = PLATFORM_EXIT
     try:
         result, *descriptors = confine(
@@ -96,7 +96,7 @@ def _parse(function: Any, request: dict[str, Any], result: int, descriptors: lis
             cpu_seconds=max(1, math.ceil(request["seconds"])),
             syscall_filter=syscall_filter,
         )
-        _answer(function, request["arguments"], result, descriptors)
+        _call_parser(function, request["arguments"], result, descriptors)
         status = 0
     except MemoryError:
         status = OUT_OF_MEMORY_EXIT
@@ -106,7 +106,7 @@ def _parse(function: Any, request: dict[str, Any], result: int, descriptors: lis
         os._exit(status)
 
 
-def _answer(function: Any, arguments: dict[str, Any], result: int, descriptors: list[int]) -> None:
+def _call_parser(function: Any, arguments: dict[str, Any], result: int, descriptors: list[int]) -> None:
     with ExitStack() as stack:
         files = [stack.enter_context(os.fdopen(descriptor, "rb")) for descriptor in descriptors]
         try:
@@ -116,7 +116,7 @@ def _answer(function: Any, arguments: dict[str, Any], result: int, descriptors: 
         except InvalidInputError as error:
             parts = [INVALID, error.message.encode("utf-8", "replace")]
         except Exception as error:
-            # A call that the confinement refuses, or a module that is missing, is not the file's fault.
+            # A call that the confinement refuses, or a missing module, is not the fault of the file.
             if isinstance(error, ImportError) or getattr(error, "errno", None) is not None:
                 raise
             parts = [ERROR, type(error).__name__.encode()]

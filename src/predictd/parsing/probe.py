@@ -1,4 +1,4 @@
-"""What a parser must not be able to do, tried from inside: a parser for tests and diagnosis that reads no format."""
+"""Try what a parser must not be able to do: a parser for tests and diagnosis that reads no format."""
 
 import ctypes
 import fcntl
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 def try_everything(files: list[BinaryIO], server: int) -> list[bytes]:
-    """Return the names of what succeeded, one a line; `server` is the process id of the server."""
+    """Return the names of successful attempts, one per line; `server` is the process id of the server."""
     attempts: dict[str, Callable[[], object]] = {
         "open a file": lambda: os.open("/etc/passwd", os.O_RDONLY),
         "list a folder": lambda: os.listdir("/"),
@@ -36,8 +36,8 @@ def try_everything(files: list[BinaryIO], server: int) -> list[bytes]:
     return [f"{name}\n".encode() for name, attempt in attempts.items() if _succeeds(attempt)]
 
 
-def use_up(files: list[BinaryIO], what: str) -> list[bytes]:
-    """Use up `memory`, `time` or `processor` time, return more `result` than is allowed, or `crash`."""
+def exhaust(files: list[BinaryIO], what: str) -> list[bytes]:
+    """Exhaust `memory`, `time` or `processor` time, exceed the size of the `result`, or `crash`."""
     if what == "memory":
         return [bytes(MIB) for _ in range(10_000)]
     if what == "time":
@@ -50,12 +50,12 @@ def use_up(files: list[BinaryIO], what: str) -> list[bytes]:
 
 
 def _unknown_descriptor(files: list[BinaryIO]) -> int:
-    """A descriptor that is open beside the standard ones, the files and the pipe of the result."""
-    known = len(files) + 1
-    there = [number for number in range(3, 1024) if _succeeds(partial(os.fstat, number))]
-    if len(there) <= known:
+    """Return an open descriptor besides the standard streams, the files and the pipe of the result."""
+    expected = len(files) + 1
+    open_descriptors = [number for number in range(3, 1024) if _succeeds(partial(os.fstat, number))]
+    if len(open_descriptors) <= expected:
         raise OSError
-    return there[0]
+    return open_descriptors[0]
 
 
 def _succeeds(attempt: Callable[[], object]) -> bool:

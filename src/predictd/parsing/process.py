@@ -1,4 +1,4 @@
-"""Parsing untrusted files from the server's side: start, deadline, bounded result, and what its end means."""
+"""Start parsers of untrusted files from the server: deadline, size limit of the result, and outcome."""
 
 import json
 import logging
@@ -18,31 +18,32 @@ from typing import BinaryIO
 
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.domain.limits import MIB
-from predictd.parsing.fork_server import ERROR, INVALID, MOST_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
+from predictd.domain.text import replace_unprintable
+from predictd.parsing.fork_server import ERROR, INVALID, MAX_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
 
 log = logging.getLogger(__name__)
 
 Parser = Callable[..., Iterable[bytes | memoryview]]
-"""A function of a module. It is called with a list of open files and JSON arguments, and returns parts of a result."""
+"""A module-level function that takes a list of open files and JSON arguments, and returns parts of a result."""
 
 _PROGRAM = "from predictd.parsing.fork_server import main; main({})"
-_MOST_MESSAGE = 4096
+_MAX_MESSAGE = 4096
 _CHUNK = 256 * 1024
-_MOST_STATUS = 256
-# Beyond the parser's own deadline: the supervisor's fork and report.
+_MAX_STATUS = 256
+# Added to the parser's deadline, for the supervisor.
 _GRACE_SECONDS = 30.0
-# Parsers that this process has at once; further ones wait.
-_PLACES = threading.BoundedSemaphore(4)
+# Limits the concurrent parsers of this process; others wait.
+_SLOTS = threading.BoundedSemaphore(4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParserLimits:
-    """What one parser may use.
+    """Limits of one parser.
 
     Attributes:
-        memory_bytes: growth of its address space beyond that of its modules.
+        memory_bytes: growth of its address space after importing its modules.
         result_bytes: size of its result.
-        seconds: wall clock, and processor time.
+        seconds: elapsed time, and processor time.
     """
 
     memory_bytes: int
@@ -55,13 +56,13 @@ def parse_confined(
 ) -> bytes:
     """Return what `parser(files, **arguments)` returns, called in a confined process; at most `limits.result_bytes`.
 
-    The result is the word of untrusted bytes: check its counts and values. The first call in a process takes about half
-    a second, a further call some 20 ms more than the parsing.
+    The result is untrusted: check its counts and values. The first call in a process takes about half
+    a second, further calls some 20 ms more than the parsing.
 
     Raises:
-        InvalidInputError: the parser raised it, or the files need more memory or time than the limits allow.
-        OutageError: the process could not start, or was killed from outside.
-        OSError: a file can't be opened.
+        InvalidInputError: The parser raised it, or the files exceed the limits on memory or time.
+        OutageError: The process could not start, or was killed from outside.
+        OSError: A file can't be opened.
     """
     request = {
         "parser": f"{parser.__module__}:{parser.__qualname__}",
@@ -69,20 +70,20 @@ def parse_confined(
         "memory_bytes": limits.memory_bytes,
         "seconds": limits.seconds,
     }
-    if len(files) > MOST_FILES:
-        raise InvalidInputError(f"There are {len(files)} files; at most {MOST_FILES} can be read at once.")
+    if len(files) > MAX_FILES:
+        raise InvalidInputError(f"There are {len(files)} files; at most {MAX_FILES} can be read at once.")
     names = ", ".join(path.name for path in files[:3])
-    with _PLACES, ExitStack() as stack:
-        opened = [stack.enter_context(path.open("rb")) for path in files]
-        control, control_there = socket.socketpair()
+    with _SLOTS, ExitStack() as stack:
+        open_files = [stack.enter_context(path.open("rb")) for path in files]
+        control, parser_control = socket.socketpair()
         stack.enter_context(control)
-        reading, writing = os.pipe()
-        result = stack.enter_context(os.fdopen(reading, "rb", buffering=0))
-        with control_there, os.fdopen(writing, "wb", buffering=0) as there:
-            descriptors = [control_there.fileno(), there.fileno(), *(file.fileno() for file in opened)]
+        result_read, result_write = os.pipe()
+        result = stack.enter_context(os.fdopen(result_read, "rb", buffering=0))
+        with parser_control, os.fdopen(result_write, "wb", buffering=0) as parser_result:
+            descriptors = [parser_control.fileno(), parser_result.fileno(), *(file.fileno() for file in open_files)]
             _FORK_SERVER.send(json.dumps(request).encode(), descriptors)
         content, outcome = _Reply(control, result, limits, names).read()
-    return _judged(content, outcome, limits, names)
+    return _interpret(content, outcome, limits, names)
 
 
 class _Reply:
@@ -94,18 +95,18 @@ class _Reply:
         self._deadline = time.monotonic() + limits.seconds + _GRACE_SECONDS
 
     def read(self) -> tuple[bytearray, dict[str, object]]:
-        """Read the result to its end, then how the process ended."""
+        """Read the result to its end, then the outcome of the process."""
         content = bytearray()
-        most = max(self._limits.result_bytes, _MOST_MESSAGE) + 1
+        max_bytes = max(self._limits.result_bytes, _MAX_MESSAGE) + 1
         while chunk := self._next(self._result.fileno(), _CHUNK):
             content += chunk
-            if len(content) > most:
+            if len(content) > max_bytes:
                 raise InvalidInputError(
                     f"{self._names} can't be read: it unpacks to more than {self._limits.result_bytes} bytes; "
                     "send a smaller file."
                 )
         status = b""
-        while len(status) < _MOST_STATUS and (chunk := self._next(self._control.fileno(), _MOST_STATUS)):
+        while len(status) < _MAX_STATUS and (chunk := self._next(self._control.fileno(), _MAX_STATUS)):
             status += chunk
         try:
             outcome: dict[str, object] = json.loads(status)
@@ -114,7 +115,7 @@ class _Reply:
         return content, outcome
 
     def _next(self, descriptor: int, size: int) -> bytes:
-        # Not select(), which takes no descriptor from 1024 on.
+        # Not select(), which fails for descriptors from 1024.
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(1000 * max(0.0, self._deadline - time.monotonic())):
@@ -122,8 +123,8 @@ class _Reply:
         return os.read(descriptor, size)
 
 
-def _judged(content: bytearray, outcome: dict[str, object], limits: ParserLimits, names: str) -> bytes:
-    """The result, or the error that the end of the process means."""
+def _interpret(content: bytearray, outcome: dict[str, object], limits: ParserLimits, names: str) -> bytes:
+    """Return the result, or raise the error for the outcome of the process."""
     kind, code = bytes(content[:1]), outcome.get("exit")
     if outcome.get("timeout") or code == -signal.SIGXCPU:
         raise InvalidInputError(
@@ -137,23 +138,23 @@ def _judged(content: bytearray, outcome: dict[str, object], limits: ParserLimits
     if code == 0 and kind == RESULT:
         del content[:1]
         return bytes(content)
-    # A message may quote the file: a NUL, for one, is stored by no database.
-    text = content[1:].decode("utf-8", "replace")[:_MOST_MESSAGE]
-    text = "".join(character if character.isprintable() else " " for character in text)
+    # A message may quote the file, with characters that databases can't store, such as NUL.
+    text = content[1:].decode("utf-8", "replace")[:_MAX_MESSAGE]
+    text = replace_unprintable(text, " ")
     if code == 0 and kind == INVALID:
         raise InvalidInputError(text)
     if code == 0 and kind == ERROR:
         raise InvalidInputError(f"{names} can't be read: its content is damaged ({text}); write the file again.")
     if code in {PLATFORM_EXIT, -signal.SIGKILL}:
         log.error("the parser of %s failed with exit code %s: %r", names, code, text)
-        raise OutageError(f"The process that reads uploaded files could not do its work (exit code {code}); try again.")
+        raise OutageError(f"The process that reads uploaded files failed (exit code {code}); try again.")
     raise InvalidInputError(
         f"{names} can't be read: its content is damaged (the parser ended with {code}); write the file again."
     )
 
 
 class _ForkServer:
-    """One fork server of this process, started when it is first needed and again when it has died."""
+    """The fork server of this process, started on first use and restarted after it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -178,9 +179,9 @@ class _ForkServer:
             self._socket.close()
         if self._process is not None:
             self._process.wait()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Nothing of the server's environment, which may hold passwords. One arena and Arrow's plain allocator, so that
-        # the limit of the address space is one of memory.
+        client_socket, server_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Without the server's environment, which may hold passwords. One arena and Arrow's plain allocator, so that
+        # the limit on the address space limits memory.
         environment = {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
@@ -188,20 +189,20 @@ class _ForkServer:
             "MALLOC_ARENA_MAX": "1",
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         }
-        with theirs:
+        with server_socket:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-c", _PROGRAM.format(theirs.fileno())],
+                    [sys.executable, "-I", "-c", _PROGRAM.format(server_socket.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[server_socket.fileno()],
                     env=environment,
                 )
             except OSError as error:
-                ours.close()
+                client_socket.close()
                 self._socket = None
                 raise OutageError(f"The process that reads uploaded files can't start: {error.strerror}.") from error
-        self._socket = ours
+        self._socket = client_socket
 
 
 _FORK_SERVER = _ForkServer()

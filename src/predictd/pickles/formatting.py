@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from predictd.domain.findings import Finding, Level, fail, passed, warn
+from predictd.domain.text import replace_unprintable
 
 __all__ = ["Finding", "Level", "fail", "format_name", "format_size", "join_names", "limit_findings", "passed", "warn"]
 
@@ -34,7 +35,7 @@ def join_names(names: "list[str] | tuple[str, ...]", max_names: int = 4) -> str:
 
 def format_name(text: str, max_length: int = 80) -> str:
     """Return a string of the file on one line, printable and not long."""
-    line = "".join(character if character.isprintable() else "?" for character in text)
+    line = replace_unprintable(text, "?")
     return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 

@@ -18,7 +18,7 @@ from predictd.pickles.reconstruct import (
     texts_in,
 )
 from predictd.pickles.values import UNKNOWN, Value, constant
-from predictd.runner.pickle_vm import Made
+from predictd.runner.pickle_vm import CallResult
 
 FLOW_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 _MUTATING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}
@@ -95,7 +95,7 @@ class Behavior:
     returns: tuple[Value, ...] | None
 
 
-def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | None, *, exact: bool) -> Behavior:
+def behavior_of(carried: list[tuple[CallResult, Function]], top: Any, version: str | None, *, exact: bool) -> Behavior:
     """Return what the functions of a pickle do in a version of Python.
 
     Args:
@@ -128,7 +128,7 @@ def behavior_of(carried: list[tuple[Made, Function]], top: Any, version: str | N
 class _Bodies:
     """The bodies of the pickled functions, by the identity of their parsed objects."""
 
-    def __init__(self, carried: list[tuple[Made, Function]], version: str) -> None:
+    def __init__(self, carried: list[tuple[CallResult, Function]], version: str) -> None:
         self._version = version
         self._functions = {id(made): function for made, function in carried}
         self._bodies: dict[int, tuple[Body, list[Body]]] = {}
@@ -143,11 +143,11 @@ class _Bodies:
             if method in _MUTATING:
                 self._changed.add(owner.strip("<>"))
 
-    def summaries(self, made: Made) -> list[CodeSummary]:
+    def summaries(self, made: CallResult) -> list[CodeSummary]:
         """Return the summaries of a function and of its inner functions."""
         return self._summaries[id(made)]
 
-    def of(self, made: Made) -> tuple[Body, list[Body]]:
+    def of(self, made: CallResult) -> tuple[Body, list[Body]]:
         """Return the body of a function, and those of its inner functions."""
         if id(made) not in self._bodies:
             function = self._functions[id(made)]
@@ -165,7 +165,7 @@ class _Bodies:
             )
         return self._bodies[id(made)]
 
-    def enter(self, entry: Made, skipped: int | None) -> None:
+    def enter(self, entry: CallResult, skipped: int | None) -> None:
         """Treat the arguments of the entry function as DataFrames, except for the first ones, which are skipped."""
         code = self._functions[id(entry)].code if id(entry) in self._functions else None
         if code is None or skipped is None:
@@ -174,7 +174,7 @@ class _Bodies:
         # A second argument is passed if there are exactly two; a parameter with a default may keep it.
         self._frames[id(entry)] = passed if len(passed) == 2 and not code.takes_any else passed[:1]
 
-    def certain(self, entry: Made) -> dict[int, frozenset[int]]:
+    def certain(self, entry: CallResult) -> dict[int, frozenset[int]]:
         """Return the functions that every successful run calls, with the offsets of the instructions it executes in
         them.
         """
@@ -188,10 +188,10 @@ class _Bodies:
             flow = flow_of(code, self._version) if code.kind == "function" else None
             certain[id(made)] = flow.certain if flow is not None else frozenset()
             calls = [call for call in self.of(made)[0].calls if call.offset in certain[id(made)]]
-            pending += [call.function.carried for call in calls if isinstance(call.function.carried, Made)]
+            pending += [call.function.carried for call in calls if isinstance(call.function.carried, CallResult)]
         return certain
 
-    def returns(self, entry: Made) -> tuple[Value, ...] | None:
+    def returns(self, entry: CallResult) -> tuple[Value, ...] | None:
         """Return what a function can return, or None if unknown."""
         function = self._functions.get(id(entry))
         if function is None:
@@ -261,12 +261,12 @@ def _summarize(
     return summary, imports
 
 
-def _entry_of(value: Any, depth: int = 0) -> tuple[Made | None, int | None]:
+def _entry_of(value: Any, depth: int = 0) -> tuple[CallResult | None, int | None]:
     """Return the function that runs first when the object is called, or None if the pickle does not show it.
 
     Also returns how many of its arguments come before those of the call (the object of a method), or None if unknown.
     """
-    if not isinstance(value, Made) or depth > _MAX_DEPTH:
+    if not isinstance(value, CallResult) or depth > _MAX_DEPTH:
         return None, None
     if as_function(value) is not None:
         return value, 0

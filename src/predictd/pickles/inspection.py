@@ -24,7 +24,7 @@ from predictd.pickles.parser import MAX_SECONDS, ParsedPickle, read_pickle
 from predictd.pickles.reconstruct import Function, as_class, as_function, module_of, name_of, texts_in
 from predictd.pickles.signature import Signature, signature_of
 from predictd.pickles.values import Value
-from predictd.runner.pickle_vm import Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Pairs
 from predictd.runner.version_scan import code_of, possible_pythons
 
 MANIFEST_MARK = "predictd-manifest:"
@@ -122,7 +122,9 @@ def inspect_pickle(source: Path | bytes, seconds: float = MAX_SECONDS, budget: i
 
 def _inspection(parsed: ParsedPickle, path: Path | None) -> Inspection:
     values = list(values_of(parsed))
-    codes = [code for value in values if isinstance(value, Made) and (code := code_of(value.arguments)) is not None]
+    codes = [
+        code for value in values if isinstance(value, CallResult) and (code := code_of(value.arguments)) is not None
+    ]
     pythons = possible_pythons(codes) if codes else []
     carried, has_all = _functions(values)
     functions = [function for _, function in carried]
@@ -187,13 +189,13 @@ def _keys(pairs: Pairs) -> set[str]:
     return {key for key, _, _ in pairs.values if isinstance(key, str)}
 
 
-def _functions(values: list[Any]) -> tuple[list[tuple[Made, Function]], bool]:
+def _functions(values: list[Any]) -> tuple[list[tuple[CallResult, Function]], bool]:
     """Return the functions to analyze with their parsed objects, and whether these are all."""
-    functions: list[tuple[Made, Function]] = []
+    functions: list[tuple[CallResult, Function]] = []
     bytes_left = _MAX_BYTECODE
     for value in values:
-        function = as_function(value) if isinstance(value, Made) else None
-        if isinstance(value, Made) and function is not None:
+        function = as_function(value) if isinstance(value, CallResult) else None
+        if isinstance(value, CallResult) and function is not None:
             bytes_left -= sum(len(code.bytecode) for code in with_inner(function.code))
             if bytes_left < 0 or len(functions) == _MAX_FUNCTIONS:
                 return functions, False

@@ -7,7 +7,7 @@ from typing import Any
 
 from predictd.pickles.parser import ParsedPickle, Truncated
 from predictd.pickles.reconstruct import as_code, as_function, class_of, is_plain, name_of, parts_of
-from predictd.runner.pickle_vm import Items, Made, Pairs, Persistent
+from predictd.runner.pickle_vm import CallResult, Items, Pairs, Persistent
 
 _MODELS = (
     "lightgbm",
@@ -66,7 +66,7 @@ def values_of(parsed: ParsedPickle) -> Iterator[Any]:
             continue
         visited.add(id(value))
         yield value
-        if isinstance(value, Made):
+        if isinstance(value, CallResult):
             pending += [value.function, value.arguments, *value.states, value.items, value.pairs]
         elif isinstance(value, Persistent):
             pending.append(value.name)
@@ -82,7 +82,7 @@ def models_in(values: list[Any]) -> list[Model]:
         for package, count in _trees(value):
             previous = trees.get(package, 0)
             trees[package] = None if previous is None or count is None else previous + count
-        name = name_of(class_of(value)) if isinstance(value, Made) else None
+        name = name_of(class_of(value)) if isinstance(value, CallResult) else None
         if name is None or name.partition(".")[0] not in _MODELS or "._tree." in name:
             continue
         kind = f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
@@ -108,7 +108,7 @@ def _tree_count(kind: str, trees: dict[str, int | None]) -> int | None:
 
 
 def _trees(value: Any) -> Iterator[tuple[str, int | None]]:
-    if isinstance(value, Made):
+    if isinstance(value, CallResult):
         if (name_of(value.function) or "").endswith("sklearn.tree._tree.Tree"):
             yield "sklearn", 1
         return
@@ -152,7 +152,9 @@ def devices_in(values: list[Any]) -> list[str]:
         if isinstance(value, Persistent) and isinstance(value.name, tuple) and len(value.name) >= 4:
             device = value.name[3] if value.name[0] == "storage" else None
         elif (
-            isinstance(value, Made) and name_of(value.function) == "torch.device" and isinstance(value.arguments, tuple)
+            isinstance(value, CallResult)
+            and name_of(value.function) == "torch.device"
+            and isinstance(value.arguments, tuple)
         ):
             device = value.arguments[0] if value.arguments else None
         if isinstance(device, str) and device.partition(":")[0] not in ("cpu", "meta"):
@@ -162,7 +164,7 @@ def devices_in(values: list[Any]) -> list[str]:
 
 def tables_in(values: list[Any]) -> list[tuple[str, int]]:
     """Return the captured tables of pandas and polars: class and bytes."""
-    objects = [value for value in values if isinstance(value, Made)]
+    objects = [value for value in values if isinstance(value, CallResult)]
     objects_with_class = [(name_of(class_of(made)), made) for made in objects]
     return [(name, table.end - table.place) for name, table in objects_with_class if name in _TABLES]
 
@@ -172,7 +174,7 @@ def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
     sizes: dict[str, Part] = {}
     functions = [function for value in values if (function := as_function(value)) is not None]
     owners: list[tuple[str, Pairs]] = [("", function.variables) for function in functions if function.module != WRAPPED]
-    if isinstance(top, Made) and as_function(top) is None:
+    if isinstance(top, CallResult) and as_function(top) is None:
         owners += [("self.", state) for state in top.states if isinstance(state, Pairs)]
         sizes.update(_members(top))
     hidden = {"members"} if sizes else set()
@@ -188,7 +190,7 @@ def parts_by_size(top: Any, values: list[Any]) -> list[Part]:
     return sorted(sizes.values(), key=lambda part: -part.size)[:_MAX_PARTS]
 
 
-def _members(top: Made) -> Iterator[tuple[str, Part]]:
+def _members(top: CallResult) -> Iterator[tuple[str, Part]]:
     """Yield the models of an ensemble created by predictd.wrap, each as a part."""
     for state in top.states:
         members = state.get("members") if isinstance(state, Pairs) else None
@@ -197,7 +199,7 @@ def _members(top: Made) -> Iterator[tuple[str, Part]]:
                 isinstance(member, tuple)
                 and len(member) == 3
                 and isinstance(member[0], str)
-                and isinstance(member[1], Made)
+                and isinstance(member[1], CallResult)
             ):
                 yield f"member {member[0]}", Part(name=member[0], kind="member", size=member[1].end - member[1].place)
 
@@ -205,7 +207,7 @@ def _members(top: Made) -> Iterator[tuple[str, Part]]:
 def _kind(value: Any) -> str:
     if as_function(value) is not None:
         return "function"
-    name = name_of(class_of(value)) or (name_of(value.function) if isinstance(value, Made) else None)
+    name = name_of(class_of(value)) or (name_of(value.function) if isinstance(value, CallResult) else None)
     if name is None:
         return "dict" if isinstance(value, Pairs) else value.kind if isinstance(value, Items) else _plain(value)
     if name.startswith("numpy.") and name.endswith(("._reconstruct", "._frombuffer")):

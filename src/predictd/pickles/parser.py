@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.packages import Recorded
-from predictd.runner.pickle_vm import Global, Machine, Made, TooMuch
+from predictd.runner.packages import RecordedVersions
+from predictd.runner.pickle_vm import CallResult, Global, Machine, PickleTooLargeError
 from predictd.runner.version_scan import flaw_of
 
 MAX_SECONDS = 60.0
@@ -93,7 +93,7 @@ class ParsedPickle:
     size: int
     top: Any = None
     globals: list[Global] = field(default_factory=list)
-    calls: list[Made] = field(default_factory=list)
+    calls: list[CallResult] = field(default_factory=list)
     protocol: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     flaw: tuple[str, str] | None = None
@@ -168,7 +168,7 @@ class _Stream:
             self._position += end or len(part)
             if end or not part:
                 return bytes(line)
-        raise TooMuch
+        raise PickleTooLargeError
 
     def tell(self) -> int:
         return self._position
@@ -239,32 +239,32 @@ class _Parser:
         parsed = ParsedPickle(size=len(view))
         machine = Machine(self._store, _MAX_LISTED, self._budget)
         stream = _Stream(view, position)
-        recorded = Recorded()
+        recorded = RecordedVersions()
         try:
             parsed.complete = self._walk(stream, machine, recorded, parsed)
             if parsed.complete:
                 parsed.top = machine.top
-        except (AttributeError, TooMuch):
+        except (AttributeError, PickleTooLargeError):
             parsed.complete = False
         except Exception as error:  # noqa: BLE001 (the file may hold anything)
             parsed.flaw = flaw_of(view[:32].tobytes(), _described(error))
-        parsed.complete = parsed.complete and not machine.cut
-        parsed.globals, parsed.calls = machine.globals, machine.made
+        parsed.complete = parsed.complete and not machine.is_truncated
+        parsed.globals, parsed.calls = machine.globals, machine.calls
         parsed.versions = recorded.versions
-        parsed.names_outside = machine.names_outside
+        parsed.names_outside = machine.has_external_objects
         parsed.behind = len(view) - stream.tell()
         if depth < _MAX_NESTED:
             parsed.nested = list(self._nested(machine, depth + 1))
         return parsed
 
-    def _walk(self, stream: _Stream, machine: Machine, recorded: Recorded, parsed: ParsedPickle) -> bool:
+    def _walk(self, stream: _Stream, machine: Machine, recorded: RecordedVersions, parsed: ParsedPickle) -> bool:
         for count, (opcode, arg, position) in enumerate(_opcodes(stream)):
             if count % 1024 == 0 and (time.monotonic() > self._deadline or count > _MAX_OPCODES):
                 return False
             if opcode.name == "PROTO":
                 parsed.protocol = int(arg or 0)
             for part in (arg.head, arg.tail) if isinstance(arg, Truncated) else (arg,):
-                recorded.see(part)
+                recorded.scan(part)
             machine.apply(opcode, arg, position)
         return True
 
@@ -279,7 +279,7 @@ class _Parser:
 
     def _nested(self, machine: Machine, depth: int) -> Iterator[ParsedPickle]:
         """Yield the pickles in the bytes that unpickling passes to a function that unpickles."""
-        for made in machine.made:
+        for made in machine.calls:
             function, arguments = made.function, made.arguments
             if not isinstance(function, Global) or function.name not in _LOADERS or not isinstance(arguments, tuple):
                 continue

@@ -7,7 +7,7 @@ from typing import Any
 from predictd.pickles.bytecode import Code
 from predictd.pickles.parser import Truncated
 from predictd.runner.calling_convention import KEYWORD_ONLY, POSITIONAL, VAR_KEYWORD, VAR_POSITIONAL, Parameter
-from predictd.runner.pickle_vm import Global, Items, Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Global, Items, Pairs
 from predictd.runner.version_scan import code_of
 
 _TAKES_ANY, _TAKES_KEYWORDS = 0x04, 0x08
@@ -49,7 +49,7 @@ def name_of(value: Any) -> str | None:
     """Return 'module.name' of a global, or None."""
     if isinstance(value, Global) and isinstance(value.module, str) and isinstance(value.name, str):
         return f"{value.module}.{value.name}"
-    if isinstance(value, Made) and (name_of(value.function) or "").endswith("._builtin_type"):
+    if isinstance(value, CallResult) and (name_of(value.function) or "").endswith("._builtin_type"):
         names = value.arguments
         return f"types.{names[0]}" if isinstance(names, tuple) and names and isinstance(names[0], str) else None
     return None
@@ -57,7 +57,9 @@ def name_of(value: Any) -> str | None:
 
 def module_of(value: Any) -> str | None:
     """Return the name of a module that the pickle contains by reference, or None."""
-    if isinstance(value, Made) and (name_of(value.function) or "").endswith((".subimport", "_dill._import_module")):
+    if isinstance(value, CallResult) and (name_of(value.function) or "").endswith(
+        (".subimport", "_dill._import_module")
+    ):
         names = value.arguments
         return names[0] if isinstance(names, tuple) and names and isinstance(names[0], str) else None
     return None
@@ -65,7 +67,7 @@ def module_of(value: Any) -> str | None:
 
 def as_code(value: Any) -> Code | None:
     """Return the code object that a call creates, or None."""
-    arguments = value.arguments if isinstance(value, Made) else None
+    arguments = value.arguments if isinstance(value, CallResult) else None
     if code_of(arguments) is None or not isinstance(arguments, tuple):
         return None
     newer = len(arguments) == 18
@@ -98,7 +100,7 @@ def as_code(value: Any) -> Code | None:
 
 def as_function(value: Any) -> Function | None:
     """Return the function that a call creates from a code object, or None."""
-    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or not value.arguments:
+    if not isinstance(value, CallResult) or not isinstance(value.arguments, tuple) or not value.arguments:
         return None
     code = as_code(value.arguments[0])
     if code is None:
@@ -135,7 +137,7 @@ def _parameters(code: Code, defaults: Any, keyword_defaults: set[str]) -> tuple[
 
 def as_class(value: Any) -> ClassByValue | None:
     """Return the class that the pickle contains by value, or None."""
-    if not isinstance(value, Made) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
+    if not isinstance(value, CallResult) or not isinstance(value.arguments, tuple) or len(value.arguments) < 4:
         return None
     if not (name_of(value.function) or "").endswith(("._make_skeleton_class", "._make_skeleton_enum")):
         return None
@@ -154,8 +156,8 @@ def as_class(value: Any) -> ClassByValue | None:
 
 
 def class_of(value: Any) -> Any:
-    """Return the class of an object, a `Global` or a `Made` class, or None if unknown."""
-    if not isinstance(value, Made):
+    """Return the class of an object, a `Global` or a `CallResult` class, or None if unknown."""
+    if not isinstance(value, CallResult):
         return None
     called = name_of(value.function)
     if called in ("copyreg._reconstructor", "copyreg.__newobj__", "copy_reg._reconstructor"):
@@ -211,12 +213,12 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, (*_PLAIN, tuple, Items, Pairs, Truncated))
 
 
-def attributes_of(made: Made) -> Pairs:
+def attributes_of(made: CallResult) -> Pairs:
     """Return the attributes that unpickling sets on an object or a function."""
     return _states(made)[1]
 
 
-def _states(made: Made) -> tuple[Pairs, Pairs]:
+def _states(made: CallResult) -> tuple[Pairs, Pairs]:
     """Return the slots and the attributes that a setter or __setstate__ gets."""
     for state in made.states:
         if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Pairs):
@@ -227,7 +229,7 @@ def _states(made: Made) -> tuple[Pairs, Pairs]:
     return Pairs(), Pairs()
 
 
-def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
+def _variables(value: CallResult, code: Code, slots: Pairs) -> Pairs:
     variables = Pairs()
     for scope in (slots.get("__globals__"), slots.get("globals"), *value.arguments[1:2]):
         if isinstance(scope, Pairs):
@@ -238,7 +240,7 @@ def _variables(value: Made, code: Code, slots: Pairs) -> Pairs:
     closure_cells = closure if isinstance(closure, tuple) else ()
     frees = code.cells[-len(closure_cells) :] if closure_cells else ()
     for name, cell in zip(frees, closure_cells, strict=False):
-        if isinstance(cell, Made):
+        if isinstance(cell, CallResult):
             inner = cell.arguments[0] if isinstance(cell.arguments, tuple) and cell.arguments else None
             states = [part for state in cell.states for part in parts_of(state) if part is not None]
             content = inner if inner is not None else next(iter(states), None)

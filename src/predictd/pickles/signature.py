@@ -25,7 +25,7 @@ from predictd.runner.calling_convention import (
     count_arguments,
     show_parameters,
 )
-from predictd.runner.pickle_vm import Global, Items, Made, Pairs
+from predictd.runner.pickle_vm import CallResult, Global, Items, Pairs
 
 _MAX_DEPTH = 8
 # Models of these modules have no __call__; torch and Keras have, but not for a DataFrame.
@@ -97,7 +97,7 @@ def signature_of(top: Any, depth: int = 0) -> Signature:
         return Signature(description=_plain(top), callable=False)
     elif isinstance(top, Global):
         description = f"only the name {name_of(top)}"
-    elif isinstance(top, Made) and depth < _MAX_DEPTH:
+    elif isinstance(top, CallResult) and depth < _MAX_DEPTH:
         return _of_made(top, depth)
     return Signature(description=description)
 
@@ -111,7 +111,7 @@ def _of_function(function: Function, depth: int) -> Signature:
     return Signature(description=description, callable=True, parameters=function.parameters, code=code)
 
 
-def _of_made(made: Made, depth: int) -> Signature:
+def _of_made(made: CallResult, depth: int) -> Signature:
     name = name_of(made.function) or ""
     arguments = made.arguments if isinstance(made.arguments, tuple) else ()
     if name == "types.MethodType" and arguments:
@@ -181,7 +181,7 @@ def _without_first(signature: Signature, description: str) -> Signature:
     )
 
 
-def _of_partial(made: Made, depth: int) -> Signature:
+def _of_partial(made: CallResult, depth: int) -> Signature:
     """Return a partial's signature: keyword arguments make all later parameters keyword-only, as in
     `inspect.signature`.
     """

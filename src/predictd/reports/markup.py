@@ -2,6 +2,8 @@
 
 import html
 
+from predictd.domain.text import replace_unprintable
+
 _EMPTY_HTML = frozenset({"meta", "br"})
 _SVG = frozenset({"path", "rect", "line", "circle"})
 
@@ -13,12 +15,8 @@ class Markup(str):
 
 
 def escaped(text: str) -> Markup:
-    """Return the text as markup, without characters that control a page or a terminal."""
-    return Markup(
-        html.escape(
-            "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-        )
-    )
+    """The text as markup, without characters that would steer a page or a terminal."""
+    return Markup(html.escape(replace_unprintable(text)))
 
 
 def joined(*parts: str | None) -> Markup:

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from predictd.domain.text import replace_unprintable
 from predictd.reports.metric_catalog import available_groups, missing_labels
 from predictd.reports.numbers import format_number
 from predictd.reports.report import Floats, Model, Report
@@ -54,7 +55,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def safe(text: str) -> str:
     """Return the text without characters that control a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return replace_unprintable(text)
 
 
 def _warnings(report: Report, console: Console) -> None:

@@ -26,7 +26,7 @@ from predictd.notifications.outbox import tell_of_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
-from predictd.uploads.assignment import trigger_assigned
+from predictd.uploads.assignment import queue_round_runs
 from predictd.uploads.submissions import StoredPredictions, accept
 
 log = structlog.get_logger()
@@ -145,7 +145,7 @@ def _open(
             session.add(round_)
             session.flush()
             tell_of_round(session, round_, now)
-            triggered = trigger_assigned(session, round_, now)
+            triggered = queue_round_runs(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:

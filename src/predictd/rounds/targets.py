@@ -12,7 +12,7 @@ from predictd.data.tables import INDEX
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import MIB
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.columns import columns_size, pack_columns, unpack_columns
+from predictd.parsing.packed_columns import columns_size, pack_columns, unpack_columns
 from predictd.scoring.evaluation_data import TARGET, numbers
 from predictd.scoring.live_scoring import Targets
 

@@ -1,5 +1,5 @@
-"""The only code of ours inside the sandbox: unpickle, read, predict, send the values, report.
+"""The only predictd code inside the sandbox: unpickle, read, predict, send the predictions, report failures.
 
-Standard library plus what the runtime has (pandas, pyarrow, numpy, cloudpickle), Python 3.10 to 3.13; imports nothing
-of predictd outside this folder, because nothing else is there.
+Standard library plus pandas, pyarrow, numpy and cloudpickle of the runtime; Python 3.10 to 3.13. Imports nothing of
+predictd outside this folder, because the sandbox has nothing else of it.
 """

@@ -1,7 +1,7 @@
-"""Why the user's code raised what it raised: a cause within the failure's code, as far as the exception shows it.
+"""Determine from an exception of the user's code the cause of the failure within its code.
 
-The names of causes and of their facts are those of `predictd.domain.failures`. A cause chooses the remedy that a user
-reads and nothing else, so where a library says something in words only, its words are evidence enough.
+The names of causes and of their facts are those of `predictd.domain.failures`. A cause only selects the remedy that a
+user reads, so the text of a library's message is sufficient evidence.
 """
 
 import errno
@@ -15,9 +15,9 @@ from .removed_apis import MODULE_NAMES, replacement_of_argument, replacement_of_
 
 Cause = tuple["str | None", "dict[str, str]"]
 _NO_CAUSE: Cause = (None, {})
-_MOST_TEXT = 100
-_MOST_FRAMES = 1000
-# What the unpickler says of a name that its module does not have.
+_MAX_TEXT = 100
+_MAX_FRAMES = 1000
+# The unpickler's message for a name that its module does not have.
 MISSING_NAME = re.compile(r"Can't get attribute '?(.{1,200}?)'? on <module '([\w.]{1,200})'")
 _SCRIPTS = {"__main__", "__mp_main__"}
 _GPU = re.compile(r"\b(cuda|gpus?|mps|nvidia)\b", re.IGNORECASE)
@@ -28,7 +28,7 @@ _FEATURES_DIFFER = re.compile(
     re.IGNORECASE,
 )
 _NO_SUCH_FILE = re.compile(r"no such file|could not open|file doesn't exist", re.IGNORECASE)
-_NO_NAMES = (
+_MISSING_NAME_PATTERNS = (
     re.compile(r"^cannot import name '(?P<name>\w{1,100})' from '(?P<module>[\w.]{1,200})'"),
     re.compile(r"^(partially initialized )?module '(?P<module>[\w.]{1,200})' has no attribute '(?P<name>\w{1,100})'"),
     re.compile(r"^`(?P<module>np)\.(?P<name>\w{1,100})` was removed"),
@@ -46,14 +46,14 @@ _BY_NUMBER = {
 
 
 class Raised:
-    """An exception of the user's code, looked at once.
+    """An exception of the user's code.
 
     Attributes:
         error: the exception itself.
-        text: what it says.
-        classes: full names of its class and of the classes below that.
-        modules: names of the modules whose code was running, innermost last.
-        packages: the packages that raised it: those of its class and of the innermost frame.
+        text: its message.
+        classes: full names of its class and all base classes.
+        modules: names of the modules of the traceback's frames, innermost last.
+        packages: the packages of its class and of the innermost frame.
     """
 
     def __init__(self, error: BaseException, text: str) -> None:
@@ -65,29 +65,29 @@ class Raised:
 
 
 def cause_of(error: BaseException, code: str, text: str) -> Cause:
-    """Return the cause and its facts for what was raised; `text` is what it says, `code` that of its failure."""
+    """Return the cause and its facts for an exception with the message `text` and the failure code `code`."""
     finders = _FINDERS.get(code, ())
     try:
         raised = Raised(error, text)
         for find in finders:
             cause, facts = find(raised)
             if cause is not None:
-                return cause, {name: str(value)[:_MOST_TEXT] for name, value in facts.items()}
-    except BaseException:  # noqa: BLE001 (an exception of the model's may raise in any of its methods)
+                return cause, {name: str(value)[:_MAX_TEXT] for name, value in facts.items()}
+    except BaseException:  # noqa: BLE001 (an exception of the model may raise in any of its methods)
         return _NO_CAUSE
     return _NO_CAUSE
 
 
 def _modules(error: BaseException) -> Iterator[str]:
     frames = error.__traceback__
-    for _ in range(_MOST_FRAMES):
+    for _ in range(_MAX_FRAMES):
         if frames is None:
             return
         yield str(frames.tb_frame.f_globals.get("__name__", ""))
         frames = frames.tb_next
 
 
-# While it is unpickled
+# While unpickling
 
 
 def _name_in_main(raised: Raised) -> Cause:
@@ -96,8 +96,8 @@ def _name_in_main(raised: Raised) -> Cause:
 
 
 def _gpu_tensor(raised: Raised) -> Cause:
-    is_of_torch = any(module.partition(".")[0] == "torch" for module in raised.modules)
-    return ("gpu_tensor", {}) if is_of_torch and _GPU.search(raised.text) else _NO_CAUSE
+    is_torch = any(module.partition(".")[0] == "torch" for module in raised.modules)
+    return ("gpu_tensor", {}) if is_torch and _GPU.search(raised.text) else _NO_CAUSE
 
 
 def _stored_outside(raised: Raised) -> Cause:
@@ -105,11 +105,11 @@ def _stored_outside(raised: Raised) -> Cause:
     return ("stored_outside", {}) if is_outside else _NO_CAUSE
 
 
-# While it predicts
+# While predicting
 
 
 def _by_class(raised: Raised) -> Cause:
-    """What the class of the exception alone shows."""
+    """Return the cause that the class of the exception implies."""
     if isinstance(raised.error, RecursionError):
         return "recursion", {}
     if isinstance(raised.error, NameError) and not isinstance(raised.error, UnboundLocalError):
@@ -122,20 +122,20 @@ def _by_class(raised: Raised) -> Cause:
 
 
 def _by_errno(raised: Raised) -> Cause:
-    """What an error of the operating system shows."""
+    """Return the cause that an error of the operating system implies."""
     error = raised.error
     if isinstance(error, RuntimeError) and raised.text == "can't start new thread":
         return "too_many_processes", {}
     if not isinstance(error, OSError):
-        is_of_a_library = bool(raised.packages & _TREE_PACKAGES) and _NO_SUCH_FILE.search(raised.text) is not None
-        return ("missing_file", {}) if is_of_a_library else _NO_CAUSE
+        is_library_error = bool(raised.packages & _TREE_PACKAGES) and _NO_SUCH_FILE.search(raised.text) is not None
+        return ("missing_file", {}) if is_library_error else _NO_CAUSE
     if isinstance(error, FileNotFoundError):
         return "missing_program" if "subprocess" in raised.modules else "missing_file", {}
     return _BY_NUMBER.get(error.errno or 0), {}
 
 
 def _column(raised: Raised) -> Cause:
-    """A column that a table does not have, as a key or as an attribute."""
+    """Return the cause of a missing column, accessed as a key or as an attribute."""
     error = raised.error
     if isinstance(error, KeyError) and "pandas" in raised.packages:
         names = _labels(error.args[0] if error.args else None)
@@ -156,36 +156,38 @@ def _column(raised: Raised) -> Cause:
 
 
 def _labels(key: Any) -> "list[str]":
-    """The labels that pandas misses: the key itself, or those that it quotes in a sentence about several."""
+    """Return the missing labels: the key itself, or those that pandas quotes in a message about several."""
     if not isinstance(key, str):
         return []
     return re.findall(r"'([^']{1,200})'", key) if key.startswith(("[", "None of [")) else [key]
 
 
 def _removed(raised: Raised) -> Cause:
-    """A name or an argument of a library that this runtime's version of it does not have."""
+    """Return the cause of a name or an argument that the runtime's version of a library does not have."""
     error = raised.error
     if isinstance(error, TypeError):
         replacement = replacement_of_argument(raised.text)
-        return _NO_CAUSE if replacement is None else _gone(*replacement)
+        return _NO_CAUSE if replacement is None else _removed_api(*replacement)
     if isinstance(error, AttributeError) and error.name is not None and not isinstance(error.obj, ModuleType):
         kind = error.obj if isinstance(error.obj, type) else type(error.obj)
-        return _gone(kind.__module__, f"{kind.__name__}.{error.name}", replacement_of_method(kind, error.name))
-    # NumPy raises it itself, and without the name.
-    missing = next((match for pattern in _NO_NAMES if (match := pattern.search(raised.text)) is not None), None)
+        return _removed_api(kind.__module__, f"{kind.__name__}.{error.name}", replacement_of_method(kind, error.name))
+    # NumPy raises such errors without the attribute `name`.
+    missing = next(
+        (match for pattern in _MISSING_NAME_PATTERNS if (match := pattern.search(raised.text)) is not None), None
+    )
     if missing is None or not isinstance(error, (AttributeError, ImportError)):
         return _NO_CAUSE
     module, name = missing["module"], missing["name"]
     module = "numpy" if module == "np" else module
-    cause = _gone(module, f"{module}.{name}", MODULE_NAMES.get(module, {}).get(name))
-    return cause if cause[0] is not None else _of_version("missing_api", module, f"{module}.{name}")
+    cause = _removed_api(module, f"{module}.{name}", MODULE_NAMES.get(module, {}).get(name))
+    return cause if cause[0] is not None else _version_cause("missing_api", module, f"{module}.{name}")
 
 
-def _gone(module: str, old: str, new: "str | None") -> Cause:
-    return _NO_CAUSE if new is None else _of_version("removed_api", module, old, new)
+def _removed_api(module: str, old: str, new: "str | None") -> Cause:
+    return _NO_CAUSE if new is None else _version_cause("removed_api", module, old, new)
 
 
-def _of_version(cause: str, module: str, old: str, new: str = "") -> Cause:
+def _version_cause(cause: str, module: str, old: str, new: str = "") -> Cause:
     package = package_of(module)
     if package is None:
         return _NO_CAUSE
@@ -194,7 +196,7 @@ def _of_version(cause: str, module: str, old: str, new: str = "") -> Cause:
 
 
 def _values(raised: Raised) -> Cause:
-    """What is wrong with the arrays and tables that a library was given."""
+    """Return the cause of invalid arrays or tables that a library received."""
     text = raised.text
     if isinstance(raised.error, (ValueError, TypeError)) and "read-only" in text:
         return "read_only_array", {}

@@ -1,6 +1,6 @@
-"""The pipe on which the runner answers: frames of a type byte, a big-endian u32 length and a payload.
+"""The pipe for the output of the runner: frames of a type byte, a big-endian u32 length and a payload.
 
-`predictd.sandbox.protocol` reads them, and trusts nothing of what it reads.
+`predictd.sandbox.protocol` reads and validates them.
 """
 
 import fcntl
@@ -16,29 +16,29 @@ PLATFORM = b"P"
 MODULES = b"M"
 TABLES = b"T"
 RESULT = b"R"
-# Modules that a warm parent may have ready.
+# Modules that a fork server can import in advance.
 USUAL_MODULES = ("catboost", "lightgbm", "sklearn", "xgboost")
 
-# Exit code that says: the pipe was no longer there to answer on.
-NO_CHANNEL = 70
+# Exit code if the pipe is closed.
+CHANNEL_CLOSED_EXIT = 70
 _HIGH_DESCRIPTOR = 500
 
 
 class Channel:
-    """Writes frames; a process that was forked from the model's never answers in its place."""
+    """Writes frames; a process that was forked by the model never writes any."""
 
     def __init__(self, descriptor: int) -> None:
-        # High and closed on exec: out of the way of models which close or reuse low descriptors.
+        # A high number, closed on exec: models may close or reuse low descriptors.
         self._descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH_DESCRIPTOR)
         os.close(descriptor)
         self._pid = os.getpid()
 
     def stage(self, name: str) -> None:
-        """Say that the stage `name` begins."""
+        """Report that the stage `name` starts."""
         self._send_json(STAGE, {"stage": name})
 
     def versions(self, pythons: list[str], packages: dict[str, list[str]]) -> None:
-        """Say which Pythons can have made the pickle, and with which versions of packages, where they differ."""
+        """Report the Pythons that can have created the pickle, and the versions of packages that differ."""
         self._send_json(VERSIONS, {"pythons": pythons, "packages": packages})
 
     def failure(
@@ -49,32 +49,32 @@ class Channel:
         cause: "str | None" = None,
         facts: "dict[str, str] | None" = None,
     ) -> None:
-        """Report why there will be no result.
+        """Report why there is no result.
 
         Args:
             code: of the failure.
-            detail: fills its sentence.
-            packages: name and version of those in which it happened.
-            cause: within the code, if it is known.
-            facts: fill the remedy of the cause.
+            detail: of the failure, for its message.
+            packages: name and version of the packages in whose code it happened.
+            cause: within the code, if known.
+            facts: fields of the remedy of the cause.
         """
         content = {"code": code, "detail": detail[:2000], "packages": packages, "cause": cause, "facts": facts or {}}
         self._send_json(FAILURE, content)
 
     def platform(self, detail: str) -> None:
-        """Say that the runtime itself is broken; believed only before the user's code is loaded."""
+        """Report that the runtime is broken; only accepted before the user's code is loaded."""
         self._send_json(PLATFORM, {"detail": detail[:2000]})
 
     def modules(self, names: list[str]) -> None:
-        """Say which of the modules that a warm parent may have ready the model imported."""
+        """Report which of USUAL_MODULES the model imported."""
         self._send_json(MODULES, {"modules": names})
 
     def tables(self, content: bytes) -> None:
-        """Hand out the compiled tables of the model's trees."""
+        """Send the compiled tables of the model's trees."""
         self._send(TABLES, content)
 
     def result(self, ids: list[str], values: bytes) -> None:
-        """Send the answer: u32 count, a u32 length per id, the ids in UTF-8, the values in little-endian float64."""
+        """Send the predictions: u32 count, u32 length per id, ids in UTF-8, values in little-endian float64."""
         joined = "".join(ids)
         if joined.isascii():
             texts, lengths = joined.encode("ascii"), list(map(len, ids))
@@ -94,6 +94,6 @@ class Channel:
             while frame:
                 frame = frame[os.write(self._descriptor, frame) :]
         except OSError:
-            os._exit(NO_CHANNEL)
-        except struct.error:  # longer than a u32 can say
+            os._exit(CHANNEL_CLOSED_EXIT)
+        except struct.error:  # longer than a u32
             self.failure("output_too_large", "", {})

@@ -1,4 +1,4 @@
-"""What an exception of the user's code means: a stable code, a detail, and a traceback from the user's frames on."""
+"""Classify exceptions of the user's code: a stable code, a detail, and a traceback that starts at the user's frames."""
 
 import errno
 import os
@@ -10,21 +10,21 @@ from types import TracebackType
 from .causes import MISSING_NAME, cause_of
 from .packages import package_of, packages_in
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_RUNNER_FOLDER = os.path.dirname(os.path.abspath(__file__))
 _NO_NETWORK = {errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-_MOST_TEXT = 2000
-_MOST_LINE = 10_000
+_MAX_TEXT = 2000
+_MAX_LINE = 10_000
 _NETWORK_PACKAGES = {"aiohttp", "httpx", "requests", "urllib3"}
 
 
-class ModelFault(Exception):
-    """The model did something that has a code of its own.
+class ModelError(Exception):
+    """A failure of the model with its code.
 
     Attributes:
         code: of the failure.
-        detail: fills its sentence.
-        cause: within the code, None where it is unknown.
-        facts: fill the remedy of the cause.
+        detail: of the failure, for its message.
+        cause: within the code, None if unknown.
+        facts: fields of the remedy of the cause.
     """
 
     def __init__(self, code: str, detail: str, cause: "str | None" = None, **facts: str) -> None:
@@ -35,27 +35,27 @@ class ModelFault(Exception):
         self.facts = facts
 
 
-def classify(error: BaseException, otherwise: str) -> ModelFault:
-    """Return what the user's code raised as a fault; `otherwise` is the code of everything unremarkable."""
-    if isinstance(error, ModelFault):
+def classify(error: BaseException, default_code: str) -> ModelError:
+    """Return the ModelError of an exception of the user's code; `default_code` is the code of ordinary exceptions."""
+    if isinstance(error, ModelError):
         return error
     if isinstance(error, SystemExit):
-        return ModelFault("exited", f"exit code {'0' if error.code is None else _text(error.code)}")
+        return ModelError("exited", f"exit code {'0' if error.code is None else _text(error.code)}")
     if isinstance(error, ModuleNotFoundError):
-        return ModelFault("import_error", _text(error.name or error))
+        return ModelError("import_error", _text(error.name or error))
     if isinstance(error, MemoryError):
-        return ModelFault("out_of_memory", _text(error))
-    if any(_is_network(one) for one in _chain(error)):
-        return ModelFault("network_access", summary(error))
-    cause, facts = cause_of(error, otherwise, _text(error))
-    return ModelFault(otherwise, summary(error), cause, **facts)
+        return ModelError("out_of_memory", _text(error))
+    if any(_is_network(linked) for linked in _chain(error)):
+        return ModelError("network_access", summary(error))
+    cause, facts = cause_of(error, default_code, _text(error))
+    return ModelError(default_code, summary(error), cause, **facts)
 
 
 def packages_behind(error: BaseException) -> dict[str, str]:
-    """Name and version of the runtime's packages in whose code it was raised, or in which a module was looked for."""
+    """Return name and version of the packages in whose code it was raised, or in which a module is missing."""
     try:
         return _packages_behind(error)
-    except Exception:  # noqa: BLE001 (a model may have replaced anything, or left no descriptor to import with)
+    except Exception:  # noqa: BLE001 (a model may have replaced anything, or closed all descriptors)
         return {}
 
 
@@ -63,48 +63,48 @@ def _packages_behind(error: BaseException) -> dict[str, str]:
     if isinstance(error, ModuleNotFoundError):
         package = package_of(error.name or "")
         return {} if package is None else dict([package])
-    found = packages_in(error.__traceback__)
+    packages = packages_in(error.__traceback__)
     module = MISSING_NAME.match(_text(error)) if isinstance(error, AttributeError) else None
     owner = None if module is None else package_of(module[2])
-    return found if owner is None else {**found, owner[0]: owner[1]}
+    return packages if owner is None else {**packages, owner[0]: owner[1]}
 
 
 def summary(error: BaseException) -> str:
-    """'TypeError: message', whatever the exception's own methods do."""
+    """Return 'TypeError: message', whatever the exception's own methods do."""
     name, message = _name(error), _text(error)
     return f"{name}: {message}" if message else name
 
 
 def _name(error: BaseException) -> str:
-    # Past whatever the class's own class makes of its attributes.
+    # Bypasses the attribute access of a metaclass.
     return _plain(type.__getattribute__(type(error), "__name__"))
 
 
 def print_traceback(error: BaseException) -> None:
     """Print the traceback to stderr as Python would, without the frames of the runner."""
     try:
-        for one in _chain(error):
-            one.__traceback__ = _user_frames(one.__traceback__)
+        for linked in _chain(error):
+            linked.__traceback__ = _user_frames(linked.__traceback__)
         for line in traceback.format_exception(type(error), error, error.__traceback__):
-            sys.stderr.write(line if len(line) <= _MOST_LINE else line[:_MOST_LINE] + "...\n")
+            sys.stderr.write(line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + "...\n")
     except BaseException:  # noqa: BLE001 (an exception class may raise anything in any of its methods)
         sys.stderr.write(summary(error) + "\n")
 
 
 def _user_frames(frames: TracebackType | None) -> TracebackType | None:
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_RUNNER_FOLDER):
         frames = frames.tb_next
     return frames
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo and len(chain) < 50:
-        one = todo.pop()
-        if one is not None and not any(one is seen for seen in chain):
-            chain.append(one)
-            todo += [one.__cause__, one.__context__]
+    pending: list[BaseException | None] = [error]
+    while pending and len(chain) < 50:
+        linked = pending.pop()
+        if linked is not None and not any(linked is previous for previous in chain):
+            chain.append(linked)
+            pending += [linked.__cause__, linked.__context__]
     return chain
 
 
@@ -125,5 +125,5 @@ def _text(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """The beginning of a text, without the methods of a class of the model's."""
-    return str.__getitem__(text, slice(0, _MOST_TEXT))
+    """Return the beginning of a text, without calling methods of a class of the model."""
+    return str.__getitem__(text, slice(0, _MAX_TEXT))

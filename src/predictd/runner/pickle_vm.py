@@ -1,7 +1,7 @@
-"""The pickle machine with nothing behind it: opcodes in, descriptions out, and nothing of the file is ever called.
+"""A pickle machine that executes opcodes symbolically: it describes the objects and never calls anything of the file.
 
-What a pickle would import, call or build becomes a `Global` or a `Made`, which says so and does nothing. Containers
-keep a bounded number of their items, texts and bytes what the caller's `keep` makes of them.
+What a pickle would import or call becomes a `Global` or a `CallResult`. Containers keep a limited number of items,
+and texts and bytes are reduced by the caller's `keep`.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from functools import partial
 from pickletools import OpcodeInfo, markobject
 from typing import Any
 
-_MOST_ITEMS = 20_000
-_MOST_DEPTH = 2_000_000
-_WITHOUT_BUDGET = 1 << 62
+_MAX_ITEMS = 20_000
+_MAX_DEPTH = 2_000_000
+_UNLIMITED = 1 << 62
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
 _TEXTS = (
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BINBYTES",
@@ -20,12 +20,12 @@ _TEXTS = (
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class TooMuch(Exception):
-    """It is larger than what is described."""
+class PickleTooLargeError(Exception):
+    """The pickle is too large to describe."""
 
 
 class Global:
-    """A name that unpickling looks up in a module, which it imports for that."""
+    """A name that unpickling imports from a module."""
 
     __slots__ = ("module", "name")
 
@@ -35,7 +35,7 @@ class Global:
 
 
 class Items:
-    """A list or a set: its first items, and how many more it has."""
+    """A list or a set: its first items, and the number of further items."""
 
     __slots__ = ("dropped", "kind", "values")
 
@@ -45,14 +45,14 @@ class Items:
         self.dropped = 0
 
     def add(self, new: "list[Any]") -> None:
-        """Take in more items."""
-        room = max(0, _MOST_ITEMS - len(self.values))
+        """Append items."""
+        room = max(0, _MAX_ITEMS - len(self.values))
         self.values += new[:room]
         self.dropped += len(new[room:])
 
 
 class Pairs:
-    """A dict: its first keys and values with the bytes that each pair takes in the file, in the order of the file."""
+    """A dict: its first keys and values, each with its size in the file, in the order of the file."""
 
     __slots__ = ("dropped", "values")
 
@@ -61,22 +61,22 @@ class Pairs:
         self.dropped = 0
 
     def get(self, key: str) -> Any:
-        """The value of a text, None if there is none."""
-        for one, value, _ in self.values:
-            if isinstance(one, str) and one == key:
+        """Return the value of a text key, or None."""
+        for candidate, value, _ in self.values:
+            if isinstance(candidate, str) and candidate == key:
                 return value
         return None
 
 
-class Made:
-    """What unpickling gets by calling something: a function or class and its arguments, and what is done to the result.
+class CallResult:
+    """The result of a call: a function or class with its arguments, and the changes of the result.
 
     Attributes:
-        function: usually a `Global`, or a `Made` that is a class carried by value.
+        function: usually a `Global`, or a `CallResult` that is a class pickled by value.
         arguments: usually a tuple.
-        states: what __setstate__ gets, or a setter that is called with the object.
-        items, pairs: what is appended and set.
-        place, end: from which byte of the file to which it reaches.
+        states: arguments of __setstate__, or of a setter that is called with the object.
+        items, pairs: appended items, and set keys and values.
+        place, end: offsets of its first and last opcode in the file.
     """
 
     __slots__ = ("arguments", "end", "function", "items", "pairs", "place", "states")
@@ -92,7 +92,7 @@ class Made:
 
 
 class Persistent:
-    """An object that the file only names; torch keeps the storages of tensors that way."""
+    """A reference to an object outside of the file, as torch uses for the storages of tensors."""
 
     __slots__ = ("name",)
 
@@ -101,29 +101,29 @@ class Persistent:
 
 
 class Machine:
-    """Takes one opcode after the other.
+    """Executes one opcode after the other.
 
     Args:
-        keep: returns what is kept of a text or of bytes.
-        most: how many names and calls are listed.
-        budget: how many objects are described, with their items, before there are too many; None for any number.
+        keep: reduces a text or bytes to what is stored.
+        max_listed: maximum length of `globals` and of `calls`.
+        budget: maximum number of described objects and items; None for no limit.
 
     Attributes:
-        globals: every name that is looked up, in order.
-        made: every call, in order, as far as `most` of them.
-        cut: whether there were more.
-        names_outside: whether it names objects that are kept outside of the file.
+        globals: every imported name, in order.
+        calls: every call, in order.
+        is_truncated: whether there were more names or calls.
+        has_external_objects: whether it refers to objects outside of the file.
     """
 
-    def __init__(self, keep: Callable[[Any], Any], most: int, budget: "int | None" = None) -> None:
+    def __init__(self, keep: Callable[[Any], Any], max_listed: int, budget: "int | None" = None) -> None:
         self.globals: list[Global] = []
-        self.made: list[Made] = []
-        self.cut = False
-        self.names_outside = False
+        self.calls: list[CallResult] = []
+        self.is_truncated = False
+        self.has_external_objects = False
         self._keep = keep
-        self._most = most
-        self._left = _WITHOUT_BUDGET if budget is None else budget
-        self._most_depth = _MOST_DEPTH if budget is None else min(_MOST_DEPTH, 2 * budget)
+        self._max_listed = max_listed
+        self._budget_left = _UNLIMITED if budget is None else budget
+        self._max_depth = _MAX_DEPTH if budget is None else min(_MAX_DEPTH, 2 * budget)
         self._stack: list[Any] = []
         self._places: list[int] = []
         self._marks: list[int] = []
@@ -148,23 +148,23 @@ class Machine:
 
     @property
     def top(self) -> Any:
-        """What lies on top of the stack; after STOP that was the pickled object.
+        """Return the top of the stack; after STOP that is the pickled object.
 
         Raises:
-            IndexError: nothing does.
+            IndexError: The stack is empty.
         """
         return self._stack[-1]
 
     def apply(self, opcode: OpcodeInfo, arg: Any, place: int) -> None:
-        """Take the opcode at that byte of the file.
+        """Execute the opcode at that offset of the file.
 
         Raises:
-            IndexError, KeyError, TypeError: the file asks for what is not there.
-            TooMuch: there is more on the stack than any model has.
+            IndexError, KeyError, TypeError: The file refers to what does not exist.
+            PickleTooLargeError: The stack is larger than that of any model.
         """
         step = self._steps.get(opcode.name)
         if step is None:
-            self._by_its_counts(opcode, place)
+            self._apply_generic(opcode, place)
         else:
             step(arg, place)
 
@@ -172,41 +172,41 @@ class Machine:
         stack = self._stack
         stack.append(value)
         self._places.append(place)
-        if len(stack) > self._most_depth:
-            raise TooMuch
+        if len(stack) > self._max_depth:
+            raise PickleTooLargeError
 
     def _describe(self, value: Any, place: int, items: int = 0) -> None:
-        """Push an object that takes memory for as long as something holds it."""
+        """Push an object that counts against the budget."""
         self._spend(1 + items)
         self._push(value, place)
 
     def _spend(self, objects: int) -> None:
-        self._left -= objects
-        if self._left < 0:
-            raise TooMuch
+        self._budget_left -= objects
+        if self._budget_left < 0:
+            raise PickleTooLargeError
 
     def _push_kept(self, arg: Any, place: int) -> None:
         self._push(self._keep(arg), place)
 
     def _pop(self) -> tuple[Any, int]:
         if self._marks and self._marks[-1] >= len(self._stack):
-            raise IndexError("it takes what lies under a mark")
+            raise IndexError("it pops an object below a mark")
         return self._stack.pop(), self._places.pop()
 
-    def _since_mark(self) -> tuple[list[Any], list[int]]:
-        since = self._marks.pop()
-        values, places = self._stack[since:], self._places[since:]
-        del self._stack[since:], self._places[since:]
+    def _pop_to_mark(self) -> tuple[list[Any], list[int]]:
+        start = self._marks.pop()
+        values, places = self._stack[start:], self._places[start:]
+        del self._stack[start:], self._places[start:]
         return values, places
 
     def _tuple_of(self, count: int, _arg: Any, place: int) -> None:
         parts = [self._pop() for _ in range(count)][::-1]
         self._describe(tuple(value for value, _ in parts), parts[0][1] if parts else place, count)
 
-    def _by_its_counts(self, opcode: OpcodeInfo, place: int) -> None:
-        """Every opcode that needs no care: pop and push as many as it says."""
+    def _apply_generic(self, opcode: OpcodeInfo, place: int) -> None:
+        """Execute any other opcode: pop and push as many objects as it declares."""
         if markobject in opcode.stack_before:
-            raise IndexError(f"{opcode.name} is not known")
+            raise IndexError(f"{opcode.name} is unknown")
         for _ in opcode.stack_before:
             self._pop()
         for _ in opcode.stack_after:
@@ -214,11 +214,11 @@ class Machine:
 
     def _mark(self, _arg: Any, _place: int) -> None:
         self._marks.append(len(self._stack))
-        if len(self._marks) > self._most_depth:
-            raise TooMuch
+        if len(self._marks) > self._max_depth:
+            raise PickleTooLargeError
 
     def _pop_mark(self, _arg: Any, _place: int) -> None:
-        self._since_mark()
+        self._pop_to_mark()
 
     def _pop_one(self, _arg: Any, _place: int) -> None:
         if self._marks and self._marks[-1] == len(self._stack):
@@ -237,14 +237,14 @@ class Machine:
 
     def _remember(self, number: int) -> None:
         self._memo[number] = self._stack[-1]
-        if len(self._memo) > self._most_depth:
-            raise TooMuch
+        if len(self._memo) > self._max_depth:
+            raise PickleTooLargeError
 
     def _get(self, arg: Any, place: int) -> None:
         self._push(self._memo[arg], place)
 
     def _tuple(self, _arg: Any, place: int) -> None:
-        values, places = self._since_mark()
+        values, places = self._pop_to_mark()
         self._describe(tuple(values), places[0] if places else place, len(values))
 
     def _list(self, _arg: Any, place: int) -> None:
@@ -254,30 +254,30 @@ class Machine:
         self._collect("set", place)
 
     def _collect(self, kind: str, place: int) -> None:
-        values, places = self._since_mark()
-        made = Items(kind)
-        made.add(values)
-        self._describe(made, places[0] if places else place, len(made.values))
+        values, places = self._pop_to_mark()
+        result = Items(kind)
+        result.add(values)
+        self._describe(result, places[0] if places else place, len(result.values))
 
     def _empty_dict(self, _arg: Any, place: int) -> None:
         self._describe(Pairs(), place)
 
     def _dict(self, _arg: Any, place: int) -> None:
-        values, places = self._since_mark()
-        made = Pairs()
-        _add_pairs(made, values, [*places, place])
-        self._describe(made, places[0] if places else place, 2 * len(made.values))
+        values, places = self._pop_to_mark()
+        result = Pairs()
+        _add_pairs(result, values, [*places, place])
+        self._describe(result, places[0] if places else place, 2 * len(result.values))
 
     def _append(self, _arg: Any, _place: int) -> None:
         value, _ = self._pop()
         self._extend([value])
 
     def _appends(self, _arg: Any, _place: int) -> None:
-        self._extend(self._since_mark()[0])
+        self._extend(self._pop_to_mark()[0])
 
     def _extend(self, values: "list[Any]") -> None:
         owner = self._stack[-1]
-        if isinstance(owner, Made):
+        if isinstance(owner, CallResult):
             owner.items = owner.items or Items("list")
             owner = owner.items
         if isinstance(owner, Items):
@@ -291,12 +291,12 @@ class Machine:
         self._set([key, value], [key_place, value_place, place])
 
     def _setitems(self, _arg: Any, place: int) -> None:
-        values, places = self._since_mark()
+        values, places = self._pop_to_mark()
         self._set(values, [*places, place])
 
     def _set(self, values: "list[Any]", places: "list[int]") -> None:
         owner = self._stack[-1]
-        if isinstance(owner, Made):
+        if isinstance(owner, CallResult):
             owner.pairs = owner.pairs or Pairs()
             owner = owner.pairs
         if isinstance(owner, Pairs):
@@ -314,68 +314,68 @@ class Machine:
         self._look_up(module, name, place)
 
     def _look_up(self, module: Any, name: Any, place: int) -> None:
-        found = Global(module, name)
-        if len(self.globals) < self._most:
-            self.globals.append(found)
+        name_lookup = Global(module, name)
+        if len(self.globals) < self._max_listed:
+            self.globals.append(name_lookup)
         else:
-            self.cut = True
-        self._describe(found, place)
+            self.is_truncated = True
+        self._describe(name_lookup, place)
 
     def _reduce(self, _arg: Any, place: int) -> None:
         arguments, _ = self._pop()
-        function, since = self._pop()
-        self._make(function, arguments, since, place)
+        function, start = self._pop()
+        self._call(function, arguments, start, place)
 
     def _newobj_ex(self, _arg: Any, place: int) -> None:
         keywords, _ = self._pop()
         arguments, _ = self._pop()
-        function, since = self._pop()
-        self._make(function, arguments, since, place)
+        function, start = self._pop()
+        self._call(function, arguments, start, place)
         self._stack[-1].states.append(keywords)
 
     def _obj(self, _arg: Any, place: int) -> None:
-        values, places = self._since_mark()
-        self._make(values[0], tuple(values[1:]), places[0], place)
+        values, places = self._pop_to_mark()
+        self._call(values[0], tuple(values[1:]), places[0], place)
 
     def _inst(self, arg: Any, place: int) -> None:
-        values, _ = self._since_mark()
+        values, _ = self._pop_to_mark()
         self._global(arg, place)
         function, _ = self._pop()
-        self._make(function, tuple(values), place, place)
+        self._call(function, tuple(values), place, place)
 
-    def _make(self, function: Any, arguments: Any, since: int, place: int) -> None:
-        # A setter is called with the object that it changes, and its result is thrown away.
-        if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Made):
+    def _call(self, function: Any, arguments: Any, start: int, place: int) -> None:
+        # A setter is called with the object that it changes, and its result is discarded.
+        if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], CallResult):
             self._spend(1)
             arguments[0].states.append(arguments[1])
             arguments[0].end = place
-        made = Made(function, arguments, since, place)
-        if len(self.made) < self._most:
-            self.made.append(made)
+        result = CallResult(function, arguments, start, place)
+        if len(self.calls) < self._max_listed:
+            self.calls.append(result)
         else:
-            self.cut = True
-        self._describe(made, since)
+            self.is_truncated = True
+        self._describe(result, start)
 
     def _build(self, _arg: Any, place: int) -> None:
         state, _ = self._pop()
         owner = self._stack[-1]
-        if isinstance(owner, Made):
+        if isinstance(owner, CallResult):
             self._spend(1)
             owner.states.append(state)
             owner.end = place
 
     def _persid(self, arg: Any, place: int) -> None:
-        self.names_outside = True
+        self.has_external_objects = True
         self._describe(Persistent(arg), place)
 
     def _binpersid(self, _arg: Any, place: int) -> None:
-        name, since = self._pop()
-        self._persid(name, since)
+        name, start = self._pop()
+        self._persid(name, start)
 
 
 def _add_pairs(owner: Pairs, values: "list[Any]", places: "list[int]") -> None:
     for number in range(0, len(values) - 1, 2):
-        if len(owner.values) >= _MOST_ITEMS:
+        if len(owner.values) >= _MAX_ITEMS:
             owner.dropped += 1
         else:
             size = places[number + 2] - places[number]

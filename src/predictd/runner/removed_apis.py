@@ -1,4 +1,4 @@
-"""What pandas, NumPy and scikit-learn used to have, and what takes its place."""
+"""Removed APIs of pandas, NumPy and scikit-learn, and their replacements."""
 
 import re
 
@@ -20,7 +20,7 @@ PANDAS_METHODS = {
     "tshift": "shift(freq=...)",
     "weekofyear": "isocalendar().week",
 }
-"""Methods and attributes of pandas' objects that are gone -> what to use."""
+"""Removed methods and attributes of pandas objects -> replacement."""
 
 MODULE_NAMES = {
     "pandas": {
@@ -54,7 +54,7 @@ MODULE_NAMES = {
         "round_": "np.round",
     },
 }
-"""Module -> names that it has no more -> what to use."""
+"""Module -> removed names -> replacement."""
 
 ARGUMENTS = {
     ("fillna", "method"): ("pandas", "ffill() or bfill()"),
@@ -64,22 +64,22 @@ ARGUMENTS = {
     ("to_csv", "line_terminator"): ("pandas", "lineterminator"),
     ("OneHotEncoder.__init__", "sparse"): ("sklearn", "sparse_output"),
 }
-"""(function, argument that it takes no more) -> (module, what to use)."""
+"""(function, removed argument) -> (module, replacement)."""
 
 
 def replacement_of_method(kind: type, name: str) -> "str | None":
-    """Return what takes the place of an attribute that objects of a class of pandas do not have."""
+    """Return the replacement of an attribute that a class of pandas no longer has, or None."""
     return PANDAS_METHODS.get(name) if kind.__module__.partition(".")[0] == "pandas" else None
 
 
 def replacement_of_argument(text: str) -> "tuple[str, str, str] | None":
-    """Return the module, the argument and what takes its place, for what Python says of an argument that is unknown."""
-    found = _UNEXPECTED.match(text)
-    if found is None:
+    """Return module, argument and replacement for Python's message about an unexpected argument, or None."""
+    match = _UNEXPECTED.match(text)
+    if match is None:
         return None
-    function, argument = found.groups()
+    function, argument = match.groups()
     for name in (function, function.rpartition(".")[2]):
         if (name, argument) in ARGUMENTS:
-            module, new = ARGUMENTS[name, argument]
-            return module, f"the argument {argument} of {function}", new
+            module, replacement = ARGUMENTS[name, argument]
+            return module, f"the argument {argument} of {function}", replacement
     return None

@@ -1,4 +1,4 @@
-"""Calls of the kernel that Python has no function for: namespaces, mounts, privileges, the filter of system calls.
+"""System calls that Python has no function for: namespaces, mounts, privileges, the filter of system calls.
 
 Also used outside the sandbox, by the launcher. Standard library only.
 """
@@ -12,12 +12,12 @@ import resource
 import signal
 from collections.abc import Sequence
 
-# The first beside the standard streams.
+# The first descriptor after the standard streams.
 FIRST_DESCRIPTOR = 3
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x02000000
 _CLONE_PIDFD = 0x1000
-# Mount, UTS, IPC, pid, network; the cgroup's own comes once the process is a member of its group.
+# Mount, UTS, IPC, pid, network; the cgroup namespace follows when the process is a member of its group.
 _NAMESPACES = CLONE_NEWNS | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -40,10 +40,10 @@ class _Filter(ctypes.Structure):
 
 
 def clone_into_namespaces() -> tuple[int, int]:
-    """Fork into new namespaces of every kind but user and cgroup; (0, -1) in the child, else its pid and pidfd.
+    """Fork into new namespaces except user and cgroup; return (0, -1) in the child, else its pid and pidfd.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: The kernel refused.
     """
     pidfd = ctypes.c_int(-1)
     flags = _NAMESPACES | _CLONE_PIDFD | int(signal.SIGCHLD)
@@ -56,9 +56,9 @@ def clone_into_namespaces() -> tuple[int, int]:
 
 
 def keep_descriptors(descriptors: Sequence[int]) -> None:
-    """Make these, in their order, the descriptors from FIRST_DESCRIPTOR on, and close all others above the streams.
+    """Renumber these descriptors in order from FIRST_DESCRIPTOR, and close all others after the standard streams.
 
-    No limit tells which descriptors there are: one may be higher than the limit that was set after it was opened.
+    Descriptors can be above the current limit, if the limit was set after they were opened.
     """
     free = FIRST_DESCRIPTOR + len(descriptors)
     copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, free) for descriptor in descriptors]
@@ -68,20 +68,20 @@ def keep_descriptors(descriptors: Sequence[int]) -> None:
 
 
 def close_descriptors(first: int) -> None:
-    """Close every descriptor from `first` on, whatever its number."""
+    """Close every descriptor from `first`, even above the current limit."""
     numbers = ctypes.c_uint(first), ctypes.c_uint(_LAST_DESCRIPTOR), ctypes.c_uint(0)
     if _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), *numbers) < 0:  # a kernel before 5.9
         for number in map(int, os.listdir("/proc/self/fd")):
-            with contextlib.suppress(OSError):  # that of the listing
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 if number >= first:
                     os.close(number)
 
 
 def limit(which: int, value: int) -> None:
-    """Set the soft and the hard limit of a resource.RLIMIT_*, as far as the hard one allows."""
+    """Set the soft and the hard limit of a resource.RLIMIT_*, at most to the current hard limit."""
     hard = resource.getrlimit(which)[1]
-    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (most, most))
+    new_limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (new_limit, new_limit))
 
 
 def unshare(flags: int) -> None:
@@ -96,48 +96,48 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 
 def die_with_parent() -> None:
-    """Be killed when the process that made this one ends."""
+    """Have the kernel kill this process when its parent ends."""
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever descends from this process and loses its own."""
+    """Become the parent of descendants whose parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def refuse_privileges() -> None:
-    """Get no privileges by any program ever again."""
+    """Prevent this process and its programs from gaining privileges, permanently."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def be_opaque(opaque: bool) -> None:
-    """Whether no other process of this user may look into this one."""
-    _prctl(_PR_SET_DUMPABLE, 0 if opaque else 1)
+def set_dumpable(dumpable: bool) -> None:
+    """Set whether other processes of this user may inspect this process."""
+    _prctl(_PR_SET_DUMPABLE, 1 if dumpable else 0)
 
 
 def drop_capabilities() -> None:
-    """Have none, and get none ever again."""
+    """Drop all capabilities, permanently."""
     for capability in range(_LAST_CAPABILITY):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break  # the kernel has no more of them
+            break  # the kernel has no higher capability
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     refuse_privileges()
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    none = (ctypes.c_uint32 * 6)()
-    _check(_libc.syscall(ctypes.c_long(_SYS_CAPSET[platform.machine()]), header, none), "capset")
+    no_capabilities = (ctypes.c_uint32 * 6)()
+    _check(_libc.syscall(ctypes.c_long(_SYS_CAPSET[platform.machine()]), header, no_capabilities), "capset")
 
 
 def filter_calls(program: bytes) -> None:
-    """Apply a compiled filter, 8 bytes an instruction, to this process and all that descend from it."""
-    told = _Filter(len(program) // 8, program)
-    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(told), 0, 0), "seccomp")
+    """Apply a compiled filter, 8 bytes per instruction, to this process and its descendants."""
+    filter_program = _Filter(len(program) // 8, program)
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0), "seccomp")
 
 
 def _prctl(option: int, value: int) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)), "prctl")
 
 
-def _check(result: int, what: str) -> None:
+def _check(result: int, call: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")

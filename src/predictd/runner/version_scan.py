@@ -1,9 +1,9 @@
-"""Which Python and which packages made a pickle, read from the file without unpickling it.
+"""Determine the versions of Python and packages that a pickle was created with, without unpickling it.
 
 A function is pickled as the arguments of CodeType: 16 of them in Python 3.8 to 3.10, 18 from 3.11 on, with the
-bytecode among them. The bytecode is tried against the opcode table of each version, and the versions which can decode
-every function of the file are the possible ones. `opcodes.json` holds per version, from its module `opcode`: the
-opcodes that it knows, the inline caches after each, and the numbers of RESUME, of EXTENDED_ARG and of those which
+bytecode among them. The bytecode is matched against the opcode table of each version; the versions that can decode
+every function of the file are the candidates. `opcodes.json` holds per version, from its module `opcode`: the
+opcodes that it has, the inline caches after each, and the numbers of RESUME, of EXTENDED_ARG and of those that
 index the constants.
 """
 
@@ -14,13 +14,13 @@ import pickletools
 import time
 from typing import IO, Any
 
-from .packages import Recorded
-from .pickle_vm import Machine, TooMuch
+from .packages import RecordedVersions
+from .pickle_vm import Machine, PickleTooLargeError
 
-_FEW_BYTES = 1 << 20
-_MOST = 200_000
+_MAX_BYTECODE = 1 << 20
+_MAX_LISTED = 200_000
 _ARGUMENTS = {16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13")}
-_CUT_SHORT = ("pickle exhausted", "not enough data", "expected ", "no newline found")
+_TRUNCATED_MESSAGES = ("pickle exhausted", "not enough data", "expected ", "no newline found")
 _OTHER_FORMATS = (
     (b"\x1f\x8b", "a gzip file"),
     (b"PK\x03\x04", "a zip file (torch.save and numpy.savez write those)"),
@@ -37,18 +37,18 @@ _OTHER_FORMATS = (
 )
 
 _Table = dict[str, Any]
-# Of each function: its bytecode, the number of its constants if known, the number of CodeType's arguments.
-Codes = list[tuple[bytes, int | None, int]]
+# For each function: its bytecode, the number of its constants if known, the number of CodeType's arguments.
+FunctionCodes = list[tuple[bytes, int | None, int]]
 
 
 class Scan:
-    """What a pickle's bytes say.
+    """The result of scanning a pickle.
 
     Attributes:
-        pythons: versions that can have made every function of the file, of 3.8 to 3.13; empty when there is no telling.
-        functions: on how many functions that rests.
-        packages: package -> [version recorded in the file, version of this runtime], for those that differ.
-        flaw: why it can't be a whole pickle, as a failure code and a detail; None when it may be one.
+        pythons: versions from 3.8 to 3.13 that can have compiled every function of the file; empty if unknown.
+        functions: number of functions in the file.
+        packages: package -> [version recorded in the file, version of this runtime], where they differ.
+        flaw: why it is not a complete pickle, as a failure code and a detail; None if it may be.
     """
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class Scan:
 
 
 def scan(file: IO[bytes], seconds: float) -> Scan:
-    """Read the pickle from its start, for at most `seconds`; never raises, whatever the file holds."""
+    """Scan the pickle for at most `seconds`; never raise, whatever the file holds."""
     result = Scan()
-    codes: Codes = []
-    recorded = Recorded()
+    codes: FunctionCodes = []
+    recorded = RecordedVersions()
     start = file.read(32)
     file.seek(0)
     try:
@@ -72,20 +72,20 @@ def scan(file: IO[bytes], seconds: float) -> Scan:
     if codes:
         result.pythons = possible_pythons(codes)
     result.functions = len(codes)
-    result.packages = recorded.differing()
+    result.packages = recorded.differences()
     return result
 
 
 @functools.cache
 def opcode_tables() -> dict[str, _Table]:
-    """What `opcodes.json` holds, by version of Python; read once in a process and those that are forked from it."""
+    """Return `opcodes.json` by version of Python; read once per process and its forks."""
     with open(os.path.join(os.path.dirname(__file__), "opcodes.json"), encoding="ascii") as tables:
-        read: dict[str, _Table] = json.load(tables)
-    return read
+        tables_by_version: dict[str, _Table] = json.load(tables)
+    return tables_by_version
 
 
 def flaw_of(start: bytes, error: Exception) -> tuple[str, str]:
-    """Why a file can't be read as a pickle, by its first 32 bytes and what was raised: a failure code and a detail."""
+    """Return failure code and detail for an invalid pickle, by its first 32 bytes and the raised error."""
     if not start:
         return "not_a_pickle", "it is empty"
     for magic, name in _OTHER_FORMATS:
@@ -95,31 +95,33 @@ def flaw_of(start: bytes, error: Exception) -> tuple[str, str]:
         return "not_a_pickle", f"it begins with {start[:16]!r}"
     if isinstance(error, (MemoryError, OverflowError)):
         return "truncated_pickle", "an object in it claims to be larger than any file"
-    if str(error).startswith(_CUT_SHORT):
+    if str(error).startswith(_TRUNCATED_MESSAGES):
         return "truncated_pickle", str(error)
     return "not_a_pickle", str(error) or type(error).__name__
 
 
-def _walk(file: IO[bytes], found: Codes, recorded: Recorded, deadline: float) -> None:
-    """Read all opcodes; a stack that does not add up ends the search for functions, not the reading."""
-    machine = Machine(lambda value: value if isinstance(value, bytes) and len(value) <= _FEW_BYTES else None, _MOST)
-    lost = False
+def _walk(file: IO[bytes], codes: FunctionCodes, recorded: RecordedVersions, deadline: float) -> None:
+    """Read all opcodes; an invalid stack ends the search for functions, not the reading."""
+    machine = Machine(
+        lambda value: value if isinstance(value, bytes) and len(value) <= _MAX_BYTECODE else None, _MAX_LISTED
+    )
+    is_invalid = False
     try:
         for count, (opcode, arg, place) in enumerate(pickletools.genops(file)):
             if count % 1024 == 0 and time.monotonic() > deadline:
                 return
-            recorded.see(arg)
-            if not lost:
+            recorded.scan(arg)
+            if not is_invalid:
                 try:
                     machine.apply(opcode, arg, place or 0)
-                except (IndexError, KeyError, TypeError, TooMuch):
-                    lost = True
+                except (IndexError, KeyError, TypeError, PickleTooLargeError):
+                    is_invalid = True
     finally:
-        found.extend(code for made in machine.made if (code := code_of(made.arguments)) is not None)
+        codes.extend(code for call in machine.calls if (code := code_of(call.arguments)) is not None)
 
 
 def code_of(args: Any) -> tuple[bytes, int | None, int] | None:
-    """The bytecode, the number of constants if known, and the number of arguments, if they are those of CodeType."""
+    """Return bytecode, number of constants if known, and number of arguments, if these are arguments of CodeType."""
     if not isinstance(args, tuple) or len(args) not in _ARGUMENTS:
         return None
     if not isinstance(args[6], bytes) or not all(isinstance(arg, int) for arg in args[:2]):
@@ -127,23 +129,23 @@ def code_of(args: Any) -> tuple[bytes, int | None, int] | None:
     return args[6], len(args[7]) if isinstance(args[7], tuple) else None, len(args)
 
 
-def possible_pythons(codes: Codes) -> list[str]:
-    """Versions that decode every function; where none does, those whose CodeType takes as many arguments."""
+def possible_pythons(codes: FunctionCodes) -> list[str]:
+    """Return versions that decode every function, or else those whose CodeType takes as many arguments."""
     tables = opcode_tables()
-    shaped = [version for version in tables if all(version in _ARGUMENTS[size] for _, _, size in codes)]
-    decoding = [v for v in shaped if all(_decodes(code, constants, tables[v]) for code, constants, _ in codes)]
-    return decoding or shaped
+    by_arguments = [version for version in tables if all(version in _ARGUMENTS[size] for _, _, size in codes)]
+    decoding = [v for v in by_arguments if all(_decodes(code, constants, tables[v]) for code, constants, _ in codes)]
+    return decoding or by_arguments
 
 
 def _decodes(code: bytes, constants: int | None, table: _Table) -> bool:
-    known, caches = set(table["known"]), table["caches"]
+    opcodes, caches = set(table["known"]), table["caches"]
     position = argument = 0
     resumed = table["resume"] is None
     while position + 1 < len(code):
         opcode = code[position]
         argument = (argument << 8 | code[position + 1]) & 0xFFFFFFFF
         position += 2
-        if opcode not in known:
+        if opcode not in opcodes:
             return False
         if opcode == table["extended"]:
             continue

@@ -1,11 +1,11 @@
-"""One run in isolation and within limits, and what happened to it, told precisely.
+"""Run a model in isolation and within limits, and determine how the run ended.
 
-Nothing else starts a process that runs user code, and nothing in here opens a path that such a process could write.
+No other package starts a process that runs user code. Nothing here opens a path that such a process can write to.
 """
 
-from predictd.sandbox.fork_pool import WarmParents
+from predictd.sandbox.fork_pool import ForkPool
+from predictd.sandbox.isolated_run import run
 from predictd.sandbox.isolation import Isolation, choose_sandbox, probe, probe_forked
-from predictd.sandbox.runs import run
-from predictd.sandbox.supervisor import RunCancelled
+from predictd.sandbox.supervisor import RunCancelledError
 
-__all__ = ["Isolation", "RunCancelled", "WarmParents", "choose_sandbox", "probe", "probe_forked", "run"]
+__all__ = ["ForkPool", "Isolation", "RunCancelledError", "choose_sandbox", "probe", "probe_forked", "run"]

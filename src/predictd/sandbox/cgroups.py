@@ -1,6 +1,6 @@
-"""Control groups: the kernel's own accounting, and the only proof that a run was out of memory.
+"""Control groups: the kernel's own accounting, and the only proof that a run ran out of memory.
 
-Groups are made below the server's own, so that a run never has more than the server was given.
+Groups are created below the server's own group, so a run never has more resources than the server.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ from predictd.domain.limits import Limits
 
 _PREFIX = "predictd-"
 _PERIOD_US = 100_000
-# bubblewrap itself: the process outside, the first one inside, and the launcher before it.
+# bubblewrap's own processes: the one outside, the first one inside, and the launcher before it.
 _OWN_PROCESSES = 4
 _CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy:
-    """Where groups can be made: for v1 a folder for each of memory, pids and (if there is one) cpu; for v2 the one."""
+    """Where groups can be created: for v1 a folder each for memory, pids and (if available) cpu; for v2 one folder."""
 
     version: Literal["v1", "v2"]
     folders: Mapping[str, Path]
 
 
 def find_hierarchy(own: str, mounts: str) -> Hierarchy | None:
-    """Find where this process may make groups, None if nowhere.
+    """Return where this process may create groups, or None.
 
     Args:
         own: text of /proc/self/cgroup.
@@ -42,14 +42,14 @@ def find_hierarchy(own: str, mounts: str) -> Hierarchy | None:
     v2: Path | None = None
     for line in mounts.splitlines():
         mount, _, rest = line.partition(" - ")
-        root, point = mount.split()[3:5]
+        root, mount_point = mount.split()[3:5]
         kind, _, options = rest.split(maxsplit=2)
         if kind == "cgroup2":
-            v2 = _own_folder(Path(point), root, paths.get("", "/"))
+            v2 = _own_folder(Path(mount_point), root, paths.get("", "/"))
         elif kind == "cgroup":
             for names, path in paths.items():
                 for controller in {"memory", "pids", "cpu"} & set(names.split(",")) & set(options.split(",")):
-                    v1[controller] = _own_folder(Path(point), root, path)
+                    v1[controller] = _own_folder(Path(mount_point), root, path)
     writable = {name: folder for name, folder in v1.items() if os.access(folder, os.W_OK)}
     if {"memory", "pids"} <= writable.keys():
         return Hierarchy(version="v1", folders=writable)
@@ -61,7 +61,7 @@ def find_hierarchy(own: str, mounts: str) -> Hierarchy | None:
 
 
 def remove_leftovers(hierarchy: Hierarchy) -> None:
-    """Remove the groups of servers that are dead, and whatever still runs in them."""
+    """Remove the groups of dead servers and kill the processes in them."""
     for folder in hierarchy.folders.values():
         for group in folder.glob(f"{_PREFIX}*-*"):
             owner = group.name.split("-")[1]
@@ -70,10 +70,10 @@ def remove_leftovers(hierarchy: Hierarchy) -> None:
 
 
 class Cgroup:
-    """A group of its own for one run.
+    """The control group of one run.
 
     Raises:
-        OSError: the group can't be made or its limits can't be set.
+        OSError: The group can't be created or its limits can't be set.
     """
 
     processors = None
@@ -94,12 +94,12 @@ class Cgroup:
             raise
 
     @property
-    def joins(self) -> Sequence[str]:
+    def member_files(self) -> Sequence[str]:
         """See ResourceGroup."""
         return [str(folder / "cgroup.procs") for folder in self._folders.values()]
 
     def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
-        """See ResourceGroup; members are known by the kernel."""
+        """See ResourceGroup; the kernel tracks the members."""
 
     def ran_out_of_memory(self) -> bool:
         """See ResourceGroup."""
@@ -111,7 +111,7 @@ class Cgroup:
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 
     def peak_bytes(self) -> int:
-        """See ResourceGroup; with the files that the run was first to read."""
+        """See ResourceGroup; includes the page cache of files that the run read first."""
         name = "memory.max_usage_in_bytes" if self._v1 else "memory.peak"
         try:
             return int((self._memory / name).read_text())
@@ -119,7 +119,7 @@ class Cgroup:
             return 0
 
     def close(self) -> None:
-        """See ResourceGroup; waits until the members are gone, for at most 10 seconds a hierarchy."""
+        """See ResourceGroup; waits at most 10 seconds per hierarchy for the members to exit."""
         for folder in self._folders.values():
             _remove(folder)
 
@@ -132,7 +132,7 @@ class Cgroup:
         (self._folders["pids"] / "pids.max").write_text(str(limits.processes + _OWN_PROCESSES))
         if "cpu" in self._folders:
             (self._folders["cpu"] / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-            with contextlib.suppress(OSError):  # more than the server itself has
+            with contextlib.suppress(OSError):  # exceeds the quota of the server
                 (self._folders["cpu"] / "cpu.cfs_quota_us").write_text(str(int(limits.cpus * _PERIOD_US)))
 
     def _limit_v2(self, limits: Limits) -> None:
@@ -145,36 +145,36 @@ class Cgroup:
             (self._memory / "cpu.max").write_text(f"{int(limits.cpus * _PERIOD_US)} {_PERIOD_US}")
 
 
-def _own_folder(point: Path, root: str, path: str) -> Path:
-    """The folder of this process's own group; in a container whose view begins lower, the top of the view."""
-    below = os.path.relpath(path, root)
-    folder = point if below.startswith("..") else point / below
-    return folder if folder.is_dir() else point
+def _own_folder(mount_point: Path, root: str, path: str) -> Path:
+    """Return the folder of this process's group, or the mount point if a container hides the levels above."""
+    relative_path = os.path.relpath(path, root)
+    folder = mount_point if relative_path.startswith("..") else mount_point / relative_path
+    return folder if folder.is_dir() else mount_point
 
 
 def _delegate(folder: Path, controllers: list[str]) -> bool:
-    """Hand the controllers down to groups below `folder`, which v2 allows only where no process is a direct member.
+    """Delegate the controllers to groups below `folder`, which v2 allows only if no process is a direct member.
 
-    The server is moved into a group of its own for that, but nobody else is.
+    If the server is the only member, it is moved into a group below.
     """
-    switch = folder / "cgroup.subtree_control"
-    wanted = " ".join(f"+{name}" for name in ("memory", "pids", "cpu") if name in controllers)
+    subtree_control = folder / "cgroup.subtree_control"
+    controllers_to_enable = " ".join(f"+{name}" for name in ("memory", "pids", "cpu") if name in controllers)
     try:
-        if {"memory", "pids"} <= set(switch.read_text().split()):
+        if {"memory", "pids"} <= set(subtree_control.read_text().split()):
             return True
         members = (folder / "cgroup.procs").read_text().split()
         if members == [str(os.getpid())]:
             own = folder / "predictd"
             own.mkdir(exist_ok=True)
             (own / "cgroup.procs").write_text(members[0])
-        switch.write_text(wanted)
+        subtree_control.write_text(controllers_to_enable)
     except OSError:
         return False
     return True
 
 
 def _remove(folder: Path) -> None:
-    """Kill the members of a group until there are none, then remove it; gives up after 10 seconds."""
+    """Kill the members of a group until none is left, then remove it; give up after 10 seconds."""
     deadline = time.monotonic() + _CLOSE_SECONDS
     while folder.exists() and time.monotonic() < deadline:
         _kill_members(folder)

@@ -1,4 +1,4 @@
-"""How bubblewrap and the interpreter are called: what a run sees of the machine, and its environment."""
+"""Command lines of bubblewrap and the interpreter: what a run sees of the machine, and its environment."""
 
 import json
 import math
@@ -13,10 +13,10 @@ from predictd.domain.runs import RuntimePaths
 ISOLATED_PYTHON = "/opt/runtime/bin/python"
 RUNNER = Path(__file__).parent.parent / "runner"
 TREES = Path(__file__).parent.parent / "trees"
-INSIDE = "/opt/predictd"
+SANDBOX_HOME = "/opt/predictd"
 HASH_SEED = 0
 _RUNTIME = "/opt/runtime"
-# Not zero: a shared mapping of it is memory that belongs to no process.
+# Without zero: a shared mapping of it is memory that belongs to no process.
 _DEVICES = ("null", "full", "random", "urandom")
 _DEVICE_LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -41,7 +41,7 @@ _THREAD_COUNTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """The folders that a run reads: on this machine, or where the launcher has staged them."""
+    """The folders that a run reads: on this machine, staged by the launcher, or inside the sandbox."""
 
     prefix: str
     packages: str
@@ -49,9 +49,9 @@ class Folders:
     trees: str
 
 
-def environment(limits: Limits, home: str, *, seeded: bool) -> dict[str, str]:
-    """All of the environment that a model gets; a `seeded` one has the same hashes of strings each time."""
-    threads = str(threads_of(limits))
+def build_environment(limits: Limits, home: str, *, seeded: bool) -> dict[str, str]:
+    """Return the complete environment of a model; if `seeded`, string hashes are the same in every run."""
+    threads = str(thread_count(limits))
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": home,
@@ -61,17 +61,17 @@ def environment(limits: Limits, home: str, *, seeded: bool) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLCONFIGDIR": home,
         "NUMBA_CACHE_DIR": home,
-        # Arrow's allocator starts no thread of its own, which would keep a warm parent from being forked.
+        # Keeps Arrow's allocator from starting a thread, with which a fork server can't fork.
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        # Its other allocator reserves a GiB of addresses, which counts where memory is limited by rlimits.
+        # Arrow's other allocator reserves 1 GiB of address space, which counts where rlimits limit memory.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         **dict.fromkeys(_THREAD_COUNTS, threads),
         **({"PYTHONHASHSEED": str(HASH_SEED)} if seeded else {}),
     }
 
 
-def threads_of(limits: Limits) -> int:
-    """How many threads libraries are told to use."""
+def thread_count(limits: Limits) -> int:
+    """Return the number of threads that libraries are configured to use."""
     return max(1, math.ceil(limits.cpus))
 
 
@@ -79,30 +79,30 @@ def bubblewrap(
     executable: str,
     limits: Limits,
     *,
-    status: int = -1,
-    seccomp: int = -1,
-    texts: Mapping[int, str] | None = None,
-    parent: bool = False,
+    status_descriptor: int = -1,
+    seccomp_descriptor: int = -1,
+    text_files: Mapping[int, str] | None = None,
+    is_fork_server: bool = False,
 ) -> list[str]:
-    """The sandbox with nothing of a run in it yet: system libraries, an empty scratch, no devices, no network.
+    """Return the command of a sandbox without any files of a run: system libraries, an empty scratch, no network.
 
     Args:
         executable: path of bwrap.
         limits: sizes of the scratch.
-        status: descriptor to which bubblewrap writes the pid of the first process inside.
-        seccomp: descriptor of the compiled filter.
-        texts: descriptor and path of each small file that is made inside.
-        parent: make that of a warm parent, which gives its runs the rest: it keeps the capabilities of its own user
-            namespace and has no filter.
+        status_descriptor: where bubblewrap writes the pid of the first process inside.
+        seccomp_descriptor: the compiled filter of system calls.
+        text_files: descriptor -> path inside of each small file to create.
+        is_fork_server: create the sandbox of a fork server, which confines its runs further: it keeps the capabilities
+            of its own user namespace and has no filter.
     """
-    shared = max(limits.scratch_bytes // 4, 1)
+    shared_bytes = max(limits.scratch_bytes // 4, 1)
     command = [executable, "--unshare-all", "--unshare-user", "--new-session"]
-    if parent:
-        # Its server's end ends it: it is told by a socket, and the thread that starts it need not outlive it.
+    if is_fork_server:
+        # Ends when its socket closes, not with its parent: the thread that starts it may end before it.
         command += ["--cap-add", "ALL"]
     else:
         command += ["--die-with-parent", "--cap-drop", "ALL", "--disable-userns", "--assert-userns-disabled"]
-        command += ["--json-status-fd", str(status), "--seccomp", str(seccomp)]
+        command += ["--json-status-fd", str(status_descriptor), "--seccomp", str(seccomp_descriptor)]
     command += ["--uid", "1000", "--gid", "1000", "--hostname", "predictd", "--clearenv"]
     command += ["--ro-bind", "/usr", "/usr"]
     for name in _SYSTEM_FOLDERS:
@@ -111,17 +111,17 @@ def bubblewrap(
             command += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             command += ["--ro-bind", str(path), str(path)]
-    command += ["--proc", "/proc", *_devices(shared)]
+    command += ["--proc", "/proc", *_devices(shared_bytes)]
     for path in (Path("/etc/ld.so.cache"), Path("/etc/localtime")):
         if path.exists():
             command += ["--ro-bind", str(path.resolve()), str(path)]
-    for descriptor, inside in (texts or {}).items():
+    for descriptor, inside in (text_files or {}).items():
         command += ["--ro-bind-data", str(descriptor), inside]
     return [*command, "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]  # noqa: S108
 
 
 def _devices(shared_bytes: int) -> list[str]:
-    """A /dev without terminals, whose bytes the kernel would move outside of the run's group."""
+    """Return a /dev without terminals, whose buffers the kernel allocates outside of the run's group."""
     arguments = ["--tmpfs", "/dev"]
     for name in _DEVICES:
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
@@ -131,74 +131,74 @@ def _devices(shared_bytes: int) -> list[str]:
 
 
 def etc_files() -> dict[str, str]:
-    """The synthetic files of /etc, by path."""
+    """Return the synthetic files of /etc by path."""
     return {f"/etc/{name}": text for name, text in _ETC.items()}
 
 
-def inside(
+def sandbox_options(
     runtime: RuntimePaths, folders: Folders, files: Mapping[str, str], limits: Limits, *, seeded: bool
 ) -> list[str]:
-    """Binds and environment of one run, for after `bubblewrap`.
+    """Return the binds and the environment of one run, to append to `bubblewrap`.
 
     Args:
-        runtime: the interpreter, by its paths on this machine.
-        folders: where bubblewrap finds the folders.
-        files: path inside and path on this machine of the data files that are bound, if any.
-        limits: for the environment.
-        seeded: likewise.
+        runtime: paths of the interpreter on this machine.
+        folders: where bubblewrap finds the folders to bind.
+        files: path inside -> path on this machine of the data files to bind.
+        limits: determine the environment.
+        seeded: see `build_environment`.
     """
-    at = where_inside(runtime)
-    binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, at.prefix]
-    binds += ["--ro-bind", folders.packages, at.packages, "--ro-bind", folders.runner, at.runner]
-    binds += ["--ro-bind", folders.trees, at.trees]
-    binds += ["--symlink", executable_inside(runtime), ISOLATED_PYTHON]
+    inside = sandbox_folders(runtime)
+    binds = [] if _is_system(runtime.prefix) else ["--ro-bind", folders.prefix, inside.prefix]
+    binds += ["--ro-bind", folders.packages, inside.packages, "--ro-bind", folders.runner, inside.runner]
+    binds += ["--ro-bind", folders.trees, inside.trees]
+    binds += ["--symlink", sandbox_python(runtime), ISOLATED_PYTHON]
     for target, source in files.items():
         binds += ["--ro-bind", source, target]
-    for name, value in environment_inside(runtime, limits, seeded=seeded).items():
+    for name, value in sandbox_environment(runtime, limits, seeded=seeded).items():
         binds += ["--setenv", name, value]
     return [*binds, "--remount-ro", "/"]
 
 
-def where_inside(runtime: RuntimePaths) -> Folders:
-    """Where a run finds its folders."""
+def sandbox_folders(runtime: RuntimePaths) -> Folders:
+    """Return the paths of the folders inside the sandbox."""
     return Folders(
         prefix=str(runtime.prefix) if _is_system(runtime.prefix) else "/opt/python",
         packages=f"{_RUNTIME}/lib/python{runtime.version}/site-packages",
-        runner=f"{INSIDE}/predictd_runner",
-        trees=f"{INSIDE}/predictd_trees",
+        runner=f"{SANDBOX_HOME}/predictd_runner",
+        trees=f"{SANDBOX_HOME}/predictd_trees",
     )
 
 
-def executable_inside(runtime: RuntimePaths) -> str:
-    """Where a run finds the base interpreter, which ISOLATED_PYTHON links to."""
-    return os.path.join(where_inside(runtime).prefix, os.path.relpath(runtime.python, runtime.prefix))
+def sandbox_python(runtime: RuntimePaths) -> str:
+    """Return the path inside the sandbox of the base interpreter, which ISOLATED_PYTHON links to."""
+    return os.path.join(sandbox_folders(runtime).prefix, os.path.relpath(runtime.python, runtime.prefix))
 
 
-def environment_inside(runtime: RuntimePaths, limits: Limits, *, seeded: bool) -> dict[str, str]:
-    """All of the environment that a model gets in a sandbox."""
-    values = environment(limits, "/tmp", seeded=seeded)  # noqa: S108 (a tmpfs of the sandbox)
+def sandbox_environment(runtime: RuntimePaths, limits: Limits, *, seeded: bool) -> dict[str, str]:
+    """Return the complete environment of a model in a sandbox."""
+    values = build_environment(limits, "/tmp", seeded=seeded)  # noqa: S108 (a tmpfs of the sandbox)
     if not _is_system(runtime.prefix) and any(runtime.prefix.glob("lib/libpython3*.so*")):
-        values["LD_LIBRARY_PATH"] = f"{where_inside(runtime).prefix}/lib"
+        values["LD_LIBRARY_PATH"] = f"{sandbox_folders(runtime).prefix}/lib"
     return values
 
 
 def environment_files(runtime: RuntimePaths) -> dict[str, str]:
-    """What makes the runtime inside a virtual environment, by path.
+    """Return the files by path that make the runtime inside the sandbox a virtual environment.
 
-    Processes that a model starts by `sys.executable` (joblib, multiprocessing) find the packages through it.
+    Processes that a model starts with `sys.executable` (joblib, multiprocessing) find the packages through them.
     """
-    home = os.path.dirname(executable_inside(runtime))
+    home = os.path.dirname(sandbox_python(runtime))
     text = f"home = {home}\ninclude-system-site-packages = false\nversion = {runtime.version}\n"
     return {f"{_RUNTIME}/pyvenv.cfg": text}
 
 
-def interpreter(python: str, at: Folders, task: Mapping[str, object], module: str = "main") -> list[str]:
-    """The command that runs the runner in that Python, with the folders as the run sees them."""
-    package = f"{os.path.basename(at.runner)}.{module}"
-    # Isolated but for the environment, which is all ours and may hold the seed of hashes: the first path is the
-    # working folder's.
-    start = f"import sys; sys.path[0] = {os.path.dirname(at.runner)!r}; from {package} import main; main()"
-    return [python, "-s", "-B", "-X", "utf8", "-c", start, json.dumps({"packages": at.packages, **task})]
+def interpreter(python: str, inside: Folders, task: Mapping[str, object], module: str = "main") -> list[str]:
+    """Return the command that runs a module of the runner in that Python, with the folders as the run sees them."""
+    package = f"{os.path.basename(inside.runner)}.{module}"
+    # Isolated except for the environment, which is complete and may hold the hash seed: the first path is the
+    # working folder.
+    program = f"import sys; sys.path[0] = {os.path.dirname(inside.runner)!r}; from {package} import main; main()"
+    return [python, "-s", "-B", "-X", "utf8", "-c", program, json.dumps({"packages": inside.packages, **task})]
 
 
 def _is_system(prefix: Path) -> bool:

@@ -1,11 +1,10 @@
-"""The container engine of this machine, Podman or Docker, and how it is called."""
+"""The container engines of this machine, Podman and Docker."""
 
 import functools
 import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,18 +14,18 @@ from predictd.domain.errors import PlatformError
 log = logging.getLogger(__name__)
 
 EngineName = Literal["podman", "docker"]
-_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _LABEL = "predictd.server"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """An engine that answers.
+    """An engine that responds.
 
     Attributes:
-        name: which one.
-        version: as it tells it.
-        command: its executable with the options that every call needs.
+        name: podman or docker.
+        version: as the engine reports it.
+        command: the executable with the options that every call needs.
     """
 
     name: EngineName
@@ -34,36 +33,36 @@ class Engine:
     command: tuple[str, ...]
 
     def call(self, *arguments: str, check: bool = True) -> str:
-        """Run one of its commands; what it printed.
+        """Run a command of the engine and return its output.
 
         Raises:
-            PlatformError: it failed, with its last words; not if `check` is false.
+            PlatformError: The command failed (only if `check`) or did not end within 60 seconds.
         """
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*self.command, *arguments],
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=_SECONDS,
+                timeout=_TIMEOUT_SECONDS,
                 stdin=subprocess.DEVNULL,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PlatformError(f"{self.name} {arguments[0]} did not end: {error}.") from error
-        if check and done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        if check and completed.returncode != 0:
+            lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
             raise PlatformError(f"{self.name} {arguments[0]} failed: {lines[-1].rstrip('.')}.")
-        return done.stdout
+        return completed.stdout
 
     def label(self) -> str:
-        """The label of this server's containers, by which a later one finds what a dead one left."""
+        """Return the label of this server's containers, by which a later server finds the leftovers of a dead one."""
         return f"{_LABEL}={os.getpid()}"
 
     def remove_leftovers(self) -> None:
-        """Remove the containers of servers that are dead."""
+        """Remove the containers of dead servers."""
         for container in self.call("ps", "--all", "--quiet", "--filter", f"label={_LABEL}").split():
-            # Not asked of `ps`, whose format has no single label in Podman 4.3. Empty if the container is gone by now.
+            # `ps` of Podman 4.3 can't format a single label. Empty if the container no longer exists.
             owner = self.call(
                 "inspect", "--format", f'{{{{index .Config.Labels "{_LABEL}"}}}}', container, check=False
             ).strip()
@@ -73,10 +72,10 @@ class Engine:
 
 @functools.cache
 def find_engine(name: EngineName) -> Engine:
-    """The engine, once it has answered; its leftovers of dead servers are removed.
+    """Return the engine after it has responded; remove the leftovers of dead servers.
 
     Raises:
-        PlatformError: it is not installed or does not answer.
+        PlatformError: The engine is not installed or does not respond.
     """
     path = shutil.which(name)
     if path is None:
@@ -88,24 +87,12 @@ def find_engine(name: EngineName) -> Engine:
     return engine
 
 
-def engines() -> list[Engine]:
-    """Those of this machine that answer."""
-    found = []
-    names: Sequence[EngineName] = ("podman", "docker")
-    for name in names:
-        try:
-            found.append(find_engine(name))
-        except PlatformError as error:
-            log.debug("%s", error.message)
-    return found
-
-
 def _package(name: EngineName) -> str:
     return "podman" if name == "podman" else "docker.io"
 
 
 def _options(name: EngineName) -> list[str]:
-    """What Podman needs on machines without systemd, and with both versions of cgroups, which crun refuses."""
+    """Return options for machines without systemd, and for machines with both cgroup versions, which crun refuses."""
     if name == "docker":
         return []
     options = [] if Path("/run/systemd/system").is_dir() else ["--cgroup-manager=cgroupfs"]

@@ -1,7 +1,7 @@
-"""Attempts to get out of the sandbox, made inside it: `python -I -S escapes.py`.
+"""Attempts to escape from the sandbox, run inside it: `python -I -S escapes.py`.
 
-Prints a line for each of NAMES: 'shut NAME', or 'open NAME' for an attempt that worked. Standard library only. With
-an argument N it holds N MiB of memory instead, to see whether the limit ends it.
+Prints a line for each of NAMES: 'blocked NAME', or 'open NAME' for an attempt that succeeded. With an argument N it
+allocates N MiB of memory instead, to test whether the limit ends it. Standard library only.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _CALLS = {
     "x86_64": {"ptrace": 101, "mount": 165, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "inotify_init1": 294},
     "aarch64": {"ptrace": 117, "mount": 40, "keyctl": 219, "bpf": 280, "perf_event_open": 241, "inotify_init1": 26},
 }.get(platform.machine(), {})
-# The same on every architecture.
+# Same numbers on every architecture.
 _NEW_CALLS = {"io_uring_setup": 425, "clone3": 435}
 _F_NOTIFY, _DN_ACCESS = 1026, 1
 _NEW_USER = 0x10000000
@@ -57,7 +57,7 @@ def _list(path: str) -> None:
         raise OSError("empty")
 
 
-def _see_others() -> None:
+def _see_other_processes() -> None:
     names = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
@@ -93,12 +93,12 @@ def _have_environment() -> None:
 
 
 def _inherit_descriptors() -> None:
-    """Besides the standard streams a run has one pipe, for its answer, and its files, which it can only read."""
+    """Besides the standard streams a run has one pipe, the channel, and read-only descriptors of its files."""
     pipes = 0
     for number in map(int, os.listdir("/proc/self/fd")):
         try:
             mode, flags = os.fstat(number).st_mode, fcntl.fcntl(number, fcntl.F_GETFL)
-        except OSError:  # that of the listing
+        except OSError:  # the descriptor of the listing itself
             continue
         if number <= 2 or (stat.S_ISREG(mode) and flags & os.O_ACCMODE == os.O_RDONLY):
             continue
@@ -119,7 +119,7 @@ _ATTEMPTS: dict[str, Callable[[], object]] = {
     "writing to the interpreter": lambda: _create(os.path.join(sys.prefix, "escaped")),
     "writing the core pattern": lambda: _write("/proc/sys/kernel/core_pattern"),
     "writing to the sysrq trigger": lambda: _write("/proc/sysrq-trigger"),
-    "seeing other processes": _see_others,
+    "seeing other processes": _see_other_processes,
     "seeing the server's environment": _have_environment,
     "inheriting descriptors of the server": _inherit_descriptors,
     "becoming root": lambda: os.setuid(0),
@@ -146,16 +146,16 @@ NAMES = tuple(_ATTEMPTS)
 
 
 def main() -> None:
-    """Make every attempt, or hold memory."""
+    """Run every attempt, or allocate memory."""
     if len(sys.argv) > 1:
-        held = bytearray(b"x") * (int(sys.argv[1]) << 20)
+        allocated = bytearray(b"x") * (int(sys.argv[1]) << 20)
         time.sleep(60)
-        sys.exit(len(held) == 0)
+        sys.exit(len(allocated) == 0)
     for name, attempt in _ATTEMPTS.items():
         try:
             attempt()
         except OSError:
-            print("shut", name, flush=True)  # noqa: T201
+            print("blocked", name, flush=True)  # noqa: T201
         else:
             print("open", name, flush=True)  # noqa: T201
 

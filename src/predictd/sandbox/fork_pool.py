@@ -1,4 +1,4 @@
-"""The warm parents of a server: which there are, for which runs, and until when."""
+"""The fork servers of a server (`PREDICTD_WARM_PARENTS`): one per runtime, slot and set of imports."""
 
 import logging
 import resource
@@ -11,19 +11,19 @@ from pathlib import Path
 
 from predictd.domain.errors import PlatformError
 from predictd.domain.runs import RunRequest, RuntimePaths
-from predictd.sandbox.fork_server import CannotFork, WarmParent, WarmRun
-from predictd.sandbox.handle import Launched
-from predictd.sandbox.launch import environment_of
+from predictd.sandbox.fork_server import CannotForkError, ForkedRun, ForkServer
+from predictd.sandbox.handle import RunHandle
+from predictd.sandbox.launch import run_environment
 from predictd.sandbox.resource_group import ResourceGroup
 
 log = logging.getLogger(__name__)
 
-_REST_SECONDS = 60.0
+_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What a parent is for; one of another key can't take its runs."""
+    """The runs that a fork server can start: those with the same key."""
 
     runtime: RuntimePaths
     built: tuple[int, int]
@@ -32,54 +32,54 @@ class _Key:
     imports: tuple[str, ...]
 
 
-class WarmParents:
-    """The warm parents of a server; each is started when its first run comes.
+class ForkPool:
+    """Starts fork servers on demand and forks runs from them.
 
     Args:
-        most: of them at once; the one that was idle longest makes room.
-        folders: where the files of runs lie. Without root, a run whose files lie elsewhere starts cold.
-        only: no run starts cold: one that can't be forked is the platform's failure.
+        max_servers: number of fork servers; the one that has been idle longest is replaced.
+        folders: folders with the files of runs. Without root, a run with files elsewhere can't be forked.
+        fork_only: no run starts cold; a run that can't be forked is a failure of the platform.
 
     Attributes:
-        forked_count: runs that were forked.
-        refused_count: runs that could not be forked.
+        forked_count: number of runs that were forked.
+        refused_count: number of runs that could not be forked.
     """
 
-    def __init__(self, most: int, folders: Sequence[Path] = (), *, only: bool = False) -> None:
-        self.only = only
-        self._most = most
+    def __init__(self, max_servers: int, folders: Sequence[Path] = (), *, fork_only: bool = False) -> None:
+        self.fork_only = fork_only
+        self._max_servers = max_servers
         self._folders = tuple(folders)
-        self._parents: dict[_Key, WarmParent] = {}
-        self._used: dict[_Key, float] = {}
-        self._failed: dict[_Key, float] = {}
+        self._servers: dict[_Key, ForkServer] = {}
+        self._used_at: dict[_Key, float] = {}
+        self._failed_at: dict[_Key, float] = {}
         self._lock = threading.Lock()
         self.forked_count = 0
         self.refused_count = 0
-        # Descriptors on their way to a parent count against a limit of the user, of which a run of the same user may
-        # take up a part.
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        # Descriptors in flight to a fork server count against a limit of the user, of which a run of the same user may
+        # use a part.
+        max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
 
     def close(self) -> None:
-        """End all of them, and the runs that were forked from them."""
+        """Stop all fork servers and the runs that were forked from them."""
         with self._lock:
-            parents = list(self._parents.values())
-            self._parents.clear()
-        for parent in parents:
-            parent.close()
+            servers = list(self._servers.values())
+            self._servers.clear()
+        for server in servers:
+            server.close()
 
     @contextmanager
-    def forked(self, request: RunRequest) -> Iterator[tuple[Launched, ResourceGroup]]:
-        """Start the run from its warm parent, as `launch.launched` does without one; with its resource group.
+    def forked(self, request: RunRequest) -> Iterator[tuple[RunHandle, ResourceGroup]]:
+        """Fork the run and return it with its resource group; the counterpart of `launch.launch_process`.
 
-        On leaving, the group and the pipes are closed, but nothing is killed.
+        On exit the group and the pipes are closed, but nothing is killed.
 
         Raises:
-            CannotFork: there is none; nothing was started.
+            CannotForkError: No run was started.
         """
         try:
-            parent, run = self._fork(request)
-        except CannotFork:
+            server, run = self._fork(request)
+        except CannotForkError:
             with self._lock:
                 self.refused_count += 1
             raise
@@ -89,83 +89,83 @@ class WarmParents:
             yield run, run.group
         finally:
             run.close()
-            parent.is_free.release()
+            server.lock.release()
 
-    def _fork(self, request: RunRequest) -> tuple[WarmParent, WarmRun]:
+    def _fork(self, request: RunRequest) -> tuple[ForkServer, ForkedRun]:
         key = _key(request)
-        if request.imports and self._rests(key):
-            # One of these modules does not bear to be forked.
+        if request.imports and self._failed_recently(key):
+            # One of these modules can't be forked.
             request = replace(request, imports=())
             key = _key(request)
-        parent = self._take(key, request)
+        server = self._acquire(key, request)
         try:
-            return parent, parent.run(request)
-        except CannotFork as error:
-            # It may have been killed; a new one is as good as the first.
-            log.warning("a warm parent is replaced: %s", error)
-            self._forget(key, parent)
-        parent = self._take(key, request)
+            return server, server.run(request)
+        except CannotForkError as error:
+            # It may have been killed; try once with a new fork server.
+            log.warning("a fork server is replaced: %s", error)
+            self._remove(key, server)
+        server = self._acquire(key, request)
         try:
-            return parent, parent.run(request)
-        except CannotFork:
-            self._forget(key, parent)
+            return server, server.run(request)
+        except CannotForkError:
+            self._remove(key, server)
             raise
 
-    def _take(self, key: _Key, request: RunRequest) -> WarmParent:
-        """The parent of that key, taken for one run: whoever gets it releases its `is_free`."""
+    def _acquire(self, key: _Key, request: RunRequest) -> ForkServer:
+        """Return the fork server for that key with its `lock` acquired; the caller releases it."""
         with self._lock:
-            self._used[key] = time.monotonic()
-            parent = self._parents.get(key)
-            if parent is not None:
-                if not parent.is_free.acquire(blocking=False):
-                    raise CannotFork("another run of this slot is forked from it")
-                return parent
-            if self._rests(key):
-                raise CannotFork("it did not start a moment ago")
+            self._used_at[key] = time.monotonic()
+            server = self._servers.get(key)
+            if server is not None:
+                if not server.lock.acquire(blocking=False):
+                    raise CannotForkError("another run of this slot is being forked from it")
+                return server
+            if self._failed_recently(key):
+                raise CannotForkError("it failed to start recently")
         try:
-            parent = WarmParent(request, self._folders)
-        except (OSError, CannotFork, PlatformError) as error:
+            server = ForkServer(request, self._folders)
+        except (OSError, CannotForkError, PlatformError) as error:
             with self._lock:
-                self._failed[key] = time.monotonic()
-            log.warning("no warm parent of Python %s: %s", key.runtime.version, error)
-            raise CannotFork(str(error)) from error
-        parent.is_free.acquire()
+                self._failed_at[key] = time.monotonic()
+            log.warning("no fork server for Python %s: %s", key.runtime.version, error)
+            raise CannotForkError(str(error)) from error
+        server.lock.acquire()
         with self._lock:
-            removed = self._superfluous(key)
-            if key in self._parents:  # made by another thread meanwhile
-                removed.append(self._parents.pop(key))
-            self._parents[key] = parent
-        for one in removed:
-            one.close()
-        return parent
+            removed = self._pop_stale(key)
+            if key in self._servers:  # started by another thread in the meantime
+                removed.append(self._servers.pop(key))
+            self._servers[key] = server
+        for stale in removed:
+            stale.close()
+        return server
 
-    def _rests(self, key: _Key) -> bool:
-        return time.monotonic() - self._failed.get(key, -_REST_SECONDS) < _REST_SECONDS
+    def _failed_recently(self, key: _Key) -> bool:
+        return time.monotonic() - self._failed_at.get(key, -_RETRY_SECONDS) < _RETRY_SECONDS
 
-    def _superfluous(self, newest: _Key) -> list[WarmParent]:
-        """Those of runtimes that were built anew, and the longest idle beyond the most; taken out."""
-        idle = [key for key, parent in self._parents.items() if parent.is_free.acquire(blocking=False)]
+    def _pop_stale(self, newest: _Key) -> list[ForkServer]:
+        """Remove and return the servers of rebuilt runtimes, and the longest idle ones above the maximum."""
+        idle = [key for key, server in self._servers.items() if server.lock.acquire(blocking=False)]
         stale = [key for key in idle if key.runtime == newest.runtime and key.built != newest.built]
-        others = sorted((key for key in idle if key not in stale and key != newest), key=lambda key: self._used[key])
-        stale += others[: max(0, len(self._parents) + 1 - len(stale) - self._most)]
+        oldest = sorted((key for key in idle if key not in stale and key != newest), key=lambda key: self._used_at[key])
+        stale += oldest[: max(0, len(self._servers) + 1 - len(stale) - self._max_servers)]
         for key in idle:
             if key not in stale:
-                self._parents[key].is_free.release()
-        return [self._parents.pop(key) for key in stale]
+                self._servers[key].lock.release()
+        return [self._servers.pop(key) for key in stale]
 
-    def _forget(self, key: _Key, parent: WarmParent) -> None:
+    def _remove(self, key: _Key, server: ForkServer) -> None:
         with self._lock:
-            if self._parents.get(key) is parent:
-                del self._parents[key]
-        parent.close()
+            if self._servers.get(key) is server:
+                del self._servers[key]
+        server.close()
 
 
 def _key(request: RunRequest) -> _Key:
-    found = request.runtime.packages.stat()
+    status = request.runtime.packages.stat()
     return _Key(
         runtime=request.runtime,
-        built=(found.st_ino, found.st_mtime_ns),
+        built=(status.st_ino, status.st_mtime_ns),
         slot=request.slot,
-        environment=tuple(environment_of(request).items()),
+        environment=tuple(run_environment(request).items()),
         imports=request.imports,
     )

@@ -1,10 +1,11 @@
-"""One warm parent: a process that has imported what models import, and is forked for each run.
+"""A fork server: a process that has imported the packages that models use, and is forked for each run.
 
-Its next run is forked beforehand and waits for its task, so that nobody waits for namespaces and groups.
+Its next run is forked in advance and waits for its task, so no run waits for namespaces and control groups.
 """
 
 import array
 import contextlib
+import ctypes
 import fcntl
 import json
 import logging
@@ -22,88 +23,91 @@ from pathlib import Path
 from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunRequest
-from predictd.sandbox.command import INSIDE, where_inside
-from predictd.sandbox.handle import RunLost, is_readable, wait_for
+from predictd.sandbox.command import SANDBOX_HOME, sandbox_folders
+from predictd.sandbox.handle import RunLostError, is_readable, wait_for
 from predictd.sandbox.launch import (
-    Passed,
+    PassedDescriptors,
     data_files,
     file_limits,
-    parent_sandbox,
+    fork_server_config,
     processes_are_counted_inside,
+    runner_task,
     seccomp_program,
+    slot_user,
     start,
-    task_of,
-    user_of,
 )
 from predictd.sandbox.memory_monitor import SCRATCHES
-from predictd.sandbox.readonly_open import opened_read_only
-from predictd.sandbox.resource_group import ResourceGroup
-from predictd.sandbox.resources import hierarchy, resource_group
+from predictd.sandbox.resource_group import ResourceGroup, create_resource_group, hierarchy
 
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 20.0
+_REPLY_SECONDS = 20.0
 _DEATH_SECONDS = 10.0
-_HIDDEN = f"{INSIDE}/host"
-_BYTES = 64 * 1024
-_MOST_RECEIVED = 8
-_MOST_SHOWN = 2000
+_HOST_FOLDER = f"{SANDBOX_HOME}/host"
+_PACKET_BYTES = 64 * 1024
+_MAX_DESCRIPTORS = 8
+_MAX_ERROR_LENGTH = 2000
 _NONCE_BYTES = 16
-# An answer of usual size goes at one stroke, without waking the server for each part of it.
-_ANSWER_BYTES = 1 << 20
+# A result of usual size fits, so the server is not woken for each part of it.
+_PIPE_BYTES = 1 << 20
+_SYS_OPEN_TREE, _SYS_MOUNT_SETATTR = 428, 442
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH = 1, 0x1000
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 0x1, 0x2, 0x4
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-class CannotFork(Exception):
-    """There is no warm parent for this run; it starts cold."""
+class CannotForkError(Exception):
+    """The run can't be forked; it may start cold instead."""
 
 
-class WarmParent:
-    """A warm parent for runs like `request`, whose files lie in `folders`; one run at a time.
+class ForkServer:
+    """A fork server for runs like `request`, with files in `folders`; starts one run at a time.
 
     Attributes:
-        is_free: held by whoever has it fork.
+        lock: held while a run is forked and running.
 
     Raises:
-        OSError, CannotFork, PlatformError: it did not start.
+        OSError, CannotForkError, PlatformError: It did not start.
     """
 
     def __init__(self, request: RunRequest, folders: Sequence[Path]) -> None:
-        self.is_free = threading.Lock()
+        self.lock = threading.Lock()
         self._slot = request.slot
-        self._hidden = () if user_of(request.slot) is not None else tuple(folders)
-        self._next: _Waiting | None = None
+        self._host_folders = () if slot_user(request.slot) is not None else tuple(folders)
+        self._next: _PreparedRun | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A pipe, as a run's log is one: Python treats the two kinds of files differently.
-        said, output = os.pipe()
+        self._socket, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A pipe like the log of a run: Python treats pipes and files differently.
+        output_reader, output_writer = os.pipe()
         try:
-            binds = {f"{_HIDDEN}/{number}": folder for number, folder in enumerate(self._hidden)}
-            filtered = seccomp_program(counts_all_memory=hierarchy() is not None)
-            passed = Passed()
-            number = passed.add(theirs.detach())
+            binds = {f"{_HOST_FOLDER}/{number}": folder for number, folder in enumerate(self._host_folders)}
+            seccomp_filter = seccomp_program(counts_all_memory=hierarchy() is not None)
+            passed = PassedDescriptors()
+            number = passed.add(other_end.detach())
             try:
-                config = parent_sandbox(request, passed, number, filtered, request.imports, binds)
-                self._process = start(config, passed, output)
+                config = fork_server_config(request, passed, number, seccomp_filter, request.imports, binds)
+                self._process = start(config, passed, output_writer)
             finally:
                 passed.close()
             self._socket.settimeout(_START_SECONDS)
-            answer = self._socket.recv(_BYTES)
-            if answer != b"ready":
-                os.set_blocking(said, False)
+            reply = self._socket.recv(_PACKET_BYTES)
+            if reply != b"ready":
+                os.set_blocking(output_reader, False)
                 with contextlib.suppress(BlockingIOError):
-                    answer = answer or os.read(said, _BYTES)
-                raise CannotFork(answer.decode("utf-8", "replace").strip() or "it ended at once")
-            self._socket.settimeout(_ANSWER_SECONDS)
+                    reply = reply or os.read(output_reader, _PACKET_BYTES)
+                raise CannotForkError(reply.decode("utf-8", "replace").strip() or "it ended immediately")
+            self._socket.settimeout(_REPLY_SECONDS)
         except BaseException:
             self.close()
             raise
         finally:
-            os.close(said)
-            os.close(output)
+            os.close(output_reader)
+            os.close(output_writer)
 
     def close(self) -> None:
-        """End it, and with it what was forked from it."""
+        """Stop it and the runs that were forked from it."""
         if self._next is not None:
             self._next.discard()
             self._next = None
@@ -114,51 +118,51 @@ class WarmParent:
             self._process.wait()
             self._process = None
 
-    def run(self, request: RunRequest) -> "WarmRun":
+    def run(self, request: RunRequest) -> "ForkedRun":
         """Start the run.
 
         Raises:
-            CannotFork: it was not started.
+            CannotForkError: The run was not started.
         """
-        waiting, self._next = self._next, None
+        prepared, self._next = self._next, None
         run = None
         try:
-            if waiting is not None and waiting.limits != request.limits:
-                self._receive(waiting.nonce, 1, waiting.stack)  # so that each reply follows its own request
-                waiting.discard()
-                waiting = None
-            waiting = waiting or self._fork(request.limits)
-            run = self._begin(waiting, request)
+            if prepared is not None and prepared.limits != request.limits:
+                self._receive(prepared.nonce, 1, prepared.stack)  # keep replies in step with requests
+                prepared.discard()
+                prepared = None
+            prepared = prepared or self._fork(request.limits)
+            run = self._start_task(prepared, request)
         except OSError as error:
-            raise CannotFork(str(error)) from error
+            raise CannotForkError(str(error)) from error
         finally:
-            if waiting is not None and run is None:
-                waiting.discard()
-        with contextlib.suppress(CannotFork):  # the next run will tell
+            if prepared is not None and run is None:
+                prepared.discard()
+        with contextlib.suppress(CannotForkError):  # the next run reports it
             self._next = self._fork(request.limits)
         return run
 
-    def _fork(self, limits: Limits) -> "_Waiting":
-        """Have a run forked, which takes its task later; does not wait for it."""
+    def _fork(self, limits: Limits) -> "_PreparedRun":
+        """Request a forked run, which gets its task later; do not wait for the reply."""
         with ExitStack() as stack, ExitStack() as passed:
             try:
-                group = resource_group(limits, self._slot)
+                group = create_resource_group(limits, self._slot)
                 stack.callback(group.close)
                 reads, writes = [], []
-                for _ in ("answer", "log", "end"):
+                for _ in ("channel", "log", "exit code"):
                     read, write = os.pipe()
                     stack.callback(os.close, read)
                     passed.callback(os.close, write)
                     reads.append(read)
                     writes.append(write)
-                with contextlib.suppress(OSError):  # more than this user may have
-                    fcntl.fcntl(reads[0], fcntl.F_SETPIPE_SZ, _ANSWER_BYTES)
-                task, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with contextlib.suppress(OSError):  # above the limit of this user
+                    fcntl.fcntl(reads[0], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                task, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.callback(task.close)
-                passed.callback(theirs.close)
-                task.settimeout(_ANSWER_SECONDS)
-                writes.insert(2, theirs.fileno())
-                for path in group.joins:
+                passed.callback(other_end.close)
+                task.settimeout(_REPLY_SECONDS)
+                writes.insert(2, other_end.fileno())
+                for path in group.member_files:
                     writes.append(os.open(path, os.O_WRONLY))
                     passed.callback(os.close, writes[-1])
                 request = {
@@ -166,47 +170,47 @@ class WarmParent:
                     "cpus": group.processors,
                     "scratch": limits.scratch_bytes,
                     "shared": max(limits.scratch_bytes // 4, 1),
-                    "groups": len(group.joins),
-                    "hidden": _HIDDEN if self._hidden else None,
+                    "groups": len(group.member_files),
+                    "hidden": _HOST_FOLDER if self._host_folders else None,
                 }
                 nonce = self._send(request, writes)
             except (OSError, PlatformError) as error:
-                raise CannotFork(str(error)) from error
-            return _Waiting(limits, nonce, group, reads, task, stack.pop_all())
+                raise CannotForkError(str(error)) from error
+            return _PreparedRun(limits, nonce, group, reads, task, stack.pop_all())
 
-    def _begin(self, waiting: "_Waiting", request: RunRequest) -> "WarmRun":
-        (process,) = self._receive(waiting.nonce, 1, waiting.stack)
-        _receive(waiting.task, waiting.nonce, 0, waiting.stack)
+    def _start_task(self, prepared: "_PreparedRun", request: RunRequest) -> "ForkedRun":
+        (pidfd,) = self._receive(prepared.nonce, 1, prepared.stack)
+        _receive(prepared.task, prepared.nonce, 0, prepared.stack)
         files = data_files(request)
         with ExitStack() as opened:
-            descriptors = self._opened([Path(path) for path in files.values()], opened)
+            descriptors = self._open_files([Path(path) for path in files.values()], opened)
             processes = request.limits.processes if processes_are_counted_inside() else None
-            task = {**task_of(request, -1, {}, processes), "files": list(files)}
-            task |= {"packages": where_inside(request.runtime).packages}
-            pid = _pid_of(process)
-            waiting.group.watch(pid, _scratch_of(pid, process, waiting.stack))
-            self._check_silence()  # a run that waits dies with its parent
-            socket.send_fds(waiting.task, [json.dumps(task).encode()], descriptors)
-        return WarmRun(process, waiting)
+            task = {**runner_task(request, -1, {}, processes), "files": list(files)}
+            task |= {"packages": sandbox_folders(request.runtime).packages}
+            pid = _pid_of(pidfd)
+            prepared.group.watch(pid, _open_scratch(pid, pidfd, prepared.stack))
+            self._check_no_message()  # a prepared run dies with its fork server
+            socket.send_fds(prepared.task, [json.dumps(task).encode()], descriptors)
+        return ForkedRun(pidfd, prepared)
 
-    def _opened(self, paths: Sequence[Path], stack: ExitStack) -> list[int]:
-        """Descriptors through which nobody can write to the files, closed with the stack."""
-        if user_of(self._slot) is not None:
+    def _open_files(self, paths: Sequence[Path], stack: ExitStack) -> list[int]:
+        """Return read-only descriptors of the files, which can't be reopened for writing; the stack closes them."""
+        if slot_user(self._slot) is not None:
             descriptors = []
             for path in paths:
-                descriptors.append(opened_read_only(path))
+                descriptors.append(_open_read_only(path))
                 stack.callback(os.close, descriptors[-1])
             return descriptors
         nonce = self._send({"open": [self._path_inside(path) for path in paths]})
         descriptors = self._receive(nonce, len(paths), stack)
         for path, descriptor in zip(paths, descriptors, strict=True):
-            if not _is_of(descriptor, path):
-                raise CannotFork(f"what it opened is not {path}")
+            if not _is_opened_read_only(descriptor, path):
+                raise CannotForkError(f"it opened another file than {path}")
         return descriptors
 
     def _send(self, request: Mapping[str, object], descriptors: Sequence[int] = ()) -> str:
-        """Request something of the parent; the nonce of its reply."""
-        self._check_silence()
+        """Send a request to the fork server and return the nonce of its reply."""
+        self._check_no_message()
         nonce = secrets.token_hex(_NONCE_BYTES)
         socket.send_fds(self._socket, [json.dumps({"nonce": nonce, **request}).encode()], descriptors)
         return nonce
@@ -214,20 +218,20 @@ class WarmParent:
     def _receive(self, nonce: str, count: int, stack: ExitStack) -> list[int]:
         return _receive(self._socket, nonce, count, stack)
 
-    def _check_silence(self) -> None:
-        """Raise CannotFork where the parent has spoken without being asked, or has ended; it is not used again then."""
+    def _check_no_message(self) -> None:
+        """Raise CannotForkError if the process has ended or sent a message without a request."""
         if is_readable(self._socket.fileno()):
-            raise CannotFork("it has ended, or spoke out of turn")
+            raise CannotForkError("it has ended, or sent a message without a request")
 
     def _path_inside(self, path: Path) -> str:
-        for number, folder in enumerate(self._hidden):
+        for number, folder in enumerate(self._host_folders):
             if path.is_relative_to(folder):
-                return f"{_HIDDEN}/{number}/{path.relative_to(folder)}"
-        raise CannotFork(f"{path} lies outside of the folders of runs")
+                return f"{_HOST_FOLDER}/{number}/{path.relative_to(folder)}"
+        raise CannotForkError(f"{path} is outside of the folders of runs")
 
 
-class _Waiting:
-    """A run that was forked and waits for its task; all that it holds is closed with the stack."""
+class _PreparedRun:
+    """A forked run that waits for its task; the stack closes everything that belongs to it."""
 
     def __init__(
         self,
@@ -246,96 +250,128 @@ class _Waiting:
         self.stack = stack
 
     def discard(self) -> None:
-        """End it: without its task's socket it ends by itself, and the group kills what does not."""
+        """End it: it exits when the socket of its task closes, and the group kills what remains."""
         self.stack.close()
 
 
-class WarmRun:
-    """A run that was forked from a warm parent; see Launched. `process` is a pidfd of its first process."""
+class ForkedRun:
+    """A run that was forked from a fork server. See RunHandle."""
 
-    def __init__(self, process: int, waiting: _Waiting) -> None:
-        self.answer, self.log, self.ended = waiting.pipes
-        self.group = waiting.group
-        self._process = process
-        self._waiting = waiting
+    def __init__(self, pidfd: int, prepared: _PreparedRun) -> None:
+        self.channel, self.log, self.ended = prepared.pipes
+        self.group = prepared.group
+        self._pidfd = pidfd
+        self._prepared = prepared
 
     def exit_code(self) -> int:
-        """See Launched."""
-        told = os.read(self.ended, 16)
-        if not told:
-            raise RunLost("The run, or the warm parent that it was forked from, was killed from outside.")
-        return int(told)
+        """See RunHandle."""
+        exit_code = os.read(self.ended, 16)
+        if not exit_code:
+            raise RunLostError("The run or the fork server that it was forked from was killed from outside.")
+        return int(exit_code)
 
-    def started(self) -> None:
-        """See Launched."""
+    def on_runner_started(self) -> None:
+        """See RunHandle."""
 
     def kill(self) -> None:
-        """See Launched; the first process of a pid namespace dies only after all others in it have."""
+        """See RunHandle; the first process of a pid namespace dies after all others in it."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._process, signal.SIGKILL)
-        if not is_readable(self._process, _DEATH_SECONDS):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if not is_readable(self._pidfd, _DEATH_SECONDS):
             log.error("processes of a run outlived SIGKILL")
 
     def release(self) -> None:
-        """See Launched; the parent collects it."""
+        """See RunHandle; the fork server waits for the process."""
 
     def close(self) -> None:
-        """Close what leads to the run."""
-        self._waiting.stack.close()
+        """Close the pipes and the resource group of the run."""
+        self._prepared.stack.close()
 
 
 def _receive(sender: socket.socket, nonce: str, count: int, stack: ExitStack) -> list[int]:
-    """The descriptors of the reply to the request with that nonce, closed with the stack.
+    """Return the descriptors of the reply to the request with that nonce; the stack closes them.
 
     Raises:
-        CannotFork: the reply is an error, has another nonce, or does not have so many descriptors.
+        CannotForkError: The reply is an error, or has another nonce or number of descriptors.
     """
     received = array.array("i")
-    room = socket.CMSG_SPACE(_MOST_RECEIVED * received.itemsize)
-    data, ancillary, flags, _ = sender.recvmsg(_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * received.itemsize)
+    data, ancillary, flags, _ = sender.recvmsg(_PACKET_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])
     for descriptor in received:
         stack.callback(os.close, descriptor)
     if not data:
-        raise CannotFork("it has ended")
+        raise CannotForkError("it has ended")
     try:
         reply = json.loads(data)
-        of, error = reply["nonce"], reply["error"]
+        reply_nonce, error = reply["nonce"], reply["error"]
     except (ValueError, RecursionError, TypeError, KeyError):
-        raise CannotFork("its reply can't be read") from None
-    if of != nonce:
-        raise CannotFork("it replied to what was not asked")
+        raise CannotForkError("its reply can't be read") from None
+    if reply_nonce != nonce:
+        raise CannotForkError("it replied to another request")
     if error is not None:
-        raise CannotFork(str(error)[:_MOST_SHOWN])
+        raise CannotForkError(str(error)[:_MAX_ERROR_LENGTH])
     if len(received) != count or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise CannotFork(f"it replied with {len(received)} descriptors in place of {count}")
+        raise CannotForkError(f"it replied with {len(received)} descriptors instead of {count}")
     return list(received)
 
 
-def _is_of(descriptor: int, path: Path) -> bool:
-    """Whether the descriptor is of this very file, and for reading alone."""
+def _is_opened_read_only(descriptor: int, path: Path) -> bool:
+    """Return whether the descriptor is of this file and only for reading."""
     mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     return mode == os.O_RDONLY and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _scratch_of(pid: int, process: int, stack: ExitStack) -> list[int]:
-    """Descriptors of the run's filesystems in memory, closed with the stack.
+def _open_scratch(pid: int, pidfd: int, stack: ExitStack) -> list[int]:
+    """Return descriptors of the run's file systems in memory; the stack closes them.
 
     Raises:
-        CannotFork: its first process, which has that number and pidfd, has ended.
+        CannotForkError: The first process of the run, with that pid and pidfd, has ended.
     """
     scratch = []
     for folder in SCRATCHES:
         scratch.append(os.open(f"/proc/{pid}/root{folder}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         stack.callback(os.close, scratch[-1])
-    if is_readable(process):
-        raise CannotFork("the run that waited has ended")
+    if is_readable(pidfd):
+        raise CannotForkError("the prepared run has ended")
     return scratch
 
 
-def _pid_of(process: int) -> int:
-    """The number of the process of a pidfd, as this server sees it; -1 when it is gone."""
-    lines = Path(f"/proc/self/fdinfo/{process}").read_text().splitlines()
+def _pid_of(pidfd: int) -> int:
+    """Return the pid of the process of a pidfd, or -1 if it has been waited for."""
+    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns")]
+
+
+def _open_read_only(path: Path) -> int:
+    """Open the file through a private read-only mount, so it can't be reopened for writing; requires root.
+
+    Raises:
+        OSError: The file does not exist, or the kernel is older than 5.12.
+    """
+    source = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        tree = _syscall(_SYS_OPEN_TREE, source, b"", ctypes.c_uint(_OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH))
+    finally:
+        os.close(source)
+    try:
+        attributes = _MountAttributes(set=_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV)
+        size = ctypes.c_size_t(ctypes.sizeof(attributes))
+        _syscall(_SYS_MOUNT_SETATTR, tree, b"", ctypes.c_uint(_AT_EMPTY_PATH), ctypes.byref(attributes), size)
+        return os.open(f"/proc/self/fd/{tree}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(tree)
+
+
+def _syscall(number: int, descriptor: int, *arguments: object) -> int:
+    result = _libc.syscall(ctypes.c_long(number), ctypes.c_int(descriptor), *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(result)

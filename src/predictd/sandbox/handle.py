@@ -1,4 +1,4 @@
-"""A run that was started, by whichever way it was, and how all of it is killed."""
+"""Handles of started runs: pipes to read, exit code, and killing all of their processes."""
 
 import contextlib
 import json
@@ -20,69 +20,69 @@ _DEATH_SECONDS = 10.0
 _STATUS_BYTES = 64 * 1024
 
 
-class RunLost(PlatformError):
-    """What held the run was killed from outside of it."""
+class RunLostError(PlatformError):
+    """The process that supervises the run was killed from outside of the run."""
 
 
-class Launched(Protocol):
-    """A run under way.
+class RunHandle(Protocol):
+    """A run in progress.
 
     Attributes:
-        answer: descriptor of the runner's frames, to read.
-        log: descriptor of what the model prints, to read.
-        ended: descriptor that becomes readable when the run has ended.
+        channel: descriptor to read the runner's frames from.
+        log: descriptor to read the output of the model from.
+        ended: descriptor that becomes readable when the run ends.
     """
 
-    answer: int
+    channel: int
     log: int
     ended: int
 
     def exit_code(self) -> int:
-        """How a run that has ended did: its exit code, or 128 and the number of its signal.
+        """Return the exit code of a run that has ended; 128 plus the signal number if it was killed.
 
         Raises:
-            RunLost: something was killed that the run itself can't reach.
+            RunLostError: A process was killed that the run itself can't reach.
         """
 
-    def started(self) -> None:
-        """Called once when the runner has said its first word, before anything of the user's is loaded."""
+    def on_runner_started(self) -> None:
+        """Called once after the runner's first frame, before anything of the user's is loaded."""
 
     def kill(self) -> None:
-        """Kill all of the run; on return none of its processes runs, and their numbers mean no others yet."""
+        """Kill all processes of the run; on return none is running, and their pids are not reused yet."""
 
     def release(self) -> None:
-        """Collect what is left of the dead processes; after `kill`, and after the group was closed."""
+        """Wait for the dead processes; call it after `kill` and after closing the group."""
 
 
 class ProcessRun:
-    """A run that ends as a process of this server's does."""
+    """A run that ends with a child process of this server."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", answer: int, log: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: int, log: int) -> None:
         self.process = process
-        self.answer = answer
+        self.channel = channel
         self.log = log
         self.ended = os.pidfd_open(process.pid)
 
     def exit_code(self) -> int:
-        """See Launched; leaves the process to be waited for."""
+        """See RunHandle; the process remains to be waited for."""
         status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         assert status is not None
         return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
 
-    def started(self) -> None:
-        """See Launched."""
+    def on_runner_started(self) -> None:
+        """See RunHandle."""
 
     def release(self) -> None:
-        """See Launched."""
+        """See RunHandle."""
         os.close(self.ended)
         self.process.wait()
 
 
 class PlainRun(ProcessRun):
-    """A run without isolation: the launcher kills what it started before it ends."""
+    """A run without isolation: the launcher kills the processes that it started before it ends."""
 
     def kill(self) -> None:
-        """See Launched."""
+        """See RunHandle."""
         # Not Popen's own methods: they wait for a process that has ended, and free its pid.
         os.kill(self.process.pid, signal.SIGTERM)
         wait_for(self.process.pid)
@@ -90,48 +90,48 @@ class PlainRun(ProcessRun):
 
 
 class BubblewrapRun(ProcessRun):
-    """A run in bubblewrap, which tells the pid of the first process inside on `status`."""
+    """A run in bubblewrap, which writes the pid of the first process inside to `status`."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", answer: int, log: int, status: int, processes: int | None
+        self, process: "subprocess.Popen[bytes]", channel: int, log: int, status: int, max_processes: int | None
     ) -> None:
-        super().__init__(process, answer, log)
+        super().__init__(process, channel, log)
         self._status = status
-        self._processes = processes
-        self._told = b""
+        self._max_processes = max_processes
+        self._status_text = b""
         self._pid_inside: int | None = None
 
     def exit_code(self) -> int:
-        """See Launched; bubblewrap, which no run can reach, tells how the runner ended."""
+        """See RunHandle; bubblewrap, which no run can reach, reports the exit code of the runner."""
         status = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         assert status is not None
         if status.si_code != os.CLD_EXITED:
-            raise RunLost("The sandbox of the run was killed from outside.")
+            raise RunLostError("The sandbox of the run was killed from outside.")
         return status.si_status
 
-    def started(self) -> None:
-        """See Launched; limits the first process inside like the runner, because a model could take it over."""
-        if self._processes is not None:
+    def on_runner_started(self) -> None:
+        """See RunHandle; limit the first process inside like the runner, because a model could take it over."""
+        if self._max_processes is not None:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 pid = self._read_pid()
-                resource.prlimit(pid, resource.RLIMIT_NPROC, (self._processes, self._processes))
+                resource.prlimit(pid, resource.RLIMIT_NPROC, (self._max_processes, self._max_processes))
 
     def kill(self) -> None:
-        """See Launched; from the inside out, so that bubblewrap collects what dies and leaves no orphans."""
-        first = self._first_inside()
-        if first is not None:
+        """See RunHandle; kill from the inside out, so bubblewrap waits for dead processes and leaves no orphans."""
+        pidfd = self._open_first_process()
+        if pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(first, signal.SIGKILL)
-            # The first process of a pid namespace dies only after all others in it have.
-            if not is_readable(first, _DEATH_SECONDS) or not wait_for(self.process.pid):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            # The first process of a pid namespace dies after all others in it.
+            if not is_readable(pidfd, _DEATH_SECONDS) or not wait_for(self.process.pid):
                 log.error("processes of a run outlived SIGKILL")
-            os.close(first)
+            os.close(pidfd)
         else:
-            self._kill_before_the_inside()
+            self._kill_children()
         os.kill(self.process.pid, signal.SIGKILL)
 
-    def _kill_before_the_inside(self) -> None:
-        """It has ended, or not set itself up yet: then there is at most its child, which would not die with it."""
+    def _kill_children(self) -> None:
+        """Kill the child of a bubblewrap that is not set up yet, which would not die with it."""
         children = descendants(self.process.pid)[1:]
         for pid in children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -139,41 +139,41 @@ class BubblewrapRun(ProcessRun):
         if children:
             wait_for(self.process.pid, 1.0)
 
-    def _first_inside(self) -> int | None:
-        """pidfd of the first process inside; None when there is none (any more)."""
+    def _open_first_process(self) -> int | None:
+        """Return a pidfd of the first process inside, or None if it does not exist."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             pid = self._read_pid()
             descriptor = os.pidfd_open(pid)
-            if _parent(pid) == self.process.pid:
+            if _parent_pid(pid) == self.process.pid:
                 return descriptor
-            os.close(descriptor)  # the number means another process by now
+            os.close(descriptor)  # the pid was reused
         return None
 
     def _read_pid(self) -> int:
-        """Raises OSError or ValueError where bubblewrap has not told it, as a whole, yet."""
+        """Return the pid of the first process inside; raise OSError or ValueError if it is not known yet."""
         if self._pid_inside is None:
             os.set_blocking(self._status, False)
-            self._told += os.read(self._status, _STATUS_BYTES)
-            # One JSON object a line; the one with the pid is the first.
-            first, ended, _ = self._told.partition(b"\n")
-            if not ended:
-                raise ValueError("not told yet")
-            self._pid_inside = int(json.loads(first)["child-pid"])
+            self._status_text += os.read(self._status, _STATUS_BYTES)
+            # One JSON object per line; the first has the pid.
+            first_line, newline, _ = self._status_text.partition(b"\n")
+            if not newline:
+                raise ValueError("not written yet")
+            self._pid_inside = int(json.loads(first_line)["child-pid"])
         return self._pid_inside
 
 
-def _parent(pid: int) -> int:
-    # Bytes, because a process chooses its name, which need not be text.
+def _parent_pid(pid: int) -> int:
+    # Bytes, because a process chooses its own name, which may be invalid UTF-8.
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the process, which nobody has waited for, has ended."""
+    """Return whether the process, which must not have been waited for, has ended."""
     return wait_for(pid, 0)
 
 
 def wait_for(pid: int, seconds: float = _DEATH_SECONDS) -> bool:
-    """Whether the process, which nobody has waited for, ended in time."""
+    """Return whether the process, which must not have been waited for, ends in time."""
     descriptor = os.pidfd_open(pid)
     try:
         return is_readable(descriptor, seconds)
@@ -182,7 +182,7 @@ def wait_for(pid: int, seconds: float = _DEATH_SECONDS) -> bool:
 
 
 def is_readable(descriptor: int, seconds: float = 0) -> bool:
-    """Whether it can be read in time; of a pidfd, whether its process ended."""
+    """Return whether the descriptor becomes readable in time; for a pidfd, whether its process ends."""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         return bool(selector.select(seconds))

@@ -1,4 +1,4 @@
-"""What of this machine may change a model's numbers."""
+"""Properties of this machine that may change the values of predictions."""
 
 import platform
 from functools import cache
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from predictd.domain.limits import Limits
 from predictd.domain.runs import Machine
-from predictd.sandbox.command import threads_of
+from predictd.sandbox.command import thread_count
 
-# What NumPy, OpenBLAS and the tree libraries look at when they choose between versions of a loop.
+# NumPy, OpenBLAS and the tree libraries choose between implementations by these flags.
 _FLAGS: tuple[str, ...] = (
     "sse4_2",
     "avx",
@@ -25,7 +25,7 @@ _FLAGS += ("avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve", "sv
 
 
 def this_machine(limits: Limits) -> Machine:
-    """The facts of this machine, for a run within these limits."""
+    """Return the properties of this machine for a run within these limits."""
     processor, flags = _processor()
     return Machine(
         processor=processor,
@@ -33,21 +33,23 @@ def this_machine(limits: Limits) -> Machine:
         architecture=platform.machine(),
         kernel=platform.release(),
         libc=" ".join(_libc()),
-        threads=threads_of(limits),
+        threads=thread_count(limits),
     )
 
 
 @cache
 def _processor() -> tuple[str, tuple[str, ...]]:
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
-            found.setdefault(name.strip().lower(), value.strip())
+            fields.setdefault(name.strip().lower(), value.strip())
     except OSError:
         pass
-    has = set((found.get("flags") or found.get("features") or "").split())
-    return found.get("model name") or platform.processor() or "unknown", tuple(one for one in _FLAGS if one in has)
+    available = set((fields.get("flags") or fields.get("features") or "").split())
+    return fields.get("model name") or platform.processor() or "unknown", tuple(
+        flag for flag in _FLAGS if flag in available
+    )
 
 
 @cache

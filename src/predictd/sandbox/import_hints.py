@@ -1,4 +1,4 @@
-"""Which modules a pickle that never ran will import."""
+"""Guess the imports of a pickle that has never run."""
 
 import mmap
 import os
@@ -8,9 +8,9 @@ from predictd.runner.channel import USUAL_MODULES
 
 
 def likely_imports(pickle: Path) -> tuple[str, ...]:
-    """Which of the usual modules a pickle that never ran will import, by their names among its bytes.
+    """Return the USUAL_MODULES whose names occur in the bytes of the pickle.
 
-    A wrong guess costs a model nothing but time: what it imports itself is imported all the same.
+    A wrong guess only costs time: the model imports the modules it needs anyway.
     """
     with pickle.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:

@@ -1,4 +1,4 @@
-"""Whether this machine can isolate a run: asked by trying to get out of one."""
+"""Test whether this machine can isolate a run, by trying to escape from one."""
 
 import os
 import pickle
@@ -21,41 +21,40 @@ from predictd.domain.runs import RunRequest, RuntimePaths, SandboxKind
 from predictd.sandbox import escapes
 from predictd.sandbox.cgroups import Hierarchy
 from predictd.sandbox.container_engine import find_engine
-from predictd.sandbox.fork_pool import WarmParents
-from predictd.sandbox.launch import find_bubblewrap, seccomp_program, user_of
-from predictd.sandbox.resource_group import ResourceGroup
-from predictd.sandbox.resources import hierarchy, resource_group
-from predictd.sandbox.runs import launch, run
+from predictd.sandbox.fork_pool import ForkPool
+from predictd.sandbox.isolated_run import launch, run
+from predictd.sandbox.launch import find_bubblewrap, seccomp_program, slot_user
+from predictd.sandbox.resource_group import ResourceGroup, create_resource_group, hierarchy
 
-_SECONDS = 20.0
+_TIMEOUT_SECONDS = 20.0
 _PROBE_SLOT = 999
 _LIMITS = Limits(memory_bytes=128 * MIB, scratch_bytes=MIB, processes=16)
-# More than the limit, and less than the rlimits that stand behind it where memory is sampled.
-_TOO_MUCH_MIB = 192
-_SAID_BYTES = 16 * 1024
+# Above the limit, and below the rlimits that apply in addition where memory is sampled.
+_EXCESSIVE_MIB = 192
+_MAX_OUTPUT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Isolation:
-    """What this machine can do to isolate a run.
+    """How far this machine can isolate a run.
 
     Attributes:
-        kind: what was tried.
-        version: of bubblewrap or of the container engine, None when it is not installed.
-        starts: whether a sandbox like that of a run came up.
-        shut: attempts to get out of it that failed, as they must.
-        open: attempts to get out of it that worked.
-        memory: by what a run's memory is limited: control groups of a version, or samples of its processes.
-        memory_is_limited: whether a run that took more than its limit was ended, and told as out of memory.
-        separate_users: whether every slot has a user of its own; needs a server that is root.
-        problems: what keeps this machine from isolating a run, each with its remedy.
-        notes: what could be better, each with its remedy.
+        kind: the tested kind of sandbox.
+        version: of bubblewrap or the container engine, None if it is not installed.
+        starts: whether a sandbox like that of a run starts.
+        blocked: attempts to escape that failed, as they must.
+        open: attempts to escape that succeeded.
+        memory: how a run's memory is limited: by control groups or by sampling its processes.
+        memory_is_limited: whether a run that exceeds its limit is ended and reported as out of memory.
+        separate_users: whether every slot has its own user; requires a server that runs as root.
+        problems: reasons why this machine can't isolate a run, each with its remedy.
+        notes: possible improvements, each with its remedy.
     """
 
     kind: SandboxKind
     version: str | None
     starts: bool
-    shut: tuple[str, ...]
+    blocked: tuple[str, ...]
     open: tuple[str, ...]
     memory: Literal["cgroup v1", "cgroup v2", "sampling"]
     memory_is_limited: bool
@@ -65,26 +64,26 @@ class Isolation:
 
     @property
     def is_available(self) -> bool:
-        """Whether strangers' code may run here."""
+        """Return whether untrusted code may run here."""
         return not self.problems
 
 
 def probe(kind: SandboxKind = SandboxKind.BUBBLEWRAP) -> Isolation:
-    """Make a sandbox, try to get out of it and to exceed its memory.
+    """Start a sandbox, try to escape from it and to exceed its memory.
 
-    Takes half a second; in a container, where the image of the server's own Python is made first, some seconds once.
+    Takes half a second; for a container some seconds the first time, which builds the image of the server's own Python.
     """
     problems: list[str] = []
     version: str | None = None
-    limited = False
+    is_memory_limited = False
     results: dict[str, bool] = {}
     try:
         version = _version(kind)
-        results, complaint = _attempts(kind)
-        problems += _wrong(kind, results, complaint)
-        limited = bool(results) and _run_inside(kind, str(_TOO_MUCH_MIB))[1]
-        if results and not limited:
-            problems.append("A run that took more than its memory was not ended; look into the server's log.")
+        results, last_line = _run_attempts(kind)
+        problems += _find_problems(kind, results, last_line)
+        is_memory_limited = bool(results) and _run_inside(kind, str(_EXCESSIVE_MIB))[1]
+        if results and not is_memory_limited:
+            problems.append("A run that exceeded its memory limit was not ended; see the server's log.")
     except PlatformError as error:
         problems.append(error.message)
     groups = hierarchy()
@@ -92,68 +91,70 @@ def probe(kind: SandboxKind = SandboxKind.BUBBLEWRAP) -> Isolation:
         kind=kind,
         version=version,
         starts=bool(results),
-        shut=tuple(name for name, is_open in results.items() if not is_open),
+        blocked=tuple(name for name, is_open in results.items() if not is_open),
         open=tuple(name for name, is_open in results.items() if is_open),
         memory="sampling" if groups is None else "cgroup v1" if groups.version == "v1" else "cgroup v2",
-        memory_is_limited=limited,
-        separate_users=user_of(0) is not None,
+        memory_is_limited=is_memory_limited,
+        separate_users=slot_user(0) is not None,
         problems=tuple(problems),
-        notes=_notes(groups),
+        notes=_find_notes(groups),
     )
 
 
 def choose_sandbox(kind: SandboxKind, *, trust_users: bool) -> tuple[SandboxKind, str]:
-    """What runs get: the wanted kind, or none where it does not isolate and the users are trusted.
+    """Return the kind of sandbox to use: the requested one, or none if it fails and the users are trusted.
 
     Returns:
-        The kind, and what is wrong with the wanted one, empty if nothing.
+        The kind, and the problems of the requested one, empty if it works.
 
     Raises:
-        SetupError: the machine can't isolate models and the users are not trusted.
+        SetupError: The machine can't isolate models and the users are not trusted.
     """
     if kind is SandboxKind.NONE:
         if not trust_users:
-            raise SetupError("PREDICTD_SANDBOX=none isolates nothing; say --trust-users if you trust whoever uploads.")
-        return kind, "it is switched off (PREDICTD_SANDBOX=none)"
+            raise SetupError(
+                "PREDICTD_SANDBOX=none isolates nothing. Pass --trust-users if you trust everyone who uploads."
+            )
+        return kind, "it is turned off (PREDICTD_SANDBOX=none)"
     isolation = probe(kind)
     if isolation.is_available:
         return kind, ""
     problems = " ".join(isolation.problems)
     if not trust_users:
         raise SetupError(
-            f"This machine can't isolate models, so it runs nobody's: {problems} "
-            "To run models of users whom you trust all the same, say --trust-users (PREDICTD_TRUST_USERS=1)."
+            f"This machine can't isolate models, so it runs none: {problems} "
+            "To run models of trusted users anyway, pass --trust-users (PREDICTD_TRUST_USERS=1)."
         )
     return SandboxKind.NONE, problems
 
 
-def _wrong(kind: SandboxKind, results: dict[str, bool], complaint: str) -> list[str]:
+def _find_problems(kind: SandboxKind, results: dict[str, bool], last_line: str) -> list[str]:
     if not results and kind is not SandboxKind.BUBBLEWRAP:
-        return [f"{kind.value} can't start a container ({complaint})."]
+        return [f"{kind.value} can't start a container ({last_line})."]
     if not results:
         return [
-            f"bubblewrap can't make a sandbox ({complaint}); allow user namespaces (sysctl "
+            f"bubblewrap can't create a sandbox ({last_line}); allow user namespaces (sysctl "
             "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0), or start the server "
             "outside of an unprivileged container."
         ]
-    opened = [name for name, is_open in results.items() if is_open]
+    succeeded = [name for name, is_open in results.items() if is_open]
     missing = [name for name in escapes.NAMES if name not in results]
-    if opened:
-        return [f"The sandbox leaks: {', '.join(opened)} worked inside; update {kind.value} and the kernel."]
+    if succeeded:
+        return [f"The sandbox leaks: {', '.join(succeeded)} succeeded inside; update {kind.value} and the kernel."]
     if missing:
-        return [f"The sandbox's own test ended early ({complaint}), before it tried: {', '.join(missing)}."]
+        return [f"The test of the sandbox ended early ({last_line}), before it tried: {', '.join(missing)}."]
     return []
 
 
-def _notes(groups: Hierarchy | None) -> tuple[str, ...]:
+def _find_notes(groups: Hierarchy | None) -> tuple[str, ...]:
     notes = []
     if groups is None:
         notes.append(
-            "Memory is watched by sampling, because no control group can be made; start the server as root, or with "
+            "Memory is limited by sampling, because no control group can be created. Start the server as root, or with "
             "systemd-run --user --scope -p Delegate=yes."
         )
-    if user_of(0) is None:
-        notes.append("All runs share the server's user; start the server as root to give each slot a user of its own.")
+    if slot_user(0) is None:
+        notes.append("All runs share the server's user. Start the server as root to give each slot its own user.")
     return tuple(notes)
 
 
@@ -163,99 +164,106 @@ def _version(kind: SandboxKind) -> str | None:
     executable = find_bubblewrap()
     seccomp_program()
     with suppress(OSError, subprocess.SubprocessError):
-        shown = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
-        return shown.stdout.split()[-1]
+        completed = subprocess.run(
+            [executable, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=True
+        )
+        return completed.stdout.split()[-1]
     return None
 
 
-def _attempts(kind: SandboxKind) -> tuple[dict[str, bool], str]:
-    """Whether each attempt worked, by name, and the last thing that the sandbox said besides."""
-    return _results(_run_inside(kind)[0])
+def _run_attempts(kind: SandboxKind) -> tuple[dict[str, bool], str]:
+    """Return by name whether each attempt succeeded, and the last other line of the output."""
+    return _parse_attempts(_run_inside(kind)[0])
 
 
-def _results(said: bytes) -> tuple[dict[str, bool], str]:
+def _parse_attempts(output: bytes) -> tuple[dict[str, bool], str]:
     results: dict[str, bool] = {}
-    complaint = "it said nothing"
-    for line in said.decode("utf-8", "replace").splitlines():
+    last_line = "it printed nothing"
+    for line in output.decode("utf-8", "replace").splitlines():
         word, _, name = line.partition(" ")
-        if word in ("shut", "open") and name in escapes.NAMES:
+        if word in ("blocked", "open") and name in escapes.NAMES:
             results[name] = word == "open"
         elif line.strip():
-            complaint = line.strip()
-    return results, complaint
+            last_line = line.strip()
+    return results, last_line
 
 
-def probe_forked(parents: WarmParents, runtime: RuntimePaths, limits: Limits, folder: Path) -> list[str]:
-    """What keeps a run that is forked from a warm parent from being isolated, found by trying to get out of one.
+def probe_forked(fork_pool: ForkPool, runtime: RuntimePaths, limits: Limits, folder: Path) -> list[str]:
+    """Return reasons why a forked run is not isolated, by trying to escape from one.
 
-    The warm parent is one that seeded runs of the first slot are forked from afterwards.
+    Afterwards its fork server serves the seeded runs of the first slot.
 
     Args:
-        parents: may fork runs whose files lie in `folder`.
-        runtime: what the run is of.
+        fork_pool: can fork runs with files in `folder`.
+        runtime: of the run.
         limits: of the run.
-        folder: writable; what is put there is removed.
+        folder: a writable folder for temporary files.
 
     Raises:
-        PlatformError: no such run can be started.
+        PlatformError: The run can't be started.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as inside:
-        attempt, nothing = Path(inside, "attempt.pkl"), Path(inside, "nothing.parquet")
+    with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as probe_folder:
+        attempt, data = Path(probe_folder, "attempt.pkl"), Path(probe_folder, "nothing.parquet")
         attempt.write_bytes(pickle.dumps(_Attempt()))
-        pq.write_table(pa.table({"id": ["a"]}), nothing)
-        request = RunRequest(pickle=attempt, live=nothing, benchmarks=None, runtime=runtime, limits=limits, seed=0)
+        pq.write_table(pa.table({"id": ["a"]}), data)
+        request = RunRequest(pickle=attempt, live=data, benchmarks=None, runtime=runtime, limits=limits, seed=0)
         printed: list[bytes] = []
-        report = run(request, on_log=printed.append, parents=parents)
-    results, complaint = _results(b"".join(printed))
+        report = run(request, on_log=printed.append, fork_pool=fork_pool)
+    results, last_line = _parse_attempts(b"".join(printed))
     if not results and report.failure is not None:
-        complaint = report.failure.describe()
-    return _wrong(SandboxKind.BUBBLEWRAP, results, complaint)
+        last_line = report.failure.describe()
+    return _find_problems(SandboxKind.BUBBLEWRAP, results, last_line)
 
 
 class _Attempt:
-    """Pickled: a model that makes every attempt when it is loaded, which the runner refuses afterwards."""
+    """Pickled, a model that runs every attempt when it is loaded; the runner then rejects it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return exec, (Path(escapes.__file__).read_text(), {"__name__": "__main__"})
 
 
 def _run_inside(kind: SandboxKind, *arguments: str) -> tuple[bytes, bool]:
-    """Run `escapes` in a sandbox; what it printed, and whether it ran out of memory."""
-    here = Path(escapes.__file__)
+    """Run `escapes` in a sandbox; return its output and whether it ran out of memory."""
+    program_file = Path(escapes.__file__)
     request = RunRequest(
-        pickle=here, live=here, benchmarks=None, runtime=_own_python(here.parent), limits=_LIMITS, slot=_PROBE_SLOT
+        pickle=program_file,
+        live=program_file,
+        benchmarks=None,
+        runtime=_own_python(program_file.parent),
+        limits=_LIMITS,
+        slot=_PROBE_SLOT,
     )
-    program = ["-I", "-S", "-B", f"/opt/runtime/lib/python{request.runtime.version}/site-packages/{here.name}"]
-    group = resource_group(_LIMITS, _PROBE_SLOT)
+    program = ["-I", "-S", "-B", f"/opt/runtime/lib/python{request.runtime.version}/site-packages/{program_file.name}"]
+    group = create_resource_group(_LIMITS, _PROBE_SLOT)
     try:
-        with launch(request, group, kind, [*program, *arguments]) as started:
-            said = _listen(started.log, group)
-            started.kill()
-            ran_out = group.ran_out_of_memory()
+        with launch(request, group, kind, [*program, *arguments]) as handle:
+            output = _read_output(handle.log, group)
+            handle.kill()
+            is_out_of_memory = group.ran_out_of_memory()
             group.close()
-            started.release()
-            return said, ran_out
+            handle.release()
+            return output, is_out_of_memory
     finally:
         group.close()
 
 
-def _listen(log: int, group: ResourceGroup) -> bytes:
-    """What is said until the end, the limit of memory or the deadline."""
-    said = b""
-    deadline = time.monotonic() + _SECONDS
+def _read_output(log: int, group: ResourceGroup) -> bytes:
+    """Return the output until the end, the memory limit or the deadline."""
+    output = b""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(log, selectors.EVENT_READ)
-        while len(said) < _SAID_BYTES and time.monotonic() < deadline and not group.ran_out_of_memory():
+        while len(output) < _MAX_OUTPUT_BYTES and time.monotonic() < deadline and not group.ran_out_of_memory():
             if selector.select(0.1):
                 data = os.read(log, 4096)
                 if not data:
                     break
-                said += data
-    return said
+                output += data
+    return output
 
 
 def _own_python(packages: Path) -> RuntimePaths:
-    """The interpreter that runs this, which every machine has, with a folder of ours in the place of packages."""
+    """Return the interpreter of this process, with the given folder instead of packages."""
     executable = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return RuntimePaths(

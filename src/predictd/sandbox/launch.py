@@ -1,4 +1,4 @@
-"""Starting one run: what the launcher is told, and the pipes that lead out of the run."""
+"""Start one run: the configuration of the launcher, and the pipes of the run."""
 
 import json
 import os
@@ -17,38 +17,38 @@ from predictd.domain.runs import RunRequest, RuntimePaths
 from predictd.runner import syscalls
 from predictd.sandbox import seccomp
 from predictd.sandbox.command import (
-    INSIDE,
     ISOLATED_PYTHON,
     RUNNER,
+    SANDBOX_HOME,
     TREES,
     Folders,
     bubblewrap,
-    environment,
+    build_environment,
     environment_files,
-    environment_inside,
     etc_files,
-    inside,
     interpreter,
-    where_inside,
+    sandbox_environment,
+    sandbox_folders,
+    sandbox_options,
 )
-from predictd.sandbox.handle import BubblewrapRun, Launched, PlainRun
+from predictd.sandbox.handle import BubblewrapRun, PlainRun, RunHandle
 from predictd.sandbox.resource_group import ResourceGroup
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STAGING = "/tmp"  # noqa: S108 (covered by a private tmpfs, in a mount namespace of the launcher's own)
-_FIRST_USER = 200_000
+_FIRST_USER_ID = 200_000
 _OPEN_FILES = 1024
-# From here on the kernel counts the processes of a user for each user namespace by itself.
+# The first kernel that counts the processes of a user separately for each user namespace.
 _COUNTS_PER_NAMESPACE = (5, 14)
 
 
-class Passed:
-    """What a launched program gets beside its standard streams, as the descriptors from 3 on.
+class PassedDescriptors:
+    """The descriptors that a launched program gets beside its standard streams, numbered from 3.
 
-    The numbers of the server's own descriptors never matter: a busy server's are higher than a run may have.
+    The numbers in the server don't matter: those of a busy server exceed the limit of a run.
 
     Args:
-        files: paths that the launcher opens read-only; they come first.
+        files: paths that the launcher opens read-only; they are numbered first.
     """
 
     def __init__(self, files: Sequence[str] = ()) -> None:
@@ -56,75 +56,75 @@ class Passed:
         self.descriptors: list[int] = []
 
     def add(self, descriptor: int) -> int:
-        """Pass this descriptor, which is closed with the others here; returns its number in the program."""
+        """Pass this descriptor, which `close` closes; return its number in the program."""
         self.descriptors.append(descriptor)
         return syscalls.FIRST_DESCRIPTOR + len(self.files) + len(self.descriptors) - 1
 
     def add_file(self, name: str, content: bytes) -> int:
-        """Pass a file in memory; returns its number in the program."""
+        """Pass a file in memory; return its number in the program."""
         return self.add(memory_file(name, content))
 
     def close(self) -> None:
-        """Close them here."""
+        """Close the descriptors in this process."""
         for descriptor in self.descriptors:
             os.close(descriptor)
 
 
 @contextmanager
-def launched(
+def launch_process(
     request: RunRequest, group: ResourceGroup, *, isolate: bool, program: Sequence[str] = ()
-) -> Iterator[Launched]:
-    """Start the run; on leaving, the pipes are closed and temporary files removed, but nothing is killed.
+) -> Iterator[RunHandle]:
+    """Start the run; on exit the pipes are closed and temporary files removed, but nothing is killed.
 
     Args:
-        request: what runs.
+        request: the run.
         group: its resources.
-        isolate: False starts a plain process.
-        program: arguments for the sandbox's interpreter that take the place of the runner.
+        isolate: whether to use bubblewrap; otherwise it is a plain process.
+        program: arguments of the sandbox's interpreter that replace the runner.
 
     Raises:
         PlatformError: bubblewrap, libseccomp or the runtime is missing, or the process can't be started.
     """
-    with ExitStack() as stack, ExitStack() as writes:
-        is_staged = isolate and user_of(request.slot) is not None
-        passed = Passed(tuple(data_files(request).values()) if is_staged else ())
-        writes.callback(passed.close)
-        answer, answer_write = _pipe(stack)
-        answer_number = passed.add(answer_write)
+    with ExitStack() as stack, ExitStack() as write_ends:
+        is_staged = isolate and slot_user(request.slot) is not None
+        passed = PassedDescriptors(tuple(data_files(request).values()) if is_staged else ())
+        write_ends.callback(passed.close)
+        channel, channel_write = _pipe(stack)
+        channel_number = passed.add(channel_write)
         log, log_write = _pipe(stack)
-        writes.callback(os.close, log_write)
-        status: int | None = None
+        write_ends.callback(os.close, log_write)
+        status_read: int | None = None
         if isolate:
-            status, status_write = _pipe(stack)
-            config = _isolated(request, group, passed, answer_number, passed.add(status_write), program)
+            status_read, status_write = _pipe(stack)
+            config = _isolated_config(request, group, passed, channel_number, passed.add(status_write), program)
         else:
-            config = _plain(request, stack, answer_number)
-        config |= {"joins": list(group.joins), "cpus": group.processors}
+            config = _plain_config(request, stack, channel_number)
+        config |= {"member_files": list(group.member_files), "cpus": group.processors}
         config |= {"rlimits": {**file_limits(request.limits), **group.rlimits}}
         process = start(config, passed, log_write)
-        writes.close()
+        write_ends.close()
         group.watch(process.pid)
-        if status is None:
-            yield PlainRun(process, answer, log)
+        if status_read is None:
+            yield PlainRun(process, channel, log)
         else:
-            most = request.limits.processes if processes_are_counted_inside() else None
-            yield BubblewrapRun(process, answer, log, status, most)
+            max_processes = request.limits.processes if processes_are_counted_inside() else None
+            yield BubblewrapRun(process, channel, log, status_read, max_processes)
 
 
-def start(config: Mapping[str, object], passed: Passed, output: int) -> subprocess.Popen[bytes]:
-    """Start the launcher with what `config` adds to the defaults (see launcher.py).
+def start(config: Mapping[str, object], passed: PassedDescriptors, output: int) -> subprocess.Popen[bytes]:
+    """Start the launcher.
 
     Args:
-        config: what differs from the defaults.
-        passed: what its program gets.
+        config: the configuration where it differs from the defaults (see launcher.py).
+        passed: the descriptors of its program.
         output: descriptor of its standard output and error.
 
     Raises:
-        PlatformError: the process can't be started.
+        PlatformError: The process can't be started.
     """
-    whole = {
+    full_config = {
         "parent": os.getpid(),
-        "joins": [],
+        "member_files": [],
         "cpus": None,
         "uid": None,
         "staging": None,
@@ -134,41 +134,41 @@ def start(config: Mapping[str, object], passed: Passed, output: int) -> subproce
         "rlimits": {},
         **config,
     }
-    told = memory_file("config", json.dumps(whole).encode())
-    # Only to find the server's own interpreter's libraries; whatever the launcher starts gets `env`.
+    config_descriptor = memory_file("config", json.dumps(full_config).encode())
+    # Only for the libraries of the server's interpreter; the program that the launcher starts gets `env`.
     libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_LAUNCHER), str(told)],
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(config_descriptor)],
             env=libraries,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=[told, *passed.descriptors],
+            pass_fds=[config_descriptor, *passed.descriptors],
         )
     except OSError as error:
         raise PlatformError(f"The sandbox could not be started: {error.strerror}.") from error
     finally:
-        os.close(told)
+        os.close(config_descriptor)
 
 
 def file_limits(limits: Limits) -> dict[str, int]:
-    """What every process of a run may do with files, by name of resource.RLIMIT_*."""
+    """Return the limits on files of each process of a run, by the name of a resource.RLIMIT_*."""
     return {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": _OPEN_FILES, "RLIMIT_FSIZE": limits.scratch_bytes}
 
 
-def user_of(slot: int) -> int | None:
-    """The unprivileged user that a run of this slot becomes; None where the server is no root that could do that."""
-    return _FIRST_USER + slot if os.geteuid() == 0 else None
+def slot_user(slot: int) -> int | None:
+    """Return the id of the unprivileged user for runs of this slot, or None if the server does not run as root."""
+    return _FIRST_USER_ID + slot if os.geteuid() == 0 else None
 
 
 def find_bubblewrap() -> str:
-    """Path of bwrap.
+    """Return the path of bwrap.
 
     Raises:
-        PlatformError: it is not installed.
+        PlatformError: bubblewrap is not installed.
     """
     path = shutil.which("bwrap")
     if path is None:
@@ -177,7 +177,7 @@ def find_bubblewrap() -> str:
 
 
 def seccomp_program(*, counts_all_memory: bool = True) -> bytes:
-    """The compiled filter; see `seccomp.program`.
+    """Return the compiled filter; see `seccomp.program`.
 
     Raises:
         PlatformError: libseccomp is missing or too old.
@@ -189,145 +189,153 @@ def seccomp_program(*, counts_all_memory: bool = True) -> bytes:
 
 
 def memory_file(name: str, content: bytes) -> int:
-    """Descriptor of a file in memory that holds `content`, at its start."""
+    """Return a descriptor, at its start, of a file in memory with this content."""
     descriptor = os.memfd_create(name)
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
-def _isolated(
+def _isolated_config(
     request: RunRequest,
     group: ResourceGroup,
-    passed: Passed,
-    answer: int,
+    passed: PassedDescriptors,
+    channel: int,
     status: int,
     program: Sequence[str],
 ) -> dict[str, object]:
     runtime, limits = request.runtime, request.limits
     files = data_files(request)
     seccomp = passed.add_file("seccomp", seccomp_program(counts_all_memory=group.counts_all_memory))
-    command = bubblewrap(find_bubblewrap(), limits, status=status, seccomp=seccomp, texts=_texts(runtime, passed))
+    command = bubblewrap(
+        find_bubblewrap(),
+        limits,
+        status_descriptor=status,
+        seccomp_descriptor=seccomp,
+        text_files=_pass_text_files(runtime, passed),
+    )
     names: Mapping[str, int | str]
     binds: dict[str, str] = {}
     if passed.files:
         names = {name: number for number, name in enumerate(files, syscalls.FIRST_DESCRIPTOR)}
     else:
-        names = {name: f"{INSIDE}/data/{name}" for name in files}
-        binds = {f"{INSIDE}/data/{name}": path for name, path in files.items()}
-    task = task_of(request, answer, names, limits.processes if processes_are_counted_inside() else None)
-    python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, where_inside(runtime), task)
-    return _bubblewrapped(request, passed, command, binds, python)
+        names = {name: f"{SANDBOX_HOME}/data/{name}" for name in files}
+        binds = {f"{SANDBOX_HOME}/data/{name}": path for name, path in files.items()}
+    task = runner_task(request, channel, names, limits.processes if processes_are_counted_inside() else None)
+    python = [ISOLATED_PYTHON, *program] if program else interpreter(ISOLATED_PYTHON, sandbox_folders(runtime), task)
+    return _bubblewrap_config(request, passed, command, binds, python)
 
 
-def parent_sandbox(
+def fork_server_config(
     request: RunRequest,
-    passed: Passed,
-    server: int,
-    filtered: bytes,
+    passed: PassedDescriptors,
+    socket_number: int,
+    seccomp_filter: bytes,
     imports: Sequence[str],
     folders: Mapping[str, Path],
 ) -> dict[str, object]:
-    """What starts a warm parent for such runs; what it needs is added to `passed`.
+    """Return the launcher's configuration for a fork server; add the descriptors that it needs to `passed`.
 
     Args:
-        request: a run like those that it will be forked for.
-        passed: what it gets.
-        server: its number of the socket on which it is told of runs.
-        filtered: the filter of system calls, which it gives to its runs.
-        imports: modules that it imports besides those of every run.
-        folders: by path inside, what it sees besides.
+        request: a run like those to fork.
+        passed: the descriptors of the fork server.
+        socket_number: number in the fork server of the socket for requests.
+        seccomp_filter: the compiled filter of system calls for its runs.
+        imports: modules to import in addition to those of every run.
+        folders: path inside -> further folders of this machine that it sees.
 
     Raises:
         PlatformError: bubblewrap is missing.
     """
     runtime = request.runtime
-    told = {"socket": server, "filter": passed.add_file("filter", filtered), "imports": list(imports)}
-    command = bubblewrap(find_bubblewrap(), request.limits, texts=_texts(runtime, passed), parent=True)
-    python = interpreter(ISOLATED_PYTHON, where_inside(runtime), told, "fork_server")
-    binds = {inside: str(path) for inside, path in folders.items()}
-    return {**_bubblewrapped(request, passed, command, binds, python), "parent": None}
+    task = {"socket": socket_number, "filter": passed.add_file("filter", seccomp_filter), "imports": list(imports)}
+    command = bubblewrap(
+        find_bubblewrap(), request.limits, text_files=_pass_text_files(runtime, passed), is_fork_server=True
+    )
+    python = interpreter(ISOLATED_PYTHON, sandbox_folders(runtime), task, "fork_server")
+    binds = {target: str(path) for target, path in folders.items()}
+    return {**_bubblewrap_config(request, passed, command, binds, python), "parent": None}
 
 
-def _bubblewrapped(
+def _bubblewrap_config(
     request: RunRequest,
-    passed: Passed,
+    passed: PassedDescriptors,
     command: list[str],
     binds: Mapping[str, str],
     python: Sequence[str],
 ) -> dict[str, object]:
-    """The launcher's configuration for `python` in a sandbox that sees the runtime, `binds` and what is passed."""
+    """Return the launcher's configuration for `python` in a sandbox that sees the runtime and the binds."""
     runtime = request.runtime
-    uid = user_of(request.slot)
+    uid = slot_user(request.slot)
     folders = {"prefix": str(runtime.prefix), "packages": str(runtime.packages), "runner": str(RUNNER)}
     folders["trees"] = str(TREES)
     staging = None
     if uid is not None:
         staging = {"at": _STAGING, "folders": folders, "files": passed.files}
         folders = {name: f"{_STAGING}/{name}" for name in folders}
-    inner = inside(runtime, Folders(**folders), binds, request.limits, seeded=request.seed is not None)
-    # By a descriptor, because every process of the run can read the first one's command line.
+    inner = sandbox_options(runtime, Folders(**folders), binds, request.limits, seeded=request.seed is not None)
+    # In a descriptor, because every process of the run can read the command line of the first process.
     options = passed.add_file("options", b"\0".join(map(os.fsencode, [*command[1:], *inner])) + b"\0")
     return {"uid": uid, "staging": staging, "argv": [command[0], "--args", str(options), "--", *python]}
 
 
-def _texts(runtime: RuntimePaths, passed: Passed) -> dict[int, str]:
+def _pass_text_files(runtime: RuntimePaths, passed: PassedDescriptors) -> dict[int, str]:
     texts = etc_files() | environment_files(runtime)
     return {passed.add_file("text", text.encode()): path for path, text in texts.items()}
 
 
-def _plain(request: RunRequest, stack: ExitStack, answer: int) -> dict[str, object]:
-    """No isolation: a process of the server's own user, in a folder of its own."""
+def _plain_config(request: RunRequest, stack: ExitStack, channel: int) -> dict[str, object]:
+    """Return the launcher's configuration without isolation: a process of the server's user in a temporary folder."""
     home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="predictd-run-", ignore_cleanup_errors=True)))
     (home / "code").mkdir()
     (home / "scratch").mkdir()
     (home / "code" / "predictd_runner").symlink_to(RUNNER)
     (home / "code" / "predictd_trees").symlink_to(TREES)
     runtime = request.runtime
-    at = Folders(
+    folders = Folders(
         prefix=str(runtime.prefix),
         packages=str(runtime.packages),
         runner=str(home / "code" / "predictd_runner"),
         trees=str(home / "code" / "predictd_trees"),
     )
-    env = environment(request.limits, str(home / "scratch"), seeded=request.seed is not None)
+    env = build_environment(request.limits, str(home / "scratch"), seeded=request.seed is not None)
     if any(runtime.prefix.glob("lib/libpython3*.so*")):
         env["LD_LIBRARY_PATH"] = str(runtime.prefix / "lib")
-    own = runtime.packages.parents[2] / "bin" / "python"
-    python = str(own if own.exists() else runtime.python)
-    argv = interpreter(python, at, task_of(request, answer, data_files(request), None))
+    runtime_python = runtime.packages.parents[2] / "bin" / "python"
+    python = str(runtime_python if runtime_python.exists() else runtime.python)
+    argv = interpreter(python, folders, runner_task(request, channel, data_files(request), None))
     return {"argv": argv, "env": env, "reap": True}
 
 
-def task_of(
-    request: RunRequest, answer: int, names: Mapping[str, int | str], processes: int | None
+def runner_task(
+    request: RunRequest, channel: int, names: Mapping[str, int | str], processes: int | None
 ) -> dict[str, object]:
-    """What the runner is told; `names` are descriptors or paths."""
-    keep = request.limits.output_bytes if request.keep_tables else None
-    told: dict[str, object] = {"processes": processes, "trees": request.trees, "keep_tables": keep}
-    told |= {"proven": request.proven, "seed": request.seed}
-    return {"answer": answer, "benchmarks": None, "tables": None, **names, **told}
+    """Return the task of the runner; `names` has a descriptor or a path for each file."""
+    max_tables_bytes = request.limits.output_bytes if request.keep_tables else None
+    options: dict[str, object] = {"processes": processes, "trees": request.trees, "keep_tables": max_tables_bytes}
+    options |= {"proven": request.proven, "seed": request.seed}
+    return {"channel": channel, "benchmarks": None, "tables": None, **names, **options}
 
 
-def environment_of(request: RunRequest) -> dict[str, str]:
-    """The environment of the run's model in a sandbox."""
-    return environment_inside(request.runtime, request.limits, seeded=request.seed is not None)
+def run_environment(request: RunRequest) -> dict[str, str]:
+    """Return the environment of the model of the run in a sandbox."""
+    return sandbox_environment(request.runtime, request.limits, seeded=request.seed is not None)
 
 
 def data_files(request: RunRequest) -> dict[str, str]:
-    """The files that a run reads, by their name in the task: absolute paths."""
+    """Return the absolute paths of the files that a run reads, by name in the task."""
     files = {"pickle": request.pickle, "live": request.live, "benchmarks": request.benchmarks, "tables": request.tables}
     return {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:
-    """A new pipe; its read end is closed with the stack."""
+    """Create a pipe; the stack closes its read end."""
     read, write = os.pipe()
     stack.callback(os.close, read)
     return read, write
 
 
 def processes_are_counted_inside() -> bool:
-    """Whether the kernel counts a user's processes for each user namespace by itself."""
+    """Return whether the kernel counts the processes of a user separately for each user namespace."""
     numbers = platform.release().split(".")[:2]
     return tuple(int("".join(filter(str.isdigit, n)) or 0) for n in numbers) >= _COUNTS_PER_NAMESPACE

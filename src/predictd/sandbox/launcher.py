@@ -1,20 +1,20 @@
-"""Stands between the server and one run: joins its resource group, drops privileges, becomes bubblewrap.
+"""Runs between the server and one run: joins its resource group, drops privileges and becomes bubblewrap.
 
-A program of its own (`python -I -S launcher.py FD`, with its configuration as JSON on that descriptor), because the
-server's threads may not run Python code between fork and exec. Standard library only. Each step stays in this process,
-so whoever kills it kills the run.
+A separate program (`python -I -S launcher.py FD`, with its configuration as JSON on that descriptor), because the
+server's threads must not run Python code between fork and exec. Standard library only. All steps run in this process,
+so killing it kills the run.
 
 The configuration:
-    parent    pid of the server; when it dies, the run does; or null
-    joins     files into which this process writes its pid to join the run's resource group
+    parent    pid of the server, with which the run dies; or null
+    member_files   files into which this process writes its pid to join the run's resource group
     rlimits   {name of a resource.RLIMIT_*: value}
-    cpus      processors to stay on, or null
+    cpus      processors to pin to, or null
     uid       user and group to become, or null
     staging   null, or {"at": folder, "folders": {name: path}, "files": [path]}: bind-mounts into a private tmpfs over
               that folder, so that `uid` reaches them whatever the modes above them; files are left open, read-only
-    descriptors   numbers of what is passed on
-    argv, env what to run; it has the staged files and then the descriptors as 3, 4, …, and no others
-    reap      run it as a child instead, and kill all that it leaves behind (there is no pid namespace to do so)
+    descriptors   numbers of the descriptors to pass on
+    argv, env the program to run; it gets the staged files and then the descriptors as 3, 4, …, and no others
+    reap      run it as a child instead, and kill the processes it leaves behind (there is no pid namespace to do so)
 """
 
 import json
@@ -26,25 +26,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Isolated, the interpreter finds nothing of ours by itself.
+# In isolated mode the interpreter does not find predictd.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from predictd.runner import syscalls
 
 
 def main() -> None:
-    """Do as the configuration says; never returns."""
+    """Launch the run of the configuration; never return."""
     with os.fdopen(int(sys.argv[1]), "rb") as file:
         config = json.load(file)
     if config["parent"] is not None:
         _die_with(config["parent"])
-    for path in config["joins"]:
+    for path in config["member_files"]:
         with open(path, "w", encoding="ascii") as group:
             group.write(str(os.getpid()))
     if config["cpus"]:
         os.sched_setaffinity(0, config["cpus"])
     files = _stage(**config["staging"]) if config["staging"] else []
-    # Before there is a limit of open files, which the server's descriptors may exceed.
+    # Before the limit on open files, which the server's descriptors may exceed.
     syscalls.keep_descriptors([*files, *config["descriptors"]])
     for name, value in config["rlimits"].items():
         syscalls.limit(getattr(resource, name), value)
@@ -62,11 +62,11 @@ def main() -> None:
 def _die_with(parent: int) -> None:
     syscalls.die_with_parent()
     if os.getppid() != parent:
-        sys.exit("the server is gone")
+        sys.exit("the server has ended")
 
 
 def _stage(at: str, folders: dict[str, str], files: Sequence[str]) -> list[int]:
-    """Bind the folders below `at`; descriptors of the files."""
+    """Bind the folders below `at`; return descriptors of the files."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     # Opened in this namespace and before `at` is covered, because they may lie below it.
@@ -80,7 +80,7 @@ def _stage(at: str, folders: dict[str, str], files: Sequence[str]) -> list[int]:
         target = f"{at}/{number}"
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o400))
         _bind(sources[path], target)
-        # Opened through the read-only mount: no way to reopen it for writing, whatever the file's mode.
+        # Opened through the read-only mount, it can't be reopened for writing, whatever the file's mode.
         opened.append(os.open(target, os.O_RDONLY))
     return opened
 
@@ -92,7 +92,7 @@ def _bind(source: int, target: str) -> None:
 
 
 def _supervise(config: dict[str, Any]) -> NoReturn:
-    """Run the command as a child; once it ends, or on SIGTERM, kill all that descends from here."""
+    """Run the command as a child; when it ends, or on SIGTERM, kill all descendants."""
     syscalls.adopt_orphans()
     syscalls.refuse_privileges()
 
@@ -118,7 +118,7 @@ def _supervise(config: dict[str, Any]) -> NoReturn:
 
 
 def _kill_descendants() -> None:
-    """Orphans become children of this process, so killing children until there are none left reaches all."""
+    """Kill all descendants: orphans become children of this process, so kill children until none is left."""
     while True:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             children = [int(pid) for pid in file.read().split()]

@@ -1,7 +1,8 @@
-"""Memory of a run where there is no control group: its processes are measured twenty times a second."""
+"""Limit the memory of a run without a control group: measure its processes twenty times a second."""
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
@@ -9,41 +10,40 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from predictd.domain.limits import Limits
-from predictd.sandbox.resource_group import share_of_processors
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 0.05
-# What an empty file takes of the kernel's memory.
+_INTERVAL_SECONDS = 0.05
+# Kernel memory of an empty file.
 _INODE_BYTES = 1024
 SCRATCHES = ("/tmp", "/dev/shm")  # noqa: S108
 # Libraries reserve more than they use; RLIMIT_AS, which counts all that is reserved, makes some of them hang.
 _VIRTUAL_SHARE = 2
-# What reading of a process raises that has ended meanwhile. Whatever else it raises is no measurement.
-_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-# What waits to be read from a socket: the kernel's default, and the filter refuses to raise it.
+# Raised when a process ends while it is being read. Any other error means that it can't be measured.
+_ENDED_ERRORS = (FileNotFoundError, ProcessLookupError, PermissionError)
+# The kernel's default for the buffer of a socket, which the filter of system calls forbids to raise.
 _SOCKET_BYTES = 212_992
 _EPOLL = "anon_inode:[eventpoll]"
-# What a file that an epoll watches takes of the kernel's memory.
+# Kernel memory of a file that an epoll watches.
 _WATCH_BYTES = 160
-# All that a user's processes watch, the server's among them, has a limit, of which a run gets this share.
+# The watches of all processes of a user, including the server's, have a limit. A run gets this fraction of it.
 _WATCHES = Path("/proc/sys/fs/epoll/max_user_watches")
 _WATCHES_SHARE = 4
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-class WatchedGroup:
-    """Kills the run once its processes, the files in its scratch and what the kernel holds for it exceed the limit.
+class MonitoredGroup:
+    """Kills the run when its processes, its files in memory and its kernel memory exceed the limit.
 
-    A file of the scratch that is mapped counts twice. What grows faster than the samples can see is bounded for each
-    process by RLIMIT_DATA.
+    A mapped file of the scratch counts twice. Growth between two samples is limited for each process by RLIMIT_DATA.
+
     """
 
-    joins: Sequence[str] = ()
+    member_files: Sequence[str] = ()
     counts_all_memory = False
 
     def __init__(self, limits: Limits, slot: int) -> None:
-        self.processors = share_of_processors(limits, slot)
+        self.processors = _share_of_processors(limits, slot)
         self.rlimits = {"RLIMIT_DATA": _VIRTUAL_SHARE * limits.memory_bytes}
         self._limit = limits.memory_bytes
         self._watch_bytes = max(_WATCH_BYTES, _WATCHES_SHARE * limits.memory_bytes // int(_WATCHES.read_text()))
@@ -53,7 +53,7 @@ class WatchedGroup:
         self._root: int | None = None
         self._scratch: Sequence[int] = ()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="predictd-memory", daemon=True)
+        self._thread = threading.Thread(target=self._monitor, name="predictd-memory", daemon=True)
 
     def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
         """See ResourceGroup."""
@@ -66,57 +66,64 @@ class WatchedGroup:
         return self._exceeded
 
     def peak_bytes(self) -> int:
-        """See ResourceGroup; the highest of the samples."""
+        """See ResourceGroup; the maximum of the samples."""
         return self._peak
 
     def close(self) -> None:
-        """See ResourceGroup; the pid namespace or the launcher kills what is left."""
+        """See ResourceGroup; the pid namespace or the launcher kills the remaining processes."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _watch(self) -> None:
-        """Measure until the end. A run that can't be measured has no limit, so it is ended as if from outside."""
+    def _monitor(self) -> None:
+        """Measure until the end; kill a run that can't be measured, because it would have no limit."""
         assert self._root is not None
         try:
-            while not self._measure(self._root) and not self._stop.wait(_SECONDS):
+            while not self._enforce(self._root) and not self._stop.wait(_INTERVAL_SECONDS):
                 pass
         except Exception:
             log.exception("the memory of a run can't be measured")
             _kill(self._root)
 
-    def _measure(self, root: int) -> bool:
-        """Whether the run was killed, because it holds more than its limit."""
+    def _enforce(self, root: int) -> bool:
+        """Kill the run if it exceeds its limit, and return whether it did."""
         pids = descendants(root)
-        others = self._files(pids) + _kernels(pids, self._watch_bytes, self._limit)
-        held = others + sum(_resident(pid) for pid in pids)
-        if held > self._limit:
-            # Pages that forked processes share were counted for each of them.
-            held = others + sum(_proportional(pid) for pid in pids)
-        self._peak = max(self._peak, held)
-        if held <= self._limit:
+        other_bytes = self._file_bytes(pids) + _kernel_bytes(pids, self._watch_bytes, self._limit)
+        total = other_bytes + sum(_resident_bytes(pid) for pid in pids)
+        if total > self._limit:
+            # Pages that forked processes share were counted for each process.
+            total = other_bytes + sum(_proportional_bytes(pid) for pid in pids)
+        self._peak = max(self._peak, total)
+        if total <= self._limit:
             return False
         self._exceeded = True
         for pid in reversed(pids):
             _kill(pid)
         return True
 
-    def _files(self, pids: list[int]) -> int:
-        """Bytes of the files in the sandbox's scratch and shared memory; 0 while it is not set up, or where none is."""
+    def _file_bytes(self, pids: list[int]) -> int:
+        """Return the bytes of files in the sandbox's scratch and shared memory; 0 if there is no sandbox (yet)."""
         used = 0
         for descriptor in self._scratch:
-            used += _size(os.fstatvfs(descriptor))
+            used += _used_bytes(os.fstatvfs(descriptor))
         if self._scratch:
             return used
         for folder in SCRATCHES:
-            # The second process is the first one inside, of which no model can change the root.
+            # The second process is the first one inside, whose root no model can change.
             for pid in pids[1:2]:
                 with contextlib.suppress(OSError):
-                    seen = os.statvfs(f"/proc/{pid}/root{folder}")
-                    size = seen.f_blocks * seen.f_frsize
-                    if seen.f_fsid != os.statvfs(folder).f_fsid and size <= self._scratch_size + _PAGE:
-                        used += _size(seen)
+                    status = os.statvfs(f"/proc/{pid}/root{folder}")
+                    size = status.f_blocks * status.f_frsize
+                    if status.f_fsid != os.statvfs(folder).f_fsid and size <= self._scratch_size + _PAGE_BYTES:
+                        used += _used_bytes(status)
         return used
+
+
+def _share_of_processors(limits: Limits, slot: int) -> list[int]:
+    """Return the processors to pin a run without a cgroup to: as many as it may use, a different set for each slot."""
+    usable = sorted(os.sched_getaffinity(0))
+    count = min(math.ceil(limits.cpus), len(usable))
+    return sorted(usable[(slot * count + i) % len(usable)] for i in range(count))
 
 
 def _kill(pid: int) -> None:
@@ -124,72 +131,72 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _size(seen: os.statvfs_result) -> int:
-    """Bytes that a filesystem in memory takes."""
-    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize + (seen.f_files - seen.f_ffree) * _INODE_BYTES
+def _used_bytes(status: os.statvfs_result) -> int:
+    """Return the bytes that a file system in memory uses."""
+    return (status.f_blocks - status.f_bfree) * status.f_frsize + (status.f_files - status.f_ffree) * _INODE_BYTES
 
 
 def descendants(root: int) -> list[int]:
-    """The process `root` and all that descends from it, parents first."""
-    found = [root]
-    for pid in found:
-        with contextlib.suppress(*_GONE):
+    """Return the pids of `root` and all of its descendants, parents first."""
+    pids = [root]
+    for pid in pids:
+        with contextlib.suppress(*_ENDED_ERRORS):
             for task in os.listdir(f"/proc/{pid}/task"):
-                with contextlib.suppress(*_GONE):
+                with contextlib.suppress(*_ENDED_ERRORS):
                     children = Path(f"/proc/{pid}/task/{task}/children").read_text()
-                    found += [int(child) for child in children.split()]
-    return found
+                    pids += [int(child) for child in children.split()]
+    return pids
 
 
-def _kernels(pids: list[int], watch_bytes: int, most: int) -> int:
-    """What the processes take beside what is resident: page tables, swap, buffers of sockets, and what epolls watch."""
+def _kernel_bytes(pids: list[int], watch_bytes: int, max_bytes: int) -> int:
+    """Return the memory of the processes that is not resident: page tables, swap, socket buffers, epoll watches."""
     used = 0
     sockets: set[str] = set()
     for pid in pids:
-        with contextlib.suppress(*_GONE):
-            # Bytes, because a process chooses its name, which need not be text.
+        with contextlib.suppress(*_ENDED_ERRORS):
+            # Bytes, because a process chooses its own name, which may be invalid UTF-8.
             for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
                 if line.startswith((b"VmPTE:", b"VmSwap:")):
                     used += int(line.split()[1]) * 1024
             for number, target in _open_files(pid):
                 if target.startswith("socket:"):
                     sockets.add(target)
-                if target == _EPOLL and used < most:
-                    used += watch_bytes * _watches(pid, number, (most - used) // watch_bytes)
+                if target == _EPOLL and used < max_bytes:
+                    used += watch_bytes * _count_watches(pid, number, (max_bytes - used) // watch_bytes)
     return used + _SOCKET_BYTES * len(sockets)
 
 
 def _open_files(pid: int) -> Iterator[tuple[str, str]]:
-    """Descriptor and target of each file that a process has open."""
+    """Yield the descriptor and the target of each open file of a process."""
     folder = f"/proc/{pid}/fd"
     for name in os.listdir(folder):
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*_ENDED_ERRORS):
             yield name, os.readlink(f"{folder}/{name}")
 
 
-def _watches(pid: int, descriptor: str, most: int) -> int:
-    """How many files an epoll watches; counts to a little more than `most`."""
+def _count_watches(pid: int, descriptor: str, max_count: int) -> int:
+    """Return the number of files that an epoll watches; stop counting above `max_count`."""
     count = 0
-    with contextlib.suppress(*_GONE), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+    with contextlib.suppress(*_ENDED_ERRORS), open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
         for line in file:
             count += line.startswith("tfd:")
-            if count > most:
+            if count > max_count:
                 break
     return count
 
 
-def _resident(pid: int) -> int:
+def _resident_bytes(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (*_GONE, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (*_ENDED_ERRORS, IndexError):
         return 0
 
 
-def _proportional(pid: int) -> int:
+def _proportional_bytes(pid: int) -> int:
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    except _GONE:
+    except _ENDED_ERRORS:
         pass
-    return _resident(pid)
+    return _resident_bytes(pid)

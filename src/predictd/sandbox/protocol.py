@@ -1,4 +1,4 @@
-"""What the runner says on its pipe, read as the word of a stranger: everything is checked, nothing is believed.
+"""Read the frames of the runner; the channel is untrusted, so everything is checked.
 
 A frame is a type byte, a big-endian u32 length and a payload. All types but the result hold a small JSON object.
 """
@@ -16,7 +16,7 @@ from predictd.domain.runs import Predictions
 from predictd.runner.channel import USUAL_MODULES
 
 STAGES = ("import", "unpickle", "read", "predict", "write")
-# The failures that the runner may report; all others are for the parent to tell from evidence.
+# Failures that the runner may report; the server determines all others from evidence.
 REPORTABLE = frozenset(
     {
         "not_a_pickle",
@@ -35,27 +35,27 @@ REPORTABLE = frozenset(
         "output_too_large",
     }
 )
-_RESULT_HEAD = struct.Struct(">cII")
-_SMALL = 64 * 1024
-_MOST_FRAMES = 64
+_RESULT_HEADER = struct.Struct(">cII")
+_MAX_JSON_BYTES = 64 * 1024
+_MAX_FRAMES = 64
 _BYTES_PER_ROW = 12  # a u32 length and a float64
 
 
-class BadFrame(Exception):
-    """The bytes are not what a runner sends; the message says why."""
+class FrameError(Exception):
+    """The bytes are not valid frames of a runner; the message is the reason."""
 
 
-class TooLarge(Exception):
-    """A result exceeds a limit; the message names the limit."""
+class ResultTooLargeError(Exception):
+    """A result exceeds a limit; the message is the limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerLimits:
-    """How large what comes back of a run may be.
+class ResultLimits:
+    """Limits on the size of the output of a run.
 
     Attributes:
-        expected: rows of its data, each of which needs a prediction.
-        output_bytes: of the predictions, and of the compiled tables; the limit of any run.
+        expected: number of rows of its data, each of which needs a prediction.
+        output_bytes: limit on the predictions and on the compiled tables.
     """
 
     expected: int
@@ -63,40 +63,40 @@ class AnswerLimits:
 
     @property
     def rows(self) -> int:
-        """Predictions at most."""
+        """Return the maximum number of predictions."""
         return most_rows(self.expected)
 
     @property
     def result_bytes(self) -> int:
-        """Bytes of all predictions at most."""
+        """Return the maximum number of bytes of all predictions."""
         return min(self.output_bytes, most_prediction_bytes(self.rows) + self.rows * _BYTES_PER_ROW)
 
     def check_result(self, size: int, rows: int = 0) -> None:
-        """Raise TooLarge for a result of more bytes or rows than the limits."""
+        """Raise ResultTooLargeError if a result has too many bytes or rows."""
         if size > self.output_bytes:
-            raise TooLarge(f"{self.output_bytes / MIB:.0f} MiB of predictions")
+            raise ResultTooLargeError(f"{self.output_bytes / MIB:.0f} MiB of predictions")
         if size > self.result_bytes or rows > self.rows:
-            raise TooLarge(f"{self.rows} predictions for data of {self.expected} rows")
+            raise ResultTooLargeError(f"{self.rows} predictions for data of {self.expected} rows")
 
     def check_tables(self, size: int) -> None:
-        """Raise TooLarge for tables of more bytes than the limit."""
+        """Raise ResultTooLargeError if the tables have too many bytes."""
         if size > self.output_bytes:
-            raise TooLarge(f"{self.output_bytes / MIB:.0f} MiB of compiled trees")
+            raise ResultTooLargeError(f"{self.output_bytes / MIB:.0f} MiB of compiled trees")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage begins: one of STAGES, later than the one before it."""
+    """A stage starts; it is the one after the previous stage in STAGES."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PickleVersions:
-    """What made the pickle, judged by its bytes.
+    """The versions that the pickle was created with, determined from its bytes.
 
     Attributes:
-        pythons: versions of Python that can have made its functions, empty when there is no telling.
+        pythons: versions of Python that can have compiled its functions, empty if unknown.
         packages: package -> (version in the pickle, version in the runtime), where they differ.
     """
 
@@ -106,14 +106,14 @@ class PickleVersions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedFailure:
-    """The runner says why there will be no result.
+    """The runner reports why there is no result.
 
     Attributes:
         code: one of REPORTABLE.
-        detail: fills the sentence of that code.
-        packages: packages of the runtime in whose code it happened, with their versions.
-        cause: one of the causes of that code, None where it is unknown.
-        facts: exactly those that the remedy of the cause is filled with.
+        detail: detail of the failure, for its message.
+        packages: versions of the packages in whose code it happened.
+        cause: one of the causes of that code, None if unknown.
+        facts: the fields of the remedy of the cause.
     """
 
     code: str
@@ -124,25 +124,25 @@ class ReportedFailure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlatformTrouble:
-    """The runtime is broken; said before anything of the user's was loaded."""
+class ReportedPlatformFailure:
+    """The runner reports that the runtime is broken; sent before anything of the user's is loaded."""
 
     detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Modules:
-    """Which modules of those that a warm parent may have ready the model imported."""
+    """The modules among USUAL_MODULES that the model imported."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Compiled tables of the model's trees; nobody looks into them but a sandbox with the same pickle.
+    """Compiled tables of the model's trees; only read in a sandbox with the same pickle.
 
     Attributes:
-        file: a named temporary file, at its end.
+        file: a named temporary file, positioned at its end.
     """
 
     file: IO[bytes]
@@ -150,21 +150,21 @@ class Tables:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The answer, structurally whole."""
+    """The predictions, checked for structure only."""
 
     predictions: Predictions
 
 
-Frame = Stage | PickleVersions | ReportedFailure | PlatformTrouble | Modules | Tables | Result
+Frame = Stage | PickleVersions | ReportedFailure | ReportedPlatformFailure | Modules | Tables | Result
 
 
 class FrameReader:
-    """Takes bytes as they come and gives frames; keeps at most one unfinished frame, within `limits`.
+    """Parses frames incrementally; buffers at most one incomplete frame, within `limits`.
 
-    Tables go into a file as they come, because they may be large.
+    Tables are written to a file as they arrive, because they may be large.
     """
 
-    def __init__(self, limits: AnswerLimits) -> None:
+    def __init__(self, limits: ResultLimits) -> None:
         self._limits = limits
         self._buffer = bytearray()
         self._tables: IO[bytes] | None = None
@@ -175,15 +175,15 @@ class FrameReader:
 
     @property
     def is_between_frames(self) -> bool:
-        """Whether no part of a further frame has arrived."""
+        """Return whether no part of another frame has arrived."""
         return not self._buffer and self._tables is None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes, each before the next is looked at.
+        """Yield the frames that `data` completes, each before the next is parsed.
 
         Raises:
-            BadFrame: the bytes can't be frames of a runner.
-            TooLarge: a result is announced that exceeds the limit.
+            FrameError: The bytes are not valid frames of a runner.
+            ResultTooLargeError: The header of a result exceeds the limit.
         """
         self._buffer += data
         while self._tables is not None or len(self._buffer) >= 5:
@@ -194,9 +194,9 @@ class FrameReader:
                 yield tables
                 continue
             kind, length = struct.unpack_from(">cI", self._buffer)
-            self._check_head(kind, length)
+            self._check_header(kind, length)
             if kind == b"T":
-                self._begin_tables(length)
+                self._start_tables(length)
                 continue
             if len(self._buffer) < 5 + length:
                 break
@@ -204,15 +204,15 @@ class FrameReader:
             del self._buffer[: 5 + length]
             yield self._decode(kind, payload)
 
-    def _begin_tables(self, length: int) -> None:
+    def _start_tables(self, length: int) -> None:
         if self._stage != len(STAGES) - 1:
-            raise BadFrame("tables out of turn")
+            raise FrameError("tables out of order")
         self._count += 1
         del self._buffer[:5]
         self._tables, self._tables_left = tempfile.NamedTemporaryFile(prefix="predictd-tables-"), length  # noqa: SIM115
 
     def _take_tables(self, file: IO[bytes]) -> Tables | None:
-        """What has arrived of them; None while there is more to come."""
+        """Write the received part of the tables; return them when they are complete, else None."""
         part = self._buffer[: self._tables_left]
         file.write(part)
         del self._buffer[: len(part)]
@@ -223,57 +223,57 @@ class FrameReader:
         self._tables = None
         return Tables(file=file)
 
-    def _check_head(self, kind: bytes, length: int) -> None:
+    def _check_header(self, kind: bytes, length: int) -> None:
         if kind not in b"SVFPMTR":
-            raise BadFrame("a frame of unknown type")
+            raise FrameError("a frame of unknown type")
         if self._ended:
-            raise BadFrame("more after the answer")
-        if self._count >= _MOST_FRAMES:
-            raise BadFrame("too many frames")
+            raise FrameError("more after the result")
+        if self._count >= _MAX_FRAMES:
+            raise FrameError("too many frames")
         if kind == b"R":
-            is_counted = len(self._buffer) >= _RESULT_HEAD.size
-            self._limits.check_result(length, _RESULT_HEAD.unpack_from(self._buffer)[2] if is_counted else 0)
+            has_count = len(self._buffer) >= _RESULT_HEADER.size
+            self._limits.check_result(length, _RESULT_HEADER.unpack_from(self._buffer)[2] if has_count else 0)
         if kind == b"T":
             self._limits.check_tables(length)
-        if kind not in b"RT" and length > _SMALL:
-            raise BadFrame("a frame longer than its type allows")
+        if kind not in b"RT" and length > _MAX_JSON_BYTES:
+            raise FrameError("a frame longer than its type allows")
 
     def _decode(self, kind: bytes, payload: bytes) -> Frame:
         self._count += 1
         if kind == b"R":
             if self._stage != len(STAGES) - 1:
-                raise BadFrame("a result out of turn")
+                raise FrameError("a result out of order")
             self._ended = True
             return Result(predictions=read_predictions(payload, self._limits))
         content = _json(payload)
-        simple: dict[bytes, Callable[[dict[str, Any]], Frame]] = {
+        decoders: dict[bytes, Callable[[dict[str, Any]], Frame]] = {
             b"S": self._decode_stage,
             b"V": _versions,
             b"M": _modules,
         }
-        if kind in simple:
-            return simple[kind](content)
+        if kind in decoders:
+            return decoders[kind](content)
         detail = content.get("detail")
         if not isinstance(detail, str):
-            raise BadFrame("a report without detail")
+            raise FrameError("a failure without detail")
         self._ended = True
         if kind == b"P":
             if self._stage > 0:
-                raise BadFrame("a report of the platform from the model")
-            return PlatformTrouble(detail=detail)
+                raise FrameError("a failure of the platform after the model started")
+            return ReportedPlatformFailure(detail=detail)
         code = content.get("code")
         if not isinstance(code, str) or code not in REPORTABLE or self._stage < 1:
-            raise BadFrame("a report of a failure that is not for the runner to report")
+            raise FrameError("a failure that a runner can't report")
         packages = content.get("packages", {})
         if not isinstance(packages, dict) or not all(map(_is_short, (*packages, *packages.values()))):
-            raise BadFrame("a list of packages that is none")
+            raise FrameError("an invalid list of packages")
         cause, facts = _cause(code, content)
         return ReportedFailure(code=code, detail=detail, packages=packages, cause=cause, facts=facts)
 
     def _decode_stage(self, content: dict[str, Any]) -> Stage:
         name = content.get("stage")
         if name not in STAGES or STAGES.index(name) != self._stage + 1:
-            raise BadFrame("a stage out of turn")
+            raise FrameError("a stage out of order")
         self._stage += 1
         return Stage(name=name)
 
@@ -282,10 +282,10 @@ def _cause(code: str, content: dict[str, Any]) -> tuple[str | None, dict[str, st
     cause, facts = content.get("cause"), content.get("facts", {})
     failure = FAILURES[code]
     if cause is not None and (not isinstance(cause, str) or cause not in failure.causes):
-        raise BadFrame("a cause that the failure can't have")
+        raise FrameError("a cause that the failure can't have")
     expected = set() if cause is None else fields_of(failure.causes[cause])
     if not isinstance(facts, dict) or facts.keys() != expected or not all(map(_is_short, facts.values())):
-        raise BadFrame("facts that are not those of the cause")
+        raise FrameError("facts that don't match the cause")
     return cause, facts
 
 
@@ -293,31 +293,31 @@ def _json(payload: bytes) -> dict[str, Any]:
     try:
         content = json.loads(payload)
     except (ValueError, RecursionError):
-        raise BadFrame("a frame that is not JSON") from None
+        raise FrameError("a frame that is not JSON") from None
     if not isinstance(content, dict):
-        raise BadFrame("a frame that is not an object")
+        raise FrameError("a frame that is not an object")
     return content
 
 
 def _modules(content: dict[str, Any]) -> Modules:
     names = content.get("modules")
     if not isinstance(names, list) or not set(map(str, names)) <= set(USUAL_MODULES):
-        raise BadFrame("a list of modules that is none")
+        raise FrameError("an invalid list of modules")
     return Modules(names=tuple(name for name in USUAL_MODULES if name in names))
 
 
 def _versions(content: dict[str, Any]) -> PickleVersions:
     pythons, packages = content.get("pythons"), content.get("packages")
     if not isinstance(pythons, list) or len(pythons) > 20:
-        raise BadFrame("a list of Pythons that is none")
+        raise FrameError("an invalid list of Python versions")
     if not all(_is_short(version) and version.replace(".", "").isdecimal() for version in pythons):
-        raise BadFrame("a list of Pythons that is none")
+        raise FrameError("an invalid list of Python versions")
     if not isinstance(packages, dict) or not all(
         isinstance(pair, list) and len(pair) == 2 for pair in packages.values()
     ):
-        raise BadFrame("a list of packages that is none")
-    if not all(_is_short(one) for name, pair in packages.items() for one in (name, *pair)):
-        raise BadFrame("a list of packages that is none")
+        raise FrameError("an invalid list of packages")
+    if not all(_is_short(text) for name, pair in packages.items() for text in (name, *pair)):
+        raise FrameError("an invalid list of packages")
     return PickleVersions(
         pythons=tuple(pythons), packages={name: (pair[0], pair[1]) for name, pair in packages.items()}
     )
@@ -327,21 +327,21 @@ def _is_short(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 100
 
 
-def read_predictions(payload: bytes, limits: AnswerLimits) -> Predictions:
-    """The ids and values in the payload of a result. Raises BadFrame and TooLarge."""
-    import numpy as np  # noqa: PLC0415 (the data scientist's side works without it up to here)
+def read_predictions(payload: bytes, limits: ResultLimits) -> Predictions:
+    """Return the ids and values in the payload of a result. Raises FrameError and ResultTooLargeError."""
+    import numpy as np  # noqa: PLC0415 (the client side works without NumPy up to here)
 
     if len(payload) < 4:
-        raise BadFrame("a result without a count")
+        raise FrameError("a result without a count")
     (count,) = struct.unpack_from(">I", payload)
     if count * _BYTES_PER_ROW > len(payload) - 4:
-        raise BadFrame("a result shorter than its count")
+        raise FrameError("a result shorter than its count")
     limits.check_result(len(payload), count)
     ends = np.frombuffer(payload, dtype=">u4", count=count, offset=4).astype(np.int64).cumsum()
     texts_at = 4 + 4 * count
     values_at = texts_at + (int(ends[-1]) if count else 0)
     if values_at + 8 * count != len(payload):
-        raise BadFrame("a result whose lengths do not add up")
+        raise FrameError("a result whose lengths do not add up")
     values = np.frombuffer(payload, dtype="<f8", count=count, offset=values_at).astype(np.float64)
     return Predictions(ids=_texts(payload[texts_at:values_at], ends.tolist()), values=values)
 
@@ -354,4 +354,4 @@ def _texts(blob: bytes, ends: list[int]) -> list[str]:
             return [text[start:end] for start, end in zip(starts, ends, strict=True)] if ends else []
         return [blob[start:end].decode("utf-8") for start, end in zip(starts, ends, strict=True)]
     except UnicodeDecodeError:
-        raise BadFrame("ids that are not UTF-8") from None
+        raise FrameError("ids that are not UTF-8") from None

@@ -1,52 +1,76 @@
-"""What holds a run to its memory, processors and processes, and tells what it took."""
+"""Resource groups limit the memory, processors and processes of a run, and measure its memory."""
 
-import math
-import os
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
+from predictd.domain.errors import PlatformError
 from predictd.domain.limits import Limits
+from predictd.sandbox.cgroups import Cgroup, Hierarchy, find_hierarchy, remove_leftovers
+from predictd.sandbox.memory_monitor import MonitoredGroup
 
 
 class ResourceGroup(Protocol):
-    """One run's resources; made before the run starts, closed after it ended."""
+    """The resources of one run; created before the run starts and closed after its end."""
 
     @property
-    def joins(self) -> Sequence[str]:
-        """Files into which a process writes its pid to become a member."""
+    def member_files(self) -> Sequence[str]:
+        """Return the files into which a process writes its pid to become a member."""
 
     @property
     def processors(self) -> list[int] | None:
-        """Processors to stay on, None where the group itself limits the share."""
+        """Return the processors to pin the run to, or None if the group limits its share."""
 
     @property
     def rlimits(self) -> Mapping[str, int]:
-        """Further limits (names of resource.RLIMIT_*) of each process."""
+        """Return further limits of each process by the name of a resource.RLIMIT_*."""
 
     @property
     def counts_all_memory(self) -> bool:
-        """Whether memory that no process maps (memory files, System V segments) counts too."""
+        """Return whether memory that no process maps (memory files, System V segments) counts too."""
 
     def watch(self, pid: int, scratch: Sequence[int] = ()) -> None:
-        """Say that the process `pid` and all that descends from it are the run.
+        """Register the process `pid` and its descendants as the run.
 
         Args:
-            scratch: descriptors of its filesystems in memory, which stay open until the group is closed; without them
-                they are looked for.
+            pid: the first process of the run.
+            scratch: descriptors of its file systems in memory, open until the group is closed; without them the group
+                finds them.
         """
 
     def ran_out_of_memory(self) -> bool:
-        """Whether there is proof that the run met its memory limit."""
+        """Return whether there is proof that the run reached its memory limit."""
 
     def peak_bytes(self) -> int:
-        """The most memory held at once so far, 0 where it can't be told."""
+        """Return the peak of memory so far, or 0 if it is unknown."""
 
     def close(self) -> None:
-        """Kill every member that is left and release the group."""
+        """Kill the remaining members and release the group."""
 
 
-def share_of_processors(limits: Limits, slot: int) -> list[int]:
-    """Which processors a run without a cgroup stays on: as many as it may use, another set for each slot."""
-    usable = sorted(os.sched_getaffinity(0))
-    count = min(math.ceil(limits.cpus), len(usable))
-    return sorted(usable[(slot * count + i) % len(usable)] for i in range(count))
+@cache
+def hierarchy() -> Hierarchy | None:
+    """Return where this server creates control groups, or None; the first call removes the groups of dead servers."""
+    try:
+        writable = find_hierarchy(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    except OSError:
+        return None
+    if writable is not None:
+        remove_leftovers(writable)
+    return writable
+
+
+def create_resource_group(limits: Limits, slot: int) -> ResourceGroup:
+    """Create the resource group of one run: a control group, or a monitored group if none can be created.
+
+    Raises:
+        PlatformError: The control group can't be created.
+    """
+    groups = hierarchy()
+    if groups is None:
+        return MonitoredGroup(limits, slot)
+    try:
+        return Cgroup(groups, limits)
+    except OSError as error:
+        raise PlatformError(f"The control group of a run can't be created: {error.strerror}.") from error

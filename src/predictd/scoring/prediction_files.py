@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,8 +17,9 @@ from predictd.data.atomic_write import staged_file
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.limits import MIB, most_prediction_bytes
 from predictd.domain.runs import Predictions
+from predictd.domain.text import replace_unprintable
 from predictd.parsing import ParserLimits, parse_confined
-from predictd.parsing.columns import Columns, columns_size, pack_columns, unpack_columns
+from predictd.parsing.packed_columns import Columns, columns_size, pack_columns, unpack_columns
 
 _HEADERS = (("id", "prediction"), ("id", "probability"))
 _REMEDY = "write it with predictions.to_csv(path), index 'id' and one column 'prediction'"
@@ -220,5 +220,5 @@ def _explained(reason: str) -> InvalidInputError:
 
 
 def _quoted(text: str, max_length: int = 100) -> str:
-    printable = "".join(islice((c if c.isprintable() else " " for c in text), max_length))
+    printable = replace_unprintable(text[:max_length], " ")
     return printable if len(text) <= max_length else printable + "…"

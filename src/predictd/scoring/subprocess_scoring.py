@@ -21,7 +21,7 @@ from predictd.data.schema import VALIDATION_FILE
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import most_rows
-from predictd.parsing.columns import Columns
+from predictd.parsing.packed_columns import Columns
 from predictd.scoring.evaluation_data import release_memory
 from predictd.scoring.metrics import Diagnostics
 from predictd.scoring.metrics.ranks import Floats

@@ -26,17 +26,18 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.admin.garbage_collection import sweep_orphans
 from predictd.admin.retention import remove
-from predictd.api.app import Services, build_app
+from predictd.api.app import build_app
 from predictd.backup import refuse_unfinished_import
 from predictd.db.catalogue import choose_runtime
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.domain.runs import SandboxKind
-from predictd.monitoring.server_status import Vitals
+from predictd.http.services import Services
+from predictd.monitoring.server_status import ServerStatus
 from predictd.notifications.dispatcher import Courier
 from predictd.rounds.calendar import parse_calendar, parse_length
 from predictd.rounds.lifecycle import tick
 from predictd.rounds.scheduler import Ticker
-from predictd.sandbox import WarmParents, choose_sandbox, probe_forked
+from predictd.sandbox import ForkPool, choose_sandbox, probe_forked
 from predictd.server.cluster import open_cluster
 from predictd.server.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, raise_descriptor_limit
 from predictd.server.deployment import Deployment, open_deployment, server_id
@@ -103,7 +104,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     elif kind is SandboxKind.BUBBLEWRAP and settings.most_warm_parents:
         folders = [*deployment.storage.local_folders, settings.mapped_home]
         settings.mapped_home.mkdir(mode=0o700, exist_ok=True)
-        parents = WarmParents(settings.most_warm_parents, folders)
+        parents = ForkPool(settings.most_warm_parents, folders)
         _check_forked(deployment, parents)
     server = server_id(settings.home)
     executor = Executor(
@@ -129,13 +130,13 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     ]
     if ages:
         tickers.append(Ticker("retention", SWEEP_SECONDS, partial(_remove_old, deployment, ages)))
-    vitals = Vitals(
+    vitals = ServerStatus(
         server_id=server,
         workers=settings.worker_count if is_here else settings.remote_worker_count,
         isolation=_isolation(kind, missing, is_here=is_here),
         is_isolated=not missing,
         tickers=[one for one in tickers if isinstance(one, Ticker)],
-        parents=parents,
+        fork_pool=parents,
         nodes=None if placer is None else placer.nodes,
     )
     services = Services(
@@ -156,7 +157,7 @@ def serve(settings: Settings, *, say: Say, progress: Progress, ready: Callable[[
     lock.close()
 
 
-def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
+def _check_forked(deployment: Deployment, parents: ForkPool) -> None:
     """Raise SetupError where runs that are forked from a warm parent are not isolated; leaves it to the first runs.
 
     Where none can be forked, runs start cold.
@@ -179,7 +180,7 @@ def _check_forked(deployment: Deployment, parents: WarmParents) -> None:
 
 
 def _config_of(
-    deployment: Deployment, kind: SandboxKind, parents: WarmParents | None, place: RemoteRuns | None
+    deployment: Deployment, kind: SandboxKind, parents: ForkPool | None, place: RemoteRuns | None
 ) -> WorkerConfig:
     settings = deployment.settings
     return WorkerConfig(

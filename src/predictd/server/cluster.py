@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from predictd.cluster.ray_process import own_address, parse_address
-from predictd.cluster.scheduler import Placer
+from predictd.cluster.ray_process import local_address, parse_address
+from predictd.cluster.scheduler import ClusterScheduler
 from predictd.domain.errors import PlatformError, SetupError
 from predictd.server.deployment import Deployment
 from predictd.server.runtime_specs import find_spec
@@ -15,7 +15,7 @@ _KNOWN_SECONDS = 60.0
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared with)
 
 
-def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[Placer, RemoteRuns]:
+def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[ClusterScheduler, RemoteRuns]:
     """Join the cluster of the settings; the server listens on `port`.
 
     A cluster that can't be reached now is waited for by the running server.
@@ -30,10 +30,10 @@ def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[Placer, R
             "Start one with: predictd node --head"
         )
     log = settings.home / "ray.log"
-    placer = Placer(settings.ray_address, log)
+    placer = ClusterScheduler(settings.ray_address, log)
     node_url = node_url_of(settings, port)
     say(f"Joining the Ray cluster at {settings.ray_address}; its nodes reach this server at {node_url}.")
-    trouble = placer.wait_until_known(_KNOWN_SECONDS)
+    trouble = placer.wait_for_nodes(_KNOWN_SECONDS)
     if trouble:
         say(f"{trouble} Models wait until it can be joined.")
     elif not placer.nodes():
@@ -43,7 +43,7 @@ def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[Placer, R
     remote = RemoteRuns(
         placer,
         deployment.database,
-        deployment.storage.at(node_url),
+        deployment.storage.with_base_url(node_url),
         node_url=node_url,
         find_lock=partial(_lock_of, deployment),
         url_seconds=settings.url_seconds,
@@ -62,7 +62,7 @@ def node_url_of(settings: Settings, port: int) -> str:
         return settings.node_url or settings.public_url
     host, head_port = parse_address(settings.ray_address)
     if settings.host in _EVERYWHERE:
-        here = own_address(host, head_port)
+        here = local_address(host, head_port)
     else:
         here = settings.host
         if here in ("127.0.0.1", "localhost", "::1") and host not in ("127.0.0.1", "localhost", "::1"):

@@ -1,4 +1,4 @@
-"""Objects on the way in: written beside the others, and placed whole."""
+"""Write an object to a temporary file and publish it under its key when it is complete."""
 
 import os
 from collections.abc import Callable
@@ -8,38 +8,38 @@ from types import TracebackType
 from typing import BinaryIO, Protocol
 
 
-class Draft:
-    """An object that is being written: `commit` makes it appear under its key, without that it leaves nothing.
+class AtomicUpload:
+    """An object that is being written; it appears under its key on `commit` and is discarded otherwise.
 
     Args:
-        path: where to write it; nothing is there.
-        place: makes the object appear, given that file, which it may move away.
+        path: where to write it; does not exist yet.
+        publish: stores the complete file under the key; may move it.
     """
 
-    def __init__(self, path: Path, place: Callable[[Path], None]) -> None:
+    def __init__(self, path: Path, publish: Callable[[Path], None]) -> None:
         self._path = path
-        self._place = place
+        self._publish = publish
         self._file: BinaryIO = path.open("xb")
 
     def write(self, content: bytes) -> None:
-        """Add bytes at the end."""
+        """Append bytes."""
         self._file.write(content)
 
     def commit(self) -> None:
-        """Make the object appear, whole and on the disk."""
+        """Sync the complete object to disk and publish it."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._place(self._path)
+        self._publish(self._path)
 
     def discard(self) -> None:
-        """Leave nothing of what was not committed."""
-        # Closing writes what is still buffered, which fails once more where the disk is full.
+        """Remove the file unless it was committed."""
+        # Closing flushes the buffer, which fails again if the disk is full.
         with suppress(OSError):
             self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def __enter__(self) -> "Draft":
+    def __enter__(self) -> "AtomicUpload":
         return self
 
     def __exit__(
@@ -48,12 +48,12 @@ class Draft:
         self.discard()
 
 
-class Receiver(Protocol):
-    """A storage whose uploads the server itself can take."""
+class UploadStorage(Protocol):
+    """A storage that accepts uploads through the server."""
 
     @property
     def secret(self) -> bytes:
-        """The key of the signatures of its URLs."""
+        """Return the key that signs its URLs."""
 
-    def draft(self, key: str) -> Draft:
-        """Begin to write the object of that key."""
+    def start_upload(self, key: str) -> AtomicUpload:
+        """Start writing the object of this key."""

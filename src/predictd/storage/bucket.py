@@ -1,4 +1,4 @@
-"""A bucket of S3, or of what speaks its protocol: where it is, how to reach it, and what its errors mean."""
+"""A bucket of S3 or a compatible service: its address, its clients and its errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,16 +24,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MISSING = ("404", "NoSuchKey", "NotFound")
+_NOT_FOUND_CODES = ("404", "NoSuchKey", "NotFound")
 _OPTIONS = ("endpoint", "public_endpoint", "region")
-_TRANSIENT = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
+_TRANSIENT_CODES = (
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+)
 _REMEDIES = {
-    "NoSuchBucket": "there is no such bucket; make it, or correct PREDICTD_STORAGE_URL",
+    "NoSuchBucket": "the bucket does not exist; create it, or correct PREDICTD_STORAGE_URL",
     "AccessDenied": "access is denied; the credentials need s3:ListBucket on the bucket and s3:GetObject, s3:PutObject "
     "and s3:DeleteObject on its objects",
-    "InvalidAccessKeyId": "the access key is not known there; correct AWS_ACCESS_KEY_ID",
+    "InvalidAccessKeyId": "the access key is unknown; correct AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "the secret key is wrong; correct AWS_SECRET_ACCESS_KEY",
-    "RequestTimeTooSkewed": "the clocks differ too much; set this machine's clock",
+    "RequestTimeTooSkewed": "the clocks differ too much; synchronize this machine's clock",
     "ExpiredToken": "the temporary credentials have expired; renew them",
 }
 _REMEDIES["403"] = _REMEDIES["AccessDenied"]
@@ -41,12 +48,12 @@ _REMEDIES["403"] = _REMEDIES["AccessDenied"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """Where objects lie: all keys are below `prefix`, which is empty or ends with a slash.
+    """The location of objects: all keys are below `prefix`, which is empty or ends with a slash.
 
     Attributes:
-        endpoint: address of the server; empty means AWS.
-        public_endpoint: address that clients reach it at, if that is another.
-        region: empty means what the environment says.
+        endpoint: address of the service; empty means AWS.
+        public_endpoint: address for clients, if it differs.
+        region: empty means the region of the environment.
     """
 
     name: str
@@ -57,51 +64,50 @@ class Bucket:
 
     @classmethod
     def parse(cls, url: str) -> "Bucket":
-        """Read `s3://BUCKET/PREFIX?endpoint=http://HOST:PORT&region=REGION`; InvalidInputError says what is wrong."""
+        """Parse `s3://BUCKET/PREFIX?endpoint=http://HOST:PORT&region=REGION`. Raises InvalidInputError."""
         parts = urlsplit(url)
         options = parse_qs(parts.query, keep_blank_values=True)
         if parts.username or parts.password:
             raise InvalidInputError(
-                "PREDICTD_STORAGE_URL may hold no credentials; give them as AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY."
+                "PREDICTD_STORAGE_URL must not contain credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
         unknown = sorted(set(options) - set(_OPTIONS))
         if not parts.netloc or unknown:
-            wrong = f"it has no option {unknown[0]!r}" if unknown else "it names no bucket"
+            problem = f"unknown option {unknown[0]!r}" if unknown else "the name of the bucket is missing"
             raise InvalidInputError(
-                f"PREDICTD_STORAGE_URL can't be taken: {wrong}. Write s3://BUCKET/PREFIX, with "
-                "?endpoint=http://HOST:PORT&region=REGION where that is needed."
+                f"PREDICTD_STORAGE_URL is invalid: {problem}. Use s3://BUCKET/PREFIX, with "
+                "?endpoint=http://HOST:PORT&region=REGION if needed."
             )
         prefix = parts.path.strip("/")
         if prefix:
             check_key(prefix)
-        given = {name: values[-1] for name, values in options.items()}
-        return cls(name=parts.netloc, prefix=f"{prefix}/" if prefix else "", **given)
+        parameters = {name: values[-1] for name, values in options.items()}
+        return cls(name=parts.netloc, prefix=f"{prefix}/" if prefix else "", **parameters)
 
     @property
     def address(self) -> str:
-        """The bucket as a person knows it."""
+        """Return the address of the bucket for messages."""
         return f"s3://{self.name}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
 
     @cached_property
     def client(self) -> "S3Client":
-        """The client of the server's own requests; safe for several threads."""
+        """Return the client for the server's own requests; thread-safe."""
         return _client(self.endpoint, self.region)
 
     @cached_property
     def public_client(self) -> "S3Client":
-        """The client that signs URLs for others."""
+        """Return the client that signs URLs for clients."""
         return _client(self.public_endpoint, self.region) if self.public_endpoint else self.client
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Tell boto3's errors as the platform's.
+        """Convert boto3's errors to errors of the platform.
 
         Raises:
-            NotFoundError: there is no such object.
-            StorageDownError: it does not answer, or asks to come again.
-            OutageError: it refuses for what an administrator can mend.
-            PlatformError: it refuses for another reason.
+            NotFoundError: The object does not exist.
+            StorageDownError: The storage does not respond or is overloaded.
+            OutageError: The storage refuses the request for a reason that an administrator can fix.
+            PlatformError: The storage refuses the request for another reason.
         """
         from boto3.exceptions import Boto3Error  # noqa: PLC0415 (takes time to import, and only S3 needs it)
         from botocore.exceptions import (  # noqa: PLC0415
@@ -117,18 +123,18 @@ class Bucket:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _MISSING:
+            if code in _NOT_FOUND_CODES:
                 raise NotFoundError from error
             log.error("storage_failed", bucket=self.address, operation=error.operation_name, error=str(error))
-            if status >= 500 or status == 429 or code in _TRANSIENT:
+            if status >= 500 or status == 429 or code in _TRANSIENT_CODES:
                 raise StorageDownError from error
             if code in _REMEDIES:
-                # Of the deployment, and mended there: whatever waits for it goes on then.
+                # An error of the deployment: waiting work continues when it is fixed.
                 raise OutageError(f"The storage refused a request: {_REMEDIES[code]}.") from error
-            raise PlatformError(f"The storage refused a request: it answered {code or status}.") from error
+            raise PlatformError(f"The storage refused a request with {code or status}.") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise PlatformError(
-                "There are no credentials for the storage: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
+                "The credentials for the storage are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
                 "the machine a role."
             ) from error
         except HTTPClientError as error:
@@ -163,5 +169,5 @@ def _client(endpoint: str, region: str) -> "S3Client":
             ),
         )
     except ValueError as error:
-        raise InvalidInputError(f"PREDICTD_STORAGE_URL can't be taken: {error}.") from error
+        raise InvalidInputError(f"PREDICTD_STORAGE_URL is invalid: {error}.") from error
     return client

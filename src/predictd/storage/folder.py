@@ -1,4 +1,4 @@
-"""Storage in a folder, with URLs that the server itself answers."""
+"""Storage in a folder, with URLs that the server itself serves."""
 
 import os
 import secrets
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError
 from predictd.domain.outages import is_full
-from predictd.storage.atomic_upload import Draft
+from predictd.storage.atomic_upload import AtomicUpload
+from predictd.storage.base import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.keys import check_key
-from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, load_secret, signed_url
 
 DRAFTS = ".drafts"
@@ -31,25 +31,25 @@ class FolderStorage:
 
     @classmethod
     def open(cls, root: Path, base_url: str) -> "FolderStorage":
-        """Open the folder, making it and its secret where they are missing."""
+        """Open the folder; create it and its secret if missing."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / DRAFTS).mkdir(mode=0o700, exist_ok=True)
         return cls(root=root, secret=load_secret(root / ".secret"), base_url=base_url.rstrip("/"))
 
     @property
     def local_folders(self) -> Sequence[Path]:
-        """The folder itself."""
+        """Return the folder of the storage."""
         return (self.root,)
 
-    def at(self, base_url: str) -> "FolderStorage":
-        """The same storage with URLs as a client that reached the server at `base_url` needs them."""
+    def with_base_url(self, base_url: str) -> "FolderStorage":
+        """Return the same storage with URLs for clients that reach the server at `base_url`."""
         return replace(self, base_url=base_url.rstrip("/"))
 
     def check(self) -> None:
         """Raise SetupError unless objects can be written."""
         try:
-            with self.draft("check") as draft:
-                draft.write(b"predictd")
+            with self.start_upload("check") as upload:
+                upload.write(b"predictd")
         except OSError as error:
             raise SetupError(
                 f"The storage {self.root} can't be written to: {error.strerror}. Give its folder to the user that "
@@ -57,39 +57,39 @@ class FolderStorage:
             ) from error
 
     def folder(self, key: str) -> Path:
-        """The folder or file of the key itself."""
+        """Return the folder or file of the key."""
         return self.root / check_key(key)
 
     def stat(self, key: str) -> int | None:
-        """Size of the object in bytes, None where there is none."""
+        """Return the size of the object in bytes, or None if it does not exist."""
         path = self.folder(key)
         return path.stat().st_size if path.is_file() else None
 
-    def draft(self, key: str) -> Draft:
-        """Begin to write the object of that key."""
+    def start_upload(self, key: str) -> AtomicUpload:
+        """Start writing the object of this key."""
         target = self.folder(key)
-        return Draft(self.root / DRAFTS / secrets.token_hex(16), lambda path: _place(path, target))
+        return AtomicUpload(self.root / DRAFTS / secrets.token_hex(16), lambda path: _publish(path, target))
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """All objects below the prefix, sorted by key; nothing that is being written."""
+        """Yield all complete objects below the prefix, sorted by key."""
         below = self.folder(prefix) if prefix else self.root
         for path in sorted(below.rglob("*")):
             parts = path.relative_to(self.root).parts
             if parts[0].startswith(".") or any(part.endswith(".partial") for part in parts):
                 continue
-            # Somebody may remove it between two of these lines.
+            # The file may be removed concurrently.
             with suppress(FileNotFoundError):
                 if path.is_file() and not path.is_symlink():
-                    found = path.stat()
-                    yield StoredObject(key="/".join(parts), size=found.st_size, modified_at=found.st_mtime)
+                    status = path.stat()
+                    yield StoredObject(key="/".join(parts), size=status.st_size, modified_at=status.st_mtime)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a copy of the file under the key, in place of what was there."""
+        """Store a copy of the file under the key, replacing an existing object."""
         try:
-            with self.draft(key) as draft, path.open("rb") as source:
+            with self.start_upload(key) as upload, path.open("rb") as source:
                 while chunk := source.read(1 << 20):
-                    draft.write(chunk)
-                draft.commit()
+                    upload.write(chunk)
+                upload.commit()
         except OSError as error:
             if is_full(error):
                 raise OutageError("The storage is full.") from error
@@ -97,10 +97,10 @@ class FolderStorage:
 
     @contextmanager
     def new_folder(self, key: str, progress: Progress, *, last: str) -> Iterator[Path]:
-        """The folder of the key itself: who fills it lets it appear whole.
+        """Return the folder of the key; the caller must create it atomically.
 
         Raises:
-            ConflictError: it is there already.
+            ConflictError: The folder exists already.
         """
         folder = self.folder(key)
         if folder.is_dir() and any(folder.iterdir()):
@@ -108,22 +108,22 @@ class FolderStorage:
         yield folder
 
     def move(self, source: str, target: str) -> None:
-        """Give the object another key.
+        """Change the key of the object.
 
         Raises:
-            NotFoundError: there is no such object.
+            NotFoundError: The object does not exist.
         """
         path = self.folder(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # As new as its key: what is old and that nothing refers to is swept.
+            # Refresh its time: old objects without references are removed.
             os.utime(self.folder(source))
             self.folder(source).replace(path)
         except FileNotFoundError as error:
-            raise NotFoundError(f"There is no object {source!r}.") from error
+            raise NotFoundError(f"The object {source!r} does not exist.") from error
 
     def delete(self, key: str) -> None:
-        """Remove the object or everything below the key; harmless where there is nothing."""
+        """Remove the object or everything below the key; do nothing if it does not exist."""
         path = self.folder(key)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -132,26 +132,26 @@ class FolderStorage:
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:
-        """The object as a file, to be read only.
+        """Return the object as a file that must not be changed.
 
         Raises:
-            PlatformError: there is no such object.
+            PlatformError: The object does not exist.
         """
         path = self.folder(key)
         if not path.is_file():
-            raise PlatformError(f"The object {key} is gone from storage.")
+            raise PlatformError(f"The object {key} is missing in storage.")
         yield path
 
     @contextmanager
     def local_folder(self, key: str, names: Collection[str] | None = None) -> Iterator[Path]:
-        """The objects below the key as a folder, all of them, to be read only.
+        """Return all objects below the key as a folder that must not be changed.
 
         Raises:
-            PlatformError: there are none.
+            PlatformError: The folder does not exist.
         """
         path = self.folder(key)
         if not path.is_dir():
-            raise PlatformError(f"The objects below {key} are gone from storage.")
+            raise PlatformError(f"The objects below {key} are missing in storage.")
         yield path
 
     def presign(
@@ -163,22 +163,22 @@ class FolderStorage:
         max_bytes: int | None = None,
         filename: str | None = None,
     ) -> str:
-        """A URL that allows the method (`PUT`, or `GET` with `HEAD`) on this one object until it expires."""
+        """Return a URL that allows the method (`PUT`, or `GET` with `HEAD`) on this object until it expires."""
         return signed_url(self.base_url, self.secret, grant(method, key, expires_at, max_bytes, filename))
 
     def presign_post(self, key: str, *, max_bytes: int, expires_at: datetime) -> tuple[str, dict[str, str]]:
-        """URL and form fields that allow one object to be POSTed as the form's last field, `file`."""
-        allowed = grant("POST", key, expires_at, max_bytes, None)
-        fields = {"key": key, "expires": str(allowed.expires), "max": str(max_bytes)}
-        return f"{self.base_url}/files", fields | {"signature": allowed.sign(self.secret)}
+        """Return URL and form fields that allow a POST of one object as the last field of the form, `file`."""
+        granted = grant("POST", key, expires_at, max_bytes, None)
+        fields = {"key": key, "expires": str(granted.expires), "max": str(max_bytes)}
+        return f"{self.base_url}/files", fields | {"signature": granted.sign(self.secret)}
 
     def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
-        """Remove drafts and unregistered uploads that were left for so long. Returns how many."""
+        """Remove incomplete and unregistered uploads that are older than this, and return their number."""
         limit = (time.time() if now is None else now) - abandoned_seconds
         removed = 0
         for folder in (self.root / DRAFTS, self.root / INCOMING):
             for path in folder.rglob("*"):
-                # A draft may be committed between two of these lines.
+                # The upload may be committed concurrently.
                 with suppress(FileNotFoundError):
                     if path.is_file() and path.stat().st_mtime < limit:
                         path.unlink()
@@ -186,10 +186,10 @@ class FolderStorage:
         return removed
 
 
-def _place(path: Path, target: Path) -> None:
+def _publish(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
-    # What is answered for must outlive a power cut, and so must its name.
+    # A committed object must survive a power failure, and so must its name.
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Storage in a bucket of S3: clients send and fetch objects there themselves, by URLs that the server signs."""
+"""Storage in an S3 bucket: clients transfer objects directly, with URLs that the server signs."""
 
 import secrets
 import time
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from predictd.domain.errors import ConflictError, NotFoundError, PlatformError, SetupError
-from predictd.storage.atomic_upload import Draft
+from predictd.file_cache import FileCache
+from predictd.storage.atomic_upload import AtomicUpload
+from predictd.storage.base import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.bucket import Bucket
-from predictd.storage.cache import ObjectCache
 from predictd.storage.keys import check_key
-from predictd.storage.protocol import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.signing import grant, signed_url
 
 if TYPE_CHECKING:
@@ -29,42 +29,41 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 INCOMING = "incoming"
-# S3 copies and takes up to 5 GiB in one request; what is sent in parts can be sent again part by part.
+# S3 accepts up to 5 GiB in one request; the parts of an upload are retried separately.
 _COPY_BYTES = 5 << 30
 _PART_BYTES = 16 << 20
-_MOST_DELETED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class S3Storage:
     """Objects in a bucket.
 
-    A browser sends its uploads to the server, which passes them on: to send them to the bucket, the bucket would have
-    to allow that to pages of the server's origin.
+    A browser sends its uploads to the server, which forwards them: direct uploads would require the bucket to allow
+    them for the server's origin (CORS).
 
     Attributes:
         cache: copies of objects on this machine.
-        load_secret: answers the key that signs uploads by way of the server; the same on all servers.
-        for_browser: whether URLs are for a browser that has a page of the server open.
+        load_secret: returns the key that signs uploads through the server; the same on all servers.
+        for_browser: whether URLs are for a browser with a page of the server.
     """
 
     bucket: Bucket
-    cache: ObjectCache
+    cache: FileCache
     load_secret: Callable[[], bytes]
     for_browser: bool = False
 
     @property
     def local_folders(self) -> Sequence[Path]:
-        """The folder of the copies."""
+        """Return the folder of the copies."""
         return (self.cache.folder,)
 
     @property
     def secret(self) -> bytes:
-        """The key of the signatures of the server's own URLs."""
+        """Return the key that signs the server's own URLs."""
         return self.load_secret()
 
-    def at(self, base_url: str) -> "S3Storage":
-        """The same storage; only for a browser, URLs differ."""
+    def with_base_url(self, base_url: str) -> "S3Storage":
+        """Return the same storage; URLs differ only for a browser."""
         return replace(self, for_browser=not base_url)
 
     def check(self) -> None:
@@ -75,38 +74,38 @@ class S3Storage:
                 path = Path(folder) / "check"
                 path.write_bytes(b"predictd")
                 self.put_file(key, path)
-                found = [one.key for one in self.objects("checks")]
+                keys = [item.key for item in self.objects("checks")]
                 size = self.stat(key)
                 self.delete(key)
         except PlatformError as error:
             raise SetupError(
                 f"The storage {self.bucket.address} (PREDICTD_STORAGE_URL) can't be used. {error.message}"
             ) from error
-        if size is None or key not in found:
+        if size is None or key not in keys:
             raise SetupError(f"The storage {self.bucket.address} does not show what was just written to it.")
 
     def stat(self, key: str) -> int | None:
-        """Size of the object in bytes, None where there is none."""
-        found = self._head(key)
-        return found[0] if found is not None else None
+        """Return the size of the object in bytes, or None if it does not exist."""
+        head = self._head(key)
+        return head[0] if head is not None else None
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """All objects below the prefix, sorted by key."""
-        for one in self._list(f"{check_key(prefix)}/" if prefix else ""):
-            modified_at = one["LastModified"].timestamp()
-            yield StoredObject(key=self._key(one), size=one.get("Size", 0), modified_at=modified_at)
+        """Yield all objects below the prefix, sorted by key."""
+        for item in self._list(f"{check_key(prefix)}/" if prefix else ""):
+            modified_at = item["LastModified"].timestamp()
+            yield StoredObject(key=self._key(item), size=item.get("Size", 0), modified_at=modified_at)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a copy of the file under the key, in place of what was there; a large one goes in parts."""
+        """Store a copy of the file under the key, replacing an existing object; upload a large file in parts."""
         with self.bucket.errors(), path.open("rb") as file:
-            self._client.upload_fileobj(file, self.bucket.name, self._name(key), Config=_in_parts())
+            self._client.upload_fileobj(file, self.bucket.name, self._name(key), Config=_transfer_config())
 
     @contextmanager
     def new_folder(self, key: str, progress: Progress, *, last: str) -> Iterator[Path]:
-        """A path of this machine at which to make a folder; its files are uploaded when the block ends well.
+        """Return a path at which to create a folder; its files are uploaded when the block ends without error.
 
         Raises:
-            ConflictError: there are objects below the key already.
+            ConflictError: There are objects below the key already.
         """
         if self.stat(f"{key}/{last}") is not None:
             raise ConflictError(f"There are objects below {key} already; remove them first or choose another name.")
@@ -124,59 +123,61 @@ class S3Storage:
                 progress(label, done / max(total, 1))
 
     def move(self, source: str, target: str) -> None:
-        """Give the object another key: it is copied there as it is now, and then removed here.
+        """Change the key of the object: copy it and remove the original.
 
         Raises:
-            NotFoundError: there is no such object.
+            NotFoundError: The object does not exist.
         """
-        origin: CopySourceTypeDef = {"Bucket": self.bucket.name, "Key": self._name(source)}
+        copy_source: CopySourceTypeDef = {"Bucket": self.bucket.name, "Key": self._name(source)}
         try:
             with self.bucket.errors():
-                self._client.copy(origin, self.bucket.name, self._name(target), Config=_in_parts(_COPY_BYTES))
+                self._client.copy(
+                    copy_source, self.bucket.name, self._name(target), Config=_transfer_config(_COPY_BYTES)
+                )
                 self._client.delete_object(Bucket=self.bucket.name, Key=self._name(source))
         except NotFoundError as error:
-            raise NotFoundError(f"There is no object {source!r}.") from error
-        self.cache.moved(source, target)
+            raise NotFoundError(f"The object {source!r} does not exist.") from error
+        self.cache.rename(source, target)
 
     def delete(self, key: str) -> None:
-        """Remove the object or everything below the key; harmless where there is nothing."""
-        for one in self._list(check_key(key)):
-            own = self._key(one)
-            if own != key and not own.startswith(f"{key}/"):
+        """Remove the object or everything below the key; do nothing if it does not exist."""
+        for item in self._list(check_key(key)):
+            own_key = self._key(item)
+            if own_key != key and not own_key.startswith(f"{key}/"):
                 continue
             with self.bucket.errors():
-                self._client.delete_object(Bucket=self.bucket.name, Key=one["Key"])
+                self._client.delete_object(Bucket=self.bucket.name, Key=item["Key"])
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:
-        """The object as a file of the cache, to be read only.
+        """Return the object as a file of the cache that must not be changed.
 
         Raises:
-            PlatformError: there is no such object.
+            PlatformError: The object does not exist.
         """
-        found = self._head(key)
-        if found is None:
-            raise PlatformError(f"The object {key} is gone from storage.")
-        size, version = found
-        with self.cache.held(key, version, size, partial(self._fetch, key)) as path:
+        head = self._head(key)
+        if head is None:
+            raise PlatformError(f"The object {key} is missing in storage.")
+        size, version = head
+        with self.cache.acquire(key, version, size, partial(self._fetch, key)) as path:
             yield path
 
     @contextmanager
     def local_folder(self, key: str, names: Collection[str] | None = None) -> Iterator[Path]:
-        """The objects below the key as a folder of the cache; others than those of `names` may be missing.
+        """Return the objects below the key as a folder of the cache; objects not in `names` may be missing.
 
         Raises:
-            PlatformError: there are none.
+            PlatformError: There are no objects below the key.
         """
-        found = list(self._list(f"{check_key(key)}/"))
-        if not found:
-            raise PlatformError(f"The objects below {key} are gone from storage.")
-        with ExitStack() as held:
-            for one in found:
-                own = self._key(one)
-                if names is None or own.removeprefix(f"{key}/") in names:
-                    version, size = one.get("ETag", ""), one.get("Size", 0)
-                    held.enter_context(self.cache.held(own, version, size, partial(self._fetch, own)))
+        items = list(self._list(f"{check_key(key)}/"))
+        if not items:
+            raise PlatformError(f"The objects below {key} are missing in storage.")
+        with ExitStack() as stack:
+            for item in items:
+                own_key = self._key(item)
+                if names is None or own_key.removeprefix(f"{key}/") in names:
+                    version, size = item.get("ETag", ""), item.get("Size", 0)
+                    stack.enter_context(self.cache.acquire(own_key, version, size, partial(self._fetch, own_key)))
             folder = self.cache.files / key
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
@@ -190,9 +191,9 @@ class S3Storage:
         max_bytes: int | None = None,
         filename: str | None = None,
     ) -> str:
-        """A URL of the bucket that allows the method on this one object until it expires.
+        """Return a URL of the bucket that allows the method on this object until it expires.
 
-        HEAD takes a URL of its own; a GET of one byte tells the size as well. A browser's PUT goes to the server.
+        HEAD requires its own URL; a GET of one byte returns the size as well. A browser's PUT goes to the server.
         """
         if self.for_browser and method == "PUT":
             return signed_url("", self.secret, grant(method, key, expires_at, max_bytes, filename))
@@ -208,7 +209,7 @@ class S3Storage:
             )
 
     def presign_post(self, key: str, *, max_bytes: int, expires_at: datetime) -> tuple[str, dict[str, str]]:
-        """URL and form fields that allow one object of at most `max_bytes` to be POSTed, by S3's own policy."""
+        """Return URL and form fields that allow a POST of one object of at most `max_bytes`, by an S3 policy."""
         with self.bucket.errors():
             form = self.bucket.public_client.generate_presigned_post(
                 self.bucket.name,
@@ -218,24 +219,24 @@ class S3Storage:
             )
         return form["url"], form["fields"]
 
-    def draft(self, key: str) -> Draft:
-        """Begin to write the object of that key on this machine; its commit sends it to the bucket."""
+    def start_upload(self, key: str) -> AtomicUpload:
+        """Start writing the object of this key on this machine; `commit` uploads it to the bucket."""
         check_key(key)
 
-        def place(path: Path) -> None:
+        def publish(path: Path) -> None:
             self.put_file(key, path)
             path.unlink()
 
-        return Draft(self.cache.draft(), place)
+        return AtomicUpload(self.cache.temporary_path(), publish)
 
     def sweep(self, now: float | None = None, abandoned_seconds: float = ABANDONED_SECONDS) -> int:
-        """Remove unregistered uploads that were left for so long, and what was half-fetched."""
+        """Remove unregistered uploads that are older than this, and partial files of the cache."""
         now = time.time() if now is None else now
         removed = self.cache.sweep(now)
-        for one in self._list(f"{INCOMING}/"):
-            if one["LastModified"].timestamp() < now - abandoned_seconds:
+        for item in self._list(f"{INCOMING}/"):
+            if item["LastModified"].timestamp() < now - abandoned_seconds:
                 with self.bucket.errors():
-                    self._client.delete_object(Bucket=self.bucket.name, Key=one["Key"])
+                    self._client.delete_object(Bucket=self.bucket.name, Key=item["Key"])
                 removed += 1
         return removed
 
@@ -246,17 +247,17 @@ class S3Storage:
     def _name(self, key: str) -> str:
         return self.bucket.prefix + check_key(key)
 
-    def _key(self, one: "ObjectTypeDef") -> str:
-        return one.get("Key", "").removeprefix(self.bucket.prefix)
+    def _key(self, item: "ObjectTypeDef") -> str:
+        return item.get("Key", "").removeprefix(self.bucket.prefix)
 
     def _head(self, key: str) -> tuple[int, str] | None:
-        """Size and version of the object, None where there is none."""
+        """Return size and version of the object, or None if it does not exist."""
         try:
             with self.bucket.errors():
-                found = self._client.head_object(Bucket=self.bucket.name, Key=self._name(key))
+                response = self._client.head_object(Bucket=self.bucket.name, Key=self._name(key))
         except NotFoundError:
             return None
-        return found["ContentLength"], found["ETag"]
+        return response["ContentLength"], response["ETag"]
 
     def _list(self, prefix: str) -> Iterator["ObjectTypeDef"]:
         with self.bucket.errors():
@@ -267,16 +268,16 @@ class S3Storage:
     def _fetch(self, key: str, path: Path) -> None:
         try:
             with self.bucket.errors():
-                self._client.download_file(self.bucket.name, self._name(key), str(path), Config=_in_parts())
+                self._client.download_file(self.bucket.name, self._name(key), str(path), Config=_transfer_config())
         except NotFoundError as error:
-            raise PlatformError(f"The object {key} is gone from storage.") from error
+            raise PlatformError(f"The object {key} is missing in storage.") from error
 
 
 def _seconds_until(expires_at: datetime) -> int:
     return max(1, int((expires_at - datetime.now(UTC)).total_seconds()))
 
 
-def _in_parts(threshold: int = 4 * _PART_BYTES) -> "TransferConfig":
+def _transfer_config(threshold: int = 4 * _PART_BYTES) -> "TransferConfig":
     from boto3.s3.transfer import TransferConfig  # noqa: PLC0415
 
     return TransferConfig(multipart_threshold=threshold, multipart_chunksize=_PART_BYTES, max_concurrency=4)

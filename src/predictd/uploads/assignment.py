@@ -1,4 +1,4 @@
-"""Which pickle sits in which model's slot."""
+"""Assignment of pickles to models, and the runs that it queues."""
 
 from datetime import datetime
 
@@ -14,16 +14,17 @@ from predictd.domain.states import ACTIVE, TriggerType, ValidationStatus
 from predictd.jobs.queue import end_at_once, enqueue, enqueue_round
 
 WEBHOOK_IS_SET = (
-    "Model {name} has a submission webhook, so a pickle can't be used for it; take the webhook off first "
+    "Model {name} has a submission webhook, so it can't use a pickle. Remove the webhook first "
     "(setSubmissionWebhook with null)."
 )
 PICKLE_IS_ASSIGNED = (
-    "Model {name} has a pickle assigned, so {what}; take the pickle off first (assignPickleToModel with pickleId null)."
+    "Model {name} has a pickle assigned, so {consequence}. Unassign the pickle first "
+    "(assignPickleToModel with pickleId null)."
 )
 
 
 def get_pickle(session: Session, account: Account, pickle_id: str) -> Pickle:
-    """The account's pickle of that id; another account's answers as an unknown one.
+    """Return the account's pickle of that id.
 
     Raises:
         NotFoundError: there is no such pickle of this account.
@@ -34,70 +35,70 @@ def get_pickle(session: Session, account: Account, pickle_id: str) -> Pickle:
     return pickle
 
 
-def refuse_webhook(model: Model) -> None:
-    """Raise ConflictError when a webhook submits for the model: two sources must never race for it."""
+def check_has_no_webhook(model: Model) -> None:
+    """Raise ConflictError if the model has a webhook, because it can have only one source of predictions."""
     if model.submission_webhook:
         raise ConflictError(WEBHOOK_IS_SET.format(name=model.name))
 
 
-def refuse_pickle(model: Model, what: str) -> None:
-    """Raise ConflictError when a pickle submits for the model; `what` says what that rules out."""
+def check_has_no_pickle(model: Model, consequence: str) -> None:
+    """Raise ConflictError if a pickle is assigned to the model; the message contains the consequence."""
     if model.pickle_id is not None:
-        raise ConflictError(PICKLE_IS_ASSIGNED.format(name=model.name, what=what))
+        raise ConflictError(PICKLE_IS_ASSIGNED.format(name=model.name, consequence=consequence))
 
 
-def refuse_removed(pickle: Pickle) -> None:
-    """Raise ConflictError when the pickle's file is gone."""
+def check_not_removed(pickle: Pickle) -> None:
+    """Raise ConflictError if the file of the pickle was removed."""
     if pickle.removed_at is not None:
         raise ConflictError(
-            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because nobody "
-            "had used it for long; upload it again."
+            f"The file of pickle {pickle.filename} was removed on {pickle.removed_at:%Y-%m-%d}, because it "
+            "was unused for a long time. Upload it again."
         )
 
 
 def set_webhook(model: Model, url: str | None) -> None:
-    """Set the address that is called to have the model submitted; None takes it off.
+    """Set the webhook that is called to request a submission; None removes it.
 
     Raises:
-        ConflictError: a pickle submits for the model.
-        InvalidInputError: it is no whole http or https URL.
+        ConflictError: a pickle is assigned to the model.
+        InvalidInputError: it is not an absolute http or https URL.
     """
     if url:
         check_url("submission webhook", url)
-        refuse_pickle(model, "it can't have a submission webhook")
+        check_has_no_pickle(model, "it can't have a submission webhook")
     model.submission_webhook = url or None
 
 
 def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> None:
-    """Put a validated pickle into the model's slot; harmless where it is in already.
+    """Assign a validated pickle to a model; do nothing if it is already assigned.
 
-    While a round is open the pickle is run for it, unless such a run is on its way.
+    While a round is open, the pickle runs for it, unless such a run is active.
 
     Raises:
         ConflictError: the pickle is not validated, its file was removed, or the model has a webhook.
     """
     if model.pickle_id == pickle.id:
         return
-    refuse_webhook(model)
-    # Held until the end of this transaction, so that the file does not go in the meantime.
+    check_has_no_webhook(model)
+    # Locked until the end of the transaction, so that the file is not removed meanwhile.
     session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
-    refuse_removed(pickle)
+    check_not_removed(pickle)
     if pickle.validation_status != ValidationStatus.VALIDATED:
         raise ConflictError(
             f"Pickle {pickle.filename} can't be assigned: it is {pickle.validation_status}, not validated. "
-            "Wait for its validation, or read why it failed in its trigger's statuses."
+            "Wait for its validation, or see the statuses of its run for why it failed."
         )
     round_ = current_round(session, model.tournament, now)
     # A run that it locks can't end before this assignment is committed, and then submits for the model too.
     has_active_run = round_ is not None and _lock_active_run(session, pickle, round_.id)
-    _take_slot(session, model, pickle)
+    _set_pickle(session, model, pickle)
     if round_ is not None and model.archived_at is None and not has_active_run:
         reason = Reason(code="assigned", facts={"model": model.name})
         enqueue(session, pickle, TriggerType.LIVE, round_.id, now, reason)
 
 
 def unassign(session: Session, model: Model) -> None:
-    """Empty the model's slot; harmless where it is empty."""
+    """Unassign the pickle of a model, if there is one."""
     if model.pickle_id is not None:
         pickle = session.get_one(Pickle, model.pickle_id)
         if pickle.model_id == model.id:
@@ -106,11 +107,11 @@ def unassign(session: Session, model: Model) -> None:
     session.flush()
 
 
-def take_slot_when_validated(session: Session, pickle: Pickle) -> Reason | None:
-    """Give a pickle that has just been validated the slot it was uploaded for.
+def assign_when_validated(session: Session, pickle: Pickle) -> Reason | None:
+    """Assign a pickle that was just validated to the model that it was uploaded for.
 
     Returns:
-        Why it did not get the slot, None when it did or when it was not uploaded for one.
+        Why it was not assigned; None if it was, or if it was uploaded for no model.
     """
     if not pickle.takes_slot or pickle.model_id is None:
         return None
@@ -122,20 +123,20 @@ def take_slot_when_validated(session: Session, pickle: Pickle) -> Reason | None:
         assigned = session.get_one(Pickle, model.pickle_id)
         if assigned.model_id == model.id and assigned.inserted_at > pickle.inserted_at:
             return Reason(code="not_assigned_newer", facts={"model": model.name, "pickle": assigned.filename})
-    _take_slot(session, model, pickle)
+    _set_pickle(session, model, pickle)
     return None
 
 
-def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: bool, tournament: int) -> Trigger:
-    """Run the pickle now: for the open round, or for validation again.
+def queue_run(session: Session, pickle: Pickle, now: datetime, *, validation: bool, tournament: int) -> Trigger:
+    """Queue a run of the pickle for the open round, or another validation.
 
-    Without an open round a live trigger ends at once and says so.
+    Without an open round, a round run ends at once as Error.
 
     Raises:
         ConflictError: the pickle's file was removed.
     """
     session.refresh(pickle, ["removed_at"], with_for_update={"key_share": True, "read": True})
-    refuse_removed(pickle)
+    check_not_removed(pickle)
     if validation:
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now
@@ -148,23 +149,23 @@ def trigger_now(session: Session, pickle: Pickle, now: datetime, *, validation: 
     return trigger
 
 
-def trigger_assigned(session: Session, round_: Round, now: datetime) -> int:
-    """Trigger every pickle that is assigned to a model in use, once each. Returns how many.
+def queue_round_runs(session: Session, round_: Round, now: datetime) -> int:
+    """Queue a run of every pickle that is assigned to an active model, and return their number.
 
-    Those of suspended accounts are left out.
+    Pickles of suspended accounts do not run.
     """
-    in_use = sa.select(Model.pickle_id).where(
+    assigned = sa.select(Model.pickle_id).where(
         Model.tournament == round_.tournament, Model.pickle_id.is_not(None), Model.archived_at.is_(None)
     )
     suspended = sa.select(Account.id).where(Account.suspended_at.is_not(None))
-    wanted = sa.select(Pickle).where(Pickle.id.in_(in_use), Pickle.account_id.not_in(suspended))
-    pickles = session.scalars(wanted).all()
+    pickles_to_run = sa.select(Pickle).where(Pickle.id.in_(assigned), Pickle.account_id.not_in(suspended))
+    pickles = session.scalars(pickles_to_run).all()
     enqueue_round(session, pickles, round_, now, Reason(code="round_opened"))
     return len(pickles)
 
 
 def assigned_models(session: Session, pickle: Pickle) -> list[Model]:
-    """The models in use whose slot the pickle sits in, oldest first."""
+    """Return the active models that the pickle is assigned to, oldest first."""
     return list(
         session.scalars(
             sa.select(Model)
@@ -174,9 +175,9 @@ def assigned_models(session: Session, pickle: Pickle) -> list[Model]:
     )
 
 
-def _take_slot(session: Session, model: Model, pickle: Pickle) -> None:
+def _set_pickle(session: Session, model: Model, pickle: Pickle) -> None:
     model.pickle_id = pickle.id
-    # An upload for this slot that is still being validated would otherwise throw out what was assigned after it.
+    # Otherwise an earlier upload whose validation is still running would replace this pickle.
     session.execute(
         sa.update(Pickle)
         .where(Pickle.model_id == model.id, Pickle.inserted_at <= pickle.inserted_at)

@@ -1,4 +1,4 @@
-"""Uploads as their bytes arrive: checked against the account's quota and the disk, whenever their URL was given out."""
+"""Metering of uploads as their bytes arrive, against the quota of the account and the disk space."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,68 +19,68 @@ from predictd.domain.errors import LimitReachedError, OutageError
 from predictd.domain.quotas import Quotas
 from predictd.storage import Storage
 from predictd.uploads.incoming import UploadKind, incoming_key
-from predictd.uploads.quotas import check_free
+from predictd.uploads.quotas import check_free_space
 
 log = structlog.get_logger()
 
-# Of a body of unknown length, so much is reserved at a time.
+# Reserved at a time for a body of unknown length.
 STEP_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrivals:
-    """Admits what arrives at the server by presigned URLs."""
+class ByteMeter:
+    """Meters uploads to presigned URLs of this server."""
 
     database: Database
     storage: Storage
     quotas: Quotas
 
-    def begin(self, key: str, declared_bytes: int = 0) -> "Arrival":
-        """Admit an object that is about to arrive under the key.
+    def begin(self, key: str, declared_bytes: int = 0) -> "MeteredUpload":
+        """Start metering an upload to the key.
 
         Args:
-            declared_bytes: the size that its client declares, 0 if it declares none.
+            declared_bytes: the Content-Length, 0 if it is missing.
 
         Raises:
             LimitReachedError: the account may not store so much.
-            BusyError: the disk has no room for it.
-            OutageError: the database does not answer.
+            BusyError: the disk is too full.
+            OutageError: the database is unavailable.
         """
-        arrival = Arrival(self, key, self._account_of(key))
-        arrival.check_disk(declared_bytes)
-        arrival.reserve(declared_bytes)
-        return arrival
+        upload = MeteredUpload(self, key, self._account_of(key))
+        upload.check_disk(declared_bytes)
+        upload.reserve(declared_bytes)
+        return upload
 
     def _account_of(self, key: str) -> str | None:
-        """Return the account whose upload arrives under the key, None where it is of no upload."""
+        """Return the account of the upload of that key, None if there is no such upload."""
         path = PurePosixPath(key)
         kinds = {kind for kind in UploadKind if key == incoming_key(kind, path.name)}
         if not kinds:
             return None
-        with _database_needed(), self.database.read() as session:
+        with _database_required(), self.database.read() as session:
             upload = select(Upload.account_id).where(Upload.filename == path.name, Upload.kind.in_(kinds))
             return session.scalar(upload)
 
 
-class Arrival:
-    """One object on its way, whose room is reserved ahead of its bytes. `end` must follow, whatever becomes of it.
+class MeteredUpload:
+    """An upload in progress, whose storage is reserved ahead of its bytes. `end` must be called in any case.
 
-    An object of no account, such as a node's result, needs room on the disk only: half of the reserve is for these.
+    An object of no account, such as the result of a node, needs disk space only, and may use half of the reserve.
     """
 
-    def __init__(self, arrivals: Arrivals, key: str, account_id: str | None) -> None:
-        self._arrivals = arrivals
+    def __init__(self, meter: ByteMeter, key: str, account_id: str | None) -> None:
+        self._meter = meter
         self._key = key
         self._account_id = account_id
         self._reservation = new_reservation()
         self._reserved = 0
 
     def admit(self, size_bytes: int, total_bytes: int) -> None:
-        """Check that so many bytes may be written now, with which the object has `total_bytes`.
+        """Check that `size_bytes` may be written, after which the object has `total_bytes`.
 
         Raises:
             LimitReachedError: the account may not store so much.
-            BusyError: the disk has no room for it.
+            BusyError: the disk is too full.
         """
         self.check_disk(size_bytes)
         if total_bytes <= self._reserved:
@@ -91,17 +91,17 @@ class Arrival:
             self.reserve(total_bytes)
 
     def check_disk(self, size_bytes: int) -> None:
-        """Raise BusyError where so many bytes would not leave the disk's reserve free."""
-        free_bytes = self._arrivals.quotas.free_bytes // (1 if self._account_id else 2)
+        """Raise BusyError if the disk would have less than the reserve after so many bytes."""
+        free_bytes = self._meter.quotas.free_bytes // (1 if self._account_id else 2)
         if free_bytes:
-            check_free(self._arrivals.storage.local_folders[0], free_bytes, size_bytes)
+            check_free_space(self._meter.storage.local_folders[0], free_bytes, size_bytes)
 
     def reserve(self, total_bytes: int) -> None:
-        """Count so many bytes toward the account's storage; LimitReachedError where they are more than it may have."""
-        quota = self._arrivals.quotas.storage_bytes
+        """Count the bytes toward the storage of the account; raise LimitReachedError above its quota."""
+        quota = self._meter.quotas.storage_bytes
         if self._account_id is None or not quota or not total_bytes:
             return
-        with _database_needed(), self._arrivals.database.write() as session:
+        with _database_required(), self._meter.database.write() as session:
             charge(
                 session,
                 self._account_id,
@@ -114,26 +114,26 @@ class Arrival:
         self._reserved = total_bytes
 
     def end(self) -> None:
-        """Count what lies under the key now in place of the reservation, which a database that is away keeps."""
+        """Replace the reservation by the size of the stored object; during an outage, the reservation remains."""
         if self._account_id is None:
             return
         try:
-            with _database_needed(), self._arrivals.database.write() as session:
-                size = self._arrivals.storage.stat(self._key)
+            with _database_required(), self._meter.database.write() as session:
+                size = self._meter.storage.stat(self._key)
                 release(session, [self._reservation] if size else [self._reservation, self._key])
                 if size:
                     charge(session, self._account_id, self._key, size, datetime.now(UTC))
         except OutageError as error:
-            # What arrived has arrived: its registration counts it, or the sweep removes it.
+            # Its registration counts the object, or garbage collection removes it.
             log.warning("arrival_not_counted", key=self._key, error=error.message)
 
 
 @contextmanager
-def _database_needed() -> Iterator[None]:
-    """Raise OutageError in place of the error of a database that is away."""
+def _database_required() -> Iterator[None]:
+    """Raise OutageError instead of the error of an unavailable database."""
     try:
         yield
     except (DBAPIError, NoConnectionInTime) as error:
         if not is_outage(error):
             raise
-        raise OutageError("The database does not answer at the moment; try again in a minute.") from error
+        raise OutageError("The database is not available. Try again in a minute.") from error

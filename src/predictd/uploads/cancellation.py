@@ -1,4 +1,4 @@
-"""Cancelling a run: by the account whose it is, or by the organiser."""
+"""Cancellation of a run by its account or by an admin."""
 
 from datetime import datetime
 
@@ -12,31 +12,31 @@ from predictd.jobs.queue import cancel
 from predictd.uploads.fallback import has_run_well
 
 CANCELLED = "cancelled"
-THE_ORGANISER = "the organiser"
+ADMIN = "an admin"
 
 
 def cancel_run(session: Session, trigger_id: str, now: datetime, account: Account | None = None) -> Trigger:
-    """Cancel a run that waits or runs, and never run it again; harmless where it is cancelled already.
+    """Cancel a pending or running run; do nothing if it is already canceled.
 
-    It ends as Failed with the code `cancelled`: Error is what the platform tries again. A pickle whose validation is
-    cancelled is invalid, or validated still if it was before. No other pickle falls in for a cancelled run.
+    The run ends as Failed with the code `cancelled` and is never retried. A pickle whose validation is canceled becomes
+    invalid, unless it was validated before. No fallback runs for a canceled run.
 
     Args:
-        account: who cancels it; None for the organiser, who may cancel any.
+        account: the account that cancels; None for an admin, who may cancel any run.
 
     Raises:
         NotFoundError: there is no such run of this account.
-        ConflictError: it has ended.
+        ConflictError: the run has ended.
     """
     trigger = session.get(Trigger, trigger_id, with_for_update=True, populate_existing=True)
     if trigger is None or (account is not None and trigger.account_id != account.id):
         raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
-    by = account.username if account is not None else THE_ORGANISER
+    by = account.username if account is not None else ADMIN
     if cancel(session, trigger, ModelFailure(code=CANCELLED, facts={"by": by}), now):
         if trigger.type == TriggerType.VALIDATION:
             _end_validation(session, session.get_one(Pickle, trigger.pickle_id), now)
     elif trigger.failure_code != CANCELLED:
-        raise ConflictError(f"The run {trigger.id} has ended already ({trigger.state}); there is nothing to cancel.")
+        raise ConflictError(f"The run {trigger.id} can't be canceled because it has already ended ({trigger.state}).")
     return trigger
 
 

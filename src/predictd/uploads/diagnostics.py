@@ -1,4 +1,4 @@
-"""Which diagnostics there are: begun for a validated pickle or an uploaded file, and deleted."""
+"""Diagnostics of validated pickles and of uploaded predictions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,25 +14,25 @@ from predictd.domain.reasons import Reason
 from predictd.domain.states import DiagnosticsStatus, TriggerState, TriggerType
 from predictd.jobs.queue import enqueue, withdraw
 from predictd.storage import Storage
-from predictd.uploads.incoming import UploadKind, take_upload
+from predictd.uploads.incoming import UploadKind, register_upload
 
 
 def status_of(diagnostics: Diagnostics) -> DiagnosticsStatus:
-    """How far they are."""
+    """Return the status of diagnostics."""
     trigger = diagnostics.trigger
     return DiagnosticsStatus.PENDING if trigger is None else DiagnosticsStatus.of(TriggerState(trigger.state))
 
 
 def description_of(diagnostics: Diagnostics) -> str | None:
-    """What a person should know of where they are: the newest line of their history."""
+    """Return the latest status text of the run; None if there is none."""
     trigger = diagnostics.trigger
     return trigger.statuses[-1].description if trigger is not None and trigger.statuses else None
 
 
 def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
-    """Queue the diagnostics of a validated pickle, unless it has some that are done or on their way."""
-    known = session.scalars(sa.select(Diagnostics).where(Diagnostics.pickle_id == pickle.id)).all()
-    if any(status_of(one) is not DiagnosticsStatus.FAILED for one in known):
+    """Queue the diagnostics of a validated pickle, unless it has finished or active ones."""
+    existing = session.scalars(sa.select(Diagnostics).where(Diagnostics.pickle_id == pickle.id)).all()
+    if any(status_of(row) is not DiagnosticsStatus.FAILED for row in existing):
         return
     diagnostics = Diagnostics(
         account_id=pickle.account_id,
@@ -58,17 +58,17 @@ def diagnose_file(
     """Register an uploaded file of validation predictions and queue its diagnostics.
 
     Raises:
-        NotFoundError: an unknown filename.
-        ConflictError: the file is registered already.
-        InvalidInputError: the bytes never arrived.
+        NotFoundError: the filename is unknown.
+        ConflictError: the file is already registered.
+        InvalidInputError: no bytes were received.
         LimitReachedError: the account may not store so much.
     """
-    taken = take_upload(session, storage, account, UploadKind.DIAGNOSTICS, filename, now, quotas)
+    uploaded = register_upload(session, storage, account, UploadKind.DIAGNOSTICS, filename, now, quotas)
     diagnostics = Diagnostics(
         account_id=account.id,
-        model_id=model_id or taken.upload.model_id or None,
+        model_id=model_id or uploaded.upload.model_id or None,
         filename=filename,
-        storage_key=taken.key,
+        storage_key=uploaded.key,
         inserted_at=now,
         updated_at=now,
     )
@@ -77,26 +77,26 @@ def diagnose_file(
 
 
 def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], now: datetime) -> list[str]:
-    """Delete some of the account's diagnostics, cancelling what runs for them; answers the keys of their files.
+    """Delete diagnostics of the account, withdraw their runs, and return the keys of their files.
 
     Raises:
-        NotFoundError: one is not there, or another account's; nothing is deleted.
+        NotFoundError: there are no such diagnostics of this account; nothing is deleted.
     """
-    found = session.scalars(
+    rows = session.scalars(
         sa.select(Diagnostics).where(Diagnostics.account_id == account.id, Diagnostics.id.in_(ids))
     ).all()
-    missing = set(ids) - {one.id for one in found}
+    missing = set(ids) - {row.id for row in rows}
     if missing:
-        raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found; nothing was deleted.")
+        raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found, so nothing was deleted.")
     triggers = session.scalars(
-        sa.select(Trigger).where(Trigger.diagnostics_id.in_([one.id for one in found])).with_for_update()
+        sa.select(Trigger).where(Trigger.diagnostics_id.in_([row.id for row in rows])).with_for_update()
     )
     for trigger in triggers:
         withdraw(session, trigger, Reason(code="diagnostics_deleted"), now)
-    for one in found:
-        session.delete(one)
+    for row in rows:
+        session.delete(row)
     session.flush()
-    keys = [one.storage_key for one in found if one.storage_key]
+    keys = [row.storage_key for row in rows if row.storage_key]
     release(session, keys)
     return keys
 

@@ -1,7 +1,7 @@
-"""Filenames given out for uploads, and taking what arrived for good.
+"""Upload URLs, and the registration of uploaded files.
 
-A client writes to an incoming key for as long as its URL is good; registration moves the object to a key that no URL
-can write to, so that what was registered never changes.
+A client writes to an incoming key until its URL expires. Registration moves the object to a key that no URL can write
+to, so that a registered object never changes.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ INCOMING = "incoming"
 
 
 class UploadKind(StrEnum):
-    """What an upload is for."""
+    """The kind of an upload."""
 
     PICKLE = "pickle"
     SUBMISSION = "submission"
     DIAGNOSTICS = "diagnostics"
 
 
-ENDINGS = {
+SUFFIXES = {
     UploadKind.PICKLE: (".pkl",),
     UploadKind.SUBMISSION: (".csv", ".parquet"),
     UploadKind.DIAGNOSTICS: (".csv", ".parquet"),
@@ -53,15 +53,15 @@ class UploadAuth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakenUpload:
-    """An upload that was registered: `key` is where it lies for good."""
+class RegisteredUpload:
+    """A registered upload; `key` is the final key of its object."""
 
     upload: Upload
     key: str
     size_bytes: int
 
 
-def authorise_upload(
+def authorize_upload(
     session: Session,
     storage: Storage,
     account: Account,
@@ -73,12 +73,12 @@ def authorise_upload(
     max_bytes: int,
     url_seconds: int,
 ) -> UploadAuth:
-    """Give out a filename and a presigned URL for one upload of at most `max_bytes`.
+    """Return a unique filename and a presigned URL for one upload of at most `max_bytes`.
 
     Raises:
-        InvalidInputError: the filename has the wrong ending or is too long.
+        InvalidInputError: the filename has the wrong suffix or is too long.
     """
-    unique = unique_filename(filename, ENDINGS[kind], DEFAULT_NAMES[kind])
+    unique = unique_filename(filename, SUFFIXES[kind], DEFAULT_NAMES[kind])
     session.add(
         Upload(
             account_id=account.id, kind=kind, filename=unique, model_id=model_id, max_bytes=max_bytes, inserted_at=now
@@ -91,7 +91,7 @@ def authorise_upload(
     return UploadAuth(filename=unique, url=url)
 
 
-def take_upload(
+def register_upload(
     session: Session,
     storage: Storage,
     account: Account,
@@ -99,40 +99,40 @@ def take_upload(
     filename: str,
     now: datetime,
     quotas: Quotas = NO_LIMITS,
-) -> TakenUpload:
-    """Register an upload: what arrived is kept for good and the filename is used up.
+) -> RegisteredUpload:
+    """Register an upload: move its object to the final key. A filename can be registered once.
 
-    What arrived by the server counts toward the account's storage already; what a bucket took is checked now.
+    An upload through the server already counts toward the storage of the account; one to a bucket is checked now.
 
     Raises:
-        NotFoundError: the filename was not given out to this account for this kind of upload.
-        ConflictError: it is registered already.
-        InvalidInputError: no bytes arrived.
-        TooLargeError: more bytes arrived than were allowed; they are deleted.
-        LimitReachedError: more than the account may store; they are deleted.
+        NotFoundError: the filename is not of an upload of this account and kind.
+        ConflictError: the upload is already registered.
+        InvalidInputError: no bytes were received.
+        TooLargeError: the object is larger than allowed; it is deleted.
+        LimitReachedError: the account may not store so much; the object is deleted.
     """
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.kind != kind:
         raise NotFoundError(
-            f"Unknown filename {filename[:300]!r}: ask for an upload URL first, then register the filename it answers."
+            f"Unknown filename {filename[:300]!r}: request an upload URL, then register the filename that it returns."
         )
     if upload.registered_at is not None:
-        raise ConflictError(f"{filename!r} is already registered; ask for a new upload URL to upload again.")
+        raise ConflictError(f"{filename!r} is already registered. Request a new upload URL to upload again.")
     incoming, final = incoming_key(kind, filename), f"{kind}/{upload.id}"
-    # A server killed between this move and its commit has left the bytes at the final key already.
+    # A server that was killed between the move and the commit left the object at the final key.
     size = storage.stat(final)
     if size is None:
         size = storage.stat(incoming)
         if not size:
             raise InvalidInputError(
-                f"No bytes arrived for {filename!r}: PUT the file to the presigned URL within minutes, check that "
-                "the answer is 200, then register it."
+                f"No bytes were received for {filename!r}. PUT the file to the presigned URL before it expires, "
+                "check that the response is 200, then register it."
             )
-        _refuse_too_large(storage, incoming, upload, size)
+        _check_size(storage, incoming, upload, size)
         storage.move(incoming, final)
-        # The URL may still be good: what counts is what was moved.
+        # The URL may still be valid, so the size of the moved object counts.
         size = storage.stat(final) or 0
-        _refuse_too_large(storage, final, upload, size)
+        _check_size(storage, final, upload, size)
     charged = session.scalars(select(StoredFile.size_bytes).where(StoredFile.key.in_([incoming, final]))).all()
     is_charged = any(charged_bytes >= size for charged_bytes in charged)
     release(session, [incoming])
@@ -143,9 +143,9 @@ def take_upload(
         raise
     upload.registered_at = now
     session.flush()
-    arrived = size
-    after_commit(session, lambda: _count(kind, arrived))
-    return TakenUpload(upload=upload, key=final, size_bytes=size)
+    final_size = size
+    after_commit(session, lambda: _count(kind, final_size))
+    return RegisteredUpload(upload=upload, key=final, size_bytes=size)
 
 
 def _count(kind: UploadKind, size_bytes: int) -> None:
@@ -162,10 +162,10 @@ def receive_file(
     now: datetime,
     quotas: Quotas = NO_LIMITS,
 ) -> None:
-    """Store a file that came by another way than the presigned URL, under a filename that was given out.
+    """Store a file that was not sent to the presigned URL, such as one of a form.
 
     Raises:
-        NotFoundError: the filename was not given out to this account, or is registered already.
+        NotFoundError: the filename is not of an open upload of this account.
         LimitReachedError: the account may not store so much.
     """
     upload = _open_upload(session, account, filename)
@@ -175,10 +175,10 @@ def receive_file(
 
 
 def discard_upload(session: Session, storage: Storage, account: Account, filename: str) -> None:
-    """Delete what arrived of an upload that was not registered. It stays counted among the account's uploads.
+    """Delete the object of an open upload, which still counts toward the uploads of the account.
 
     Raises:
-        NotFoundError: the filename was not given out to this account, or is registered already.
+        NotFoundError: the filename is not of an open upload of this account.
     """
     upload = _open_upload(session, account, filename)
     key = incoming_key(UploadKind(upload.kind), filename)
@@ -189,12 +189,12 @@ def discard_upload(session: Session, storage: Storage, account: Account, filenam
 def _open_upload(session: Session, account: Account, filename: str) -> Upload:
     upload = session.scalar(select(Upload).where(Upload.filename == filename).with_for_update())
     if upload is None or upload.account_id != account.id or upload.registered_at is not None:
-        raise NotFoundError("There is no such upload; upload the file again.")
+        raise NotFoundError("Upload not found. Upload the file again.")
     return upload
 
 
-def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
-    """Where the bytes of an upload lie now; None as long as none have arrived, or if they are too many."""
+def uploaded_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | None:
+    """Return the current key of the object of an upload; None if there is none, or if it is too large."""
     for key in (f"{kind}/{upload.id}", incoming_key(kind, upload.filename)):
         size = storage.stat(key)
         if size:
@@ -202,13 +202,13 @@ def arrived_key(storage: Storage, kind: UploadKind, upload: Upload) -> str | Non
     return None
 
 
-def _refuse_too_large(storage: Storage, key: str, upload: Upload, size: int) -> None:
-    """A presigned PUT of S3 takes any size."""
+def _check_size(storage: Storage, key: str, upload: Upload, size: int) -> None:
+    """Delete the object and raise TooLargeError if it is too large: a presigned PUT of S3 accepts any size."""
     if upload.max_bytes is not None and size > upload.max_bytes:
         storage.delete(key)
         raise TooLargeError(
-            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} can be taken; it was deleted. "
-            "Ask for a new upload URL and send a smaller file."
+            f"{upload.filename} has {size} bytes, and at most {upload.max_bytes} are allowed. It was deleted. "
+            "Request a new upload URL and send a smaller file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Predictions that a user uploads as a file, for a model without a pickle."""
+"""Uploads of predictions for a model without a pickle."""
 
 from datetime import datetime
 
@@ -17,11 +17,11 @@ from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.runs import Predictions
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
-from predictd.uploads.assignment import refuse_pickle
-from predictd.uploads.incoming import UploadKind, take_upload
+from predictd.uploads.assignment import check_has_no_pickle
+from predictd.uploads.incoming import UploadKind, register_upload
 from predictd.uploads.submissions import StoredPredictions, accept
 
-PREDICTIONS_ARE_FOR_A_PICKLE = "predictions can't be uploaded for it"
+CANT_UPLOAD_PREDICTIONS = "it doesn't accept uploaded predictions"
 
 
 def submit_file(
@@ -37,37 +37,37 @@ def submit_file(
     data_datestamp: int | None = None,
     quotas: Quotas = NO_LIMITS,
 ) -> str:
-    """Check an uploaded file of predictions and submit it to the open round, or keep it as late for the last one.
+    """Check an uploaded file of predictions and submit it to the open round, or store it as late for the last one.
 
     Returns:
         The submission's id.
 
     Raises:
-        NotFoundError: an unknown filename or model.
-        ConflictError: a pickle submits for the model, no round has ever opened, or the file is registered already.
-        InvalidInputError: the bytes never arrived, or they are no valid submission.
+        NotFoundError: the filename or the model is unknown.
+        ConflictError: a pickle is assigned to the model, no round has opened yet, or the file is already registered.
+        InvalidInputError: no bytes were received, or they are not a valid submission.
         LimitReachedError: the account may not store so much.
     """
     with database.write() as session:
         model = get_model(session, account, model_id)
-        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
+        check_has_no_pickle(model, CANT_UPLOAD_PREDICTIONS)
         round_ = latest_round(session, model.tournament, now)
         if round_ is None:
             raise ConflictError(Reason(code=NO_OPEN_ROUND).describe())
         versions = sorted(list_data_versions(session), key=lambda version: not version.is_default)
         keys = [round_key(version.name, round_.number, "live.parquet") for version in versions]
-        taken = take_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)
-    # The file is read between two transactions, so that a large one holds up nobody.
+        uploaded = register_upload(session, storage, account, UploadKind.SUBMISSION, filename, now, quotas)
+    # The file is read between two transactions, so that a large one blocks nothing.
     live_ids = [_live_ids(storage, key) for key in keys]
-    with storage.local_path(taken.key) as path:
+    with storage.local_path(uploaded.key) as path:
         predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
     failure = _check(predictions, live_ids)
     if failure is not None:
-        raise InvalidInputError(f"{filename} is no valid submission for round {round_.number}: {failure.describe()}")
+        raise InvalidInputError(f"{filename} is not a valid submission for round {round_.number}: {failure.describe()}")
     with database.write() as session:
         model = get_model(session, account, model_id)
-        refuse_pickle(model, PREDICTIONS_ARE_FOR_A_PICKLE)
-        stored = StoredPredictions(key=taken.key, filename=filename, row_count=len(predictions.ids))
+        check_has_no_pickle(model, CANT_UPLOAD_PREDICTIONS)
+        stored = StoredPredictions(key=uploaded.key, filename=filename, row_count=len(predictions.ids))
         return accept(
             session,
             model,
@@ -86,7 +86,7 @@ def _live_ids(storage: Storage, key: str) -> list[str]:
 
 
 def _check(predictions: Predictions, live_ids: list[list[str]]) -> ModelFailure | None:
-    """None when they are right for the live ids of any data version, else what is wrong for the default one."""
+    """Return None if the predictions match the live ids of any data version, otherwise the failure for the default."""
     first: ModelFailure | None = None
     for ids in live_ids:
         failure = check_submission(predictions, ids)

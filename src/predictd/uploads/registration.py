@@ -1,4 +1,4 @@
-"""Making a pickle of an upload, and starting its validation."""
+"""Registration of uploaded pickles."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from predictd.db.catalogue import choose_data_version, choose_runtime
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Pickle
+from predictd.domain.errors import InvalidInputError
 from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import Reason
@@ -15,10 +16,24 @@ from predictd.domain.states import TriggerType, ValidationStatus
 from predictd.jobs.queue import enqueue, fail_at_once
 from predictd.pickles import Inspection
 from predictd.storage import Storage
-from predictd.uploads.assignment import refuse_webhook
-from predictd.uploads.incoming import UploadKind, take_upload
+from predictd.uploads.assignment import check_has_no_webhook
+from predictd.uploads.incoming import UploadKind, register_upload
 from predictd.uploads.quotas import check_pickle_count
-from predictd.uploads.runtime_selection import failure_anywhere, matching_runtime
+from predictd.uploads.runtime_selection import certain_failure, matching_runtime
+
+MAX_LABEL_LENGTH = 200
+
+
+def set_label(pickle: Pickle, label: str | None) -> None:
+    """Set the display name of a pickle; None or an empty text removes it.
+
+    Raises:
+        InvalidInputError: the label is longer than `MAX_LABEL_LENGTH`.
+    """
+    label = (label or "").strip()
+    if len(label) > MAX_LABEL_LENGTH:
+        raise InvalidInputError(f"The label has {len(label)} characters. The limit is {MAX_LABEL_LENGTH}.")
+    pickle.label = label or None
 
 
 def register_pickle(
@@ -37,15 +52,15 @@ def register_pickle(
     runtimes_home: Path | None = None,
     quotas: Quotas = NO_LIMITS,
 ) -> Pickle:
-    """Register an uploaded pickle and queue its validation; for a model, it takes the slot once it is validated.
+    """Register an uploaded pickle and queue its validation; a pickle for a model is assigned when it is validated.
 
-    With an inspection, a pickle for which no runtime is named gets the one that suits it, and one that surely fails in
-    every runtime is invalid at once. `runtimes_home` is where the runtimes are built.
+    With an inspection, a pickle without a given runtime gets the best match, and one that is certain to fail in every
+    runtime is invalid at once. `runtimes_home` is the folder of built runtimes.
 
     Raises:
-        InvalidInputError: another tournament than 8, or bytes that never arrived.
-        NotFoundError: an unknown filename, model, runtime or data version.
-        ConflictError: the file is registered already, or the model has a webhook.
+        InvalidInputError: the tournament is not 8, or no bytes were received.
+        NotFoundError: the filename, model, runtime, or data version is unknown.
+        ConflictError: the file is already registered, or the model has a webhook.
         LimitReachedError: the account has as many pickles or bytes as it may.
     """
     check_tournament(tournament)
@@ -55,20 +70,20 @@ def register_pickle(
     chosen_runtime = chosen_runtime or choose_runtime(session, runtime)
     chosen_version = choose_data_version(session, data_version)
     if model_id is not None:
-        refuse_webhook(get_model(session, account, model_id))
+        check_has_no_webhook(get_model(session, account, model_id))
     check_pickle_count(session, account, quotas)
-    taken = take_upload(session, storage, account, UploadKind.PICKLE, filename, now, quotas)
-    for_model = model_id or taken.upload.model_id
+    uploaded = register_upload(session, storage, account, UploadKind.PICKLE, filename, now, quotas)
+    for_model = model_id or uploaded.upload.model_id
     if model_id is None and for_model is not None:
-        refuse_webhook(get_model(session, account, for_model))
+        check_has_no_webhook(get_model(session, account, for_model))
     pickle = Pickle(
         account_id=account.id,
         model_id=for_model,
         runtime_id=chosen_runtime.id,
         data_version_id=chosen_version.id,
         filename=filename,
-        storage_key=taken.key,
-        size_bytes=taken.size_bytes,
+        storage_key=uploaded.key,
+        size_bytes=uploaded.size_bytes,
         source=source,
         validation_status=ValidationStatus.PENDING,
         takes_slot=for_model is not None,
@@ -79,7 +94,7 @@ def register_pickle(
     session.flush()
     trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, Reason(code="validation_queued"))
     if inspection is not None and runtimes_home is not None:
-        failure = failure_anywhere(session, inspection, chosen_runtime, runtimes_home)
+        failure = certain_failure(session, inspection, chosen_runtime, runtimes_home)
         if failure is not None:
             fail_at_once(session, trigger, failure, now)
             pickle.validation_status = ValidationStatus.INVALID

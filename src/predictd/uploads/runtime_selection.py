@@ -1,4 +1,4 @@
-"""Which runtime suits an uploaded pickle, and what makes it fail in every one: told from its bytes alone."""
+"""Inspection of uploaded pickles, and the choice of a runtime for them."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,19 +17,19 @@ from predictd.pickles import Finding, Inspection, Target, certain_failures, insp
 from predictd.pickles.compatibility import missing_in
 from predictd.runtimes import load
 from predictd.storage import Storage
-from predictd.uploads.incoming import UploadKind, arrived_key
+from predictd.uploads.incoming import UploadKind, uploaded_key
 
 log = structlog.get_logger()
 
-# A request waits for it, and what it does not find out the run does.
-_MOST_SECONDS = 5.0
-# They take some 40 MB; a forest of 2,000 trees has about 60,000.
-_MOST_OBJECTS = 100_000
-_AT_ONCE = BoundedSemaphore(4)
+# A request waits for the inspection; the run finds what it misses.
+_MAX_SECONDS = 5.0
+# So many objects take 40 MB; a forest of 2,000 trees has about 60,000.
+_MAX_OBJECTS = 100_000
+_SLOTS = BoundedSemaphore(4)
 
 
 def inspect_upload(session: Session, storage: Storage, account: Account, filename: str) -> Inspection | None:
-    """What the bytes say that arrived for a filename of the account's; None where there are none or no telling.
+    """Return the inspection of an uploaded pickle; None if there is no upload, or if it can't be inspected.
 
     Raises:
         BusyError: too many other pickles are being inspected.
@@ -37,67 +37,66 @@ def inspect_upload(session: Session, storage: Storage, account: Account, filenam
     upload = session.scalar(select(Upload).where(Upload.filename == filename))
     if upload is None or upload.account_id != account.id or upload.kind != UploadKind.PICKLE:
         return None
-    key = arrived_key(storage, UploadKind.PICKLE, upload)
+    key = uploaded_key(storage, UploadKind.PICKLE, upload)
     if key is None:
         return None
-    if not _AT_ONCE.acquire(timeout=_MOST_SECONDS):
-        raise BusyError("The server is inspecting as many pickles as it can. Try again in some seconds.")
+    if not _SLOTS.acquire(timeout=_MAX_SECONDS):
+        raise BusyError("The server is inspecting too many pickles at once. Try again in a few seconds.")
     try:
         with storage.local_path(key) as path:
-            return inspect_pickle(path, _MOST_SECONDS, _MOST_OBJECTS)
+            return inspect_pickle(path, _MAX_SECONDS, _MAX_OBJECTS)
     except PredictdError:
         return None
     except Exception:
-        # Whatever a stranger's file makes of the inspection: the run tells what it is.
+        # Whatever an untrusted file does to the inspection: the run reports its error.
         log.exception("inspection_failed", filename=filename)
         return None
     finally:
-        _AT_ONCE.release()
+        _SLOTS.release()
 
 
 def matching_runtime(session: Session, inspection: Inspection, home: Path) -> Runtime | None:
-    """The runtime in use that suits the pickle best; None where none of its Python is, or its Python can't be told."""
-    return next(iter(runtimes_by_fit(session, inspection, home)), None)
+    """Return the best match for the pickle; None if no runtime has its Python version, or if that is unknown."""
+    return next(iter(runtimes_by_match(session, inspection, home)), None)
 
 
-def runtimes_by_fit(session: Session, inspection: Inspection, home: Path) -> list[Runtime]:
-    """The runtimes in use of a Python that can have made the pickle, best first.
+def runtimes_by_match(session: Session, inspection: Inspection, home: Path) -> list[Runtime]:
+    """Return the runtimes with the Python version of the pickle, best match first.
 
-    The best lacks the fewest of its modules, of these it is the default one, else that of the newest Python.
+    The best match lacks the fewest modules; then the default and the newest Python come first.
     """
     targets = _targets(home)
 
-    def badness(runtime: Runtime) -> tuple[int, bool, list[int]]:
+    def rank(runtime: Runtime) -> tuple[int, bool, list[int]]:
         target = targets.get(runtime.folder)
         missing = len(missing_in(inspection, target)) if target is not None else 0
         return missing, not runtime.is_default, [-int(part) for part in runtime.python.split(".")]
 
-    return sorted((one for one in list_runtimes(session) if one.python in inspection.pythons), key=badness)
+    return sorted((runtime for runtime in list_runtimes(session) if runtime.python in inspection.pythons), key=rank)
 
 
-def target_in(home: Path, runtime: Runtime) -> Target | None:
-    """The runtime as a pickle sees it; None where it is not built on this machine."""
+def built_target(home: Path, runtime: Runtime) -> Target | None:
+    """Return the built runtime; None if it is not built on this server."""
     return _targets(home).get(runtime.folder)
 
 
-def failure_anywhere(session: Session, inspection: Inspection, runtime: Runtime, home: Path) -> ModelFailure | None:
-    """Why the pickle surely fails in each runtime in use, and in the one chosen for it; None where it may work."""
+def certain_failure(session: Session, inspection: Inspection, runtime: Runtime, home: Path) -> ModelFailure | None:
+    """Return why the pickle is certain to fail in every runtime; None if it may work in one."""
     targets = _targets(home)
-    runtimes = [runtime, *(one for one in list_runtimes(session) if one.id != runtime.id)]
-    found: list[Sequence[Finding]] = []
-    for one in runtimes:
-        target = targets.get(one.folder)
-        found.append(certain_failures(inspection, target) if target is not None else ())
-    if not all(found):
+    other_runtimes = [other for other in list_runtimes(session) if other.id != runtime.id]
+    failures: list[Sequence[Finding]] = []
+    for candidate in (runtime, *other_runtimes):
+        target = targets.get(candidate.folder)
+        failures.append(certain_failures(inspection, target) if target is not None else ())
+    if not all(failures):
         return None
-    return _failure(found[0][0], inspection)
+    return _failure(failures[0][0], inspection)
 
 
 def _failure(finding: Finding, inspection: Inspection) -> ModelFailure | None:
-    """The same in the words of a run; None where a run has to tell it.
+    """Return the failure of a run for a finding; None if only a run can show it.
 
-    What becomes of another Python's bytecode, or of a module that is missing, a run shows within a moment and with its
-    evidence: a segmentation fault, the import that failed.
+    For bytecode of another Python version or a missing module, a run shows the evidence within a moment.
     """
     signature = inspection.signature
     details = {
@@ -111,12 +110,12 @@ def _failure(finding: Finding, inspection: Inspection) -> ModelFailure | None:
 
 
 def _targets(home: Path) -> dict[str, Target]:
-    """The built runtimes by the name of their folder."""
-    folders = tuple(sorted(one.folder.name for one in load(home)))
+    """Return the built runtimes by folder name."""
+    folders = tuple(sorted(built.folder.name for built in load(home)))
     return _read_targets(home, folders)
 
 
 @lru_cache(maxsize=8)
 def _read_targets(home: Path, _folders: tuple[str, ...]) -> dict[str, Target]:
-    # What is built is never built again, so the names of the folders say whether anything has changed.
-    return {one.folder.name: target_of_built(one) for one in load(home)}
+    # A built runtime never changes, so the folder names are a valid cache key.
+    return {built.folder.name: target_of_built(built) for built in load(home)}

@@ -1,4 +1,4 @@
-"""Accepting predictions as submissions: the newest valid one wins until the round closes."""
+"""Submissions: the latest valid one counts until the round closes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from predictd.domain.states import RoundStatus, SubmissionStatus
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPredictions:
-    """Checked predictions in a file: where it lies, its name for people and how many rows it has."""
+    """A file of checked predictions: its key, its display name, and its number of rows."""
 
     key: str
     filename: str
@@ -32,15 +32,15 @@ def accept(
     data_datestamp: int | None = None,
     notes: str | None = None,
 ) -> Submission:
-    """Make checked predictions the model's submission for the round; `notes` are for its owner.
+    """Submit checked predictions for a model and a round; `notes` are shown to the account.
 
-    In time they replace what was selected before; after the close they are kept as late and queued for the next round,
-    in place of what was queued before.
+    On time, they replace the selected submission. After the close, they are stored as late and queued for the next
+    round, where they replace a queued submission.
     """
-    # The model's row is the lock: two submissions of one model replace each other one after the other.
+    # The row of the model is the lock that serializes its submissions.
     session.execute(sa.select(Model.id).where(Model.id == model.id).with_for_update())
     is_on_time = status_of(round_, now) is RoundStatus.OPEN
-    late = None if is_on_time else f"Arrived after round {round_.number} closed: kept as late, queued for the next."
+    late_note = None if is_on_time else f"Received after round {round_.number} closed. Queued for the next round."
     flag = Submission.selected if is_on_time else Submission.is_queued
     session.execute(
         sa.update(Submission)
@@ -60,7 +60,7 @@ def accept(
         row_count=predictions.row_count,
         data_datestamp=data_datestamp,
         source=source,
-        notes=" ".join(filter(None, (notes, late))) or None,
+        notes=" ".join(filter(None, (notes, late_note))) or None,
         inserted_at=now,
     )
     session.add(submission)

@@ -1,6 +1,6 @@
-"""The pages that people open: Starlette handlers, templates, one style sheet and small scripts.
+"""The web pages: Starlette handlers, templates, a style sheet, and small scripts.
 
-They read the database and change it by the functions that the resolvers use. No rule of the product lives here.
+Rules of the product do not belong here: pages call the same services as the API.
 """
 
 from predictd.web.routes import web_routes

@@ -1,22 +1,24 @@
-"""Signing in and out, and signing up where the organiser allows it."""
+"""Sign-in, sign-out, sign-up, and password links."""
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.models import Account
 from predictd.db.password_links import find_link, use_link
 from predictd.db.sessions import begin_session, end_session
 from predictd.domain.errors import NotFoundError
-from predictd.http.password_auth import prove
+from predictd.http import password_auth
+from predictd.http.services import Services
 from predictd.http.sign_up import sign_up as sign_up_account
-from predictd.web.visits import SESSION_COOKIE, Visit, form_route, page_route
+from predictd.web.dispatch import page_route
+from predictd.web.forms import form_route
+from predictd.web.request import SESSION_COOKIE, PageRequest
 
-WRONG = "The name or the password is wrong, or the account has no password."
+SIGN_IN_FAILED = "The name or password is incorrect, or the account has no password."
 
 
-def signing_in_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
+def auth_routes(services: Services) -> list[Route]:
+    """Return the routes of these pages."""
     return [
         page_route(services, "/signin", show_sign_in),
         form_route(services, "/signin", sign_in, show_sign_in),
@@ -28,86 +30,93 @@ def signing_in_routes(services: Services) -> list[Route]:
     ]
 
 
-def show_sign_in(visit: Visit) -> Response:
-    """The form; who is signed in already goes on."""
-    if visit.visitor is not None and not visit.error:
-        return visit.go(_next(visit))
-    return visit.page("signin.html", name=visit.form.get("name", ""), next=_next(visit))
+def show_sign_in(request: PageRequest) -> Response:
+    """Show the sign-in form; redirect an account that is already signed in."""
+    if request.current_account is not None and not request.error:
+        return request.redirect(_next_path(request))
+    return request.render("signin.html", name=request.form.get("name", ""), next=_next_path(request))
 
 
-def sign_in(visit: Visit) -> Response:
-    """Begin a session."""
-    account = proven(visit, visit.form.get("name", ""), WRONG)
-    return _signed_in(visit, account, _next(visit))
+def sign_in(request: PageRequest) -> Response:
+    """Start a session."""
+    account = verify_password(request, request.form.get("name", ""), SIGN_IN_FAILED)
+    return _start_session(request, account, _next_path(request))
 
 
-def proven(visit: Visit, name: str, refusal: str) -> Account:
-    """The account of that name whose password stands in the form; see `prove`."""
-    services = visit.services
-    password, address = visit.form.get("password", ""), visit.address
-    return prove(services.database, visit.session, services.attempts, name, password, address=address, refusal=refusal)
+def verify_password(request: PageRequest, name: str, error_message: str) -> Account:
+    """Return the account of that name if the password in the form is correct; see `password_auth.verify_password`."""
+    services = request.services
+    return password_auth.verify_password(
+        services.database,
+        request.session,
+        services.rate_limiter,
+        name,
+        request.form.get("password", ""),
+        address=request.client_address,
+        error_message=error_message,
+    )
 
 
-def show_sign_up(visit: Visit) -> Response:
-    """The form, where anybody may make an account."""
-    if not visit.services.settings.sign_up:
-        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
-    return visit.page("signup.html", name=visit.form.get("name", ""), email=visit.form.get("email", ""))
+def show_sign_up(request: PageRequest) -> Response:
+    """Show the sign-up form if the server allows sign-up."""
+    if not request.services.settings.sign_up:
+        raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
+    return request.render("signup.html", name=request.form.get("name", ""), email=request.form.get("email", ""))
 
 
-def sign_up(visit: Visit) -> Response:
-    """Make an account and begin a session."""
-    if not visit.services.settings.sign_up:
-        raise NotFoundError("Accounts are made by this server's organiser; ask for one.")
-    services = visit.services
+def sign_up(request: PageRequest) -> Response:
+    """Create an account and start a session."""
+    if not request.services.settings.sign_up:
+        raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
+    services = request.services
     account = sign_up_account(
         services.database,
-        services.attempts,
+        services.rate_limiter,
         services.settings,
-        username=visit.form.get("name", ""),
-        email=visit.form.get("email") or None,
-        password=visit.form.get("password", ""),
-        address=visit.address,
-        now=visit.now,
+        username=request.form.get("name", ""),
+        email=request.form.get("email") or None,
+        password=request.form.get("password", ""),
+        address=request.client_address,
+        now=request.now,
     )
-    return _signed_in(visit, account, "/models")
+    return _start_session(request, account, "/models")
 
 
-def show_password_link(visit: Visit) -> Response:
-    """The form of a link that the organiser gave out."""
-    link = find_link(visit.session, visit.part("secret"), visit.now)
-    return visit.page("password_link.html", name=link.account.username)
+def show_password_link(request: PageRequest) -> Response:
+    """Show the form of a password link that an admin sent."""
+    link = find_link(request.session, request.path_param("secret"), request.now)
+    return request.render("password_link.html", name=link.account.username)
 
 
-def choose_password(visit: Visit) -> Response:
-    """The password is chosen; on to signing in with it."""
-    with visit.write() as session:
-        use_link(session, visit.part("secret"), visit.form.get("password", ""), visit.now)
-    return visit.go("/signin", "password-chosen")
+def choose_password(request: PageRequest) -> Response:
+    """Save the password and redirect to the sign-in page."""
+    with request.write() as session:
+        use_link(session, request.path_param("secret"), request.form.get("password", ""), request.now)
+    return request.redirect("/signin", "password-chosen")
 
 
-def sign_out(visit: Visit) -> Response:
+def sign_out(request: PageRequest) -> Response:
     """End the session."""
-    with visit.write() as session:
-        end_session(session, visit.session_secret)
-    response = visit.go("/signin", "signed-out")
+    with request.write() as session:
+        end_session(session, request.session_secret)
+    response = request.redirect("/signin", "signed-out")
     response.delete_cookie(SESSION_COOKIE)
     return response
 
 
-def _signed_in(visit: Visit, account: Account, path: str) -> Response:
-    hours = visit.services.settings.session_hours
-    with visit.write() as session:
-        # Whoever knew the secret of before knows nothing of the new one.
-        end_session(session, visit.session_secret)
-        secret = begin_session(session, account, visit.now, hours=hours)
-    response = visit.go(path)
-    visit.set_cookie(response, SESSION_COOKIE, secret, int(hours * 3600))
+def _start_session(request: PageRequest, account: Account, path: str) -> Response:
+    hours = request.services.settings.session_hours
+    with request.write() as session:
+        # A new secret, so that one that leaked before the sign-in is useless.
+        end_session(session, request.session_secret)
+        secret = begin_session(session, account, request.now, hours=hours)
+    response = request.redirect(path)
+    request.set_cookie(response, SESSION_COOKIE, secret, int(hours * 3600))
     return response
 
 
-def _next(visit: Visit) -> str:
-    """Where to go then: a page of this server and nowhere else."""
-    wanted = visit.form.get("next", "") or visit.asked("next")
-    is_own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted and wanted.isprintable()
-    return wanted if is_own else "/models"
+def _next_path(request: PageRequest) -> str:
+    """Return the path to redirect to; only paths of this server are allowed."""
+    path = request.form.get("next", "") or request.query_param("next")
+    is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
+    return path if is_local else "/models"

@@ -1,4 +1,4 @@
-"""Diagnostics: which there are, the charts and figures of one or several, and their export."""
+"""Diagnostics: the list, the report of one or several, and exports."""
 
 import csv
 import io
@@ -12,156 +12,159 @@ from sqlalchemy.orm import undefer
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.models import Diagnostics, Model, Pickle
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.states import DiagnosticsStatus
-from predictd.reports import Model as Measured
+from predictd.http.services import Services
+from predictd.reports import Model as ReportModel
 from predictd.reports import Report, page
 from predictd.reports.page import content_of
-from predictd.scoring.metrics import Diagnostics as Figures
+from predictd.scoring.metrics import Diagnostics as Metrics
 from predictd.scoring.metrics import compare
-from predictd.uploads.diagnostics import delete_diagnostics, description_of, status_of
-from predictd.web.downloads import attachment
+from predictd.uploads.diagnostics import description_of, status_of
+from predictd.web.dispatch import download_route, page_route
 from predictd.web.events import cursor_of
+from predictd.web.forms import form_route
 from predictd.web.ratings import ratings_of
-from predictd.web.visits import Visit, download_route, form_route, page_route
+from predictd.web.request import PageRequest
+from predictd.web.responses import attachment
 
-MOST_COMPARED = 6
-MOST_LISTED = 200
+MAX_COMPARED = 6
+MAX_LISTED = 200
 
 
 def diagnostics_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
+    """Return the routes of these pages."""
     return [
-        page_route(services, "/diagnostics", show_all),
+        page_route(services, "/diagnostics", show_diagnostics_list),
         page_route(services, "/diagnostics/compare", show_comparison),
-        page_route(services, "/diagnostics/{id}", show_one),
+        page_route(services, "/diagnostics/{id}", show_diagnostics),
         download_route(services, "/diagnostics/{id}/json", export_json),
         download_route(services, "/diagnostics/{id}/csv", export_csv),
         download_route(services, "/diagnostics/{id}/html", export_html),
-        form_route(services, "/diagnostics/{id}/delete", delete, show_one),
+        form_route(services, "/diagnostics/{id}/delete", delete_one, show_diagnostics),
     ]
 
 
-def show_all(visit: Visit) -> Response:
-    """All of the account, newest first, to open one or to compare several."""
-    cursor = cursor_of(visit.session)
-    found = visit.session.scalars(
+def show_diagnostics_list(request: PageRequest) -> Response:
+    """Show the diagnostics of the account, newest first."""
+    cursor = cursor_of(request.session)
+    rows = request.session.scalars(
         sa.select(Diagnostics)
-        .where(Diagnostics.account_id == visit.account.id)
+        .where(Diagnostics.account_id == request.account.id)
         .order_by(Diagnostics.inserted_at.desc())
-        .limit(MOST_LISTED)
+        .limit(MAX_LISTED)
     ).all()
-    rows = [(one, name_of(visit, one), status_of(one), _model(visit, one)) for one in found]
-    return visit.page("diagnostics_list.html", rows=rows, cursor=cursor)
+    return request.render(
+        "diagnostics_list.html",
+        rows=[(row, name_of(request, row), status_of(row), _model(request, row)) for row in rows],
+        cursor=cursor,
+    )
 
 
-def show_one(visit: Visit) -> Response:
-    """Charts and figures, or how far they are."""
-    found = _found(visit, visit.part("id"))
-    status = status_of(found)
-    cursor = cursor_of(visit.session)
-    report = _report(visit, [found]) if status is DiagnosticsStatus.DONE and found.figures else None
+def show_diagnostics(request: PageRequest) -> Response:
+    """Show the report, or the progress if the diagnostics are not finished."""
+    diagnostics = _find(request, request.path_param("id"))
+    status = status_of(diagnostics)
+    cursor = cursor_of(request.session)
+    report = _report(request, [diagnostics]) if status is DiagnosticsStatus.DONE and diagnostics.figures else None
     if report is not None:
         [model] = report.models
-        report = replace(report, models=(replace(model, ratings=ratings_of(visit.session, found, model.diagnostics)),))
-    return visit.page(
+        ratings = ratings_of(request.session, diagnostics, model.diagnostics)
+        report = replace(report, models=(replace(model, ratings=ratings),))
+    return request.render(
         "diagnostics.html",
-        diagnostics=found,
-        name=name_of(visit, found),
-        model=_model(visit, found),
+        diagnostics=diagnostics,
+        name=name_of(request, diagnostics),
+        model=_model(request, diagnostics),
         status=status,
-        told=description_of(found) or "",
-        # The report escapes whatever is not its own.
+        description=description_of(diagnostics) or "",
+        # The report escapes all values that it shows.
         content=Markup(content_of(report)) if report is not None else "",  # noqa: S704
         data=report.data if report is not None else "",
         cursor=cursor,
     )
 
 
-def show_comparison(visit: Visit) -> Response:
-    """Several side by side, the first of which the others are compared with."""
-    ids = list(dict.fromkeys(visit.request.query_params.getlist("of")))
-    if not 2 <= len(ids) <= MOST_COMPARED:
-        raise ConflictError(f"Choose 2 to {MOST_COMPARED} diagnostics to compare; {len(ids)} are chosen.")
-    found = [_found(visit, one) for one in ids]
-    pending = [name_of(visit, one) for one in found if not one.figures]
+def show_comparison(request: PageRequest) -> Response:
+    """Compare diagnostics with the first of the selection."""
+    ids = list(dict.fromkeys(request.http.query_params.getlist("id")))
+    if not 2 <= len(ids) <= MAX_COMPARED:
+        raise ConflictError(f"{len(ids)} diagnostics are selected. Select 2 to {MAX_COMPARED} to compare.")
+    selected = [_find(request, diagnostics_id) for diagnostics_id in ids]
+    pending = [name_of(request, diagnostics) for diagnostics in selected if not diagnostics.figures]
     if pending:
-        raise ConflictError(f"The diagnostics of {', '.join(pending)} are not done; compare them when they are.")
-    report = _report(visit, found)
-    return visit.page("comparison.html", report=report, content=Markup(content_of(report)))  # noqa: S704
+        raise ConflictError(f"The diagnostics of {', '.join(pending)} are not finished. Compare them later.")
+    report = _report(request, selected)
+    return request.render("comparison.html", report=report, content=Markup(content_of(report)))  # noqa: S704
 
 
-def export_json(visit: Visit) -> Response:
-    """All of it as `predictd diagnostics --json` has it."""
-    found, report = _done(visit)
+def export_json(request: PageRequest) -> Response:
+    """Return all metrics as JSON, like `predictd diagnostics --json`."""
+    diagnostics, report = _find_finished(request)
     content = json.dumps(report.wire(), indent=2)
-    return attachment(Response(content, media_type="application/json"), f"{_stem(found)}.json")
+    return attachment(Response(content, media_type="application/json"), f"{_stem(diagnostics)}.json")
 
 
-def export_csv(visit: Visit) -> Response:
-    """The scores of each era."""
-    found, report = _done(visit)
+def export_csv(request: PageRequest) -> Response:
+    """Return the scores of each era as CSV."""
+    diagnostics, report = _find_finished(request)
     eras = report.models[0].diagnostics.wire()["perEraDiagnostics"]
     text = io.StringIO()
     if eras:
         writer = csv.DictWriter(text, fieldnames=list(eras[0]))
         writer.writeheader()
         writer.writerows(eras)
-    return attachment(PlainTextResponse(text.getvalue(), media_type="text/csv"), f"{_stem(found)}.csv")
+    return attachment(PlainTextResponse(text.getvalue(), media_type="text/csv"), f"{_stem(diagnostics)}.csv")
 
 
-def export_html(visit: Visit) -> Response:
-    """The report as one file."""
-    found, report = _done(visit)
-    return attachment(HTMLResponse(page(report)), f"{_stem(found)}.html")
+def export_html(request: PageRequest) -> Response:
+    """Return the report as one HTML file."""
+    diagnostics, report = _find_finished(request)
+    return attachment(HTMLResponse(page(report)), f"{_stem(diagnostics)}.html")
 
 
-def delete(visit: Visit) -> Response:
-    """Delete them, and stop what runs for them."""
-    with visit.write() as session:
-        keys = delete_diagnostics(session, visit.account, [visit.part("id")], visit.now)
-    for key in keys:
-        visit.services.storage.delete(key)
-    return visit.go("/diagnostics", "deleted")
+def delete_one(request: PageRequest) -> Response:
+    """Delete the diagnostics and stop their run."""
+    request.uploads.delete_diagnostics(request.account, [request.path_param("id")], request.now)
+    return request.redirect("/diagnostics", "diagnostics-deleted")
 
 
-def name_of(visit: Visit, diagnostics: Diagnostics) -> str:
-    """What to call them: the label of the pickle, else the file, with the model in front."""
-    pickle = visit.session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
-    model = _model(visit, diagnostics)
-    own = (pickle.label if pickle is not None else None) or diagnostics.filename
-    return f"{model.name}: {own}" if model is not None else own
+def name_of(request: PageRequest, diagnostics: Diagnostics) -> str:
+    """Return the display name: the label of the pickle or the filename, after the name of the model."""
+    pickle = request.session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
+    model = _model(request, diagnostics)
+    name = (pickle.label if pickle is not None else None) or diagnostics.filename
+    return f"{model.name}: {name}" if model is not None else name
 
 
-def _model(visit: Visit, diagnostics: Diagnostics) -> Model | None:
-    return visit.session.get(Model, diagnostics.model_id) if diagnostics.model_id else None
+def _model(request: PageRequest, diagnostics: Diagnostics) -> Model | None:
+    return request.session.get(Model, diagnostics.model_id) if diagnostics.model_id else None
 
 
-def _found(visit: Visit, key: str) -> Diagnostics:
-    found = visit.session.get(Diagnostics, key, options=[undefer(Diagnostics.figures)])
-    if found is None or found.account_id != visit.account.id:
-        raise NotFoundError("There are no such diagnostics.")
-    return found
+def _find(request: PageRequest, diagnostics_id: str) -> Diagnostics:
+    diagnostics = request.session.get(Diagnostics, diagnostics_id, options=[undefer(Diagnostics.figures)])
+    if diagnostics is None or diagnostics.account_id != request.account.id:
+        raise NotFoundError("Diagnostics not found.")
+    return diagnostics
 
 
-def _done(visit: Visit) -> tuple[Diagnostics, Report]:
-    found = _found(visit, visit.part("id"))
-    if not found.figures:
-        raise NotFoundError("The diagnostics are not done.")
-    return found, _report(visit, [found])
+def _find_finished(request: PageRequest) -> tuple[Diagnostics, Report]:
+    diagnostics = _find(request, request.path_param("id"))
+    if not diagnostics.figures:
+        raise NotFoundError("The diagnostics are not finished. Try again after they finish.")
+    return diagnostics, _report(request, [diagnostics])
 
 
-def _report(visit: Visit, found: Sequence[Diagnostics]) -> Report:
+def _report(request: PageRequest, selected: Sequence[Diagnostics]) -> Report:
     models = tuple(
-        Measured(
-            name=name_of(visit, one),
-            diagnostics=Figures.from_wire(one.figures or {}, suspicion=one.message),
+        ReportModel(
+            name=name_of(request, diagnostics),
+            diagnostics=Metrics.from_wire(diagnostics.figures or {}, suspicion=diagnostics.message),
         )
-        for one in found
+        for diagnostics in selected
     )
-    versions = dict.fromkeys(one.data_version.name for one in found if one.data_version is not None)
+    versions = dict.fromkeys(row.data_version.name for row in selected if row.data_version is not None)
     comparisons = tuple(
         compare(models[0].diagnostics, other.diagnostics, names=(models[0].name, other.name)) for other in models[1:]
     )

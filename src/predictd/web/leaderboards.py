@@ -1,15 +1,15 @@
-"""What everybody may see: leaderboards, and the pages of models and accounts."""
+"""Public pages: the leaderboards of models and accounts, and the profile of a model or an account."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.accounts import find_account
 from predictd.db.model_queries import find_by_name, list_models
+from predictd.db.models import Account, Model
 from predictd.db.score_tables import Reputation
 from predictd.db.scores import (
     Ordering,
@@ -22,73 +22,126 @@ from predictd.db.scores import (
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scores import METRICS
-from predictd.web.visits import Visit, page_route
+from predictd.http.services import Services
+from predictd.web.dispatch import page_route
+from predictd.web.request import PageRequest
 
-PAGE = 100
-LAST_ROUNDS = 20
+MAX_ROWS = 100
+MAX_ROUNDS = 20
 LABELS = {"corr": "CORR", "mmc": "MMC", "bmc": "BMC", "fnc": "FNC", "fnc_v3": "FNCv3"}
 
 
-def board_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardRow:
+    """A row of a leaderboard: of an account, or of a model with its number of rounds."""
+
+    rank: int | None
+    scores: Mapping[str, float | None]
+    account: Account
+    model: Model | None = None
+    rounds: int | None = None
+
+
+def leaderboard_routes(services: Services) -> list[Route]:
+    """Return the routes of these pages."""
     return [
-        page_route(services, "/leaderboard", show_models),
-        page_route(services, "/leaderboard/accounts", show_accounts),
+        page_route(services, "/leaderboard", show_model_leaderboard),
+        page_route(services, "/leaderboard/accounts", show_account_leaderboard),
         page_route(services, "/m/{name}", show_model),
         page_route(services, "/u/{name}", show_account),
     ]
 
 
-def show_models(visit: Visit) -> Response:
-    """The models by their reputation."""
-    return _show_board(visit, "leaderboard.html", leaderboard)
-
-
-def show_accounts(visit: Visit) -> Response:
-    """The accounts by the mean reputation of their models."""
-    return _show_board(visit, "leaderboard_accounts.html", account_leaderboard)
-
-
-def _show_board(visit: Visit, template: str, ranked: Callable[..., Sequence[Any]]) -> Response:
-    by, at = visit.asked("by"), visit.offset
-    by = by if by in METRICS else "corr"
-    order = Ordering(metric=by, descending=True)
-    name = visit.asked("q")
-    found = ranked(visit.session, CLASSIC, order, name=name or None, limit=PAGE + 1, offset=at)
-    return visit.page(
-        template,
-        rows=found[:PAGE],
-        day=latest_day(visit.session, CLASSIC),
-        by=by,
-        labels=LABELS,
-        wanted=name,
-        at=at,
-        before=max(at - PAGE, 0) if at else None,
-        after=at + PAGE if len(found) > PAGE else None,
+def show_model_leaderboard(request: PageRequest) -> Response:
+    """Show the models by reputation."""
+    rows = leaderboard(
+        request.session, CLASSIC, _ordering(request), name=_search(request), limit=MAX_ROWS + 1, offset=request.offset
+    )
+    return _show_leaderboard(
+        request,
+        [
+            LeaderboardRow(
+                rank=getattr(row.reputation, f"{_sort(request)}_rank"),
+                scores={metric: getattr(row.reputation, metric) for metric in LABELS},
+                account=row.model.account,
+                model=row.model,
+                rounds=row.reputation.rounds,
+            )
+            for row in rows
+        ],
+        is_of_models=True,
     )
 
 
-def show_model(visit: Visit) -> Response:
-    """A model's scores, round by round."""
-    model = find_by_name(visit.session, visit.part("name"), CLASSIC)
+def show_account_leaderboard(request: PageRequest) -> Response:
+    """Show the accounts by the mean reputation of their models."""
+    rows = account_leaderboard(
+        request.session, CLASSIC, _ordering(request), name=_search(request), limit=MAX_ROWS + 1, offset=request.offset
+    )
+    return _show_leaderboard(
+        request,
+        [LeaderboardRow(rank=row.rank, scores=row.means, account=row.account) for row in rows],
+        is_of_models=False,
+    )
+
+
+def _show_leaderboard(request: PageRequest, rows: Sequence[LeaderboardRow], *, is_of_models: bool) -> Response:
+    offset = request.offset
+    return request.render(
+        "leaderboard.html",
+        rows=rows[:MAX_ROWS],
+        is_of_models=is_of_models,
+        day=latest_day(request.session, CLASSIC),
+        sort=_sort(request),
+        labels=LABELS,
+        search=_search(request) or "",
+        previous_offset=max(offset - MAX_ROWS, 0) if offset else None,
+        next_offset=offset + MAX_ROWS if len(rows) > MAX_ROWS else None,
+    )
+
+
+def _sort(request: PageRequest) -> str:
+    """Return the metric to sort by."""
+    metric = request.query_param("sort")
+    return metric if metric in METRICS else "corr"
+
+
+def _ordering(request: PageRequest) -> Ordering:
+    return Ordering(metric=_sort(request), descending=True)
+
+
+def _search(request: PageRequest) -> str | None:
+    return request.query_param("q") or None
+
+
+def show_model(request: PageRequest) -> Response:
+    """Show the scores of a model, round by round."""
+    name = request.path_param("name")
+    model = find_by_name(request.session, name, CLASSIC)
     if model is None:
-        raise NotFoundError("There is no model of that name.")
-    scores = latest_scores_of_model(visit.session, model.id, LAST_ROUNDS)
-    reputation = next(iter(reputations_of(visit.session, model.id, limit=1)), None)
-    is_own = visit.visitor is not None and visit.visitor.id == model.account_id
-    return visit.page("profile.html", model=model, scores=scores, reputation=reputation, labels=LABELS, is_own=is_own)
+        raise NotFoundError(f"Model {name[:64]!r} not found.")
+    account = request.current_account
+    return request.render(
+        "profile.html",
+        model=model,
+        scores=latest_scores_of_model(request.session, model.id, MAX_ROUNDS),
+        reputation=next(iter(reputations_of(request.session, model.id, limit=1)), None),
+        labels=LABELS,
+        is_own=account is not None and account.id == model.account_id,
+    )
 
 
-def show_account(visit: Visit) -> Response:
-    """An account and its models in use."""
-    account = find_account(visit.session, visit.part("name"))
+def show_account(request: PageRequest) -> Response:
+    """Show an account and its active models."""
+    name = request.path_param("name")
+    account = find_account(request.session, name)
     if account is None:
-        raise NotFoundError("There is no account of that name.")
-    models = [model for model in list_models(visit.session, account) if model.archived_at is None]
-    day = latest_day(visit.session, CLASSIC)
-    found = visit.session.scalars(
+        raise NotFoundError(f"Account {name[:64]!r} not found.")
+    models = [model for model in list_models(request.session, account) if model.archived_at is None]
+    day = latest_day(request.session, CLASSIC)
+    reputations = request.session.scalars(
         sa.select(Reputation).where(Reputation.day == day, Reputation.model_id.in_([model.id for model in models]))
     )
-    reputations = {one.model_id: one for one in found}
-    rows = [(model, reputations.get(model.id)) for model in models]
-    return visit.page("account_profile.html", owner=account, rows=rows, labels=LABELS)
+    by_model = {reputation.model_id: reputation for reputation in reputations}
+    rows = [(model, by_model.get(model.id)) for model in models]
+    return request.render("account_profile.html", owner=account, rows=rows, labels=LABELS)

@@ -1,4 +1,4 @@
-"""The models of an account: the table, a model's own page, and what can be done with it."""
+"""The models of an account: the list, the page of a model, and the actions on it."""
 
 from collections.abc import Sequence
 
@@ -6,195 +6,189 @@ import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.model_queries import add_model, get_model, page_of_models, rename_model
 from predictd.db.models import Model, Pickle, Trigger
 from predictd.db.rounds import latest_round, status_of
-from predictd.domain.errors import ConflictError
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import ValidationStatus
-from predictd.uploads.assignment import assign, get_pickle, set_webhook, trigger_now, unassign
-from predictd.uploads.quotas import check_queue
+from predictd.http.services import Services
+from predictd.uploads.assignment import set_webhook
+from predictd.web.dispatch import page_route
 from predictd.web.events import cursor_of
+from predictd.web.forms import form_route
 from predictd.web.overview import overviews, runs_of
-from predictd.web.rounds import coming_windows
-from predictd.web.visits import Visit, form_route, page_route
+from predictd.web.request import PageRequest
+from predictd.web.rounds import upcoming_windows
 
-LAST_RUNS = 30
-MOST_OTHERS = 100
-MOST_ROWS = 50
-# From so many models on there is a search.
-LONG = 12
+MAX_RUNS = 30
+MAX_ASSIGNABLE = 100
+MAX_ROWS = 50
+# Longer lists have a search field.
+MIN_SEARCHABLE = 12
 
 
 def model_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
+    """Return the routes of these pages."""
     return [
         page_route(services, "/models", show_models),
         form_route(services, "/models", create, show_models),
         page_route(services, "/models/{id}", show_model),
         *(
-            form_route(services, f"/models/{{id}}/{name}", take, show_model)
-            for name, take in {
-                "trigger": trigger,
+            form_route(services, f"/models/{{id}}/{action}", handler, show_model)
+            for action, handler in {
+                "trigger": run_now,
                 "assign": assign_pickle,
-                "unassign": take_off,
+                "unassign": unassign_pickle,
                 "rename": rename,
                 "archive": archive,
                 "unarchive": unarchive,
-                "webhook": keep_webhook,
-                "fallback": keep_fallback,
+                "webhook": save_webhook,
+                "fallback": save_fallback,
             }.items()
         ),
     ]
 
 
-def show_models(visit: Visit) -> Response:
-    """The table of the models in use, or of the archived ones."""
-    account, at = visit.account, visit.offset
-    is_archive = visit.asked("archived") == "yes"
-    wanted = visit.asked("q")
-    cursor = cursor_of(visit.session)
-    found = page_of_models(visit.session, account, archived=is_archive, name=wanted, limit=MOST_ROWS + 1, offset=at)
-    counts = visit.session.execute(
+def show_models(request: PageRequest) -> Response:
+    """Show the active models, or the archived models."""
+    account, offset = request.account, request.offset
+    is_archive = request.query_param("archived") == "yes"
+    search = request.query_param("q")
+    cursor = cursor_of(request.session)
+    models = page_of_models(
+        request.session, account, archived=is_archive, name=search, limit=MAX_ROWS + 1, offset=offset
+    )
+    count_rows = request.session.execute(
         sa.select(Model.archived_at.is_not(None), sa.func.count())
         .where(Model.account_id == account.id)
         .group_by(Model.archived_at.is_not(None))
     )
-    in_all = {bool(row[0]): row[1] for row in counts}
-    round_ = latest_round(visit.session, CLASSIC, visit.now)
-    return visit.page(
+    counts = {bool(row[0]): row[1] for row in count_rows}
+    round_ = latest_round(request.session, CLASSIC, request.now)
+    return request.render(
         "models.html",
-        rows=overviews(visit.session, found[:MOST_ROWS], visit.now),
+        rows=overviews(request.session, models[:MAX_ROWS], request.now),
         is_archive=is_archive,
-        wanted=wanted,
-        count=in_all.get(is_archive, 0),
-        archived_count=in_all.get(True, 0),
-        is_long=in_all.get(is_archive, 0) > LONG,
-        at=at,
-        before=max(at - MOST_ROWS, 0) if at else None,
-        after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
+        search=search,
+        count=counts.get(is_archive, 0),
+        archived_count=counts.get(True, 0),
+        is_searchable=counts.get(is_archive, 0) > MIN_SEARCHABLE,
+        offset=offset,
+        previous_offset=max(offset - MAX_ROWS, 0) if offset else None,
+        next_offset=offset + MAX_ROWS if len(models) > MAX_ROWS else None,
         round=round_,
-        next=next(iter(coming_windows(visit, 1)), None),
-        round_status=status_of(round_, visit.now) if round_ is not None else None,
-        name=visit.form.get("name", ""),
+        next_window=next(iter(upcoming_windows(request, 1)), None),
+        round_status=status_of(round_, request.now) if round_ is not None else None,
+        name=request.form.get("name", ""),
         cursor=cursor,
     )
 
 
-def create(visit: Visit) -> Response:
-    """A new slot; the next thing to do is to upload a pickle for it."""
-    account = visit.account
-    most = visit.services.settings.max_model_slots
-    with visit.write() as session:
-        model = add_model(session, account, visit.form.get("name", "").strip(), CLASSIC, visit.now, most)
-    return visit.go(f"/models/{model.id}/upload")
+def create(request: PageRequest) -> Response:
+    """Create a model and redirect to the upload page."""
+    account = request.account
+    max_models = request.services.settings.max_model_slots
+    with request.write() as session:
+        model = add_model(session, account, request.form.get("name", "").strip(), CLASSIC, request.now, max_models)
+    return request.redirect(f"/models/{model.id}/upload")
 
 
-def show_model(visit: Visit) -> Response:
-    """A model: its pickles, its runs, and the forms to change it."""
-    model = get_model(visit.session, visit.account, visit.part("id"))
-    cursor = cursor_of(visit.session)
-    pickles = _pickles(visit, model)
-    ids = [one.id for one in pickles]
-    runs = runs_of(visit.session, sa.and_(Trigger.pickle_id.in_(ids), Trigger.diagnostics_id.is_(None)), LAST_RUNS)
-    others = _others(visit, model, ids)
-    return visit.page("model.html", model=model, pickles=pickles, others=others, runs=runs, cursor=cursor)
+def show_model(request: PageRequest) -> Response:
+    """Show a model: its pickles, its runs, and the forms to change it."""
+    model = get_model(request.session, request.account, request.path_param("id"))
+    cursor = cursor_of(request.session)
+    pickles = _pickles(request, model)
+    pickle_ids = [pickle.id for pickle in pickles]
+    runs = runs_of(
+        request.session, sa.and_(Trigger.pickle_id.in_(pickle_ids), Trigger.diagnostics_id.is_(None)), MAX_RUNS
+    )
+    assignable = _assignable_pickles(request, model, pickle_ids)
+    return request.render("model.html", model=model, pickles=pickles, assignable=assignable, runs=runs, cursor=cursor)
 
 
-def trigger(visit: Visit) -> Response:
-    """Run the assigned pickle now; on to the run."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        if model.pickle_id is None:
-            raise ConflictError(f"Model {model.name} has no pickle assigned; upload or assign one first.")
-        pickle = get_pickle(session, visit.account, model.pickle_id)
-        check_queue(session, visit.services.storage, visit.account, visit.services.settings.quotas)
-        run = trigger_now(session, pickle, visit.now, validation=False, tournament=CLASSIC)
-    visit.services.wake()
-    return visit.go(f"/runs/{run.id}")
+def run_now(request: PageRequest) -> Response:
+    """Run the assigned pickle now and redirect to the run."""
+    run = request.uploads.run(request.account, request.now, model_id=request.path_param("id"))
+    return request.redirect(f"/runs/{run.id}")
 
 
-def assign_pickle(visit: Visit) -> Response:
-    """Put a validated pickle into the slot."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        assign(session, model, get_pickle(session, visit.account, visit.form.get("pickle", "")), visit.now)
-    visit.services.wake()
-    return visit.go(f"/models/{model.id}", "assigned")
+def assign_pickle(request: PageRequest) -> Response:
+    """Assign a validated pickle to the model."""
+    model_id = request.path_param("id")
+    request.uploads.assign(request.account, model_id, request.form.get("pickle", ""), request.now)
+    return request.redirect(f"/models/{model_id}", "assigned")
 
 
-def take_off(visit: Visit) -> Response:
-    """Empty the slot."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        unassign(session, model)
-    return visit.go(f"/models/{model.id}", "unassigned")
+def unassign_pickle(request: PageRequest) -> Response:
+    """Unassign the pickle of the model."""
+    model_id = request.path_param("id")
+    request.uploads.unassign(request.account, model_id)
+    return request.redirect(f"/models/{model_id}", "unassigned")
 
 
-def rename(visit: Visit) -> Response:
-    """Another name."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        rename_model(session, model, visit.form.get("name", "").strip())
-    return visit.go(f"/models/{model.id}", "renamed")
+def rename(request: PageRequest) -> Response:
+    """Rename the model."""
+    with request.write() as session:
+        model = get_model(session, request.account, request.path_param("id"))
+        rename_model(session, model, request.form.get("name", "").strip())
+    return request.redirect(f"/models/{model.id}", "renamed")
 
 
-def archive(visit: Visit) -> Response:
-    """Out of use."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        model.archived_at = visit.now
-    return visit.go(f"/models/{model.id}", "archived")
+def archive(request: PageRequest) -> Response:
+    """Archive the model."""
+    with request.write() as session:
+        model = get_model(session, request.account, request.path_param("id"))
+        model.archived_at = request.now
+    return request.redirect(f"/models/{model.id}", "archived")
 
 
-def unarchive(visit: Visit) -> Response:
-    """In use again."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
+def unarchive(request: PageRequest) -> Response:
+    """Restore the model from the archive."""
+    with request.write() as session:
+        model = get_model(session, request.account, request.path_param("id"))
         model.archived_at = None
-    return visit.go(f"/models/{model.id}", "unarchived")
+    return request.redirect(f"/models/{model.id}", "unarchived")
 
 
-def keep_webhook(visit: Visit) -> Response:
-    """The address that is called to have the model submitted; empty takes it off."""
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        set_webhook(model, visit.form.get("url", "").strip() or None)
-    return visit.go(f"/models/{model.id}", "webhook")
+def save_webhook(request: PageRequest) -> Response:
+    """Set the webhook that is called to request a submission; an empty URL removes it."""
+    with request.write() as session:
+        model = get_model(session, request.account, request.path_param("id"))
+        set_webhook(model, request.form.get("url", "").strip() or None)
+    return request.redirect(f"/models/{model.id}", "webhook")
 
 
-def keep_fallback(visit: Visit) -> Response:
-    """Whether the last good pickle runs for a round when the assigned one has failed."""
-    with visit.write() as session:
-        get_model(session, visit.account, visit.part("id")).fallback = visit.form.get("fallback") == "on"
-    return visit.go(f"/models/{visit.part('id')}", "fallback")
+def save_fallback(request: PageRequest) -> Response:
+    """Set whether the last pickle that succeeded runs when the assigned pickle fails."""
+    with request.write() as session:
+        get_model(session, request.account, request.path_param("id")).fallback = request.form.get("fallback") == "on"
+    return request.redirect(f"/models/{request.path_param('id')}", "fallback")
 
 
-def _pickles(visit: Visit, model: Model) -> Sequence[Pickle]:
-    """Those uploaded for the model, newest first, and before them one that came from elsewhere."""
-    mine = sa.or_(Pickle.model_id == model.id, Pickle.id == model.pickle_id)
-    found = visit.session.scalars(
+def _pickles(request: PageRequest, model: Model) -> Sequence[Pickle]:
+    """Return the pickles that were uploaded for the model or are assigned to it, newest first."""
+    is_of_model = sa.or_(Pickle.model_id == model.id, Pickle.id == model.pickle_id)
+    pickles = request.session.scalars(
         sa.select(Pickle)
-        .where(Pickle.account_id == visit.account.id, mine)
+        .where(Pickle.account_id == request.account.id, is_of_model)
         .order_by(Pickle.inserted_at.desc())
         .options(sa.orm.joinedload(Pickle.runtime), sa.orm.joinedload(Pickle.data_version))
     )
-    return found.all()
+    return pickles.all()
 
 
-def _others(visit: Visit, model: Model, ids: Sequence[str]) -> Sequence[Pickle]:
-    """Validated pickles of the account that were uploaded for other models, newest first: one may serve several."""
+def _assignable_pickles(request: PageRequest, model: Model, pickle_ids: Sequence[str]) -> Sequence[Pickle]:
+    """Return the validated pickles of the account that were uploaded for other models, newest first."""
     if model.submission_webhook or model.archived_at:
         return ()
-    return visit.session.scalars(
+    return request.session.scalars(
         sa.select(Pickle)
         .where(
-            Pickle.account_id == visit.account.id,
+            Pickle.account_id == request.account.id,
             Pickle.validation_status == ValidationStatus.VALIDATED,
-            Pickle.id.not_in(ids),
+            Pickle.id.not_in(pickle_ids),
         )
         .order_by(Pickle.inserted_at.desc())
-        .limit(MOST_OTHERS)
+        .limit(MAX_ASSIGNABLE)
         .options(sa.orm.joinedload(Pickle.runtime))
     ).all()

@@ -1,4 +1,4 @@
-"""What the table of models shows of each: its pickle, its newest run, how the last rounds went."""
+"""The rows of the list of models: pickle, latest run, and outcomes of the recent rounds."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from predictd.db.rounds import list_rounds
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import TriggerState
 
-LAST_ROUNDS = 8
+MAX_ROUNDS = 8
 _KINDS = {TriggerState.FAILED: "failed", TriggerState.ERROR: "error", TriggerState.SUCCEEDED: "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a round went for a model: 'success', 'late', 'failed', 'error', 'running' or 'none'."""
+    """The outcome of a round for a model: 'success', 'late', 'failed', 'error', 'running', or 'none'."""
 
     round: Round
     kind: str
@@ -28,49 +28,55 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """A model as a row of the table.
+    """A row of the list of models.
 
-    `pickle` is the assigned one, `coming` a newer upload that is not; `run` is the newest run of the two.
+    Attributes:
+        pickle: the assigned pickle.
+        unassigned_upload: a later upload for the model that is not assigned.
+        run: the latest run of either of them.
     """
 
     model: Model
     pickle: Pickle | None
-    coming: Pickle | None
+    unassigned_upload: Pickle | None
     run: Trigger | None
     outcomes: tuple[Outcome, ...]
     diagnostics: Diagnostics | None
 
 
 def overviews(session: Session, models: Sequence[Model], now: datetime) -> list[Overview]:
-    """What the table shows of these models, in their order. A handful of queries, however many there are."""
+    """Return the rows of these models, in their order; takes the same few queries for any number of models."""
     pickles = _pickles(session, models)
     uploaded: dict[str | None, Pickle] = {}
     for pickle in pickles.values():
         uploaded.setdefault(pickle.model_id, pickle)
     newest = _newest_runs(session, list(pickles))
-    rounds = [one for one in list_rounds(session, CLASSIC, LAST_ROUNDS) if one.open_time <= now]
+    rounds = [round_ for round_ in list_rounds(session, CLASSIC, MAX_ROUNDS) if round_.open_time <= now]
     outcomes = _outcomes(session, models, rounds)
     diagnostics = _diagnostics(session, [model.pickle_id for model in models if model.pickle_id])
-    found = []
+    rows = []
     for model in models:
         assigned, latest = pickles.get(model.pickle_id or ""), uploaded.get(model.id)
-        coming = latest if latest is not None and latest is not assigned and latest.takes_slot else None
-        of_either = [newest[one.id] for one in (assigned, coming or latest) if one is not None and one.id in newest]
-        found.append(
+        unassigned_upload = latest if latest is not None and latest is not assigned and latest.takes_slot else None
+        pickles_shown = [pickle for pickle in (assigned, unassigned_upload or latest) if pickle is not None]
+        runs = [newest[pickle.id] for pickle in pickles_shown if pickle.id in newest]
+        rows.append(
             Overview(
                 model=model,
                 pickle=assigned,
-                coming=coming,
-                run=max(of_either, key=lambda run: run.inserted_at, default=None),
-                outcomes=tuple(outcomes.get((model.id, one.id), Outcome(round=one, kind="none")) for one in rounds),
+                unassigned_upload=unassigned_upload,
+                run=max(runs, key=lambda run: run.inserted_at, default=None),
+                outcomes=tuple(
+                    outcomes.get((model.id, round_.id), Outcome(round=round_, kind="none")) for round_ in rounds
+                ),
                 diagnostics=diagnostics.get(assigned.id) if assigned is not None else None,
             )
         )
-    return found
+    return rows
 
 
 def runs_of(session: Session, condition: sa.ColumnElement[bool], limit: int) -> Sequence[Trigger]:
-    """The newest runs of that condition."""
+    """Return the latest runs that match the condition."""
     return session.scalars(
         sa.select(Trigger)
         .where(condition)
@@ -81,21 +87,21 @@ def runs_of(session: Session, condition: sa.ColumnElement[bool], limit: int) -> 
 
 
 def _pickles(session: Session, models: Sequence[Model]) -> dict[str, Pickle]:
-    """By id, newest first: those in the slots, and the newest uploaded for each model."""
+    """Return the assigned pickles and the latest upload of each model, by id, newest first."""
     later = sa.orm.aliased(Pickle)
     is_newest = ~sa.exists().where(later.model_id == Pickle.model_id, later.inserted_at > Pickle.inserted_at)
-    in_slot = Pickle.id.in_([model.pickle_id for model in models if model.pickle_id])
-    found = session.scalars(
+    is_assigned = Pickle.id.in_([model.pickle_id for model in models if model.pickle_id])
+    pickles = session.scalars(
         sa.select(Pickle)
-        .where(sa.or_(in_slot, sa.and_(Pickle.model_id.in_([model.id for model in models]), is_newest)))
+        .where(sa.or_(is_assigned, sa.and_(Pickle.model_id.in_([model.id for model in models]), is_newest)))
         .order_by(Pickle.inserted_at.desc())
         .options(joinedload(Pickle.runtime), joinedload(Pickle.data_version))
     )
-    return {one.id: one for one in found}
+    return {pickle.id: pickle for pickle in pickles}
 
 
 def _newest_runs(session: Session, pickle_ids: Sequence[str]) -> dict[str, Trigger]:
-    """The newest run of each of these pickles, diagnostics aside."""
+    """Return the latest run of each of these pickles, except diagnostics runs, by pickle."""
     newest = (
         sa.select(Trigger.id)
         .where(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))
@@ -105,21 +111,21 @@ def _newest_runs(session: Session, pickle_ids: Sequence[str]) -> dict[str, Trigg
         .scalar_subquery()
     )
     ids = session.scalars(sa.select(newest).select_from(Pickle).where(Pickle.id.in_(pickle_ids))).all()
-    found = session.scalars(
+    runs = session.scalars(
         sa.select(Trigger)
-        .where(Trigger.id.in_([one for one in ids if one is not None]))
+        .where(Trigger.id.in_([run_id for run_id in ids if run_id is not None]))
         .options(joinedload(Trigger.round), selectinload(Trigger.statuses))
     )
-    return {run.pickle_id: run for run in found if run.pickle_id is not None}
+    return {run.pickle_id: run for run in runs if run.pickle_id is not None}
 
 
 def _outcomes(
     session: Session, models: Sequence[Model], rounds: Sequence[Round]
 ) -> dict[tuple[str | None, str | None], Outcome]:
-    """By the ids of model and round; what was submitted outweighs a run that was not."""
-    by_id: dict[str | None, Round] = {one.id: one for one in rounds}
-    model_ids, round_ids = [model.id for model in models], [one.id for one in rounds]
-    found: dict[tuple[str | None, str | None], Outcome] = {}
+    """Return the outcomes by the ids of model and round; a submission counts more than a run without one."""
+    by_id: dict[str | None, Round] = {round_.id: round_ for round_ in rounds}
+    model_ids, round_ids = [model.id for model in models], [round_.id for round_ in rounds]
+    outcomes: dict[tuple[str | None, str | None], Outcome] = {}
     models_of: dict[str | None, list[str]] = defaultdict(list)
     for model in models:
         if model.pickle_id is not None:
@@ -133,23 +139,23 @@ def _outcomes(
     for run in runs:
         kind = _KINDS.get(TriggerState(run.state), "running")
         for model_id in {*models_of[run.pickle_id], run.model_id}:
-            found[model_id, run.round_id] = Outcome(round=by_id[run.round_id], kind=kind, run_id=run.id)
+            outcomes[model_id, run.round_id] = Outcome(round=by_id[run.round_id], kind=kind, run_id=run.id)
     submissions = session.execute(
         sa.select(Submission.model_id, Submission.round_id, Submission.trigger_id, Submission.selected)
         .where(Submission.model_id.in_(model_ids), Submission.round_id.in_(round_ids))
         .order_by(Submission.selected, Submission.inserted_at)
     )
-    for one in submissions:
-        key = (one.model_id, one.round_id)
-        if key not in found or found[key].kind != "running":
-            kind = "success" if one.selected else "late"
-            found[key] = Outcome(round=by_id[one.round_id], kind=kind, run_id=one.trigger_id)
-    return found
+    for submission in submissions:
+        key = (submission.model_id, submission.round_id)
+        if key not in outcomes or outcomes[key].kind != "running":
+            kind = "success" if submission.selected else "late"
+            outcomes[key] = Outcome(round=by_id[submission.round_id], kind=kind, run_id=submission.trigger_id)
+    return outcomes
 
 
 def _diagnostics(session: Session, pickle_ids: Sequence[str]) -> dict[str, Diagnostics]:
-    """The newest diagnostics of each of these pickles."""
-    found = session.scalars(
+    """Return the latest diagnostics of each of these pickles, by pickle."""
+    rows = session.scalars(
         sa.select(Diagnostics).where(Diagnostics.pickle_id.in_(pickle_ids)).order_by(Diagnostics.inserted_at)
     )
-    return {one.pickle_id: one for one in found if one.pickle_id is not None}
+    return {row.pickle_id: row for row in rows if row.pickle_id is not None}

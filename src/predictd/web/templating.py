@@ -1,4 +1,4 @@
-"""Templates, and how values are shown in them."""
+"""The template environment, its filters, and the assets of pages."""
 
 import hashlib
 from datetime import datetime
@@ -34,23 +34,23 @@ TYPES = {"validation": "Validation", "live": "Round", "diagnostics": "Diagnostic
 
 @cache
 def asset(name: str) -> bytes:
-    """The content of an asset; KeyError if there is none of that name."""
+    """Return the content of an asset; KeyError if it does not exist."""
     return files(ASSETS[name][0]).joinpath("assets", name).read_bytes()
 
 
 @cache
 def asset_version(name: str) -> str:
-    """What an asset's address changes with."""
+    """Return a hash of the content of an asset."""
     return hashlib.sha256(asset(name)).hexdigest()[:12]
 
 
 def asset_url(name: str) -> str:
-    """The address of an asset, which may be kept for ever."""
+    """Return the URL of an asset, which browsers can cache forever."""
     return f"/assets/{name}?v={asset_version(name)}"
 
 
 def render(template: str, **content: Any) -> str:
-    """The page of that template."""
+    """Render a template."""
     return _environment().get_template(template).render(**content)
 
 
@@ -68,44 +68,35 @@ def _environment() -> Environment:
     environment.globals["types"] = TYPES
     environment.filters["time"] = time_element
     environment.filters["countdown"] = countdown_element
-    environment.filters["harmless"] = printable
+    environment.filters["printable"] = printable
     environment.filters["score"] = score
     environment.filters["size"] = size
-    environment.filters["seconds"] = seconds
     return environment
 
 
 def time_element(at: datetime | None, is_precise: bool = False) -> Markup:
-    """A moment in UTC; a script puts it into the reader's zone and UTC into the title. Seconds if it is precise."""
+    """Return a time in UTC, which a script converts to the time zone of the reader; with seconds if it is precise."""
     if at is None:
         return Markup('<span class="none">{}</span>').format(NO_VALUE)
-    kind = Markup(" data-precise") if is_precise else ""
-    return Markup('<time datetime="{}"{}>{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), kind, _utc(at))
+    attribute = Markup(" data-precise") if is_precise else ""
+    return Markup('<time datetime="{}"{}>{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), attribute, _utc(at))
 
 
 def countdown_element(at: datetime) -> Markup:
-    """The same; the script tells how long it is until then beside it."""
+    """Return a time in UTC, to which a script adds the time remaining."""
     return Markup('<time datetime="{}" data-countdown>{}</time>').format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), _utc(at))
 
 
 def score(value: float | None) -> str:
-    """A score with four digits, a dash where there is none."""
+    """Format a score with four decimals; a dash for None."""
     return format_number(value, 4)
 
 
-def size(count: int) -> str:
-    """Bytes for a person."""
-    if count < 1024:
-        return f"{count} bytes"
-    return f"{count / 1024:.0f} KiB" if count < _MIB else f"{count / _MIB:.1f} MiB"
-
-
-def seconds(value: float) -> str:
-    """A duration for a person."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+def size(size_bytes: int) -> str:
+    """Format a number of bytes."""
+    if size_bytes < 1024:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1024:.0f} KiB" if size_bytes < _MIB else f"{size_bytes / _MIB:.1f} MiB"
 
 
 def _utc(at: datetime) -> str:

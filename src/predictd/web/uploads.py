@@ -1,4 +1,4 @@
-"""Uploading a pickle: it is sent, looked into, and run once its owner has seen what was found."""
+"""Upload of a pickle: receive the file, show its check, and run it."""
 
 from pathlib import Path
 
@@ -6,81 +6,78 @@ from anyio import CapacityLimiter
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.model_queries import get_model
 from predictd.db.models import Model
 from predictd.domain.findings import Level, verdict
-from predictd.domain.names import CLASSIC
-from predictd.uploads.assignment import refuse_webhook
-from predictd.uploads.incoming import UploadAuth, UploadKind, authorise_upload, discard_upload, receive_file
-from predictd.uploads.quotas import check_queue, room_for_upload
-from predictd.uploads.registration import register_pickle
+from predictd.http.services import Services
+from predictd.uploads.incoming import UploadAuth, UploadKind, discard_upload, receive_file
 from predictd.uploads.upload_check import check_upload
-from predictd.web.headers import secured
-from predictd.web.visits import Visit, file_route, form_route, page_route
-from predictd.worker.hashes import hash_pickle
+from predictd.web.dispatch import page_route
+from predictd.web.forms import file_route, form_route
+from predictd.web.request import PageRequest
+from predictd.web.responses import secured
 
 SOURCE = "web"
-# Looking into large pickles takes seconds of a processor.
-MOST_CHECKED_AT_A_TIME = 2
+# The check of a large pickle takes seconds of CPU time.
+MAX_CONCURRENT_CHECKS = 2
 
 
 def upload_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
-    few = CapacityLimiter(MOST_CHECKED_AT_A_TIME)
-    most_bytes = services.settings.max_pickle_bytes
+    """Return the routes of these pages."""
+    limiter = CapacityLimiter(MAX_CONCURRENT_CHECKS)
+    max_bytes = services.settings.max_pickle_bytes
     return [
         page_route(services, "/models/{id}/upload", show_upload),
-        file_route(services, "/models/{id}/upload", receive, show_upload, most_bytes),
-        form_route(services, "/models/{id}/upload/begin", begin),
-        page_route(services, "/models/{id}/upload/{filename}", show_check, few),
-        form_route(services, "/models/{id}/upload/{filename}", show_check, show_upload, few),
-        form_route(services, "/models/{id}/upload/{filename}/run", run, show_upload),
-        form_route(services, "/models/{id}/upload/{filename}/discard", discard, show_upload),
+        file_route(services, "/models/{id}/upload", receive_upload, show_upload, max_bytes),
+        form_route(services, "/models/{id}/upload/begin", request_upload_url),
+        page_route(services, "/models/{id}/upload/{filename}", show_check, limiter),
+        form_route(services, "/models/{id}/upload/{filename}", show_check, show_upload, limiter),
+        form_route(services, "/models/{id}/upload/{filename}/run", run_upload, show_upload, limiter),
+        form_route(services, "/models/{id}/upload/{filename}/discard", discard_file, show_upload),
     ]
 
 
-def show_upload(visit: Visit) -> Response:
-    """The form for the file."""
-    return visit.page(
+def show_upload(request: PageRequest) -> Response:
+    """Show the form for the file."""
+    return request.render(
         "upload.html",
-        model=_model(visit),
-        most_mb=visit.services.settings.max_pickle_mb,
-        address=visit.services.settings.public_url.rstrip("/") or str(visit.request.base_url).rstrip("/"),
+        model=_model(request),
+        max_mb=request.services.settings.max_pickle_mb,
+        address=request.base_url,
     )
 
 
-def begin(visit: Visit) -> Response:
-    """A filename and the address to PUT the bytes to."""
-    auth = _authorised(visit, visit.form.get("filename", ""))
+def request_upload_url(request: PageRequest) -> Response:
+    """Return a unique filename and the URL to PUT the file to, as JSON."""
+    auth = _upload_auth(request, request.form.get("filename", ""))
     return secured(JSONResponse({"filename": auth.filename, "url": auth.url}))
 
 
-def receive(visit: Visit, file: Path, filename: str) -> Response:
-    """The same in one step, for browsers without scripts: the form with the file; on to its check."""
-    auth = _authorised(visit, filename)
-    with visit.write() as session:
-        quotas = visit.services.settings.quotas
-        receive_file(session, visit.services.storage, visit.account, auth.filename, file, visit.now, quotas)
-    return visit.go(f"/models/{visit.part('id')}/upload/{auth.filename}")
+def receive_upload(request: PageRequest, file: Path, filename: str) -> Response:
+    """Receive the file with the form, for browsers without scripts, and redirect to its check."""
+    auth = _upload_auth(request, filename)
+    with request.write() as session:
+        quotas = request.services.settings.quotas
+        receive_file(session, request.services.storage, request.account, auth.filename, file, request.now, quotas)
+    return request.redirect(f"/models/{request.path_param('id')}/upload/{auth.filename}")
 
 
-def show_check(visit: Visit) -> Response:
-    """What the file seems to be, and what to run it with; nothing is made of it yet."""
-    model, filename, settings = _model(visit), visit.part("filename"), visit.services.settings
+def show_check(request: PageRequest) -> Response:
+    """Show the check of an uploaded file, and the runtimes and data versions to run it with."""
+    model, filename, settings = _model(request), request.path_param("filename"), request.services.settings
     check = check_upload(
-        visit.session,
-        visit.services.storage,
-        visit.account,
+        request.session,
+        request.services.storage,
+        request.account,
         filename,
         model_id=model.id,
-        runtime=visit.form.get("runtime") or None,
-        data_version=visit.form.get("version") or None,
+        runtime=request.form.get("runtime") or None,
+        data_version=request.form.get("version") or None,
         runtimes_home=settings.runtimes_home,
-        most_bytes=settings.max_pickle_bytes,
-        now=visit.now,
+        max_bytes=settings.max_pickle_bytes,
+        now=request.now,
     )
-    return visit.page(
+    return request.render(
         "upload_check.html",
         model=model,
         filename=filename,
@@ -89,70 +86,37 @@ def show_check(visit: Visit) -> Response:
         warned=check.of_level(Level.WARN),
         passed=check.of_level(Level.PASS),
         verdict=verdict(check.findings, check.runtime.name) if check.findings is not None else "",
-        label=visit.form.get("label", ""),
+        label=request.form.get("label", ""),
     )
 
 
-def run(visit: Visit) -> Response:
-    """Register what arrived and start its validation; on to the run."""
-    quotas = visit.services.settings.quotas
-    with visit.write() as session:
-        check_queue(session, visit.services.storage, visit.account, quotas)
-        pickle = register_pickle(
-            session,
-            visit.services.storage,
-            visit.account,
-            visit.part("filename"),
-            tournament=CLASSIC,
-            model_id=visit.part("id"),
-            runtime=visit.form.get("runtime") or None,
-            data_version=visit.form.get("version") or None,
-            source=SOURCE,
-            now=visit.now,
-            quotas=quotas,
-        )
-        pickle.label = visit.form.get("label", "").strip()[:200] or None
-        session.flush()
-        run_id = pickle.triggers[0].id
-    visit.services.wake()
-    hash_pickle(visit.services.database, visit.services.storage, pickle)
-    return visit.go(f"/runs/{run_id}")
+def run_upload(request: PageRequest) -> Response:
+    """Register the uploaded file, start its validation, and redirect to the run."""
+    run = request.uploads.register(
+        request.account,
+        request.path_param("filename"),
+        request.now,
+        model_id=request.path_param("id"),
+        runtime=request.form.get("runtime"),
+        data_version=request.form.get("version"),
+        source=SOURCE,
+        label=request.form.get("label"),
+    )
+    return request.redirect(f"/runs/{run.id}")
 
 
-def discard(visit: Visit) -> Response:
-    """Forget what arrived."""
-    model = _model(visit)
-    with visit.write() as session:
-        discard_upload(session, visit.services.storage, visit.account, visit.part("filename"))
-    return visit.go(f"/models/{model.id}", "discarded")
+def discard_file(request: PageRequest) -> Response:
+    """Delete the uploaded file."""
+    model = _model(request)
+    with request.write() as session:
+        discard_upload(session, request.services.storage, request.account, request.path_param("filename"))
+    return request.redirect(f"/models/{model.id}", "discarded")
 
 
-def _model(visit: Visit) -> Model:
-    return get_model(visit.session, visit.account, visit.part("id"))
+def _model(request: PageRequest) -> Model:
+    return get_model(request.session, request.account, request.path_param("id"))
 
 
-def _authorised(visit: Visit, filename: str) -> UploadAuth:
-    settings = visit.services.settings
-    with visit.write() as session:
-        model = get_model(session, visit.account, visit.part("id"))
-        refuse_webhook(model)
-        room = room_for_upload(
-            session,
-            visit.storage,
-            visit.account,
-            UploadKind.PICKLE,
-            settings.quotas,
-            visit.now,
-            max_bytes=settings.max_pickle_bytes,
-        )
-        return authorise_upload(
-            session,
-            visit.storage,
-            visit.account,
-            UploadKind.PICKLE,
-            filename,
-            model.id,
-            now=visit.now,
-            max_bytes=room,
-            url_seconds=settings.url_seconds,
-        )
+def _upload_auth(request: PageRequest, filename: str) -> UploadAuth:
+    model_id = request.path_param("id")
+    return request.uploads.authorize(request.account, UploadKind.PICKLE, filename, model_id, request.now)

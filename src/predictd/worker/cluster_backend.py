@@ -12,9 +12,9 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from predictd.cluster.job_result import most_bytes, read_answer
-from predictd.cluster.job_spec import Item, Order
-from predictd.cluster.scheduler import Placed, Placer
+from predictd.cluster.job_result import max_result_bytes, read_result
+from predictd.cluster.job_spec import JobSpec, ObjectRef
+from predictd.cluster.scheduler import ClusterScheduler, SubmittedJob
 from predictd.db import Database
 from predictd.db.retry import outlast
 from predictd.domain.errors import CancelledError, PlatformError
@@ -22,7 +22,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport
 from predictd.jobs.queue import Claim, update_reason
-from predictd.sandbox.protocol import AnswerLimits
+from predictd.sandbox.protocol import ResultLimits
 from predictd.storage import Storage
 from predictd.worker import node_runs
 from predictd.worker.config import Job
@@ -52,7 +52,7 @@ class RemoteRuns:
 
     def __init__(
         self,
-        placer: Placer,
+        placer: ClusterScheduler,
         database: Database,
         storage: Storage,
         *,
@@ -79,17 +79,17 @@ class RemoteRuns:
         """Have a node run it on data of `rows` rows; answers the report, and whether the run was asked for tables.
 
         Raises:
-            GivenBackError: the node is being stopped.
+            JobRequeuedError: the node is being stopped.
             PlatformError: the run could not be made, or was lost.
             CancelledError: the job was cancelled.
         """
         key = answer_key(job.claimed.trigger_id, job.claimed.attempt)
         claim = (job.claimed.trigger_id, job.claimed.attempt)
         self._mine.add(claim)
-        answer = AnswerLimits(expected=rows, output_bytes=limits.output_bytes)
+        answer = ResultLimits(expected=rows, output_bytes=limits.output_bytes)
         try:
             while True:
-                order = self._order(job, wanted, limits, key, most_bytes(answer), has_benchmarks=has_benchmarks)
+                order = self._order(job, wanted, limits, key, max_result_bytes(answer), has_benchmarks=has_benchmarks)
                 if self._carried_out(job, order):
                     report = outlast(lambda: self._answer(key, answer), cancel=job.cancel)
                     return report, order.keep_tables
@@ -117,17 +117,17 @@ class RemoteRuns:
         """Whether the whole cluster can make only one such run at a time."""
         return self._placer.capacity(limits) == 1
 
-    def _carried_out(self, job: Job, order: Order) -> bool:
+    def _carried_out(self, job: Job, order: JobSpec) -> bool:
         """Whether it was; False when it had to wait for a place until its URLs were no good any more."""
         with job.database.write() as session:
             node_runs.begin(session, job.claimed, order.report_token, datetime.now(UTC))
-        placed = self._placer.place(order.model_dump_json(), order.limits)
+        placed = self._placer.submit(order.model_dump_json(), order.limits)
         try:
             return self._followed(job, placed, order.limits)
         finally:
             self._placer.cancel(placed)
 
-    def _followed(self, job: Job, placed: Placed, limits: Limits) -> bool:
+    def _followed(self, job: Job, placed: SubmittedJob, limits: Limits) -> bool:
         claim = (job.claimed.trigger_id, job.claimed.attempt)
         began = seen_at = time.monotonic()
         seen, node, shows_waiting = 0, "", False
@@ -159,13 +159,13 @@ class RemoteRuns:
         return True
 
     def _order(
-        self, job: Job, wanted: PickleRun, limits: Limits, key: str, answer_bytes: int, *, has_benchmarks: bool
-    ) -> Order:
+        self, job: Job, wanted: PickleRun, limits: Limits, key: str, max_bytes: int, *, has_benchmarks: bool
+    ) -> JobSpec:
         claimed, config = job.claimed, job.config
         until = datetime.now(UTC) + timedelta(seconds=self._url_seconds)
         long_until = until + timedelta(seconds=limits.seconds + _PREPARATION_SECONDS)
         tables = self._tables(wanted.tables_key, until) if config.trees else None
-        return Order(
+        return JobSpec(
             trigger_id=claimed.trigger_id,
             attempt=claimed.attempt,
             limits=limits,
@@ -181,29 +181,29 @@ class RemoteRuns:
             trees=config.trees,
             keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
             seed=seed_of(claimed),
-            answer_url=self._storage.presign("PUT", key, expires_at=long_until, max_bytes=answer_bytes),
-            answer_bytes=answer_bytes,
+            result_url=self._storage.presign("PUT", key, expires_at=long_until, max_bytes=max_bytes),
+            max_result_bytes=max_bytes,
             report_url=f"{self._node_url}/nodes/runs/{claimed.trigger_id}/{claimed.attempt}",
             report_token=secrets.token_urlsafe(32),
-            beat_seconds=max(0.5, self._lease_seconds / 6),
+            heartbeat_seconds=max(0.5, self._lease_seconds / 6),
             lease_seconds=self._lease_seconds,
         )
 
-    def _item(self, key: str, until: datetime) -> Item:
+    def _item(self, key: str, until: datetime) -> ObjectRef:
         """An object, whose content never changes under its key."""
         found = hashed(self._database, self._storage, key)[key]
         url = self._storage.presign("GET", key, expires_at=until)
-        return Item(url=url, sha256=found.sha256, size=found.size_bytes)
+        return ObjectRef(url=url, sha256=found.sha256, size=found.size_bytes)
 
-    def _tables(self, key: str | None, until: datetime) -> Item | None:
+    def _tables(self, key: str | None, until: datetime) -> ObjectRef | None:
         """The tables of that key; None, so that the run makes them anew, where they are missing."""
         sha256 = tables_hash(key)
         size = self._storage.stat(key) if key and sha256 else None
         if not key or not sha256 or size is None:
             return None
-        return Item(url=self._storage.presign("GET", key, expires_at=until), sha256=sha256, size=size)
+        return ObjectRef(url=self._storage.presign("GET", key, expires_at=until), sha256=sha256, size=size)
 
-    def _lock(self, folder: str, until: datetime) -> Item:
+    def _lock(self, folder: str, until: datetime) -> ObjectRef:
         key = lock_key(folder)
         if self._storage.stat(key) is None:
             with tempfile.TemporaryDirectory(prefix="predictd-") as name:
@@ -212,14 +212,14 @@ class RemoteRuns:
                 self._storage.put_file(key, path)
         return self._item(key, until)
 
-    def _answer(self, key: str, limits: AnswerLimits) -> RunReport:
+    def _answer(self, key: str, limits: ResultLimits) -> RunReport:
         size = self._storage.stat(key)
         if size is None:
             raise PlatformError("The node said that the run has ended, but brought no answer.")
-        if size > most_bytes(limits):
+        if size > max_result_bytes(limits):
             raise PlatformError(f"The node's answer has {size} bytes, which is more than any has.")
         with self._storage.local_path(key) as path, path.open("rb") as file:
-            return read_answer(file, limits)
+            return read_result(file, limits)
 
 
 class _Beats:

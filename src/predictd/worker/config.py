@@ -12,7 +12,7 @@ from predictd.domain.limits import Limits
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.jobs.queue import Claim
-from predictd.sandbox import WarmParents
+from predictd.sandbox import ForkPool
 from predictd.storage import Storage
 from predictd.uploads.fallback import IsUsable, usable_with
 from predictd.worker.run_logs import LogWriter
@@ -62,7 +62,7 @@ class WorkerConfig:
     kind: SandboxKind
     max_attempts: int
     retry_seconds: float
-    parents: WarmParents | None
+    parents: ForkPool | None
     trees: bool
     mapped: MappedCache
     factors: Path

@@ -111,7 +111,7 @@ def _run_here(
         keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
         seed=seed_of(job.claimed),
     )
-    report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, parents=config.parents)
+    report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, fork_pool=config.parents)
     return report, request.keep_tables
 
 

@@ -15,7 +15,7 @@ from predictd.domain.reasons import NO_OPEN_ROUND, PLATFORM, Reason
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
 from predictd.jobs.queue import Claim, advance, enqueue, retry
 from predictd.notifications.outbox import tell_of_run
-from predictd.uploads.assignment import assigned_models, take_slot_when_validated
+from predictd.uploads.assignment import assign_when_validated, assigned_models
 from predictd.uploads.diagnostics import diagnose_pickle
 from predictd.uploads.fallback import SOURCE, IsUsable, fall_back, has_submission
 from predictd.uploads.submissions import StoredPredictions, accept
@@ -88,7 +88,7 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
         session.flush()
         notes.append(Reason(code="validated"))
         diagnose_pickle(session, pickle, now)
-        not_assigned = take_slot_when_validated(session, pickle)
+        not_assigned = assign_when_validated(session, pickle)
         if not_assigned is not None:
             notes.append(not_assigned)
     round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
 
-from predictd.cluster.scheduler import GivenBackError
+from predictd.cluster.scheduler import JobRequeuedError
 from predictd.db.retry import insist, is_outage
 from predictd.domain.errors import CancelledError, KilledOnceError, OutageError, PlatformError, RuntimeMissingError
 from predictd.domain.outages import is_full
@@ -44,7 +44,7 @@ def _work(job: Job) -> None:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         log.info("run_cancelled")
-    except GivenBackError:
+    except JobRequeuedError:
         log.info("run_given_back")
         if job.claimed.attempt < _MOST_GIVEN_BACK:
             _put_off(job, _STOPPED, "waiting_for_machine")

@@ -1,7 +1,7 @@
 """Closes every descriptor of the process, the pipe of the answer among them, and ends well."""
 
 CODE = "bad_output"
-SAYS = "The model's process answered nothing that can be read: it closed the pipe of the answer."
+SAYS = "The model's process answered nothing that can be read: it closed the pipe of the result."
 
 
 def predict(live_features):

@@ -3,9 +3,7 @@
 from inside import answer, channel_of_the_runner
 
 CODE = "bad_output"
-SAYS = (
-    "The model's process answered nothing that can be read: a report of a failure that is not for the runner to report."
-)
+SAYS = "The model's process answered nothing that can be read: a failure that a runner can't report."
 
 
 def predict(live_features):

@@ -3,7 +3,7 @@
 from inside import answer, channel_of_the_runner
 
 CODE = "bad_output"
-SAYS = "The model's process answered nothing that can be read: more after the answer."
+SAYS = "The model's process answered nothing that can be read: more after the result."
 
 
 def predict(live_features):

@@ -3,7 +3,7 @@
 from inside import channel_of_the_runner
 
 CODE = "bad_output"
-SAYS = "The model's process answered nothing that can be read: a stage out of turn."
+SAYS = "The model's process answered nothing that can be read: a stage out of order."
 
 
 def attack():

@@ -3,7 +3,7 @@
 from inside import answer, channel_of_the_runner
 
 CODE = "bad_output"
-SAYS = "The model's process answered nothing that can be read: a report of the platform from the model."
+SAYS = "The model's process answered nothing that can be read: a failure of the platform after the model started."
 
 
 def predict(live_features):

@@ -1,4 +1,4 @@
-"""Rewrites a parsed document so that what real clients send is valid: before validation, and nothing else is loosened.
+"""Compatibility with real clients: rewrites a parsed document before its validation, and relaxes one rule of it.
 
 - A field or argument in another spelling than the schema's (`create_submission`, `return_13_weeks`) gets the schema's
   name; the answer's key stays the spelling that was sent.
@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from graphql import (
     ArgumentNode,
@@ -41,18 +42,20 @@ from graphql import (
     is_non_null_type,
     parse_type,
     print_ast,
+    specified_rules,
 )
+from graphql.validation import ASTValidationRule, VariablesInAllowedPositionRule
 
 
 def relax(document: DocumentNode, schema: GraphQLSchema) -> DocumentNode:
-    """The document with names and variable types as the schema has them; what it can't place stays as it was sent."""
+    """Return the document with the names and variable types of the schema; unknown names stay unchanged."""
     rewriter = _Rewriter(schema)
     definitions = [rewriter.rewrite(definition) for definition in document.definitions]
     return replace(document, definitions=tuple(rewriter.retype(definition) for definition in definitions))
 
 
 def squash(name: str) -> str:
-    """What two spellings of one name have in common: `v2_round_details` and `v2RoundDetails` are the same."""
+    """Return a name without case and underscores, so that `v2_round_details` equals `v2RoundDetails`."""
     return name.replace("_", "").lower()
 
 
@@ -68,7 +71,7 @@ class _Rewriter:
     _keys: dict[int, int] = field(default_factory=dict)
 
     def rewrite(self, definition: DefinitionNode) -> DefinitionNode:
-        """The definition with the schema's names."""
+        """Return the definition with the names of the schema."""
         self._current += 1
         if isinstance(definition, OperationDefinitionNode):
             root: GraphQLNamedType | None = self.schema.get_root_type(definition.operation)
@@ -82,34 +85,36 @@ class _Rewriter:
         return rewritten
 
     def retype(self, definition: DefinitionNode) -> DefinitionNode:
-        """The operation with its variables typed as they are used, in it or in the fragments that it spreads."""
+        """Return the operation with variables typed as it and its fragments use them."""
         if not isinstance(definition, OperationDefinitionNode) or not definition.variable_definitions:
             return definition
         uses = self._all_uses(self._keys[id(definition)])
         variables = tuple(
-            replace(one, type=_strictest(one.type, uses[one.variable.name.value], one.default_value))
-            if one.variable.name.value in uses
-            else one
-            for one in definition.variable_definitions
+            replace(
+                variable, type=_strictest(variable.type, uses[variable.variable.name.value], variable.default_value)
+            )
+            if variable.variable.name.value in uses
+            else variable
+            for variable in definition.variable_definitions
         )
         return replace(definition, variable_definitions=variables)
 
     def _all_uses(self, key: int) -> dict[str, GraphQLType]:
-        found: dict[str, GraphQLType] = {}
+        uses: dict[str, GraphQLType] = {}
         seen: set[int] = set()
-        waiting = [key]
-        while waiting:
-            current = waiting.pop()
+        pending = [key]
+        while pending:
+            current = pending.pop()
             if current in seen:
                 continue
             seen.add(current)
             for name, type_ in self._uses.get(current, {}).items():
-                _merge(found, name, type_)
-            waiting += [self._fragments[name] for name in self._spreads.get(current, ()) if name in self._fragments]
-        return found
+                _merge(uses, name, type_)
+            pending += [self._fragments[name] for name in self._spreads.get(current, ()) if name in self._fragments]
+        return uses
 
     def _selections(self, selected: SelectionSetNode, parent: GraphQLNamedType | None) -> SelectionSetNode:
-        return replace(selected, selections=tuple(self._selection(one, parent) for one in selected.selections))
+        return replace(selected, selections=tuple(self._selection(node, parent) for node in selected.selections))
 
     def _selection(self, node: SelectionNode, parent: GraphQLNamedType | None) -> SelectionNode:
         self._note_directives(node)
@@ -131,8 +136,10 @@ class _Rewriter:
         renamed = replace(node, name=NameNode(value=name)) if name != sent else node
         if name != sent and node.alias is None:
             renamed = replace(renamed, alias=NameNode(value=sent))
-        known = definition.args if definition else {}
-        renamed = replace(renamed, arguments=tuple(self._argument(one, known) for one in node.arguments or ()))
+        schema_arguments = definition.args if definition else {}
+        renamed = replace(
+            renamed, arguments=tuple(self._argument(argument, schema_arguments) for argument in node.arguments or ())
+        )
         if node.selection_set is None:
             return renamed
         inner = get_named_type(definition.type) if definition else None
@@ -140,9 +147,9 @@ class _Rewriter:
             return renamed
         return replace(renamed, selection_set=self._selections(node.selection_set, inner))
 
-    def _argument(self, node: ArgumentNode, known: dict[str, GraphQLArgument]) -> ArgumentNode:
-        name = _find(node.name.value, known)
-        argument = known.get(name)
+    def _argument(self, node: ArgumentNode, schema_arguments: dict[str, GraphQLArgument]) -> ArgumentNode:
+        name = _find(node.name.value, schema_arguments)
+        argument = schema_arguments.get(name)
         if argument is not None:
             # A variable may be left out where the argument has a default, even if that allows no null.
             has_default = argument.default is not None or argument.default_value is not Undefined
@@ -154,12 +161,12 @@ class _Rewriter:
         for directive in node.directives or ():
             definition = self.schema.get_directive(directive.name.value)
             for argument in directive.arguments or ():
-                known = definition.args.get(argument.name.value) if definition else None
-                if known is not None:
-                    self._note(argument.value, known.type)
+                schema_argument = definition.args.get(argument.name.value) if definition else None
+                if schema_argument is not None:
+                    self._note(argument.value, schema_argument.type)
 
     def _note(self, value: ValueNode, expected: GraphQLInputType) -> None:
-        """Remember what a variable is used as."""
+        """Record the type that a variable is used as."""
         if isinstance(value, VariableNode):
             _merge(self._uses.setdefault(self._current, {}), value.name.value, expected)
         elif isinstance(value, ListValueNode):
@@ -170,25 +177,25 @@ class _Rewriter:
 
 
 def _find(sent: str, names: dict[str, GraphQLField] | dict[str, GraphQLArgument]) -> str:
-    """The schema's name that was meant, or what was sent where there is none or more than one."""
+    """Return the name in the schema; the sent name if there is no match or more than one."""
     if sent in names or sent.startswith("__"):
         return sent
-    alike = [name for name in names if squash(name) == squash(sent)]
-    return alike[0] if len(alike) == 1 else sent
+    matches = [name for name in names if squash(name) == squash(sent)]
+    return matches[0] if len(matches) == 1 else sent
 
 
-def _merge(found: dict[str, GraphQLType], name: str, type_: GraphQLType) -> None:
-    """Of two types the one that allows no null, where they are the same otherwise; of ID and String the ID."""
-    known = found.get(name)
-    if known is None or (is_non_null_type(type_) and get_nullable_type(type_) == known):
-        found[name] = type_
-    elif {str(type_).rstrip("!"), str(known).rstrip("!")} == {"ID", "String"}:
-        is_strict = is_non_null_type(type_) or is_non_null_type(known)
-        found[name] = GraphQLNonNull(GraphQLID) if is_strict else GraphQLID
+def _merge(uses: dict[str, GraphQLType], name: str, type_: GraphQLType) -> None:
+    """Record the stricter of two types of a variable: the non-null one, and ID rather than String."""
+    current = uses.get(name)
+    if current is None or (is_non_null_type(type_) and get_nullable_type(type_) == current):
+        uses[name] = type_
+    elif {str(type_).rstrip("!"), str(current).rstrip("!")} == {"ID", "String"}:
+        is_strict = is_non_null_type(type_) or is_non_null_type(current)
+        uses[name] = GraphQLNonNull(GraphQLID) if is_strict else GraphQLID
 
 
 def _strictest(declared: TypeNode, used_as: GraphQLType, default: object) -> TypeNode:
-    """The type as it is used; a declared `!` stays, so that a client's own rule is not loosened."""
+    """Return the type that the variable is used as; a declared `!` stays, so that validation is not relaxed."""
     node = parse_type(str(used_as))
     if isinstance(node, NonNullTypeNode) and default is not None:
         return node.type
@@ -196,3 +203,25 @@ def _strictest(declared: TypeNode, used_as: GraphQLType, default: object) -> Typ
     if isinstance(declared, NonNullTypeNode) and is_same:
         return declared
     return node
+
+
+class VariablePositionsRule(VariablesInAllowedPositionRule):
+    """Check that variables fit where they are used, but accept one that is an ID in one field and a String in another.
+
+    `assignPickleToModel` takes as String the same model that `triggerComputePickleUpload` takes as ID.
+    """
+
+    def leave_operation_definition(self, operation: OperationDefinitionNode, *args: Any) -> None:
+        """Check the variables of an operation."""
+        used_as: dict[str, set[str]] = {}
+        for usage in self.context.get_recursive_variable_usages(operation):
+            used_as.setdefault(usage.node.name.value, set()).add(str(usage.type).rstrip("!"))
+        for name, types in used_as.items():
+            if types == {"ID", "String"}:
+                self.var_def_map.pop(name, None)
+        super().leave_operation_definition(operation, *args)
+
+
+RULES: list[type[ASTValidationRule]] = [
+    VariablePositionsRule if rule is VariablesInAllowedPositionRule else rule for rule in specified_rules
+]

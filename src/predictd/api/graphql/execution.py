@@ -1,4 +1,4 @@
-"""From the body of a request to the body of its answer."""
+"""Execution of GraphQL requests, with a cache of parsed documents."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, GraphQLError, Grap
 from graphql import execute as execute_document
 from graphql.validation import validate
 
-from predictd.api.graphql.compat import relax, squash
+from predictd.api.graphql.compat import RULES, relax, squash
 from predictd.api.graphql.limits import (
     MAX_VALUES,
     SLOW_FIELDS,
@@ -19,7 +19,6 @@ from predictd.api.graphql.limits import (
     check_limits,
     root_fields,
 )
-from predictd.api.graphql.rules import RULES
 from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError, PredictdError
 from predictd.domain.outages import is_full
@@ -27,18 +26,18 @@ from predictd.domain.outages import is_full
 log = structlog.get_logger()
 
 MAX_TOKENS = 10_000
-# Of all cached documents. A parsed document takes some 100 to 200 bytes for each of its characters.
-CACHED_CHARACTERS = 128 * 1024
-# A longer document is not what a client sends repeatedly.
-LONGEST_CACHED_CHARACTERS = 16_000
+# Of all cached documents. A parsed document takes 100 to 200 bytes per character.
+MAX_CACHED_CHARACTERS = 128 * 1024
+# Clients do not send longer documents repeatedly.
+MAX_CHARACTERS_TO_CACHE = 16_000
 INTERNAL_ERROR = "Internal server error."
-UNAVAILABLE = "The server's database or storage does not answer at the moment; try again soon."
+UNAVAILABLE = "The database or storage of the server is unavailable. Try again in a minute."
 # Fields of Numerai's own interface that have no meaning here, by words of their names.
 _MONEY = ("stake", "wallet", "payout", "nmr", "deposit", "withdraw", "transaction")
 
 
 class Endpoint:
-    """Answers requests against a schema; documents that were seen before are not parsed and validated again."""
+    """Executes requests against a schema; caches parsed and validated documents."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
@@ -47,7 +46,7 @@ class Endpoint:
         self._lock = threading.Lock()
 
     def execute(self, body: object, context: object) -> dict[str, Any]:
-        """Answer `{"query", "variables", "operationName"}` as `{"data", "errors"}`; never raises."""
+        """Execute `{"query", "variables", "operationName"}` and return `{"data", "errors"}`; never raises."""
         try:
             query, variables, name = _read_body(body)
         except GraphQLError as error:
@@ -65,13 +64,13 @@ class Endpoint:
                 executor_class=BoundedExecutor,
             )
         except TooManyValuesError:
-            message = f"The response has more than {MAX_VALUES} values; ask for fewer fields, or with a smaller limit."
+            message = f"The response has more than {MAX_VALUES} values. Select fewer fields or use a smaller limit."
             return {"data": None, "errors": [{"message": message}]}
-        answered = cast(ExecutionResult, result)
-        answer: dict[str, Any] = {"data": answered.data}
-        if answered.errors:
-            answer["errors"] = [_shown(error) for error in answered.errors]
-        return answer
+        executed = cast(ExecutionResult, result)
+        response: dict[str, Any] = {"data": executed.data}
+        if executed.errors:
+            response["errors"] = [_format_error(error) for error in executed.errors]
+        return response
 
     def slow_field(self, body: object) -> str | None:
         """Return the field of `SLOW_FIELDS` that a request has at its root; None if it has none or is not valid."""
@@ -90,40 +89,40 @@ class Endpoint:
                 self._documents.move_to_end(query)
                 return self._documents[query]
         prepared = prepare(self._schema, query)
-        if len(query) > LONGEST_CACHED_CHARACTERS:
+        if len(query) > MAX_CHARACTERS_TO_CACHE:
             return prepared
         with self._lock:
             if query not in self._documents:
                 self._documents[query] = prepared
                 self._cached_characters += len(query)
-            while self._cached_characters > CACHED_CHARACTERS:
+            while self._cached_characters > MAX_CACHED_CHARACTERS:
                 oldest, _ = self._documents.popitem(last=False)
                 self._cached_characters -= len(oldest)
         return prepared
 
 
-def is_unavailable(answer: dict[str, Any]) -> bool:
-    """Whether something that the server stands on was away, so that the same request may do in a moment."""
-    return any(error.get("extensions", {}).get("code") == OutageError.code for error in answer.get("errors", []))
+def is_unavailable(response: dict[str, Any]) -> bool:
+    """Return whether the database or the storage was unavailable, so that clients should retry."""
+    return any(error.get("extensions", {}).get("code") == OutageError.code for error in response.get("errors", []))
 
 
 def prepare(schema: GraphQLSchema, query: str) -> DocumentNode | list[GraphQLError]:
-    """Parse, relax and validate a document; the errors when it is not valid."""
+    """Parse, relax, and validate a document; return the errors if it is invalid."""
     try:
         document = parse(query, max_tokens=MAX_TOKENS)
-        if (too_much := check_limits(document)) is not None:
-            return [too_much]
+        if (limit_error := check_limits(document)) is not None:
+            return [limit_error]
         document = relax(document, schema)
     except GraphQLError as error:
         return [error]
     except RecursionError:
-        return [GraphQLError("The query is nested too deeply to be read.")]
+        return [GraphQLError("The query is nested too deeply. Send a flatter query.")]
     try:
         errors = validate(schema, document, RULES, max_errors=20)
     except RecursionError:
-        return [GraphQLError("The query is nested too deeply to be read.")]
+        return [GraphQLError("The query is nested too deeply. Send a flatter query.")]
     if errors:
-        return [one for one in map(_about_money, errors) if one] or errors
+        return [error for error in map(_money_error, errors) if error] or errors
     return document
 
 
@@ -135,37 +134,37 @@ def _read_body(body: object) -> tuple[str, dict[str, Any], str | None]:
         try:
             variables = json.loads(variables or "{}")
         except ValueError as error:
-            raise GraphQLError("The variables are not JSON.") from error
+            raise GraphQLError("The variables are not valid JSON. Send a JSON object.") from error
     if not isinstance(query, str) or not query.strip():
-        raise GraphQLError("The query is missing: send it as the string 'query'.")
+        raise GraphQLError("The query is missing. Send it as the string 'query'.")
     if not isinstance(variables, dict | None):
-        raise GraphQLError("The variables must be an object.")
+        raise GraphQLError("The variables are not an object. Send a JSON object.")
     try:
-        # Errors repeat what was sent, and a response can hold no half of a character.
+        # Errors quote the request, and a response can't contain unpaired surrogates.
         json.dumps([query, variables, name], ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError) as error:
-        raise GraphQLError("The request has unpaired surrogates (U+D800 to U+DFFF); send text.") from error
+        raise GraphQLError("The request contains unpaired surrogates (U+D800 to U+DFFF). Send valid text.") from error
     return query, variables or {}, name if isinstance(name, str) and name else None
 
 
-def _about_money(error: GraphQLError) -> GraphQLError | None:
-    """A plain answer to a request for stakes, wallets or payouts, None for any other error."""
+def _money_error(error: GraphQLError) -> GraphQLError | None:
+    """Return the error for a request of stakes, wallets, or payouts; None for any other error."""
     node = error.nodes[0] if error.nodes else None
     if isinstance(node, FieldNode) and any(word in squash(node.name.value) for word in _MONEY):
-        message = f"This server has no stakes, wallets or payouts: {node.name.value} is not served."
+        message = f"This server does not support stakes, wallets, or payouts, so {node.name.value} is not available."
         return GraphQLError(message, node)
     return None
 
 
-def _is_away(cause: BaseException) -> bool:
+def _is_outage(cause: BaseException) -> bool:
     return isinstance(cause, OutageError) or is_outage(cause) or is_full(cause)
 
 
-def _shown(error: GraphQLError) -> dict[str, Any]:
-    """An error of ours is logged in full and shown without its details."""
+def _format_error(error: GraphQLError) -> dict[str, Any]:
+    """Return an error for the response; an internal error is logged and its details are not shown."""
     formatted = dict(error.formatted)
     cause = error.original_error
-    if cause is not None and _is_away(cause):
+    if cause is not None and _is_outage(cause):
         log.warning("unavailable", path=error.path, error=str(cause).splitlines()[0][:300])
         formatted |= {"message": UNAVAILABLE, "extensions": {"code": OutageError.code}}
     elif isinstance(cause, PredictdError):

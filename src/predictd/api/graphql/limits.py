@@ -1,4 +1,4 @@
-"""How deep and how costly a document may be: counted before validation, whose rules compare fields with each other."""
+"""Limits of the depth and cost of a document, checked before validation, which compares fields with each other."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,11 +23,11 @@ MAX_ROOT_FIELDS = 20
 MAX_OPERATIONS = 10
 MAX_FRAGMENTS = 50
 MAX_VARIABLES = 100
-# How often one key may be selected at one place. Validation compares each two of them.
+# How often a key may be selected at one place. Validation compares each pair of them.
 MAX_REPEATED = 10
 MAX_VALUES = 250_000
-# Fields of the root that are slow, and how many requests with each of them are served at once. Passwords, pickles
-# and submissions take the processor; a webhook takes none, and has a stricter limit of its own.
+# Slow root fields and the number of concurrent requests of each. Passwords, pickles, and submissions use the CPU; a
+# webhook does not, and has a stricter limit of its own.
 SLOW_FIELDS = {
     "triggerModelWebhook": 32,
     "createComputePickleUpload": 4,
@@ -36,7 +36,7 @@ SLOW_FIELDS = {
     "createUser": 6,
     "createApiToken": 6,
 }
-# Those that take seconds; a request may have one of each.
+# Fields that take seconds; a request can have one of each.
 _ONCE = ("triggerModelWebhook", "createComputePickleUpload", "createSubmission")
 _INTROSPECTION = ("__schema", "__type")
 _INTROSPECTION_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
@@ -45,11 +45,10 @@ _INTROSPECTION_LISTS = frozenset({"fields", "inputFields", "interfaces", "possib
 def check_limits(document: DocumentNode) -> GraphQLError | None:
     """Return an error if a document is over one of the limits.
 
-    What is in a fragment counts as often as it is spread. The document does not have to be valid: what validation
-    refuses (unknown fragments, cycles) counts as nothing.
+    A fragment counts as often as it is spread. The document may be invalid: unknown fragments and cycles do not count.
 
     Raises:
-        RecursionError: it is nested too deeply to be measured.
+        RecursionError: the document is nested too deeply.
     """
     try:
         _Measure(document).check()
@@ -67,8 +66,8 @@ def root_fields(document: DocumentNode) -> set[str]:
 class _Measure:
     def __init__(self, document: DocumentNode) -> None:
         definitions = document.definitions
-        self.operations = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
-        self._definitions = [one for one in definitions if isinstance(one, FragmentDefinitionNode)]
+        self.operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
+        self._definitions = [node for node in definitions if isinstance(node, FragmentDefinitionNode)]
         self._fragments = {fragment.name.value: fragment for fragment in self._definitions}
         self._measured: dict[str, tuple[int, int]] = {}
 
@@ -93,7 +92,7 @@ class _Measure:
             if isinstance(node, FragmentSpreadNode):
                 name = node.name.value
                 if name not in self._measured:
-                    # What a cycle finds until the fragment is measured.
+                    # For cycles, until the fragment is measured.
                     self._measured[name] = 0, 0
                     fragment = self._fragments.get(name)
                     self._measured[name] = self._size(fragment.selection_set if fragment else None)
@@ -130,7 +129,7 @@ class _Measure:
             fields = keys.setdefault((node.alias or node.name).value, [])
             fields.append(node)
             if len(fields) > MAX_REPEATED:
-                raise _refusal(
+                raise _limit_error(
                     f"The query selects {node.name.value[:64]!r} more than {MAX_REPEATED} times at one place"
                 )
         for fields in keys.values():
@@ -149,31 +148,31 @@ class _Measure:
         for node in fields:
             if node.name.value in _INTROSPECTION:
                 if node.name.value == "__schema" and node.alias:
-                    raise _refusal("The query gives __schema an alias")
+                    raise _limit_error("The query gives __schema an alias")
                 self._check_introspection([node.selection_set], has_list=False)
 
     def _check_introspection(self, selected: list[SelectionSetNode | None], *, has_list: bool) -> None:
-        """Without aliases and nested lists, the largest query of the schema is that of the usual tools."""
+        """Reject aliases and nested lists, so that the largest introspection query is that of the usual tools."""
         for node in self.fields(selected):
             name = node.name.value
             if node.alias is not None:
-                raise _refusal(f"The query of the schema has the alias {node.alias.value[:64]!r}")
+                raise _limit_error(f"The query of the schema has the alias {node.alias.value[:64]!r}")
             if has_list and name in _INTROSPECTION_LISTS:
-                raise _refusal(f"The query of the schema selects {name} within another list")
+                raise _limit_error(f"The query of the schema selects {name} within another list")
             self._check_introspection([node.selection_set], has_list=has_list or name in _INTROSPECTION_LISTS)
 
 
-def _limit(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise _refusal(what.format(count), f"at most {most} are answered")
+def _limit(count: int, limit: int, message: str) -> None:
+    if count > limit:
+        raise _limit_error(message.format(count), f"the limit is {limit}")
 
 
-def _refusal(what: str, limit: str = "this is not answered") -> GraphQLError:
-    return GraphQLError(f"{what}; {limit}. Send several smaller requests.")
+def _limit_error(message: str, limit: str = "this is not supported") -> GraphQLError:
+    return GraphQLError(f"{message}; {limit}. Send several smaller requests.")
 
 
 class TooManyValuesError(BaseException):
-    """A response has more than `MAX_VALUES` values. It ends the execution, as no `except Exception` catches it."""
+    """The response has more than `MAX_VALUES` values. A BaseException, so that it ends the execution."""
 
 
 class BoundedExecutor(Executor[Any]):
@@ -185,7 +184,7 @@ class BoundedExecutor(Executor[Any]):
         """Resolve one field.
 
         Raises:
-            TooManyValuesError: it is one value too many.
+            TooManyValuesError: the response has more than `MAX_VALUES` values.
         """
         self._values += 1
         if self._values > MAX_VALUES:

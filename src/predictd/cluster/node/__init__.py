@@ -1,4 +1,4 @@
-"""The node side of the cluster: a daemon that fetches, executes and reports the runs that the scheduler sends.
+"""The node side of the cluster: a daemon that executes jobs and reports their progress.
 
-Nothing in this package imports the database, the storage or the server side.
+Nothing in this package imports the database, the storage or the server.
 """

@@ -1,6 +1,6 @@
-"""The daemon of a node: takes orders from the tasks that Ray places here, and carries each out in a sandbox.
+"""The daemon of a node: accepts jobs from the Ray tasks on this node, and runs each in a sandbox.
 
-It owns what is worth keeping from run to run: warm parents, mapped data, fetched objects, runtimes.
+It owns what runs share: fork servers, mapped data, fetched objects and runtimes.
 """
 
 import json
@@ -11,99 +11,99 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, LifoQueue
 
-from predictd.cluster.job_result import write_answer
-from predictd.cluster.job_spec import MOST_BYTES, Order
-from predictd.cluster.named import named
-from predictd.cluster.node.heartbeat import Reporter
-from predictd.cluster.node.object_cache import ObjectCache, put
-from predictd.cluster.node.runtime_cache import KeptRuntimes
+from predictd.cluster.job_result import write_result
+from predictd.cluster.job_spec import MAX_SPEC_BYTES, JobSpec
+from predictd.cluster.node.heartbeat import HeartbeatReporter
+from predictd.cluster.node.objects import acquire_object, put
+from predictd.cluster.node.runtime_cache import RuntimeCache
 from predictd.data.mapped_cache import MappedCache
 from predictd.domain.errors import CancelledError, PlatformError
 from predictd.domain.runs import RunReport, RunRequest, SandboxKind
-from predictd.sandbox import WarmParents, run
+from predictd.file_cache import FileCache
+from predictd.sandbox import ForkPool, run
 from predictd.sandbox.import_hints import likely_imports
 
 log = logging.getLogger(__name__)
 
 DONE: dict[str, object] = {"done": True}
-GIVEN_BACK: dict[str, object] = {"given_back": True}
-_HELLO_SECONDS = 30.0
-_MOST_TOLD = 1000
+REQUEUED: dict[str, object] = {"requeued": True}
+_RECEIVE_SECONDS = 30.0
+_MAX_MESSAGE = 1000
 _REFUSED_SECONDS = 1.0
 _CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """What a node keeps, and in what its runs are isolated.
+class NodeResources:
+    """What all runs of a node share.
 
     Attributes:
-        name: of the node, as the server's log tells it.
-        kind: what isolates runs.
-        trees: whether compiled tables may answer for the tree libraries here.
+        name: of the node, for the server's log.
+        kind: the kind of sandbox.
+        trees: whether to use compiled tables instead of the tree libraries.
     """
 
     name: str
     kind: SandboxKind
     trees: bool
-    parents: WarmParents | None
+    fork_pool: ForkPool | None
     mapped: MappedCache
-    objects: ObjectCache
-    runtimes: KeptRuntimes
+    objects: FileCache
+    runtimes: RuntimeCache
 
 
 class Daemon:
-    """Answers at a Unix socket, one connection for each order.
+    """Serves a Unix socket, one connection per job.
 
     Args:
-        path: of the socket; nobody but this user must be able to reach it.
-        places: runs at once; further ones wait.
-        say: told in a line what goes on.
+        path: of the socket; only this user must be able to reach it.
+        slots: maximum number of concurrent runs; others wait.
+        show: called with a line about progress.
     """
 
-    def __init__(self, path: Path, places: int, keeping: Keeping, say: Callable[[str], None]) -> None:
-        self._keeping = keeping
-        self._say = say
-        # The one that was free last has the warm parents.
+    def __init__(self, path: Path, slots: int, resources: NodeResources, show: Callable[[str], None]) -> None:
+        self._resources = resources
+        self._show = show
+        # The slot that was used last has a fork server.
         self._slots: LifoQueue[int] = LifoQueue()
-        for slot in reversed(range(places)):
+        for slot in reversed(range(slots)):
             self._slots.put(slot)
         self._lock = threading.Lock()
-        self._running: dict[int, threading.Event] = {}
+        self._jobs: dict[int, threading.Event] = {}
         self._number = 0
         self._draining = threading.Event()
-        self._given_back = threading.Event()
+        self._requeuing = threading.Event()
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         path.chmod(0o600)
         self._listener.listen(256)
-        self._thread = threading.Thread(target=self._accept, name="orders", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name="jobs", daemon=True)
         self._thread.start()
 
     @property
-    def running(self) -> int:
-        """Orders that are being carried out."""
+    def running_count(self) -> int:
+        """Return the number of running jobs."""
         with self._lock:
-            return len(self._running)
+            return len(self._jobs)
 
     def drain(self, seconds: float) -> None:
-        """Take no more orders, wait for the runs, then give back those that have not ended."""
+        """Accept no more jobs, wait for the running ones, then requeue those that have not ended."""
         self._draining.set()
         deadline = time.monotonic() + seconds
-        while self.running and time.monotonic() < deadline:
+        while self.running_count and time.monotonic() < deadline:
             time.sleep(0.1)
-        self._given_back.set()
+        self._requeuing.set()
         with self._lock:
-            for cancel in self._running.values():
+            for cancel in self._jobs.values():
                 cancel.set()
         deadline = time.monotonic() + 10
-        while self.running and time.monotonic() < deadline:
+        while self.running_count and time.monotonic() < deadline:
             time.sleep(0.05)
         self._listener.close()
 
@@ -113,94 +113,98 @@ class Daemon:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection,), name="order", daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), name="job", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        """One order from its arrival to the answer; whatever happens, the task is told or sees the connection end."""
+        """Execute one job; the task always gets an outcome or sees the connection close."""
         cancel = threading.Event()
         with self._lock:
             self._number += 1
             number = self._number
-            self._running[number] = cancel
+            self._jobs[number] = cancel
         with connection:
             try:
-                connection.settimeout(_HELLO_SECONDS)
-                order = Order.read(_received(connection))
+                connection.settimeout(_RECEIVE_SECONDS)
+                spec = JobSpec.parse(_receive_spec(connection))
                 connection.settimeout(None)
-                with named(order.trigger_id, order.attempt):
-                    answer: dict[str, object] = self._carried_out(order, connection, cancel)
+                with _log_context(spec.trigger_id, spec.attempt):
+                    outcome: dict[str, object] = self._execute(spec, connection, cancel)
             except PlatformError as error:
-                answer = {"error": error.message[:_MOST_TOLD]}
+                outcome = {"error": error.message[:_MAX_MESSAGE]}
             except Exception:
-                log.exception("an order failed")
-                answer = {"error": f"The node {self._keeping.name} failed in a way that it did not expect."}
+                log.exception("a job failed")
+                outcome = {"error": f"The node {self._resources.name} failed unexpectedly; see its log."}
             finally:
                 with self._lock:
-                    del self._running[number]
+                    del self._jobs[number]
             with suppress(OSError):
-                connection.sendall(json.dumps(answer).encode() + b"\n")
+                connection.sendall(json.dumps(outcome).encode() + b"\n")
 
-    def _carried_out(self, order: Order, connection: socket.socket, cancel: threading.Event) -> dict[str, object]:
+    def _execute(self, spec: JobSpec, connection: socket.socket, cancel: threading.Event) -> dict[str, object]:
         if self._draining.is_set():
-            # Ray may not know yet, and would place it here again at once.
+            # Ray may not have drained the node yet, and would schedule the job here again immediately.
             cancel.wait(_REFUSED_SECONDS)
-            return GIVEN_BACK
-        watcher = threading.Thread(target=_watch, args=(connection, cancel), name="order-watcher", daemon=True)
+            return REQUEUED
+        watcher = threading.Thread(target=_watch_connection, args=(connection, cancel), name="job-watcher", daemon=True)
         watcher.start()
-        began = time.monotonic()
-        what = f"{order.trigger_id} (attempt {order.attempt})"
-        self._say(f"Trigger {what} is taken.")
-        ended = "failed on this node's side"
+        started_at = time.monotonic()
+        label = f"{spec.trigger_id} (attempt {spec.attempt})"
+        self._show(f"Run {label} started.")
+        ending = "failed on this node"
         try:
-            report = self._run(order, cancel)
-            ended = "answered" if report.failure is None else f"failed ({report.failure.code})"
+            report = self._run(spec, cancel)
+            ending = "succeeded" if report.failure is None else f"failed ({report.failure.code})"
         except CancelledError:
-            if self._given_back.is_set():
-                ended = "was given back"
-                return GIVEN_BACK
-            ended = "was cancelled"
+            if self._requeuing.is_set():
+                ending = "was requeued"
+                return REQUEUED
+            ending = "was cancelled"
             return {"error": "The run was cancelled."}
         except PlatformError as error:
-            ended = f"did not run: {error.message}"
+            ending = f"did not run: {error.message}"
             raise
         finally:
-            self._say(f"Trigger {what} {ended} after {time.monotonic() - began:.1f} s.")
+            self._show(f"Run {label} {ending} after {time.monotonic() - started_at:.1f} s.")
             # Ends the watcher's read.
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
             watcher.join()
         return DONE
 
-    def _run(self, order: Order, cancel: threading.Event) -> RunReport:
-        """Carry the order out and bring the answer."""
-        reporter = Reporter(
-            order.report_url,
-            order.report_token,
-            node=self._keeping.name,
-            beat_seconds=order.beat_seconds,
-            lease_seconds=order.lease_seconds,
-            kept_bytes=order.limits.log_kept_bytes,
-            gone=cancel,
+    def _run(self, spec: JobSpec, cancel: threading.Event) -> RunReport:
+        """Run the model and upload the result."""
+        reporter = HeartbeatReporter(
+            spec.report_url,
+            spec.report_token,
+            node=self._resources.name,
+            heartbeat_seconds=spec.heartbeat_seconds,
+            lease_seconds=spec.lease_seconds,
+            max_buffered_bytes=spec.limits.log_kept_bytes,
+            lost=cancel,
         )
         try:
             with self._slot(cancel) as slot, ExitStack() as files:
-                request = self._request(order, slot, files, cancel)
-                keeping = self._keeping
-                report = run(request, on_log=reporter.write, cancel=cancel, kind=keeping.kind, parents=keeping.parents)
-            put(order.answer_url, write_answer(report), cancel)
+                request = self._request(spec, slot, files, cancel)
+                resources = self._resources
+                report = run(
+                    request, on_log=reporter.write, cancel=cancel, kind=resources.kind, fork_pool=resources.fork_pool
+                )
+            put(spec.result_url, write_result(report), cancel)
             if report.tables is not None:
                 report.tables.close()
             return report
         except CancelledError:
-            if reporter.why_gone:
-                raise PlatformError(f"The node {self._keeping.name} gave the run up: {reporter.why_gone}.") from None
+            if reporter.lost_reason:
+                raise PlatformError(
+                    f"The node {self._resources.name} stopped the run: {reporter.lost_reason}."
+                ) from None
             raise
         finally:
             reporter.close()
 
     @contextmanager
     def _slot(self, cancel: threading.Event) -> Iterator[int]:
-        """A number that no other run of this node has; waits for one that is free."""
+        """Acquire a slot number that no other run of this node has; wait until one is free."""
         while True:
             if cancel.is_set():
                 raise CancelledError
@@ -212,53 +216,62 @@ class Daemon:
         finally:
             self._slots.put(slot)
 
-    def _request(self, order: Order, slot: int, files: ExitStack, cancel: threading.Event) -> RunRequest:
-        """The order's files on this node, there until `files` is closed."""
-        keeping = self._keeping
-        runtime = keeping.runtimes.get(order.runtime, order.lock, cancel)
-        features = files.enter_context(keeping.objects.held(order.features, cancel))
+    def _request(self, spec: JobSpec, slot: int, files: ExitStack, cancel: threading.Event) -> RunRequest:
+        """Fetch the files of the job, available until `files` is closed."""
+        resources = self._resources
+        runtime = resources.runtimes.get(spec.runtime, spec.lock, cancel)
+        features = files.enter_context(acquire_object(resources.objects, spec.features, cancel))
         live = files.enter_context(
-            keeping.mapped.held(features, order.features.sha256, without_targets=order.without_targets)
+            resources.mapped.held(features, spec.features.sha256, without_targets=spec.without_targets)
         )
         benchmarks = None
-        if order.benchmarks is not None:
-            fetched = files.enter_context(keeping.objects.held(order.benchmarks, cancel))
-            benchmarks = files.enter_context(keeping.mapped.held(fetched, order.benchmarks.sha256))
-        pickle = files.enter_context(keeping.objects.held(order.pickle, cancel))
+        if spec.benchmarks is not None:
+            fetched = files.enter_context(acquire_object(resources.objects, spec.benchmarks, cancel))
+            benchmarks = files.enter_context(resources.mapped.held(fetched, spec.benchmarks.sha256))
+        pickle = files.enter_context(acquire_object(resources.objects, spec.pickle, cancel))
         tables = None
-        if order.tables is not None and keeping.trees:
-            tables = files.enter_context(keeping.objects.held(order.tables, cancel))
+        if spec.tables is not None and resources.trees:
+            tables = files.enter_context(acquire_object(resources.objects, spec.tables, cancel))
         return RunRequest(
             pickle=pickle,
             live=live,
             benchmarks=benchmarks,
             runtime=runtime,
-            limits=order.limits,
+            limits=spec.limits,
             slot=slot,
-            imports=likely_imports(pickle) if order.imports is None else order.imports,
-            proven=order.proven,
-            trees=order.trees and keeping.trees,
+            imports=likely_imports(pickle) if spec.imports is None else spec.imports,
+            proven=spec.proven,
+            trees=spec.trees and resources.trees,
             tables=tables,
-            keep_tables=order.keep_tables and keeping.trees,
-            seed=order.seed,
+            keep_tables=spec.keep_tables and resources.trees,
+            seed=spec.seed,
         )
 
 
-def _received(connection: socket.socket) -> bytes:
-    """The order that the task sends. Raises PlatformError where it is none, or from another user."""
+def _log_context(trigger_id: str, attempt: int) -> AbstractContextManager[object]:
+    """Bind the run to the log lines of this thread; do nothing on a node without structlog."""
+    try:
+        from structlog.contextvars import bound_contextvars  # noqa: PLC0415 (optional on a node)
+    except ModuleNotFoundError:
+        return nullcontext()
+    return bound_contextvars(trigger=trigger_id, attempt=attempt)
+
+
+def _receive_spec(connection: socket.socket) -> bytes:
+    """Receive the job spec from the task. Raises PlatformError if it is incomplete or from another user."""
     uid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
     if uid != os.geteuid():
-        raise PlatformError("The order comes from another user of this machine.")
+        raise PlatformError("The job comes from another user of this machine.")
     try:
-        (size,) = struct.unpack(">I", _exactly(connection, 4))
-        if size > MOST_BYTES:
-            raise PlatformError(f"The order is larger than {MOST_BYTES} bytes.")
-        return _exactly(connection, size)
+        (size,) = struct.unpack(">I", _receive_exactly(connection, 4))
+        if size > MAX_SPEC_BYTES:
+            raise PlatformError(f"The job spec is larger than {MAX_SPEC_BYTES} bytes.")
+        return _receive_exactly(connection, size)
     except OSError as error:
-        raise PlatformError("The order did not arrive whole.") from error
+        raise PlatformError("The job spec is incomplete.") from error
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
     content = b""
     while len(content) < size:
         part = connection.recv(size - len(content))
@@ -268,8 +281,8 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return content
 
 
-def _watch(connection: socket.socket, cancel: threading.Event) -> None:
-    """The task sends nothing more: when its connection ends, nobody waits for the run any longer."""
+def _watch_connection(connection: socket.socket, cancel: threading.Event) -> None:
+    """Cancel the run when the connection of its task closes; the task sends nothing more."""
     with suppress(OSError):
         while connection.recv(64):
             pass

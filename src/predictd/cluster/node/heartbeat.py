@@ -1,4 +1,4 @@
-"""What a node tells the server while a run goes on: what the model prints, and that it is still there."""
+"""Report a running job to the server: the output of the model, and heartbeats."""
 
 import logging
 import threading
@@ -13,26 +13,26 @@ log = logging.getLogger(__name__)
 
 AUTHORIZATION = "Authorization"
 BATCH = "Predictd-Batch"
-CUT = "Predictd-Cut"
+DROPPED_BYTES = "Predictd-Cut"
 NODE = "Predictd-Node"
 
-MOST_BYTES = 256 * 1024
+MAX_BATCH_BYTES = 256 * 1024
 _LOG_SECONDS = 0.5
 _TIMEOUT = (5, 10)
-_GIVEN_UP = (403, 410)
+_LOST_STATUSES = (403, 410)
 
 
-class Reporter:
-    """Sends what is written to it, and signs of life, from a thread of its own.
+class HeartbeatReporter:
+    """Sends output and heartbeats from its own thread.
 
-    Batches are numbered, so that one that is sent twice counts once.
+    Batches are numbered, so a batch that is sent twice counts once.
 
     Args:
-        kept_bytes: of what waits to be sent, the newest so many bytes stay.
-        gone: set when the server says that the run is nobody's any more, or says nothing for `lease_seconds`.
+        max_buffered_bytes: limit on unsent output; the oldest lines are dropped.
+        lost: set when the server reports that the node has lost the run, or does not respond for `lease_seconds`.
 
     Attributes:
-        why_gone: why it set `gone`, if it did.
+        lost_reason: why `lost` was set, or empty.
     """
 
     def __init__(
@@ -41,32 +41,32 @@ class Reporter:
         token: str,
         *,
         node: str,
-        beat_seconds: float,
+        heartbeat_seconds: float,
         lease_seconds: float,
-        kept_bytes: int,
-        gone: threading.Event,
+        max_buffered_bytes: int,
+        lost: threading.Event,
     ) -> None:
         self._session = requests.Session()
         self._session.headers.update({AUTHORIZATION: f"Bearer {token}", NODE: node})
         self._url = url
-        self._beat_seconds = beat_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._lease_seconds = lease_seconds
-        self._kept_bytes = kept_bytes
-        self._gone = gone
-        self.why_gone = ""
+        self._max_buffered_bytes = max_buffered_bytes
+        self._lost = lost
+        self.lost_reason = ""
         self._lock = threading.Lock()
         self._terminal = TerminalLines()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._cut = 0
+        self._dropped = 0
         self._batch = 0
-        self._answered_at = time.monotonic()
+        self._responded_at = time.monotonic()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
     def write(self, chunk: bytes) -> None:
-        """Take bytes of the model's output; never waits for the network. Only finished lines are sent."""
+        """Buffer output of the model without waiting for the network. Only complete lines are sent."""
         with self._lock:
             self._add(self._terminal.feed(chunk))
 
@@ -74,13 +74,13 @@ class Reporter:
         for line in lines:
             self._waiting.append(f"{line}\n".encode())
             self._waiting_bytes += len(self._waiting[-1])
-        while self._waiting_bytes > self._kept_bytes and len(self._waiting) > 1:
+        while self._waiting_bytes > self._max_buffered_bytes and len(self._waiting) > 1:
             size = len(self._waiting.popleft())
             self._waiting_bytes -= size
-            self._cut += size
+            self._dropped += size
 
     def close(self) -> None:
-        """Send what is left, for `lease_seconds` at most."""
+        """Send the remaining output, for at most `lease_seconds`."""
         with self._lock:
             self._add(self._terminal.close())
         self._closing.set()
@@ -88,19 +88,19 @@ class Reporter:
         self._session.close()
 
     def _run(self) -> None:
-        # At once, so that the server knows that the run has begun.
+        # Immediately, so the server knows that the run has started.
         self._send_all()
         sent_at = time.monotonic()
-        while not self._closing.wait(_LOG_SECONDS) and not self._gone.is_set():
+        while not self._closing.wait(_LOG_SECONDS) and not self._lost.is_set():
             self.write(b"")
-            if self._waiting or time.monotonic() - sent_at >= self._beat_seconds:
+            if self._waiting or time.monotonic() - sent_at >= self._heartbeat_seconds:
                 self._send_all()
                 sent_at = time.monotonic()
-        if self._waiting and not self._gone.is_set():
+        if self._waiting and not self._lost.is_set():
             self._send_all()
 
     def _send_all(self) -> None:
-        """One batch at least, so that the server hears of the run, and then all that waits."""
+        """Send at least one batch, as a heartbeat, and all buffered output."""
         while True:
             self._batch += 1
             if not self._send(*self._take()) or not self._waiting:
@@ -110,38 +110,38 @@ class Reporter:
         with self._lock:
             parts: list[bytes] = []
             size = 0
-            while self._waiting and (not parts or size + len(self._waiting[0]) <= MOST_BYTES):
+            while self._waiting and (not parts or size + len(self._waiting[0]) <= MAX_BATCH_BYTES):
                 parts.append(self._waiting.popleft())
                 size += len(parts[-1])
             self._waiting_bytes -= size
-            cut, self._cut = self._cut, 0
-            return b"".join(parts), cut
+            dropped, self._dropped = self._dropped, 0
+            return b"".join(parts), dropped
 
-    def _send(self, body: bytes, cut: int) -> bool:
-        """Send the batch until it has arrived; False when the run is nobody's any more."""
-        headers = {BATCH: str(self._batch), CUT: str(cut)}
-        while not self._gone.is_set():
+    def _send(self, body: bytes, dropped: int) -> bool:
+        """Send the batch until it is accepted; return False if the run is lost."""
+        headers = {BATCH: str(self._batch), DROPPED_BYTES: str(dropped)}
+        while not self._lost.is_set():
             try:
-                answer = self._session.post(self._url, data=body, headers=headers, timeout=_TIMEOUT)
-                if answer.status_code in _GIVEN_UP:
-                    self._give_up("the server has given the run up")
+                response = self._session.post(self._url, data=body, headers=headers, timeout=_TIMEOUT)
+                if response.status_code in _LOST_STATUSES:
+                    self._lose_run("the server has withdrawn the run")
                     return False
-                if answer.status_code >= 500:
-                    # There is a server, whose database may be away for a moment.
-                    self._answered_at = time.monotonic()
-                answer.raise_for_status()
+                if response.status_code >= 500:
+                    # The server responds, but its database may be unavailable.
+                    self._responded_at = time.monotonic()
+                response.raise_for_status()
             except requests.RequestException:
-                if time.monotonic() - self._answered_at > self._lease_seconds:
-                    self._give_up(f"the server could not be reached for {self._lease_seconds:g} s")
+                if time.monotonic() - self._responded_at > self._lease_seconds:
+                    self._lose_run(f"the server could not be reached for {self._lease_seconds:g} s")
                     return False
-                # The batch keeps its number: the server may have taken it, and lost the connection with its answer.
-                self._gone.wait(_LOG_SECONDS)
+                # Retry with the same number: the server may have accepted the batch before the connection failed.
+                self._lost.wait(_LOG_SECONDS)
             else:
-                self._answered_at = time.monotonic()
+                self._responded_at = time.monotonic()
                 return True
         return False
 
-    def _give_up(self, why: str) -> None:
-        log.info("%s", why)
-        self.why_gone = why
-        self._gone.set()
+    def _lose_run(self, reason: str) -> None:
+        log.info("%s", reason)
+        self.lost_reason = reason
+        self._lost.set()

@@ -1,4 +1,4 @@
-"""Folders with short names, because sockets need such; what a killed process leaves is removed by the next one."""
+"""Temporary folders with short paths, as sockets require; folders of killed processes are removed by the next one."""
 
 import fcntl
 import os
@@ -7,13 +7,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_PARENT = Path("/tmp")  # noqa: S108 (a folder of ours in it has a random name and mode 0700)
+_PARENT = Path("/tmp")  # noqa: S108 (its folders have random names and mode 0700)
 _PREFIX = "predictd-node-"
 _LOCK = ".lock"
 
 
 class ScratchFolder:
-    """A new folder below /tmp, there until `close` or, if this process is killed, until the next one is made.
+    """A new folder below /tmp; removed by `close`, or by the next process if this one is killed.
 
     Attributes:
         path: of the folder, mode 0700.
@@ -22,12 +22,12 @@ class ScratchFolder:
     def __init__(self) -> None:
         _remove_abandoned()
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
-        # Held as long as this process lives; not by its children.
+        # Locked while this process lives; not inherited by children.
         self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Remove it with everything in it."""
+        """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             os.close(self._lock)

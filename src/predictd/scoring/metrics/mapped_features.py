@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd.domain.errors import InvalidInputError
-from predictd.runner.mapped import header_of, places
+from predictd.runner.mapped import block_offsets, read_header
 from predictd.scoring.metrics.ranks import Integers
 
 
@@ -28,7 +28,7 @@ class MappedFeatures:
         Raises InvalidInputError if the file is not mapped or has no columns of that dtype, DamagedFileError.
         """
         with path.open("rb") as file:
-            header = header_of(file)
+            header = read_header(file)
             if header is None or header["kind"] != "mapped":
                 raise InvalidInputError(f"{path.name} is not a mapped file of numbers. Convert the parquet file first.")
             self._descriptor = os.dup(file.fileno())
@@ -40,7 +40,7 @@ class MappedFeatures:
             runs = header["groups"][self._group]["runs"]
             self.names: Sequence[str] = [name for start, stop in runs for name in header["columns"][start:stop]]
             self.bounds: Integers = np.array(header["bounds"], dtype=np.intp)
-            self._offsets = [offsets[self._group] for offsets in places(header)]
+            self._offsets = [offsets[self._group] for offsets in block_offsets(header)]
             self._order: NDArray[np.int64] | None = None
             if header["order"] is not None:
                 begin, length = header["order"]

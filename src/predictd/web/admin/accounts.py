@@ -1,11 +1,10 @@
-"""Accounts: who there is and what they have; making, suspending, letting in."""
+"""Admin pages of accounts: list, create, suspend, and grant admin access."""
 
 import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.admin.suspension import reactivate, suspend
-from predictd.api.app import Services, base_url
 from predictd.db.accounts import create_account, list_tokens, page_of_accounts, set_organiser
 from predictd.db.audit_entries import Wanted, list_entries
 from predictd.db.model_queries import list_models
@@ -13,133 +12,133 @@ from predictd.db.models import Account, Model
 from predictd.db.password_links import HOURS, make_link
 from predictd.db.queue_stats import storage_of
 from predictd.domain.errors import ConflictError, NotFoundError
-from predictd.web.admin.permissions import check_sure, organiser_form, organiser_page
-from predictd.web.visits import Visit
+from predictd.http.services import Services
+from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
+from predictd.web.request import PageRequest
 
-MOST_ROWS = 50
-LAST_ENTRIES = 20
+MAX_ROWS = 50
+MAX_ENTRIES = 20
 
 
 def account_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
+    """Return the routes of these pages."""
     return [
-        organiser_page(services, "/organise/accounts", show_accounts),
-        organiser_form(services, "/organise/accounts", create, show_accounts),
-        organiser_page(services, "/organise/accounts/{id}", show_account),
+        admin_page(services, "/admin/accounts", show_accounts),
+        admin_form(services, "/admin/accounts", create, show_accounts),
+        admin_page(services, "/admin/accounts/{id}", show_account),
         *(
-            organiser_form(services, f"/organise/accounts/{{id}}/{name}", take, show_account)
-            for name, take in {
+            admin_form(services, f"/admin/accounts/{{id}}/{action}", handler, show_account)
+            for action, handler in {
                 "suspend": suspend_account,
                 "reactivate": reactivate_account,
-                "organiser": let_in,
-                "no-organiser": let_out,
-                "password-link": link,
+                "grant-admin": grant_admin,
+                "revoke-admin": revoke_admin,
+                "password-link": create_password_link,
             }.items()
         ),
     ]
 
 
-def show_accounts(visit: Visit) -> Response:
-    """A page of them, by name."""
-    at, wanted = visit.offset, visit.asked("q").strip()
-    found = page_of_accounts(visit.session, wanted, limit=MOST_ROWS + 1, offset=at)
-    ids = [one.id for one in found[:MOST_ROWS]]
-    models = visit.session.execute(
+def show_accounts(request: PageRequest) -> Response:
+    """Show the accounts by name."""
+    offset, search = request.offset, request.query_param("q").strip()
+    accounts = page_of_accounts(request.session, search, limit=MAX_ROWS + 1, offset=offset)
+    ids = [account.id for account in accounts[:MAX_ROWS]]
+    counts = request.session.execute(
         sa.select(Model.account_id, sa.func.count()).where(Model.account_id.in_(ids)).group_by(Model.account_id)
     )
-    return visit.page(
-        "organise/accounts.html",
-        accounts=found[:MOST_ROWS],
-        models={row[0]: row[1] for row in models},
-        storage=storage_of(visit.session, ids),
-        wanted=wanted,
-        before=max(at - MOST_ROWS, 0) if at else None,
-        after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
-        name=visit.form.get("name", ""),
-        email=visit.form.get("email", ""),
+    return request.render(
+        "admin/accounts.html",
+        accounts=accounts[:MAX_ROWS],
+        models={row[0]: row[1] for row in counts},
+        storage=storage_of(request.session, ids),
+        search=search,
+        previous_offset=max(offset - MAX_ROWS, 0) if offset else None,
+        next_offset=offset + MAX_ROWS if len(accounts) > MAX_ROWS else None,
+        name=request.form.get("name", ""),
+        email=request.form.get("email", ""),
     )
 
 
-def create(visit: Visit) -> Response:
-    """A new account without a password; its page has the link by which its owner chooses one."""
-    with visit.write() as session:
-        email = visit.form.get("email", "").strip() or None
-        account = create_account(session, visit.form.get("name", "").strip(), visit.now, email)
-        secret = make_link(session, account, visit.now)
-    visit.session.rollback()
-    return _shown(visit, account.id, secret)
+def create(request: PageRequest) -> Response:
+    """Create an account without a password and show the link by which its owner chooses one."""
+    with request.write() as session:
+        email = request.form.get("email", "").strip() or None
+        account = create_account(session, request.form.get("name", "").strip(), request.now, email)
+        secret = make_link(session, account, request.now)
+    request.session.rollback()
+    return _show_account(request, account.id, secret)
 
 
-def show_account(visit: Visit) -> Response:
-    """One of them."""
-    return _shown(visit, visit.part("id"))
+def show_account(request: PageRequest) -> Response:
+    """Show an account."""
+    return _show_account(request, request.path_param("id"))
 
 
-def suspend_account(visit: Visit) -> Response:
-    """Keep it out."""
-    check_sure(visit)
-    with visit.write() as session:
-        suspend(session, _other(visit, session), visit.now)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "suspended")
+def suspend_account(request: PageRequest) -> Response:
+    """Suspend the account."""
+    check_confirmed(request)
+    with request.write() as session:
+        suspend(session, _find_other(request, session), request.now)
+    return request.redirect(f"/admin/accounts/{request.path_param('id')}", "suspended")
 
 
-def reactivate_account(visit: Visit) -> Response:
-    """Let it in again."""
-    with visit.write() as session:
-        reactivate(session, _find(session, visit.part("id")), visit.now)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "reactivated")
+def reactivate_account(request: PageRequest) -> Response:
+    """Reactivate the account."""
+    with request.write() as session:
+        reactivate(session, _find(session, request.path_param("id")), request.now)
+    return request.redirect(f"/admin/accounts/{request.path_param('id')}", "reactivated")
 
 
-def let_in(visit: Visit) -> Response:
-    """Make it an organiser."""
-    check_sure(visit)
-    with visit.write() as session:
-        set_organiser(session, _find(session, visit.part("id")), visit.now, is_organiser=True)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "organiser")
+def grant_admin(request: PageRequest) -> Response:
+    """Make the account an admin."""
+    check_confirmed(request)
+    with request.write() as session:
+        set_organiser(session, _find(session, request.path_param("id")), request.now, is_organiser=True)
+    return request.redirect(f"/admin/accounts/{request.path_param('id')}", "admin-granted")
 
 
-def let_out(visit: Visit) -> Response:
-    """An organiser no more."""
-    with visit.write() as session:
-        set_organiser(session, _other(visit, session), visit.now, is_organiser=False)
-    return visit.go(f"/organise/accounts/{visit.part('id')}", "no-organiser")
+def revoke_admin(request: PageRequest) -> Response:
+    """Revoke the admin rights of the account."""
+    with request.write() as session:
+        set_organiser(session, _find_other(request, session), request.now, is_organiser=False)
+    return request.redirect(f"/admin/accounts/{request.path_param('id')}", "admin-revoked")
 
 
-def link(visit: Visit) -> Response:
-    """A link by which its owner chooses a password, shown this once."""
-    with visit.write() as session:
-        account = _find(session, visit.part("id"))
-        secret = make_link(session, account, visit.now)
-    visit.session.rollback()
-    return _shown(visit, account.id, secret)
+def create_password_link(request: PageRequest) -> Response:
+    """Create a link by which the owner chooses a password, and show it once."""
+    with request.write() as session:
+        account = _find(session, request.path_param("id"))
+        secret = make_link(session, account, request.now)
+    request.session.rollback()
+    return _show_account(request, account.id, secret)
 
 
-def _shown(visit: Visit, key: str, secret: str = "") -> Response:
-    account = _find(visit.session, key)
-    address = base_url(visit.request, visit.services.settings)
-    return visit.page(
-        "organise/account.html",
+def _show_account(request: PageRequest, account_id: str, secret: str = "") -> Response:
+    account = _find(request.session, account_id)
+    return request.render(
+        "admin/account.html",
         account=account,
-        is_self=account.id == visit.account.id,
-        models=list_models(visit.session, account),
-        storage=storage_of(visit.session, [account.id])[account.id],
-        tokens=list_tokens(visit.session, account),
-        entries=list_entries(visit.session, Wanted(account_id=account.id), limit=LAST_ENTRIES),
-        link=f"{address}/password/{secret}" if secret else "",
+        is_self=account.id == request.account.id,
+        models=list_models(request.session, account),
+        storage=storage_of(request.session, [account.id])[account.id],
+        tokens=list_tokens(request.session, account),
+        entries=list_entries(request.session, Wanted(account_id=account.id), limit=MAX_ENTRIES),
+        link=f"{request.base_url}/password/{secret}" if secret else "",
         hours=HOURS,
     )
 
 
-def _find(session: sa.orm.Session, key: str) -> Account:
-    account = session.get(Account, key)
+def _find(session: sa.orm.Session, account_id: str) -> Account:
+    account = session.get(Account, account_id)
     if account is None:
-        raise NotFoundError("There is no such account.")
+        raise NotFoundError("Account not found.")
     return account
 
 
-def _other(visit: Visit, session: sa.orm.Session) -> Account:
-    """The account of the path, which must not be one's own: nobody locks themselves out."""
-    account = _find(session, visit.part("id"))
-    if account.id == visit.account.id:
-        raise ConflictError("That is your own account; another organiser, or the command line, can do this to it.")
+def _find_other(request: PageRequest, session: sa.orm.Session) -> Account:
+    """Return the account of the path, which must not be the own one, so that admins can't lock themselves out."""
+    account = _find(session, request.path_param("id"))
+    if account.id == request.account.id:
+        raise ConflictError("You can't do this to your own account. Ask another admin, or use the command line.")
     return account

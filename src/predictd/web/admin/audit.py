@@ -1,61 +1,61 @@
-"""The audit log: who did what, with filters."""
+"""Admin page of the audit log."""
 
 from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.db.audit import ACTIONS
 from predictd.db.audit_entries import Wanted, list_entries
 from predictd.domain.errors import InvalidInputError
-from predictd.web.admin.permissions import organiser_page
-from predictd.web.visits import Visit
+from predictd.http.services import Services
+from predictd.web.admin.permissions import admin_page
+from predictd.web.request import PageRequest
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 WAYS = ("web", "api", "mcp", "command line")
 
 
 def audit_routes(services: Services) -> list[Route]:
-    """The routes of this page."""
-    return [organiser_page(services, "/organise/audit", show_audit)]
+    """Return the routes of this page."""
+    return [admin_page(services, "/admin/audit", show_audit)]
 
 
-def show_audit(visit: Visit) -> Response:
-    """The entries that are asked for, newest first."""
-    at = visit.offset
-    asked = {name: visit.asked(name).strip() for name in ("who", "action", "about", "way", "since", "until")}
-    wanted = Wanted(
-        who=asked["who"],
-        action=asked["action"],
-        about=asked["about"],
-        way=asked["way"],
-        since=_day(asked["since"]),
-        before=_after(asked["until"]),
+def show_audit(request: PageRequest) -> Response:
+    """Show the entries that match the filters, newest first."""
+    offset = request.offset
+    filters = {name: request.query_param(name).strip() for name in ("who", "action", "about", "way", "since", "until")}
+    query = Wanted(
+        who=filters["who"],
+        action=filters["action"],
+        about=filters["about"],
+        way=filters["way"],
+        since=_start_of_day(filters["since"]),
+        before=_end_of_day(filters["until"]),
     )
-    found = list_entries(visit.session, wanted, limit=MOST_ROWS + 1, offset=at)
-    return visit.page(
-        "organise/audit.html",
-        entries=found[:MOST_ROWS],
-        asked=asked,
+    entries = list_entries(request.session, query, limit=MAX_ROWS + 1, offset=offset)
+    return request.render(
+        "admin/audit.html",
+        entries=entries[:MAX_ROWS],
+        filters=filters,
         actions=ACTIONS,
         ways=WAYS,
-        before=max(at - MOST_ROWS, 0) if at else None,
-        after=at + MOST_ROWS if len(found) > MOST_ROWS else None,
+        previous_offset=max(offset - MAX_ROWS, 0) if offset else None,
+        next_offset=offset + MAX_ROWS if len(entries) > MAX_ROWS else None,
     )
 
 
-def _day(text: str) -> datetime | None:
-    """The beginning of that day in UTC."""
+def _start_of_day(text: str) -> datetime | None:
+    """Return the start of a day in UTC."""
     if not text:
         return None
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
-        raise InvalidInputError("A day is written as 2026-01-31.") from error
+        raise InvalidInputError(f"{text[:32]!r} is not a date. Write dates as YYYY-MM-DD.") from error
 
 
-def _after(text: str) -> datetime | None:
-    """The end of that day."""
-    day = _day(text)
+def _end_of_day(text: str) -> datetime | None:
+    """Return the end of a day in UTC."""
+    day = _start_of_day(text)
     return day + timedelta(days=1) if day is not None else None

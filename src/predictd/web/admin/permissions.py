@@ -1,43 +1,45 @@
-"""Who may see the organiser's pages, and what is asked before something that can't be taken back."""
+"""Routes of admin pages, which only admins can open, and the confirmation of actions that can't be undone."""
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.domain.errors import InvalidInputError, NotFoundError
-from predictd.web.visits import FileHandler, Handler, Visit, file_route, form_route, page_route
+from predictd.http.services import Services
+from predictd.web.dispatch import FileHandler, Handler, page_route
+from predictd.web.forms import file_route, form_route
+from predictd.web.request import PageRequest
 
 
-def organiser_page(services: Services, path: str, show: Handler) -> Route:
-    """A page for organisers alone."""
-    return page_route(services, path, _guarded(show))
+def admin_page(services: Services, path: str, handler: Handler) -> Route:
+    """Return the route of an admin page."""
+    return page_route(services, path, _admin_only(handler))
 
 
-def organiser_form(services: Services, path: str, take: Handler, back: Handler) -> Route:
-    """What a form of such a page is sent to."""
-    return form_route(services, path, _guarded(take), _guarded(back))
+def admin_form(services: Services, path: str, handler: Handler, error_handler: Handler) -> Route:
+    """Return the route of a form of an admin page."""
+    return form_route(services, path, _admin_only(handler), _admin_only(error_handler))
 
 
-def organiser_file_form(services: Services, path: str, take: FileHandler, back: Handler) -> Route:
-    """The same with a file; it is read only in the session of an organiser."""
-    most = services.settings.max_submission_bytes
-    return file_route(services, path, take, _guarded(back), most, admit=_check_organiser)
+def admin_file_form(services: Services, path: str, handler: FileHandler, error_handler: Handler) -> Route:
+    """Return the route of a form with a file, which is read only if the account is an admin."""
+    max_bytes = services.settings.max_submission_bytes
+    return file_route(services, path, handler, _admin_only(error_handler), max_bytes, check_permission=_check_is_admin)
 
 
-def check_sure(visit: Visit) -> None:
-    """Raise InvalidInputError unless the box is ticked that says that it is meant."""
-    if visit.form.get("sure") != "yes":
-        raise InvalidInputError("Tick the box that says that you are sure; nothing was done.")
+def check_confirmed(request: PageRequest) -> None:
+    """Raise InvalidInputError unless the confirmation checkbox of the form is selected."""
+    if request.form.get("confirmed") != "yes":
+        raise InvalidInputError("Nothing was changed. Select the confirmation checkbox and try again.")
 
 
-def _guarded(handle: Handler) -> Handler:
-    def guarded(visit: Visit) -> Response:
-        _check_organiser(visit)
-        return handle(visit)
+def _admin_only(handler: Handler) -> Handler:
+    def guarded(request: PageRequest) -> Response:
+        _check_is_admin(request)
+        return handler(request)
 
     return guarded
 
 
-def _check_organiser(visit: Visit) -> None:
-    if not visit.account.is_organiser:
-        raise NotFoundError("There is no such page.")
+def _check_is_admin(request: PageRequest) -> None:
+    if not request.account.is_organiser:
+        raise NotFoundError("This page does not exist.")

@@ -1,89 +1,86 @@
-"""The queue: what waits, what runs where, what the platform failed at; cancelling and putting back."""
+"""Admin page of the queue: pending and running runs, recent errors, cancel, and requeue."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.admin.run_actions import put_back_run
-from predictd.api.app import Services
-from predictd.db.models import Account, Diagnostics, Model, Trigger
+from predictd.db.models import Account, Model, Trigger
 from predictd.db.queue_stats import Place, list_errors, list_running, list_waiting
 from predictd.domain.states import TriggerState
+from predictd.http.services import Services
 from predictd.uploads.cancellation import cancel_run
-from predictd.web.admin.permissions import check_sure, organiser_form, organiser_page
-from predictd.web.visits import Visit
+from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
+from predictd.web.request import PageRequest
 
-MOST_RUNNING = 200
-MOST_WAITING = 50
-MOST_ERRORS = 30
+MAX_RUNNING = 200
+MAX_WAITING = 50
+MAX_ERRORS = 30
 
 
 def queue_routes(services: Services) -> list[Route]:
-    """The routes of this page."""
+    """Return the routes of this page."""
     return [
-        organiser_page(services, "/organise/queue", show_queue),
-        organiser_form(services, "/organise/queue/{id}/cancel", cancel, show_queue),
-        organiser_form(services, "/organise/queue/{id}/put-back", put_back, show_queue),
+        admin_page(services, "/admin/queue", show_queue),
+        admin_form(services, "/admin/queue/{id}/cancel", cancel, show_queue),
+        admin_form(services, "/admin/queue/{id}/requeue", requeue, show_queue),
     ]
 
 
-def show_queue(visit: Visit) -> Response:
-    """The whole page."""
-    session = visit.session
-    running = list_running(session, MOST_RUNNING)
-    waiting = session.scalars(
+def show_queue(request: PageRequest) -> Response:
+    """Show the queue."""
+    session = request.session
+    running = list_running(session, MAX_RUNNING)
+    pending = session.scalars(
         sa.select(Trigger)
         .where(Trigger.state == TriggerState.PENDING)
         .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.place)
-        .limit(MOST_WAITING)
+        .limit(MAX_WAITING)
         .options(sa.orm.joinedload(Trigger.pickle), sa.orm.joinedload(Trigger.round))
     ).all()
-    errors = list_errors(session, MOST_ERRORS)
-    shown = [*running, *waiting, *(run for _, run in errors)]
-    vitals = visit.services.vitals
-    return visit.page(
-        "organise/queue.html",
-        counts=list_waiting(session, visit.now),
+    errors = list_errors(session, MAX_ERRORS)
+    runs = [*running, *pending, *(run for _, run in errors)]
+    vitals = request.services.vitals
+    return request.render(
+        "admin/queue.html",
+        counts=list_waiting(session, request.now),
         running=[(run, Place.of(run.lease_owner)) for run in running],
-        waiting=waiting,
+        pending=pending,
         errors=errors,
-        owners=_owners(session, shown),
-        models=_models(session, shown),
-        own=vitals.server_id if vitals is not None else "",
+        owners=_owners(session, runs),
+        models=_models(session, runs),
+        server_id=vitals.server_id if vitals is not None else "",
         workers=vitals.workers if vitals is not None else 0,
     )
 
 
-def cancel(visit: Visit) -> Response:
-    """End a run."""
-    check_sure(visit)
-    with visit.write() as session:
-        cancel_run(session, visit.part("id"), visit.now)
-    return visit.go("/organise/queue", "cancelled")
+def cancel(request: PageRequest) -> Response:
+    """Cancel a run."""
+    check_confirmed(request)
+    with request.write() as session:
+        cancel_run(session, request.path_param("id"), request.now)
+    return request.redirect("/admin/queue", "canceled")
 
 
-def put_back(visit: Visit) -> Response:
-    """Queue a run again."""
-    with visit.write() as session:
-        put_back_run(session, visit.part("id"), visit.now)
-    visit.services.wake()
-    return visit.go("/organise/queue", "put-back")
+def requeue(request: PageRequest) -> Response:
+    """Requeue a run."""
+    with request.write() as session:
+        put_back_run(session, request.path_param("id"), request.now)
+    request.services.wake()
+    return request.redirect("/admin/queue", "requeued")
 
 
-def _owners(session: sa.orm.Session, runs: Iterable[Trigger]) -> dict[str, Account]:
-    """The account of each run."""
-    of_run = {run.id: run.pickle.account_id for run in runs if run.pickle is not None}
-    of_file = {run.diagnostics_id: run.id for run in runs if run.pickle is None and run.diagnostics_id}
-    rows = session.execute(sa.select(Diagnostics.id, Diagnostics.account_id).where(Diagnostics.id.in_(list(of_file))))
-    of_run |= {of_file[row[0]]: row[1] for row in rows}
-    accounts = {one.id: one for one in session.scalars(sa.select(Account).where(Account.id.in_(set(of_run.values()))))}
-    return {run_id: accounts[account_id] for run_id, account_id in of_run.items() if account_id in accounts}
+def _owners(session: sa.orm.Session, runs: Sequence[Trigger]) -> dict[str, Account]:
+    """Return the account of each run, by run."""
+    ids = {run.account_id for run in runs if run.account_id}
+    accounts = {account.id: account for account in session.scalars(sa.select(Account).where(Account.id.in_(ids)))}
+    return {run.id: accounts[run.account_id] for run in runs if run.account_id in accounts}
 
 
-def _models(session: sa.orm.Session, runs: Iterable[Trigger]) -> dict[str, str]:
-    """The name of the model that the pickle of each run was uploaded for, by the id of the model."""
+def _models(session: sa.orm.Session, runs: Sequence[Trigger]) -> dict[str, str]:
+    """Return the names of the models that the pickles of the runs were uploaded for, by model."""
     ids = {run.pickle.model_id for run in runs if run.pickle is not None and run.pickle.model_id}
     rows = session.execute(sa.select(Model.id, Model.name).where(Model.id.in_(ids)))
     return {row[0]: row[1] for row in rows}

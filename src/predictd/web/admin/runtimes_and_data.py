@@ -1,4 +1,4 @@
-"""Data versions and runtimes: what there is, which is the default, and what is offered no more."""
+"""Admin pages of data versions and runtimes: list, default, deprecate, and restore."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -7,108 +7,114 @@ import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.api.app import Services
 from predictd.data.layout import list_version, version_key
 from predictd.db.catalogue import list_data_versions, list_runtimes, make_default, set_deprecated
 from predictd.db.models import DataVersion, Pickle, Runtime
 from predictd.domain.errors import NotFoundError
+from predictd.http.services import Services
 from predictd.runtimes import load
-from predictd.web.admin.permissions import organiser_form, organiser_page
-from predictd.web.visits import Handler, Visit
+from predictd.web.admin.permissions import admin_form, admin_page
+from predictd.web.dispatch import Handler
+from predictd.web.request import PageRequest
 
-Offered = TypeVar("Offered", Runtime, DataVersion)
+Catalogued = TypeVar("Catalogued", Runtime, DataVersion)
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
+class DataFile:
     """A file of a data version, with its size in bytes."""
 
     name: str
-    size: int
+    size_bytes: int
 
 
 def catalogue_routes(services: Services) -> list[Route]:
-    """The routes of these pages."""
-    changes: dict[str, Handler] = {"default": default, "deprecate": deprecate, "restore": restore}
+    """Return the routes of these pages."""
+    actions: dict[str, Handler] = {"default": set_default, "deprecate": deprecate, "restore": restore}
     return [
-        organiser_page(services, "/organise/data", show_data),
-        organiser_page(services, "/organise/runtimes", show_runtimes),
-        *(organiser_form(services, f"/organise/data/{{id}}/{name}", take, show_data) for name, take in changes.items()),
+        admin_page(services, "/admin/data", show_data),
+        admin_page(services, "/admin/runtimes", show_runtimes),
         *(
-            organiser_form(services, f"/organise/runtimes/{{id}}/{name}", take, show_runtimes)
-            for name, take in changes.items()
+            admin_form(services, f"/admin/data/{{id}}/{action}", handler, show_data)
+            for action, handler in actions.items()
+        ),
+        *(
+            admin_form(services, f"/admin/runtimes/{{id}}/{action}", handler, show_runtimes)
+            for action, handler in actions.items()
         ),
     ]
 
 
-def show_data(visit: Visit) -> Response:
-    """The data versions with their files."""
-    versions = [*list_data_versions(visit.session), *list_data_versions(visit.session, deprecated=True)]
-    storage = visit.services.storage
+def show_data(request: PageRequest) -> Response:
+    """Show the data versions with their files."""
+    versions = [*list_data_versions(request.session), *list_data_versions(request.session, deprecated=True)]
+    storage = request.services.storage
     files = {}
     for version in versions:
         names = list_version(storage, version.name)
-        files[version.id] = [File(name=one, size=storage.stat(version_key(version.name, one)) or 0) for one in names]
-    return visit.page(
-        "organise/data.html", versions=versions, files=files, pickles=_pickles(visit, Pickle.data_version_id)
+        files[version.id] = [
+            DataFile(name=name, size_bytes=storage.stat(version_key(version.name, name)) or 0) for name in names
+        ]
+    return request.render(
+        "admin/data.html", versions=versions, files=files, pickles=_pickles(request, Pickle.data_version_id)
     )
 
 
-def show_runtimes(visit: Visit) -> Response:
-    """The runtimes, and whether this machine has them."""
-    return visit.page(
-        "organise/runtimes.html",
-        runtimes=[*list_runtimes(visit.session), *list_runtimes(visit.session, deprecated=True)],
-        built={one.folder.name for one in load(visit.services.settings.runtimes_home)},
-        pickles=_pickles(visit, Pickle.runtime_id),
+def show_runtimes(request: PageRequest) -> Response:
+    """Show the runtimes and whether this server has built them."""
+    return request.render(
+        "admin/runtimes.html",
+        runtimes=[*list_runtimes(request.session), *list_runtimes(request.session, deprecated=True)],
+        built={runtime.folder.name for runtime in load(request.services.settings.runtimes_home)},
+        pickles=_pickles(request, Pickle.runtime_id),
     )
 
 
-def default(visit: Visit) -> Response:
-    """What new uploads get that name none."""
-    with visit.write() as session:
-        if _is_data(visit):
-            make_default(session, _find(session, DataVersion, visit.part("id")))
+def set_default(request: PageRequest) -> Response:
+    """Make a data version or runtime the default of new uploads."""
+    with request.write() as session:
+        if _is_data_version(request):
+            make_default(session, _find(session, DataVersion, request.path_param("id")))
         else:
-            make_default(session, _find(session, Runtime, visit.part("id")))
-    return _back(visit, "default")
+            make_default(session, _find(session, Runtime, request.path_param("id")))
+    return _redirect(request, "default")
 
 
-def deprecate(visit: Visit) -> Response:
-    """Offered to new uploads no more."""
-    return _set_deprecated(visit, is_deprecated=True)
+def deprecate(request: PageRequest) -> Response:
+    """Deprecate a data version or runtime."""
+    return _set_deprecated(request, is_deprecated=True)
 
 
-def restore(visit: Visit) -> Response:
-    """Offered again."""
-    return _set_deprecated(visit, is_deprecated=False)
+def restore(request: PageRequest) -> Response:
+    """Restore a deprecated data version or runtime."""
+    return _set_deprecated(request, is_deprecated=False)
 
 
-def _set_deprecated(visit: Visit, *, is_deprecated: bool) -> Response:
-    with visit.write() as session:
-        if _is_data(visit):
-            set_deprecated(session, _find(session, DataVersion, visit.part("id")), is_deprecated=is_deprecated)
+def _set_deprecated(request: PageRequest, *, is_deprecated: bool) -> Response:
+    with request.write() as session:
+        if _is_data_version(request):
+            set_deprecated(session, _find(session, DataVersion, request.path_param("id")), is_deprecated=is_deprecated)
         else:
-            set_deprecated(session, _find(session, Runtime, visit.part("id")), is_deprecated=is_deprecated)
-    return _back(visit, "deprecated" if is_deprecated else "restored")
+            set_deprecated(session, _find(session, Runtime, request.path_param("id")), is_deprecated=is_deprecated)
+    return _redirect(request, "deprecated" if is_deprecated else "restored")
 
 
-def _is_data(visit: Visit) -> bool:
-    return visit.request.url.path.startswith("/organise/data/")
+def _is_data_version(request: PageRequest) -> bool:
+    return request.http.url.path.startswith("/admin/data/")
 
 
-def _back(visit: Visit, done: str) -> Response:
-    return visit.go("/organise/data" if _is_data(visit) else "/organise/runtimes", done)
+def _redirect(request: PageRequest, message: str) -> Response:
+    return request.redirect("/admin/data" if _is_data_version(request) else "/admin/runtimes", message)
 
 
-def _find(session: sa.orm.Session, table: type[Offered], key: str) -> Offered:
-    found = session.get(table, key)
-    if found is None:
-        raise NotFoundError(f"There is no {'data version' if table is DataVersion else 'runtime'} of that id.")
-    return found
+def _find(session: sa.orm.Session, table: type[Catalogued], row_id: str) -> Catalogued:
+    row = session.get(table, row_id)
+    if row is None:
+        raise NotFoundError(f"{'Data version' if table is DataVersion else 'Runtime'} {row_id[:64]!r} not found.")
+    return row
 
 
-def _pickles(visit: Visit, column: sa.orm.InstrumentedAttribute[str]) -> dict[str, int]:
-    """How many pickles each of them has."""
-    rows = visit.session.execute(sa.select(column, sa.func.count()).group_by(column))
+def _pickles(request: PageRequest, column: sa.orm.InstrumentedAttribute[str]) -> dict[str, int]:
+    """Return the number of pickles by data version or runtime."""
+    rows = request.session.execute(sa.select(column, sa.func.count()).group_by(column))
     return {row[0]: row[1] for row in rows}

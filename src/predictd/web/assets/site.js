@@ -1,30 +1,31 @@
-// What pages do beyond showing themselves: times in the reader's zone, parts that move while one watches, copying.
+// Times in the reader's time zone, live updates, copy buttons, menus, and the log filter.
 "use strict";
 
-const served = new WeakMap();
+// The HTML of each live part as the server last sent it.
+const servedHtml = new WeakMap();
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const inWords = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+const relativeTime = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const precise = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
 
-function away(at) {
+function timeFromNow(at) {
   const seconds = Math.round((at - Date.now()) / 1000);
   const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS[3];
-  return inWords.format(Math.trunc(seconds / size), unit);
+  return relativeTime.format(Math.trunc(seconds / size), unit);
 }
 
-function dress(root) {
+function enhance(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     time.title = time.dataset.utc ??= time.textContent;
-    const text = ("precise" in time.dataset ? precise : short).format(at) + ("countdown" in time.dataset ? ` (${away(at)})` : "");
+    const text = ("precise" in time.dataset ? precise : short).format(at) + ("countdown" in time.dataset ? ` (${timeFromNow(at)})` : "");
     if (time.textContent !== text) time.textContent = text;
   }
   for (const at of root.querySelectorAll("[data-ms]:empty")) {
-    const moment = new Date(Number(at.dataset.ms));
-    at.textContent = clock.format(moment);
-    at.title = moment.toISOString();
+    const time = new Date(Number(at.dataset.ms));
+    at.textContent = clock.format(time);
+    at.title = time.toISOString();
   }
   for (const button of root.querySelectorAll("[data-copy]")) {
     button.hidden = false;
@@ -38,7 +39,7 @@ function dress(root) {
   }
 }
 
-// Menus close when one clicks or tabs elsewhere, and by Escape.
+// Menus close on a click or focus elsewhere, and on Escape.
 function closeMenus(except) {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(except)) menu.open = false;
 }
@@ -53,36 +54,36 @@ document.addEventListener("keydown", (event) => {
 
 function filterLog() {
   const form = document.querySelector("form[data-filter]");
-  const wanted = form?.q.value.toLowerCase() ?? "";
+  const search = form?.q.value.toLowerCase() ?? "";
   for (const line of document.querySelectorAll(".log .line")) {
-    line.hidden = wanted !== "" && !line.lastElementChild.textContent.toLowerCase().includes(wanted);
+    line.hidden = search !== "" && !line.lastElementChild.textContent.toLowerCase().includes(search);
   }
 }
 
-function swap(part, fresh) {
-  const opened = [...part.querySelectorAll("details[open][data-keep]")].map((one) => one.dataset.keep);
+function replacePart(part, fresh) {
+  const openKeys = [...part.querySelectorAll("details[open][data-keep-open]")].map((details) => details.dataset.keepOpen);
   const scroller = part.querySelector(".log");
   const atEnd = !scroller || scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
-  const before = scroller?.scrollTop ?? 0;
+  const scrollTop = scroller?.scrollTop ?? 0;
   part.innerHTML = fresh.innerHTML;
   for (const name of ["data-cursor", "data-final"]) {
     if (fresh.hasAttribute(name)) part.setAttribute(name, fresh.getAttribute(name));
   }
-  served.set(part, fresh.innerHTML);
-  dress(part);
-  for (const key of opened) part.querySelector(`details[data-keep="${key}"]`)?.setAttribute("open", "");
+  servedHtml.set(part, fresh.innerHTML);
+  enhance(part);
+  for (const key of openKeys) part.querySelector(`details[data-keep-open="${key}"]`)?.setAttribute("open", "");
   const log = part.querySelector(".log");
-  if (log) log.scrollTop = atEnd ? log.scrollHeight : before;
+  if (log) log.scrollTop = atEnd ? log.scrollHeight : scrollTop;
 }
 
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return location.reload();
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!response.ok || response.redirected) return location.reload();
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.querySelector(`[data-live="${part.dataset.live}"]`);
     if (!fresh) return location.reload();
-    if (served.get(part) !== fresh.innerHTML) swap(part, fresh);
+    if (servedHtml.get(part) !== fresh.innerHTML) replacePart(part, fresh);
   }
   document.title = page.title;
   filterLog();
@@ -106,11 +107,11 @@ function watch(part) {
   };
 }
 
-for (const part of document.querySelectorAll("[data-live]")) served.set(part, part.innerHTML);
-dress(document);
+for (const part of document.querySelectorAll("[data-live]")) servedHtml.set(part, part.innerHTML);
+enhance(document);
 const log = document.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
 document.querySelector("form[data-filter]")?.q.addEventListener("input", filterLog);
-setInterval(() => dress(document), 1000 * 15);
+setInterval(() => enhance(document), 1000 * 15);
 const watched = document.querySelector("[data-cursor]:not([data-final])");
 if (watched) watch(watched);

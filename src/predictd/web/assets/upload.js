@@ -1,91 +1,91 @@
-// Uploads a pickle: asks for an address, sends the file there while it tells how far it is, and goes on to its check.
-// Without this script the form itself sends the file.
+// Uploads a pickle to a presigned URL, shows the progress, and opens the check results.
+// Without this script the form submits the file itself.
 "use strict";
 
 const form = document.getElementById("upload");
 const drop = document.getElementById("drop");
 const file = document.getElementById("file");
 const chosen = document.getElementById("chosen");
-const going = document.getElementById("going");
+const progress = document.getElementById("progress");
 const bar = document.getElementById("bar");
-const told = document.getElementById("told");
-const trouble = document.getElementById("trouble");
+const progressText = document.getElementById("progress-text");
+const errorText = document.getElementById("error");
 const send = document.getElementById("send");
 const cancel = document.getElementById("cancel");
-let sending = null;
+let xhr = null;
 
 function mebibytes(bytes) {
   return bytes < 1048576 ? `${(bytes / 1024).toFixed(0)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`;
 }
 
-function refuse(message) {
-  trouble.textContent = message;
-  trouble.hidden = false;
+function showError(message) {
+  errorText.textContent = message;
+  errorText.hidden = false;
 }
 
-function check() {
-  const one = file.files[0];
-  trouble.hidden = true;
-  chosen.textContent = one ? `${one.name}, ${mebibytes(one.size)}` : "";
-  if (!one) return false;
-  if (!one.name.toLowerCase().endsWith(".pkl")) refuse(`${one.name} can't be taken: the name must end in .pkl.`);
-  else if (one.size > Number(form.dataset.mostMb) * 1048576) refuse(`${one.name} has ${mebibytes(one.size)}; at most ${form.dataset.mostMb} MiB can be taken.`);
-  else if (one.size === 0) refuse(`${one.name} is empty; write it again and close the file before you upload it.`);
-  return trouble.hidden;
+function checkFile() {
+  const chosenFile = file.files[0];
+  errorText.hidden = true;
+  chosen.textContent = chosenFile ? `${chosenFile.name}, ${mebibytes(chosenFile.size)}` : "";
+  if (!chosenFile) return false;
+  if (!chosenFile.name.toLowerCase().endsWith(".pkl")) showError(`${chosenFile.name} is not a pickle file. Choose a file whose name ends in .pkl.`);
+  else if (chosenFile.size > Number(form.dataset.maxMb) * 1048576) showError(`${chosenFile.name} is too large (${mebibytes(chosenFile.size)}). Choose a file of at most ${form.dataset.maxMb} MiB.`);
+  else if (chosenFile.size === 0) showError(`${chosenFile.name} is empty. Write the file again, close it, and then upload it.`);
+  return errorText.hidden;
 }
 
-async function ask(step, fields) {
+async function post(step, fields) {
   const body = new URLSearchParams({ csrf: form.elements.csrf.value, ...fields });
-  const answer = await fetch(`${form.action}/${step}`, { method: "POST", body, headers: { Accept: "application/json" } });
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.error);
+  const response = await fetch(`${form.action}/${step}`, { method: "POST", body, headers: { Accept: "application/json" } });
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.error);
   return content;
 }
 
 function put(url, content) {
   return new Promise((resolve, reject) => {
-    sending = new XMLHttpRequest();
-    sending.upload.onprogress = (event) => {
+    xhr = new XMLHttpRequest();
+    xhr.upload.onprogress = (event) => {
       if (!event.lengthComputable) return;
       bar.value = (100 * event.loaded) / event.total;
-      told.textContent = `Uploading: ${mebibytes(event.loaded)} of ${mebibytes(event.total)}`;
+      progressText.textContent = `Uploading: ${mebibytes(event.loaded)} of ${mebibytes(event.total)}`;
     };
-    sending.onload = () => (sending.status === 200 ? resolve() : reject(new Error(sending.responseText.trim())));
-    sending.onerror = () => reject(new Error("The connection broke; send it again."));
-    sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
-    sending.open("PUT", url);
-    sending.send(content);
+    xhr.onload = () => (xhr.status === 200 ? resolve() : reject(new Error(xhr.responseText.trim())));
+    xhr.onerror = () => reject(new Error("The connection was lost. Upload the file again."));
+    xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    xhr.open("PUT", url);
+    xhr.send(content);
   });
 }
 
-function setGoing(is) {
-  going.hidden = cancel.hidden = !is;
-  send.disabled = is;
+function setUploading(isUploading) {
+  progress.hidden = cancel.hidden = !isUploading;
+  send.disabled = isUploading;
   bar.value = 0;
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (!check()) return;
-  setGoing(true);
+  if (!checkFile()) return;
+  setUploading(true);
   try {
-    const one = file.files[0];
-    const { filename, url } = await ask("begin", { filename: one.name });
-    await put(url, one);
-    told.textContent = "Looking into it";
+    const chosenFile = file.files[0];
+    const { filename, url } = await post("begin", { filename: chosenFile.name });
+    await put(url, chosenFile);
+    progressText.textContent = "Checking the file";
     cancel.hidden = true;
     location.assign(`${form.action}/${encodeURIComponent(filename)}`);
   } catch (error) {
-    setGoing(false);
-    if (error.name === "AbortError") chosen.textContent = "Cancelled; nothing was kept.";
-    else refuse(error.message);
+    setUploading(false);
+    if (error.name === "AbortError") chosen.textContent = "Upload canceled.";
+    else showError(error.message);
   }
 });
-cancel.addEventListener("click", () => sending?.abort());
-file.addEventListener("change", check);
-document.querySelector(".drops").hidden = false;
-// Whoever comes back to this page may upload once more.
-window.addEventListener("pageshow", () => setGoing(false));
+cancel.addEventListener("click", () => xhr?.abort());
+file.addEventListener("change", checkFile);
+document.querySelector(".drop-hint").hidden = false;
+// The browser's back button restores the page as it was.
+window.addEventListener("pageshow", () => setUploading(false));
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();
@@ -97,6 +97,6 @@ drop.addEventListener("drop", (event) => {
   event.preventDefault();
   if (event.dataTransfer.files.length) {
     file.files = event.dataTransfer.files;
-    check();
+    checkFile();
   }
 });

@@ -1,4 +1,4 @@
-"""One module a noun: how each type of the contract is answered. Objects are dicts whose values may be callables."""
+"""Resolvers of the contract, a module per noun. Objects are dicts whose values may be callables."""
 
 from predictd.api.graphql.resolvers import (
     accounts,

@@ -1,4 +1,4 @@
-"""The data files."""
+"""Data files."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def resolve_list_datasets(
     round: int | None = None,
     tournament: int | None = None,
 ) -> list[str]:
-    """The names of all files, as `dataset` takes them."""
+    """Return the names of all files."""
     context = context_of(info)
     _round_number(context, round)
     return [f"{version}/{filename}" for version in _versions(context) for filename in _files(context, version)]
@@ -41,11 +41,11 @@ def resolve_dataset(
     round: int | None = None,
     tournament: int | None = None,
 ) -> str:
-    """A URL of the file; of a live file the named round's, else the newest."""
+    """Return a URL of the file; a live file is that of the given round, otherwise of the latest."""
     context = context_of(info)
     version, _slash, name = filename.partition("/")
     if version not in _versions(context) or name not in _files(context, version):
-        raise NotFoundError(f"Dataset {filename[:200]!r} not found; listDatasets names those there are.")
+        raise NotFoundError(f"Dataset {filename[:200]!r} not found. See listDatasets for the available files.")
     number = _round_number(context, round)
     key = version_key(version, name)
     if name in LIVE_FILES and number is not None:
@@ -65,7 +65,7 @@ def _files(context: Context, version: str) -> list[str]:
 
 
 def _round_number(context: Context, number: int | None) -> int | None:
-    """The round whose live files are meant: the named one, else the newest; None before the first."""
+    """Return the round of live files: the given one, otherwise the latest; None before the first."""
     if number:
         if find_round(context.session, CLASSIC, number) is None:
             raise NotFoundError(f"Round {number} not found.")

@@ -12,7 +12,7 @@ from predictd.db.model_queries import get_model
 from predictd.db.models import Diagnostics
 from predictd.domain.names import CLASSIC, check_tournament
 from predictd.domain.states import DiagnosticsStatus
-from predictd.uploads.diagnostics import delete_diagnostics, description_of, diagnose_file, status_of
+from predictd.uploads.diagnostics import description_of, diagnose_file, status_of
 from predictd.uploads.incoming import UploadKind
 from predictd.uploads.quotas import check_queue
 
@@ -24,7 +24,7 @@ WRITE = "upload_submission"
 
 
 def diagnostics_object(diagnostics: Diagnostics) -> Object:
-    """The type V2Diagnostics."""
+    """Return the type V2Diagnostics."""
     status = status_of(diagnostics)
     figures = diagnostics.figures or {"erasMissing": [], "perEraDiagnostics": []}
     return {
@@ -48,25 +48,22 @@ def resolve_diagnostics(
     id: str | None = None,
     modelId: str | None = None,
 ) -> list[Object]:
-    """The account's diagnostics, newest first: all, one, or those of a model."""
+    """Return the account's diagnostics, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    found = own_rows(context, account, Diagnostics, id, modelId, undefer(Diagnostics.figures))
-    return [diagnostics_object(one) for one in found]
+    rows = own_rows(context, account, Diagnostics, id, modelId, undefer(Diagnostics.figures))
+    return [diagnostics_object(row) for row in rows]
 
 
 @query.field("diagnosticsUploadAuth")
 def resolve_diagnostics_upload_auth(
     _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
 ) -> Object:
-    """A unique filename and the URL to PUT the validation predictions to."""
+    """Return a unique filename and the URL to PUT the validation predictions to."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
-    if modelId:
-        get_model(context.session, account, modelId)
-    limit = context.settings.max_submission_bytes
-    return upload_auth(context, account, UploadKind.DIAGNOSTICS, filename, modelId, max_bytes=limit)
+    return upload_auth(context, account, UploadKind.DIAGNOSTICS, filename, modelId)
 
 
 @mutation.field("createDiagnostics")
@@ -84,7 +81,7 @@ def resolve_create_diagnostics(
         diagnostics_id = diagnose_file(
             session, context.storage, account, filename, modelId, context.now, context.settings.quotas
         ).id
-    context.wake()
+    context.services.wake()
     return diagnostics_object(context.load(Diagnostics, diagnostics_id))
 
 
@@ -93,9 +90,6 @@ def resolve_delete_diagnostics(_: Any, info: Info, v2DiagnosticsIds: list[str | 
     """Delete diagnostics with their files."""
     context = context_of(info)
     account = context.account(WRITE)
-    ids = [one for one in v2DiagnosticsIds if one]
-    with context.write() as session:
-        keys = delete_diagnostics(session, account, ids, context.now)
-    for key in keys:
-        context.storage.delete(key)
+    context.uploads.delete_diagnostics(account, [key for key in v2DiagnosticsIds if key], context.now)
+    context.refresh()
     return "true"

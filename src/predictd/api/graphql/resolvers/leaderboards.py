@@ -1,4 +1,4 @@
-"""Leaderboards of models and of accounts: ordered, filtered and in pages."""
+"""Leaderboards of models and accounts."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from predictd.domain.names import CLASSIC
 query = QueryType()
 mutation = MutationType()
 
-MOST_ENTRIES = 10_000
-# What an entry can be ordered by, as `squash` spells it. Clients order by fields of money too, which are null here.
-_BY_NAME = {"username", "displayname"}
+MAX_ENTRIES = 10_000
+# The fields to order by, as `squash` spells them. Clients also order by payouts, which are null here.
+_NAME_FIELDS = {"username", "displayname"}
 _MODEL_METRICS = {
     "rank": "corr",
     "corr20rep": "corr",
@@ -26,7 +26,7 @@ _MODEL_METRICS = {
     "fncv3rep": "fnc_v3",
 }
 _ACCOUNT_METRICS = {"rank": "corr", "corr": "corr", "v2corr20": "corr", "mmc": "mmc", "bmc": "bmc", "fncv3": "fnc_v3"}
-_NULL_HERE = ("nmr", "return", "stake", "tc", "corr60", "corj60", "cort20", "corrv4", "fncv4", "icv2", "ric", "mmc60")
+_NULL_FIELDS = ("nmr", "return", "stake", "tc", "corr60", "corj60", "cort20", "corrv4", "fncv4", "icv2", "ric", "mmc60")
 
 
 @query.field("v2Leaderboard")
@@ -39,8 +39,8 @@ def resolve_leaderboard(
     direction: str | None = None,
     filterBy: str | None = None,
 ) -> list[Object]:
-    """The models by their reputation; `filterBy` is a part of their names."""
-    found = leaderboard(
+    """Return the models by reputation; `filterBy` is a part of the name."""
+    rows = leaderboard(
         context_of(info).session,
         CLASSIC,
         _ordering(orderBy, direction, _MODEL_METRICS),
@@ -48,7 +48,7 @@ def resolve_leaderboard(
         limit=_limit(limit),
         offset=max(offset or 0, 0),
     )
-    return [_entry(one) for one in found]
+    return [_entry(row) for row in rows]
 
 
 @query.field("accountLeaderboard")
@@ -62,8 +62,8 @@ def resolve_account_leaderboard(
     direction: str | None = None,
     filterBy: str | None = None,
 ) -> list[Object]:
-    """The accounts by the mean reputation of their models; `filterBy` is a part of their names."""
-    found = account_leaderboard(
+    """Return the accounts by the mean reputation of their models; `filterBy` is a part of the name."""
+    rows = account_leaderboard(
         context_of(info).session,
         CLASSIC if tournament is None else tournament,
         _ordering(orderBy, direction, _ACCOUNT_METRICS),
@@ -71,28 +71,28 @@ def resolve_account_leaderboard(
         limit=_limit(limit),
         offset=max(offset or 0, 0),
     )
-    return [_account_entry(one) for one in found]
+    return [_account_entry(row) for row in rows]
 
 
 def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, str]) -> Ordering:
-    wanted = squash(order_by or "rank")
+    field = squash(order_by or "rank")
     if direction is not None and direction.lower() not in ("asc", "desc"):
-        raise InvalidInputError(f"The direction {direction[:20]!r} can't be taken: write 'asc' or 'desc'.")
-    if wanted in _BY_NAME:
+        raise InvalidInputError(f"The direction {direction[:20]!r} is invalid. Use 'asc' or 'desc'.")
+    if field in _NAME_FIELDS:
         return Ordering(metric=None, descending=(direction or "asc").lower() == "desc")
-    metric = metrics.get(wanted)
-    if metric is None and not wanted.startswith(_NULL_HERE):
+    metric = metrics.get(field)
+    if metric is None and not field.startswith(_NULL_FIELDS):
         raise InvalidInputError(
-            f"The leaderboard can't be ordered by {order_by!r:.60}; choose one of username, {', '.join(metrics)}."
+            f"The leaderboard can't be ordered by {order_by!r:.60}. Use one of: username, {', '.join(metrics)}."
         )
     # The best rank is the lowest, so ranks ascend where scores descend.
-    is_rank = wanted == "rank"
+    is_rank = field == "rank"
     descending = (direction or ("asc" if is_rank else "desc")).lower() == "desc"
     return Ordering(metric=metric or "corr", descending=descending is not is_rank)
 
 
 def _limit(limit: int | None) -> int:
-    return MOST_ENTRIES if limit is None else min(max(limit, 0), MOST_ENTRIES)
+    return MAX_ENTRIES if limit is None else min(max(limit, 0), MAX_ENTRIES)
 
 
 def _entry(standing: Standing) -> Object:

@@ -1,4 +1,4 @@
-"""Models: the slots, their texts and their webhook."""
+"""Models: creation, settings, profile, and webhook."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from predictd.api.graphql.resolvers.scores import (
     user_score_objects,
 )
 from predictd.api.graphql.resolvers.submissions import list_submissions, submission_object
-from predictd.api.submission_webhook import deliver
+from predictd.api.submission_webhook import call_webhook
 from predictd.db.model_queries import add_model, find_by_name, get_model, is_name_available, rename_model
 from predictd.db.models import Account, Model, Submission
 from predictd.db.rounds import list_rounds
@@ -29,12 +29,12 @@ mutation = MutationType()
 
 READ = ("read_user_info", "read_submission_info", "upload_submission")
 WRITE = "upload_submission"
-TEXT_LENGTH = 5000
+MAX_TEXT_LENGTH = 5000
 LATEST_ROUNDS = 10
 
 
 def model_object(context: Context, model: Model) -> Object:
-    """The type Model."""
+    """Return the type Model."""
     return {
         "id": model.id,
         "name": model.name,
@@ -52,17 +52,19 @@ def model_object(context: Context, model: Model) -> Object:
         "isComputeWeekdayEnabled": model.pickle_id is not None,
         "submissionWebhook": model.submission_webhook,
         "computePickleUpload": lambda info: pickle_object(context, model.pickle) if model.pickle else None,
-        "submissions": lambda info: [submission_object(one) for one in list_submissions(context, model)],
-        "latestSubmission": lambda info: [submission_object(one) for one in list_submissions(context, model, limit=1)],
+        "submissions": lambda info: [submission_object(submission) for submission in list_submissions(context, model)],
+        "latestSubmission": lambda info: [
+            submission_object(submission) for submission in list_submissions(context, model, limit=1)
+        ],
         "latestSubmissionV2": lambda info: next(
-            (submission_object(one) for one in list_submissions(context, model, limit=1)), None
+            (submission_object(submission) for submission in list_submissions(context, model, limit=1)), None
         ),
         "latestSubmissions": lambda info: _latest_by_round(context, model),
     }
 
 
 def profile_object(context: Context, model: Model) -> Object:
-    """The type ModelProfile; its scores are null until a round is scored."""
+    """Return the type ModelProfile; its scores are null until a round is scored."""
     reputation = next(iter(reputations_of(context.session, model.id, limit=1)), None)
     return {
         "id": model.id,
@@ -79,8 +81,8 @@ def profile_object(context: Context, model: Model) -> Object:
 
 
 def _latest_by_round(context: Context, model: Model) -> list[Object]:
-    """The type LatestSubmission for each of the last rounds, newest first."""
-    found = []
+    """Return the type LatestSubmission for each of the recent rounds, newest first."""
+    objects = []
     for round_ in list_rounds(context.session, model.tournament, LATEST_ROUNDS):
         submission = context.session.scalar(
             select(Submission)
@@ -88,7 +90,7 @@ def _latest_by_round(context: Context, model: Model) -> list[Object]:
             .order_by(Submission.selected.desc(), Submission.inserted_at.desc())
             .limit(1)
         )
-        found.append(
+        objects.append(
             {
                 "id": submission.id if submission else None,
                 "filename": submission.filename if submission else None,
@@ -100,25 +102,25 @@ def _latest_by_round(context: Context, model: Model) -> list[Object]:
                 "roundCloseStaking": round_.close_time.date(),
             }
         )
-    return found
+    return objects
 
 
 @query.field("model")
 def resolve_model(_: Any, info: Info, modelId: str | None = None) -> Object:
-    """One of the account's models; the only one, where no id is given."""
+    """Return a model of the account; its only one if no id is given."""
     context = context_of(info)
     return model_object(context, own_model(context, context.account(*READ), modelId))
 
 
 @query.field("modelNameAvailable")
 def resolve_model_name_available(_: Any, info: Info, name: str, tournament: int) -> bool:
-    """Whether no model of the tournament has that name."""
+    """Return whether no model of the tournament has that name."""
     return is_name_available(context_of(info).session, name, tournament)
 
 
 @query.field("v3UserProfile")
 def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | None = CLASSIC) -> Object:
-    """What everybody may see of a model."""
+    """Return the public profile of a model."""
     context = context_of(info)
     model = find_by_name(context.session, modelName, tournament if tournament is not None else CLASSIC)
     if model is None:
@@ -136,7 +138,7 @@ def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | N
         "computeEnabled": model.submission_webhook is not None,
         "computeLiteEnabled": model.pickle_id is not None,
         "dailyModelPerformances": lambda info: [
-            daily_performance_object(one) for one in reputations_of(context.session, model.id)
+            daily_performance_object(reputation) for reputation in reputations_of(context.session, model.id)
         ],
         "latestSubmissionScores": lambda info: latest_submission_scores(context.session, model),
         "latestUserScores": lambda info: user_score_objects(reputations_of(context.session, model.id, limit=1)),
@@ -145,7 +147,7 @@ def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | N
 
 @mutation.field("addModel")
 def resolve_add_model(_: Any, info: Info, name: str, tournament: int) -> Object:
-    """A new slot."""
+    """Create a model."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:
@@ -155,7 +157,7 @@ def resolve_add_model(_: Any, info: Info, name: str, tournament: int) -> Object:
 
 @mutation.field("renameModel")
 def resolve_rename_model(_: Any, info: Info, modelId: str, name: str) -> Object:
-    """Another name for the slot."""
+    """Rename a model."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:
@@ -165,13 +167,13 @@ def resolve_rename_model(_: Any, info: Info, modelId: str, name: str) -> Object:
 
 @mutation.field("archiveModel")
 def resolve_archive_model(_: Any, info: Info, modelId: str) -> Object:
-    """Out of use: rounds no longer run its pickle."""
+    """Archive a model, whose pickle rounds no longer run."""
     return _set_archived(context_of(info), modelId, archived=True)
 
 
 @mutation.field("unarchiveModel")
 def resolve_unarchive_model(_: Any, info: Info, modelId: str) -> Object:
-    """In use again."""
+    """Restore a model from the archive."""
     return _set_archived(context_of(info), modelId, archived=False)
 
 
@@ -184,7 +186,7 @@ def _set_archived(context: Context, model_id: str, *, archived: bool) -> Object:
 
 @mutation.field("setModelFallback")
 def resolve_set_fallback(_: Any, info: Info, modelId: str, fallback: bool) -> Object:
-    """Whether its last good pickle may run for a round when the assigned one has failed."""
+    """Set whether the last pickle that succeeded runs when the assigned pickle fails."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:
@@ -194,7 +196,7 @@ def resolve_set_fallback(_: Any, info: Info, modelId: str, fallback: bool) -> Ob
 
 @mutation.field("setUserBio")
 def resolve_set_user_bio(_: Any, info: Info, value: str, modelId: str | None = None) -> bool:
-    """The text of a model, or of the account where no model is given."""
+    """Set the bio of a model, or of the account if no model is given."""
     context = context_of(info)
     account = context.account(WRITE)
     _check_text("bio", value)
@@ -210,7 +212,7 @@ def resolve_set_user_bio(_: Any, info: Info, value: str, modelId: str | None = N
 def resolve_set_user_link(
     _: Any, info: Info, linkUrl: str, modelId: str | None = None, linkText: str | None = None
 ) -> bool:
-    """The link of a model."""
+    """Set the link of a model."""
     context = context_of(info)
     account = context.account(WRITE)
     _check_text("linkText", linkText or "")
@@ -227,7 +229,7 @@ def resolve_set_user_link(
 def resolve_set_submission_webhook(
     _: Any, info: Info, modelId: str | None = None, newSubmissionWebhook: str | None = None
 ) -> str:
-    """The address that is called to have the model submitted; null takes it off."""
+    """Set the webhook that is called to request a submission; null removes it."""
     context = context_of(info)
     account = context.account(WRITE)
     model_id = own_model(context, account, modelId).id
@@ -238,19 +240,19 @@ def resolve_set_submission_webhook(
 
 @mutation.field("triggerModelWebhook")
 def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
-    """Call the model's webhook now."""
+    """Call the webhook of a model now."""
     context = context_of(info)
     account_id = context.account(WRITE).id
     model = get_model(context.session, context.account(WRITE), modelId)
     url, body = model.submission_webhook, {"modelId": model.id}
     if not url:
-        raise InvalidInputError(f"Model {model.name} has no submission webhook; set one with setSubmissionWebhook.")
-    # The call may take seconds, in which others need the connection to the database.
+        raise InvalidInputError(f"Model {model.name} has no submission webhook. Set one with setSubmissionWebhook.")
+    # The call takes seconds, during which other requests need the database connection.
     context.session.rollback()
-    deliver(account_id, url, body, allow_private=context.settings.webhooks_to_private)
+    call_webhook(account_id, url, body, allow_private=context.settings.webhooks_to_private)
     return "true"
 
 
-def _check_text(what: str, value: str) -> None:
-    if len(value) > TEXT_LENGTH:
-        raise InvalidInputError(f"The {what} has {len(value)} characters; at most {TEXT_LENGTH} can be taken.")
+def _check_text(name: str, value: str) -> None:
+    if len(value) > MAX_TEXT_LENGTH:
+        raise InvalidInputError(f"The {name} has {len(value)} characters. The limit is {MAX_TEXT_LENGTH}.")

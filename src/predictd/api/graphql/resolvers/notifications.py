@@ -1,4 +1,4 @@
-"""Notifications: which an account wants, its webhooks, what was sent."""
+"""Notifications: email settings, webhooks, and deliveries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,30 +28,30 @@ from predictd.notifications.preferences import email_events, set_email_events
 query = QueryType()
 mutation = MutationType()
 
-MOST_DELIVERIES = 500
+MAX_DELIVERIES = 500
 
 
 @query.field("notificationSettings")
 def resolve_notification_settings(_: Any, info: Info) -> Object:
-    """What the account is told of, and where."""
+    """Return the notification settings of the account."""
     context = context_of(info)
     return _settings(context, context.account("read_user_info"))
 
 
 @query.field("notificationDeliveries")
 def resolve_notification_deliveries(_: Any, info: Info, limit: int | None = 50) -> list[Object]:
-    """What was sent to the account of late."""
+    """Return the recent deliveries to the account."""
     context = context_of(info)
     account = context.account("read_user_info")
-    most = min(max(limit if limit is not None else 50, 0), MOST_DELIVERIES)
-    return [_delivery(one) for one in list_deliveries(context.session, account, most)]
+    count = min(max(limit if limit is not None else 50, 0), MAX_DELIVERIES)
+    return [_delivery(delivery) for delivery in list_deliveries(context.session, account, count)]
 
 
 @mutation.field("setNotificationEmail")
 def resolve_set_notification_email(_: Any, info: Info, email: str | None = None) -> Object:
-    """Keep another address; the link that confirms it is sent to it."""
+    """Set the email address and send the link that confirms it."""
     context = context_of(info)
-    with _changing(context) as (session, account):
+    with _write_account(context) as (session, account):
         if set_address(session, account, email, context.now) and context.settings.smtp_url:
             ask_to_confirm(session, account, context.now)
     return _settings(context, context.load(Account, account.id))
@@ -59,27 +59,27 @@ def resolve_set_notification_email(_: Any, info: Info, email: str | None = None)
 
 @mutation.field("setEmailEvents")
 def resolve_set_email_events(_: Any, info: Info, events: list[str]) -> Object:
-    """Keep of which events e-mails are wanted."""
+    """Set for which events email is sent."""
     context = context_of(info)
-    with _changing(context) as (_session, account):
+    with _write_account(context) as (_session, account):
         set_email_events(account, chosen_events(events), context.now)
     return _settings(context, context.load(Account, account.id))
 
 
 @mutation.field("addWebhookEndpoint")
 def resolve_add_webhook_endpoint(_: Any, info: Info, url: str, events: list[str]) -> Object:
-    """A new webhook, with the secret that its calls are signed with."""
+    """Create a webhook and return it with its signing secret."""
     context = context_of(info)
-    with _changing(context) as (session, account):
+    with _write_account(context) as (session, account):
         endpoint = add_endpoint(session, account, url, chosen_events(events), context.now)
     return _endpoint(endpoint) | {"secret": endpoint.secret}
 
 
 @mutation.field("setWebhookEvents")
 def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -> Object:
-    """Keep for which events a webhook is called."""
+    """Set for which events a webhook is called."""
     context = context_of(info)
-    with _changing(context) as (session, account):
+    with _write_account(context) as (session, account):
         endpoint = get_endpoint(session, account, id)
         set_endpoint_events(endpoint, chosen_events(events))
     return _endpoint(endpoint)
@@ -87,26 +87,26 @@ def resolve_set_webhook_events(_: Any, info: Info, id: str, events: list[str]) -
 
 @mutation.field("deleteWebhookEndpoint")
 def resolve_delete_webhook_endpoint(_: Any, info: Info, id: str) -> bool:
-    """Take a webhook away."""
+    """Delete a webhook."""
     context = context_of(info)
-    with _changing(context) as (session, account):
+    with _write_account(context) as (session, account):
         delete_endpoint(session, get_endpoint(session, account, id), context.now)
     return True
 
 
 @mutation.field("testNotification")
 def resolve_test_notification(_: Any, info: Info, webhookId: str | None = None) -> bool:
-    """Send a test, whose end is among the deliveries."""
+    """Send a test notification; its result is among the deliveries."""
     context = context_of(info)
-    with _changing(context) as (session, account):
+    with _write_account(context) as (session, account):
         endpoint = get_endpoint(session, account, webhookId) if webhookId is not None else None
         send_test(session, account, endpoint, context.now)
     return True
 
 
 @contextmanager
-def _changing(context: Context) -> Iterator[tuple[Session, Account]]:
-    """A writing transaction and the account that asks, in it."""
+def _write_account(context: Context) -> Iterator[tuple[Session, Account]]:
+    """Begin a writing transaction and yield it with the account of the request."""
     account = context.account("upload_submission")
     with context.write() as session:
         yield session, session.get_one(Account, account.id)
@@ -118,7 +118,7 @@ def _settings(context: Context, account: Account) -> Object:
         "emailConfirmed": account.email_confirmed_at is not None,
         "sendsEmail": bool(context.settings.smtp_url),
         "emailEvents": [event.value for event in email_events(account)],
-        "webhooks": lambda info: [_endpoint(one) for one in list_endpoints(context.session, account)],
+        "webhooks": lambda info: [_endpoint(endpoint) for endpoint in list_endpoints(context.session, account)],
     }
 
 
@@ -133,11 +133,11 @@ def _endpoint(endpoint: WebhookEndpoint) -> Object:
 
 
 def _delivery(delivery: Delivery) -> Object:
-    happened = delivery.notification
+    notification = delivery.notification
     return {
         "id": delivery.id,
-        "event": happened.event,
-        "title": title_of(Event(happened.event), happened.facts or {}),
+        "event": notification.event,
+        "title": title_of(Event(notification.event), notification.facts or {}),
         "channel": delivery.channel,
         "target": delivery.target,
         "status": delivery.state,

@@ -1,4 +1,4 @@
-"""What resolvers are made of: the type of an answered object and the way to the request's context."""
+"""The type of returned objects, and access to the request context."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from graphql import GraphQLResolveInfo
 
 from predictd.http.context import Context
 
-# A value is a plain one or a callable `(info, **arguments)` that is asked only when the client selects the field.
+# A value is either plain or a callable `(info, **arguments)`, which is called only if the client selects the field.
 Object = dict[str, Any]
 Info = GraphQLResolveInfo[Context]
 
 
 def context_of(info: Info) -> Context:
-    """The context of the request that is being answered."""
+    """Return the context of the request."""
     return info.context

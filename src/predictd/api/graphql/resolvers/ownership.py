@@ -1,4 +1,4 @@
-"""Which of the account's own objects a request means."""
+"""Lookup of an account's own objects."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -11,42 +11,42 @@ from predictd.db.models import Account, Diagnostics, Model, Submission
 from predictd.domain.errors import InvalidInputError
 from predictd.http.context import Context
 
-OfModel = TypeVar("OfModel", Submission, Diagnostics)
+ModelRow = TypeVar("ModelRow", Submission, Diagnostics)
 
 
 def own_model(context: Context, account: Account, model_id: str | None) -> Model:
-    """The account's model of that id, or its only one where none is given.
+    """Return the account's model of that id, or its only model if no id is given.
 
     Raises:
-        NotFoundError: no such model of this account.
+        NotFoundError: there is no such model of this account.
         InvalidInputError: no id, and the account has several models or none.
     """
     if model_id:
         return get_model(context.session, account, model_id)
     models = context.session.scalars(select(Model).where(Model.account_id == account.id).limit(2)).all()
     if len(models) != 1:
-        raise InvalidInputError("Name the model: modelId is needed unless the account has exactly one model.")
+        raise InvalidInputError("modelId is required unless the account has exactly one model.")
     return models[0]
 
 
 def own_rows(
     context: Context,
     account: Account,
-    table: type[OfModel],
+    table: type[ModelRow],
     key: str | None,
     model_id: str | None,
     *options: ORMOption,
-) -> Sequence[OfModel]:
-    """The account's rows of the table, newest first: all, that of an id, or those of a model.
+) -> Sequence[ModelRow]:
+    """Return the account's rows of a table, newest first: all, the one of an id, or those of a model.
 
-    `options` say what is loaded with them.
+    `options` are loader options.
 
     Raises:
-        NotFoundError: no such model of this account.
+        NotFoundError: there is no such model of this account.
     """
-    found = select(table).where(table.account_id == account.id).order_by(table.inserted_at.desc()).options(*options)
+    query = select(table).where(table.account_id == account.id).order_by(table.inserted_at.desc()).options(*options)
     if key:
-        found = found.where(table.id == key)
+        query = query.where(table.id == key)
     if model_id:
-        found = found.where(table.model_id == get_model(context.session, account, model_id).id)
-    return context.session.scalars(found).all()
+        query = query.where(table.model_id == get_model(context.session, account, model_id).id)
+    return context.session.scalars(query).all()

@@ -1,4 +1,4 @@
-"""Pickles: upload, registration, assignment, triggers and logs; the runtimes and data versions they choose from."""
+"""Pickles: upload, registration, assignment, runs, and logs; the runtimes and data versions."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,33 +12,29 @@ from predictd.db.catalogue import list_data_versions, list_runtimes
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
-from predictd.domain.names import CLASSIC
 from predictd.http.context import Context
-from predictd.uploads.assignment import assign, get_pickle, refuse_removed, refuse_webhook, trigger_now, unassign
+from predictd.uploads.assignment import check_not_removed, get_pickle
 from predictd.uploads.cancellation import cancel_run
 from predictd.uploads.diagnostics import description_of, status_of
-from predictd.uploads.incoming import UploadKind, authorise_upload
-from predictd.uploads.quotas import check_queue, room_for_upload
-from predictd.uploads.registration import register_pickle
-from predictd.uploads.runtime_selection import inspect_upload, target_in
-from predictd.worker.hashes import hash_pickle
+from predictd.uploads.incoming import UploadKind
+from predictd.uploads.registration import set_label
+from predictd.uploads.runtime_selection import built_target
 
 query = QueryType()
 mutation = MutationType()
 
 READ = ("read_submission_info", "upload_submission")
 WRITE = "upload_submission"
-LABEL_LENGTH = 200
 
 
 def pickle_object(context: Context, pickle: Pickle) -> Object:
-    """The type ComputePickleUpload."""
+    """Return the type ComputePickleUpload."""
     runtime, version = pickle.runtime, pickle.data_version
     return {
         "id": pickle.id,
         "filename": pickle.filename,
         "label": pickle.label,
-        "version": lambda info: _ordinal(context, pickle),
+        "version": lambda info: _version_number(context, pickle),
         "modelId": pickle.model_id,
         "assignedModelSlots": lambda info: [model.id for model in pickle.assigned_models],
         "dockerImageId": runtime.id,
@@ -50,21 +46,21 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "validationStatus": pickle.validation_status,
         "triggerStatus": lambda info: context.newest_state(pickle),
         "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
-        "diagnosticsId": lambda info: _newest(pickle, lambda one: one.id),
-        "diagnosticsStatus": lambda info: _newest(pickle, status_of),
-        "diagnosticsStatusDescription": lambda info: _newest(pickle, description_of),
+        "diagnosticsId": lambda info: _of_latest_diagnostics(pickle, lambda diagnostics: diagnostics.id),
+        "diagnosticsStatus": lambda info: _of_latest_diagnostics(pickle, status_of),
+        "diagnosticsStatusDescription": lambda info: _of_latest_diagnostics(pickle, description_of),
         "insertedAt": pickle.inserted_at,
         "updatedAt": pickle.updated_at,
     }
 
 
-def _newest(pickle: Pickle, field: Callable[[Diagnostics], str | None]) -> str | None:
-    """That of the pickle's newest diagnostics."""
+def _of_latest_diagnostics(pickle: Pickle, field: Callable[[Diagnostics], str | None]) -> str | None:
+    """Return a field of the latest diagnostics of the pickle."""
     return field(pickle.diagnostics[0]) if pickle.diagnostics else None
 
 
 def trigger_object(trigger: Trigger) -> Object:
-    """The type ComputePickleTrigger, its history oldest first."""
+    """Return the type ComputePickleTrigger, its history oldest first."""
     return {
         "id": trigger.id,
         "computePickleUploadId": trigger.pickle_id,
@@ -93,8 +89,8 @@ def _status_object(status: TriggerStatus) -> Object:
     }
 
 
-def _ordinal(context: Context, pickle: Pickle) -> int:
-    """The how-manieth pickle of its model it is, or of the account where it was uploaded for none."""
+def _version_number(context: Context, pickle: Pickle) -> int:
+    """Return the version number of the pickle among those of its model, or of the account if it has no model."""
     same = Pickle.model_id == pickle.model_id if pickle.model_id else Pickle.model_id.is_(None)
     return (
         context.session.scalar(
@@ -108,16 +104,16 @@ def _ordinal(context: Context, pickle: Pickle) -> int:
 
 @query.field("computePickleDockerImages")
 def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
-    """The runtimes that are built."""
+    """Return the runtimes."""
     context = context_of(info)
     home = context.settings.runtimes_home
 
     def packages(runtime: Runtime) -> list[str] | None:
-        target = target_in(home, runtime)
+        target = built_target(home, runtime)
         return None if target is None else [f"{name}=={version}" for name, version in sorted(target.packages.items())]
 
     def modules(runtime: Runtime) -> list[str] | None:
-        target = target_in(home, runtime)
+        target = built_target(home, runtime)
         return None if target is None or target.modules is None else sorted(target.modules)
 
     return [
@@ -139,7 +135,7 @@ def resolve_docker_images(_: Any, info: Info, deprecated: bool | None = False) -
 
 @query.field("computePickleDataVersions")
 def resolve_data_versions(_: Any, info: Info, deprecated: bool | None = False) -> list[Object]:
-    """The data versions that a pickle can be run on."""
+    """Return the data versions."""
     return [
         {
             "id": version.id,
@@ -156,40 +152,20 @@ def resolve_data_versions(_: Any, info: Info, deprecated: bool | None = False) -
 
 @query.field("computePickleUploadAuth")
 def resolve_upload_auth(_: Any, info: Info, filename: str | None = "model.pkl", modelId: str | None = None) -> Object:
-    """A unique filename and the URL to PUT the pickle to."""
+    """Return a unique filename and the URL to PUT the pickle to."""
     context = context_of(info)
     account = context.account(WRITE)
-    if modelId:
-        refuse_webhook(get_model(context.session, account, modelId))
-    return upload_auth(
-        context, account, UploadKind.PICKLE, filename or "", modelId, max_bytes=context.settings.max_pickle_bytes
-    )
+    return upload_auth(context, account, UploadKind.PICKLE, filename or "", modelId)
 
 
-def upload_auth(
-    context: Context, account: Account, kind: UploadKind, filename: str, model_id: str | None, *, max_bytes: int
-) -> Object:
-    """The type FileUploadAuth for an upload of any kind."""
-    with context.write() as session:
-        room = room_for_upload(
-            session, context.storage, account, kind, context.settings.quotas, context.now, max_bytes=max_bytes
-        )
-        auth = authorise_upload(
-            session,
-            context.storage,
-            account,
-            kind,
-            filename,
-            model_id or None,
-            now=context.now,
-            max_bytes=room,
-            url_seconds=context.settings.url_seconds,
-        )
+def upload_auth(context: Context, account: Account, kind: UploadKind, filename: str, model_id: str | None) -> Object:
+    """Return the type FileUploadAuth for an upload."""
+    auth = context.uploads.authorize(account, kind, filename, model_id, context.now)
     return {"filename": auth.filename, "url": auth.url, "accelerated": False}
 
 
 def download_auth(context: Context, key: str, filename: str) -> Object:
-    """The type FileUploadAuth for a download."""
+    """Return the type FileUploadAuth for a download."""
     expires_at = context.now + timedelta(seconds=context.settings.url_seconds)
     url = context.storage.presign("GET", key, expires_at=expires_at, filename=filename)
     return {"filename": filename, "url": url, "accelerated": False}
@@ -197,14 +173,14 @@ def download_auth(context: Context, key: str, filename: str) -> Object:
 
 @query.field("computePickleDownloadAuth")
 def resolve_download_auth(_: Any, info: Info, modelId: str, pickleId: str | None = None) -> Object:
-    """The URL of a pickle's file: of the one named, or of the one assigned to the model."""
+    """Return the URL of the file of a pickle, or of the one assigned to a model."""
     context = context_of(info)
     account = context.account("download_submission")
     model = get_model(context.session, account, modelId)
     if not pickleId and model.pickle_id is None:
-        raise NotFoundError(f"Model {model.name} has no pickle assigned; name a pickleId.")
+        raise NotFoundError(f"Model {model.name} has no assigned pickle. Specify a pickleId.")
     pickle = get_pickle(context.session, account, pickleId or model.pickle_id or "")
-    refuse_removed(pickle)
+    check_not_removed(pickle)
     return download_auth(context, pickle.storage_key, pickle.filename)
 
 
@@ -216,31 +192,31 @@ def resolve_pickles(
     modelId: str | None = None,
     unassigned: bool | None = False,
 ) -> list[Object]:
-    """The account's pickles, newest first: all, one, those uploaded for or assigned to a model, or those unassigned."""
+    """Return the account's pickles, newest first: all, one, those of a model, or the unassigned ones."""
     context = context_of(info)
     account = context.account(*READ)
-    found = select(Pickle).where(Pickle.account_id == account.id).order_by(Pickle.inserted_at.desc())
+    pickles = select(Pickle).where(Pickle.account_id == account.id).order_by(Pickle.inserted_at.desc())
     if id:
-        found = found.where(Pickle.id == id)
+        pickles = pickles.where(Pickle.id == id)
     if modelId:
         assigned = select(Model.pickle_id).where(
             Model.id == modelId, Model.account_id == account.id, Model.pickle_id.is_not(None)
         )
-        found = found.where((Pickle.model_id == modelId) | Pickle.id.in_(assigned))
+        pickles = pickles.where((Pickle.model_id == modelId) | Pickle.id.in_(assigned))
     if unassigned:
-        found = found.where(Pickle.id.not_in(select(Model.pickle_id).where(Model.pickle_id.is_not(None))))
-    return [pickle_object(context, pickle) for pickle in context.session.scalars(found)]
+        pickles = pickles.where(Pickle.id.not_in(select(Model.pickle_id).where(Model.pickle_id.is_not(None))))
+    return [pickle_object(context, pickle) for pickle in context.session.scalars(pickles)]
 
 
 @query.field("triggerLogs")
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
-    """What the model has printed so far, in order."""
+    """Return the log lines of a run, in order."""
     context = context_of(info)
     return _logs(context, own_trigger(context, context.account(*READ), triggerId))
 
 
 def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
-    """The run of that id of one of the account's pickles; another account's answers as an unknown one.
+    """Return the run of that id.
 
     Raises:
         NotFoundError: there is no such run of this account.
@@ -252,9 +228,11 @@ def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
 
 
 def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger | None:
-    """The same; None where there is none. One query, so that the time does not tell whether another account has it."""
-    mine = select(Trigger).join(Pickle, Pickle.id == Trigger.pickle_id).where(Pickle.account_id == account.id)
-    return context.session.scalar(mine.where(Trigger.id == trigger_id))
+    """Return the run of that id; None if the account has none. One query, so that timing reveals nothing."""
+    own_run = select(Trigger).where(
+        Trigger.id == trigger_id, Trigger.account_id == account.id, Trigger.pickle_id.is_not(None)
+    )
+    return context.session.scalar(own_run)
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
@@ -263,14 +241,14 @@ def _logs(context: Context, trigger: Trigger) -> list[Object]:
     ).all()
     lines = [{"timestamp": row.timestamp, "message": row.message} for row in rows]
     if trigger.log_cut_bytes and rows:
-        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were cut; the newest are kept."
+        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were truncated."
         lines.insert(0, {"timestamp": rows[0].timestamp, "message": note})
     return lines
 
 
 @query.field("diagnosticsTriggerLogs")
 def resolve_diagnostics_trigger_logs(_: Any, info: Info, pickleId: str) -> list[Object]:
-    """What the model printed in its newest diagnostics run; empty as long as there is none."""
+    """Return the log lines of the latest diagnostics run of a pickle; empty if there is none."""
     context = context_of(info)
     pickle = get_pickle(context.session, context.account(*READ), pickleId)
     trigger = pickle.diagnostics[0].trigger if pickle.diagnostics else None
@@ -291,45 +269,32 @@ def resolve_create_pickle(
     """Register an uploaded pickle and start its validation."""
     context = context_of(info)
     account = context.account(WRITE)
-    # Before the transaction that writes: a large pickle takes seconds.
-    inspection = inspect_upload(context.session, context.storage, account, filename)
-    with context.write() as session:
-        check_queue(session, context.storage, account, context.settings.quotas)
-        pickle_id = register_pickle(
-            session,
-            context.storage,
-            account,
-            filename,
-            tournament=tournament,
-            model_id=modelId or None,
-            runtime=dockerImageId or None,
-            data_version=dataVersionId or None,
-            source=source[:100] if source else None,
-            now=context.now,
-            inspection=inspection,
-            runtimes_home=context.settings.runtimes_home,
-            quotas=context.settings.quotas,
-        ).id
-    context.wake()
-    pickle = context.load(Pickle, pickle_id)
-    hash_pickle(context.database, context.storage, pickle)
-    return pickle_object(context, pickle)
+    run = context.uploads.register(
+        account,
+        filename,
+        context.now,
+        tournament=tournament,
+        model_id=modelId,
+        runtime=dockerImageId,
+        data_version=dataVersionId,
+        source=source,
+    )
+    context.refresh()
+    return pickle_object(context, context.load(Pickle, run.pickle_id or ""))
 
 
 @mutation.field("assignPickleToModel")
 def resolve_assign(_: Any, info: Info, modelId: str | None = None, pickleId: str | None = None) -> str:
-    """Put a validated pickle into the model's slot; a null pickle empties it."""
+    """Assign a validated pickle to a model; null unassigns its pickle."""
     context = context_of(info)
     account = context.account(WRITE)
     if not modelId:
-        raise InvalidInputError("Name the model: modelId is needed.")
-    with context.write() as session:
-        model = get_model(session, account, modelId)
-        if pickleId:
-            assign(session, model, get_pickle(session, account, pickleId), context.now)
-        else:
-            unassign(session, model)
-    context.wake()
+        raise InvalidInputError("modelId is required.")
+    if pickleId:
+        context.uploads.assign(account, modelId, pickleId, context.now)
+    else:
+        context.uploads.unassign(account, modelId)
+    context.refresh()
     return "true"
 
 
@@ -341,28 +306,19 @@ def resolve_trigger(
     pickleId: str | None = None,
     triggerValidation: bool | None = False,
 ) -> Object:
-    """Run a pickle now: the one named, or the one assigned to the model."""
+    """Run a pickle, or the one assigned to a model, now."""
     context = context_of(info)
     account = context.account(WRITE)
-    with context.write() as session:
-        wanted = pickleId
-        if not wanted:
-            if not modelId:
-                raise InvalidInputError("Name what to run: pickleId, or modelId for the pickle assigned to it.")
-            model = get_model(session, account, modelId)
-            if model.pickle_id is None:
-                raise NotFoundError(f"Model {model.name} has no pickle assigned; assign one or name a pickleId.")
-            wanted = model.pickle_id
-        pickle = get_pickle(session, account, wanted)
-        check_queue(session, context.storage, account, context.settings.quotas)
-        trigger_now(session, pickle, context.now, validation=bool(triggerValidation), tournament=CLASSIC)
-    context.wake()
-    return pickle_object(context, context.load(Pickle, wanted))
+    run = context.uploads.run(
+        account, context.now, pickle_id=pickleId, model_id=modelId, is_validation=bool(triggerValidation)
+    )
+    context.refresh()
+    return pickle_object(context, context.load(Pickle, run.pickle_id or ""))
 
 
 @mutation.field("cancelComputePickleTrigger")
 def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
-    """End a run that waits or runs; it is never run again, and its log is kept."""
+    """Cancel a run, which is never retried; its log is retained."""
     context = context_of(info)
     account = context.account(WRITE)
     with context.write() as session:
@@ -372,11 +328,9 @@ def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
 
 @mutation.field("updatePickleLabel")
 def resolve_update_label(_: Any, info: Info, pickleId: str, label: str | None = None) -> Object:
-    """A name for people; null takes it off."""
+    """Set the label of a pickle; null removes it."""
     context = context_of(info)
     account = context.account(WRITE)
-    if label and len(label) > LABEL_LENGTH:
-        raise InvalidInputError(f"The label has {len(label)} characters; at most {LABEL_LENGTH} can be taken.")
     with context.write() as session:
-        get_pickle(session, account, pickleId).label = label or None
+        set_label(get_pickle(session, account, pickleId), label)
     return pickle_object(context, context.load(Pickle, pickleId))

@@ -1,4 +1,4 @@
-"""Records of runs: what went into one and what came out."""
+"""Run records: the inputs, environment, and output of a run."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ mutation = MutationType()
 
 
 def record_object(row: Recorded) -> Object:
-    """The type RunRecord. Keys of storage are nobody's business."""
+    """Return the type RunRecord, without storage keys."""
     record = RunRecord.of(row.facts)
     limits, machine = record.limits, record.machine
     return {
@@ -55,7 +55,7 @@ def record_object(row: Recorded) -> Object:
 
 @query.field("runRecord")
 def resolve_record(_: Any, info: Info, triggerId: str, attempt: int | None = None) -> Object | None:
-    """That of the newest attempt that ended, or of the one named; null where there is none."""
+    """Return the record of the latest attempt that ended, or of the given one; null if there is none."""
     context = context_of(info)
     trigger = own_trigger(context, context.account(*READ), triggerId)
     rows = records_of(context.session, trigger.id)

@@ -26,7 +26,7 @@ NO_CURRENT_ROUND = "Current round not open for submissions"
 
 
 def round_object(round_: Round) -> Object:
-    """The type Round. There are no stakes, so there are no multipliers and payouts."""
+    """Return the type Round."""
     is_resolved = round_.resolved_at is not None
     return {
         "id": round_.id,
@@ -46,7 +46,7 @@ def round_object(round_: Round) -> Object:
 
 
 def _config_object(round_: Round, config: ScoreConfig) -> Object:
-    """The type RoundScoreConfig."""
+    """Return the type RoundScoreConfig."""
     times = scoring_times(round_.score_time, round_.resolve_time)
     return {
         "id": f"{round_.id}:{config.display_name}",
@@ -66,7 +66,7 @@ def _config_object(round_: Round, config: ScoreConfig) -> Object:
 
 @query.field("tournaments")
 def resolve_tournaments(_: Any, info: Info) -> list[Object]:
-    """The tournaments of this server."""
+    """Return the tournaments of this server."""
     context = context_of(info)
     return [
         {
@@ -74,7 +74,7 @@ def resolve_tournaments(_: Any, info: Info) -> list[Object]:
             "name": "classic",
             "tournament": CLASSIC,
             "active": True,
-            "rounds": lambda info: [round_object(one) for one in list_rounds(context.session, CLASSIC)],
+            "rounds": lambda info: [round_object(round_) for round_ in list_rounds(context.session, CLASSIC)],
         }
     ]
 
@@ -89,29 +89,29 @@ def resolve_rounds(
     target: str | None = None,
     limit: int | None = None,
 ) -> list[Object]:
-    """Rounds, newest first; number 0 is the current round."""
+    """Return rounds, newest first; number 0 is the current round."""
     context = context_of(info)
-    wanted = CLASSIC if tournament is None else tournament
+    tournament = CLASSIC if tournament is None else tournament
     if number == 0:
-        current = current_round(context.session, wanted, context.now)
+        current = current_round(context.session, tournament, context.now)
         if current is None:
             raise ConflictError(NO_CURRENT_ROUND)
         return [round_object(current)]
     if number is not None:
-        found = find_round(context.session, wanted, number)
-        rounds = [found] if found is not None else []
+        round_ = find_round(context.session, tournament, number)
+        rounds = [round_] if round_ is not None else []
     else:
-        rounds = list(list_rounds(context.session, wanted))
+        rounds = list(list_rounds(context.session, tournament))
     if status is not None:
-        rounds = [one for one in rounds if status_of(one, context.now) == RoundStatus(status)]
+        rounds = [round_ for round_ in rounds if status_of(round_, context.now) == RoundStatus(status)]
     if target is not None and target != TARGET:
         rounds = []
-    return [round_object(one) for one in rounds[: max(limit, 0) if limit is not None else None]]
+    return [round_object(round_) for round_ in rounds[: max(limit, 0) if limit is not None else None]]
 
 
 @query.field("roundDetails")
 def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int) -> Object:
-    """A round with the models that submitted to it and their newest scores, null until it is scored."""
+    """Return a round with its models and their latest scores, which are null until the round is scored."""
     context = context_of(info)
     round_ = find_round(context.session, tournament, roundNumber)
     if round_ is None:
@@ -142,7 +142,7 @@ def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int)
 
 
 def _model_data(model_id: str, name: str, round_: Round, score: Score | None) -> Object:
-    """The type ModelData."""
+    """Return the type ModelData."""
     return {
         "id": model_id,
         "modelName": name,
@@ -164,26 +164,26 @@ def _model_data(model_id: str, name: str, round_: Round, score: Score | None) ->
 def resolve_pipeline_status(
     _: Any, info: Info, date: str | None = None, tournament: str | None = "classic"
 ) -> Object | None:
-    """What happened on a day (today, if none is named): when a round's data were ready, when scores were made."""
+    """Return when the data of a round was published and when scores were computed on a day, by default today."""
     context = context_of(info)
     try:
         day = datetime.fromisoformat(date).date() if date else context.now.date()
     except ValueError as error:
-        raise InvalidInputError(f"{date!r} is no date; write it as YYYY-MM-DD.") from error
+        raise InvalidInputError(f"{date!r} is not a date. Write dates as YYYY-MM-DD.") from error
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=1)
 
-    def of_day(found: InstrumentedAttribute[Any]) -> Any:
+    def first_of_day(column: InstrumentedAttribute[Any]) -> Any:
         return context.session.scalar(
-            select(func.min(found)).where(Round.tournament == CLASSIC, found >= start, found < end)
+            select(func.min(column)).where(Round.tournament == CLASSIC, column >= start, column < end)
         )
 
-    opened, scored = of_day(Round.open_time), of_day(Round.scored_at)
+    opened, scored = first_of_day(Round.open_time), first_of_day(Round.scored_at)
     return {
         "tournament": tournament,
         "isScoringDay": scored is not None,
         "startedAt": opened,
         "dataReadyAt": opened,
         "scoredAt": scored,
-        "resolvedAt": of_day(Round.resolved_at),
+        "resolvedAt": first_of_day(Round.resolved_at),
     }

@@ -1,4 +1,4 @@
-"""Scores of submissions and rounds. They are public, as leaderboards are; a model that nobody knows has none."""
+"""Scores of submissions and rounds, which are public; an unknown model has none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ LATEST_ROUNDS = 20
 
 
 def score_object(score: Score, config: ScoreConfig) -> Object:
-    """The type SubmissionScore: one of the scores that a submission got on one day."""
+    """Return the type SubmissionScore: one score of a submission on one day."""
     round_ = score.round
     return {
         "submissionId": score.submission_id,
@@ -47,12 +47,12 @@ def score_object(score: Score, config: ScoreConfig) -> Object:
 
 
 def score_objects(scores: Sequence[Score]) -> list[Object]:
-    """All scores of these days."""
+    """Return all scores of these days."""
     return [score_object(score, config) for score in scores for config in SCORE_CONFIGS]
 
 
 def user_score_objects(reputations: Sequence[Reputation]) -> list[Object]:
-    """The type UserScore for each score of each day."""
+    """Return the type UserScore for each score of each day."""
     return [
         {
             "displayName": config.display_name,
@@ -66,12 +66,12 @@ def user_score_objects(reputations: Sequence[Reputation]) -> list[Object]:
 
 
 def latest_submission_scores(session: Session, model: Model) -> list[Object]:
-    """The newest scores of a model in each of its last rounds that have some, newest round first."""
+    """Return the latest scores of a model in its recent scored rounds, newest round first."""
     return score_objects(latest_scores_of_model(session, model.id, LATEST_ROUNDS))
 
 
 def daily_performance_object(reputation: Reputation) -> Object:
-    """The type DailyModelPerformance."""
+    """Return the type DailyModelPerformance."""
     return {
         "date": reputation.day,
         "corrRep": reputation.corr,
@@ -98,35 +98,35 @@ def resolve_submission_scores(
     lastNRounds: int | None = None,
     distinctOnRound: bool | None = None,
 ) -> list[Object]:
-    """A model's scores, newest round first, in each the days in order; with `distinctOnRound` the newest day alone."""
+    """Return the scores of a model, newest round first; with `distinctOnRound` only the latest day of each round."""
     if tournament not in (None, CLASSIC):
         return []
-    found = scores_of_model(context_of(info).session, modelId)
+    scores = scores_of_model(context_of(info).session, modelId)
     if lastNRounds is not None:
-        rounds = list(dict.fromkeys(score.round_id for score in found))[: max(lastNRounds, 0)]
-        found = [score for score in found if score.round_id in rounds]
+        rounds = list(dict.fromkeys(score.round_id for score in scores))[: max(lastNRounds, 0)]
+        scores = [score for score in scores if score.round_id in rounds]
     if day is not None:
-        found = [score for score in found if score.day == day]
+        scores = [score for score in scores if score.day == day]
     if resolved is not None:
-        found = [score for score in found if score.resolved is resolved]
+        scores = [score for score in scores if score.resolved is resolved]
     if distinctOnRound:
-        found = [list(days)[-1] for _, days in groupby(found, key=lambda score: score.round_id)]
+        scores = [list(days)[-1] for _, days in groupby(scores, key=lambda score: score.round_id)]
     return [
-        one
-        for one in score_objects(found)
-        if displayName in (None, one["displayName"]) and version in (None, one["version"])
+        score
+        for score in score_objects(scores)
+        if displayName in (None, score["displayName"]) and version in (None, score["version"])
     ]
 
 
 @query.field("userScores")
 def resolve_user_scores(_: Any, info: Info, modelId: str) -> list[Object]:
-    """A model's reputation and rank by each score, day by day, newest first."""
+    """Return the reputation and rank of a model by score and day, newest first."""
     return user_score_objects(reputations_of(context_of(info).session, modelId))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """Which rounds a client asks for."""
+class _RoundFilter:
+    """A filter of rounds."""
 
     resolved_only: bool
     resolved_days: int | None
@@ -136,15 +136,15 @@ class _Wanted:
     number_from: int | None
     number_to: int | None
 
-    def takes(self, round_: Round, submission: Submission | None, context: Context) -> bool:
-        def within(at: Any, days: int | None) -> bool:
-            return days is None or (at is not None and at >= context.now - timedelta(days=days))
+    def matches(self, round_: Round, submission: Submission | None, context: Context) -> bool:
+        def is_within(time: Any, days: int | None) -> bool:
+            return days is None or (time is not None and time >= context.now - timedelta(days=days))
 
         datestamp = submission.data_datestamp if submission is not None else None
         return (
             (not self.resolved_only or round_.resolved_at is not None)
-            and within(round_.resolved_at, self.resolved_days)
-            and within(round_.scored_at, self.scored_days)
+            and is_within(round_.resolved_at, self.resolved_days)
+            and is_within(round_.scored_at, self.scored_days)
             and (self.datestamp_from is None or (datestamp is not None and datestamp >= self.datestamp_from))
             and (self.number is None or round_.number == self.number)
             and (self.number_from is None or round_.number >= self.number_from)
@@ -171,12 +171,12 @@ def resolve_round_model_performances(
     scoredWithinLastNDays: int | None = None,
     submittedOnly: bool | None = None,
 ) -> list[Object]:
-    """How a model did in each round since it was made, newest first; rounds without a submission have no scores."""
+    """Return the scores of a model in each round since its creation, newest first."""
     context = context_of(info)
     model = context.session.get(Model, modelId)
     if model is None or (tournament is not None and model.tournament != tournament):
         return []
-    wanted = _Wanted(
+    round_filter = _RoundFilter(
         resolved_only=bool(resolvedOnly),
         resolved_days=resolvedWithinLastNDays,
         scored_days=scoredWithinLastNDays,
@@ -186,8 +186,8 @@ def resolve_round_model_performances(
         number_to=roundNumberLte,
     )
     submissions = {
-        one.round_id: one
-        for one in context.session.scalars(
+        submission.round_id: submission
+        for submission in context.session.scalars(
             select(Submission).where(Submission.model_id == model.id, Submission.selected)
         )
     }
@@ -198,17 +198,18 @@ def resolve_round_model_performances(
     ).all()
     if lastNRounds is not None:
         rounds = rounds[: max(lastNRounds, 0)]
-    chosen = [
+    selected = [
         round_
         for round_ in rounds
-        if wanted.takes(round_, submissions.get(round_.id), context) and (not submittedOnly or round_.id in submissions)
+        if round_filter.matches(round_, submissions.get(round_.id), context)
+        and (not submittedOnly or round_.id in submissions)
     ]
     start = max(offset or 0, 0)
-    chosen = chosen[start : start + max(limit, 0) if limit is not None else None]
+    selected = selected[start : start + max(limit, 0) if limit is not None else None]
     scores: dict[str, list[Score]] = {}
-    for score in scores_of_model(context.session, model.id, rounds=[round_.id for round_ in chosen]):
+    for score in scores_of_model(context.session, model.id, rounds=[round_.id for round_ in selected]):
         scores.setdefault(score.round_id, []).append(score)
-    return [_performance(round_, submissions.get(round_.id), scores.get(round_.id, [])) for round_ in chosen]
+    return [_performance(round_, submissions.get(round_.id), scores.get(round_.id, [])) for round_ in selected]
 
 
 def _performance(round_: Round, submission: Submission | None, scores: Sequence[Score]) -> Object:

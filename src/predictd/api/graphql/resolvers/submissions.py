@@ -1,4 +1,4 @@
-"""Submissions: uploads of predictions, and what was submitted."""
+"""Submissions and uploads of predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,12 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model, own_rows
 from predictd.api.graphql.resolvers.pickles import download_auth, find_own_trigger, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
-from predictd.db.model_queries import get_model
 from predictd.db.models import Model, Submission
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import check_tournament
 from predictd.http.context import Context
-from predictd.uploads.assignment import refuse_pickle
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.prediction_uploads import PREDICTIONS_ARE_FOR_A_PICKLE, submit_file
+from predictd.uploads.prediction_uploads import submit_file
 
 query = QueryType()
 mutation = MutationType()
@@ -27,13 +25,13 @@ WRITE = "upload_submission"
 
 
 def list_submissions(context: Context, model: Model, limit: int | None = None) -> Sequence[Submission]:
-    """The model's submissions, newest first."""
-    found = select(Submission).where(Submission.model_id == model.id).order_by(Submission.inserted_at.desc())
-    return context.session.scalars(found.limit(limit) if limit is not None else found).all()
+    """Return the submissions of a model, newest first."""
+    submissions = select(Submission).where(Submission.model_id == model.id).order_by(Submission.inserted_at.desc())
+    return context.session.scalars(submissions.limit(limit) if limit is not None else submissions).all()
 
 
 def submission_object(submission: Submission) -> Object:
-    """The type V2Submission."""
+    """Return the type V2Submission."""
     return {
         "id": submission.id,
         "filename": submission.filename,
@@ -60,24 +58,21 @@ def resolve_submissions(
     id: str | None = None,
     modelId: str | None = None,
 ) -> list[Object]:
-    """The account's submissions, newest first: all, one, or those of a model."""
+    """Return the account's submissions, newest first: all, one, or those of a model."""
     context = context_of(info)
     account = context.account(*READ)
-    return [submission_object(one) for one in own_rows(context, account, Submission, id, modelId)]
+    return [submission_object(row) for row in own_rows(context, account, Submission, id, modelId)]
 
 
 @query.field("submissionUploadAuth")
 def resolve_submission_upload_auth(
     _: Any, info: Info, filename: str, tournament: int, modelId: str | None = None
 ) -> Object:
-    """A unique filename and the URL to PUT the predictions to."""
+    """Return a unique filename and the URL to PUT the predictions to."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
-    if modelId:
-        refuse_pickle(get_model(context.session, account, modelId), PREDICTIONS_ARE_FOR_A_PICKLE)
-    limit = context.settings.max_submission_bytes
-    return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId, max_bytes=limit)
+    return upload_auth(context, account, UploadKind.SUBMISSION, filename, modelId)
 
 
 @query.field("submissionDownloadAuth")
@@ -86,7 +81,7 @@ def resolve_submission_download_auth(
     info: Info,
     id: str,
 ) -> Object:
-    """The URL of a submission's file."""
+    """Return the URL of the file of a submission."""
     context = context_of(info)
     account = context.account("download_submission")
     submission = context.session.get(Submission, id)
@@ -107,7 +102,7 @@ def resolve_create_submission(
     version: int | None = None,
     dataDatestamp: int | None = None,
 ) -> Object:
-    """Check uploaded predictions and submit them to the open round, or keep them as late."""
+    """Check uploaded predictions and submit them to the open round, or store them as late."""
     context = context_of(info)
     account = context.account(WRITE)
     check_tournament(tournament)
@@ -125,5 +120,5 @@ def resolve_create_submission(
         data_datestamp=dataDatestamp,
         quotas=context.settings.quotas,
     )
-    context.session.rollback()
+    context.refresh()
     return submission_object(context.load(Submission, submission_id))
