@@ -142,7 +142,7 @@ def take_all(browser: Browser, home: Path, address: str, only: str) -> None:
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="Europe/Berlin")
     page = context.new_page()
     paths = page_paths(SimpleNamespace(settings=Settings()))  # type: ignore[arg-type]
-    links = signed_links(home)
+    links = mailed_links(home)
     sign_in(page, address, "demo")
     examples = links | find_examples(page, address)
     page.context.clear_cookies()
@@ -217,8 +217,8 @@ def find_examples(page: Page, address: str) -> dict[str, str]:
     }
 
 
-def signed_links(home: Path) -> dict[str, str]:
-    """Return the paths of signed links, and the admin page of an account."""
+def mailed_links(home: Path) -> dict[str, str]:
+    """Return the paths of links in e-mails, and of an account's admin page."""
     database = Database(Settings(data_dir=home).resolved_database_url)
     now = datetime.now(UTC)
     with database.write() as session:

@@ -225,8 +225,8 @@ def test_files_that_do_not_belong_together_or_are_missing_are_refused_before_the
         (("--benchmarks", "fewer.parquet"), "fewer.parquet lacks 5 of the 200 ids of live.parquet"),
         (("--benchmarks", "nowhere.parquet"), "The file nowhere.parquet does not exist"),
         (("--dataset", "text.parquet"), "text.parquet can't be read as a parquet file"),
-        (("--dataset", "/nowhere/live.parquet"), "There is no file /nowhere/live.parquet"),
-        (("--model", "nowhere.pkl"), "There is no file nowhere.pkl"),
+        (("--dataset", "/nowhere/live.parquet"), "The file /nowhere/live.parquet does not exist"),
+        (("--model", "nowhere.pkl"), "The file nowhere.pkl does not exist"),
         (("--model", "http://127.0.0.1:9/model.pkl"), "http://127.0.0.1:9/model.pkl is unreachable"),
     ):
         done = desk.run_model("good", *arguments, "--json")

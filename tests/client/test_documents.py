@@ -5,7 +5,7 @@ from types import ModuleType
 from graphql import build_schema, extend_schema, parse, validate
 
 import predictd.client.documents as client_documents
-import predictd.mcp.operations as mcp_operations
+import predictd.mcp.operations as mcp_documents
 from conftest import ROOT
 
 FOLDER = ROOT / "src" / "predictd" / "api" / "graphql"
@@ -23,13 +23,14 @@ def documents(*modules: ModuleType) -> dict[str, str]:
     }
 
 
-EXTENSION_NAMES = {
-    *(f"predictd.client.documents.{name}" for name in client_documents.EXTENSIONS),
-    "predictd.mcp.operations.CANCEL",
+CONTRACT_DOCUMENTS = documents(client_documents, mcp_documents)
+EXTENSION_DOCUMENTS = {
+    name: CONTRACT_DOCUMENTS.pop(name)
+    for name in [
+        *(f"{client_documents.__name__}.{name}" for name in client_documents.EXTENSIONS),
+        f"{mcp_documents.__name__}.CANCEL",
+    ]
 }
-DOCUMENTS = documents(client_documents, mcp_operations)
-EXTENSION_DOCUMENTS = {name: DOCUMENTS[name] for name in EXTENSION_NAMES}
-CONTRACT_DOCUMENTS = {name: text for name, text in DOCUMENTS.items() if name not in EXTENSION_NAMES}
 
 
 def test_every_document_is_valid_without_extensions() -> None:
