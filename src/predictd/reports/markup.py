@@ -15,7 +15,7 @@ class Markup(str):
 
 
 def escaped(text: str) -> Markup:
-    """The text as markup, without characters that would steer a page or a terminal."""
+    """Return the text as markup, without characters that control a page or a terminal."""
     return Markup(html.escape(replace_unprintable(text)))
 
 
