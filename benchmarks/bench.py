@@ -1,6 +1,6 @@
 """All figures of speed and memory, predictd and the peer in turn on one core: `make bench`, `make bench ONLY=name`.
 
-Prints a table and writes benchmarks/last.json. docs/benchmarks.md explains each figure. A figure below its bound is
+Prints a table and writes benchmarks/last.json. see docs/contributors/benchmarks.md. A figure below its bound is
 marked; the exit code is 1 only if a measurement failed, or, with --strict, if a figure is below its bound.
 """
 

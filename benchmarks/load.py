@@ -1,7 +1,7 @@
 """A round of a thousand models on one real server, and fifty concurrent large uploads: `make load`.
 
 Prints models per second, the time from opening to Success, memory, and how much slower the API responds meanwhile;
-writes benchmarks/last_load.json. docs/benchmarks.md explains each figure. A figure above its bound is marked; the exit
+writes benchmarks/last_load.json. see docs/contributors/benchmarks.md. A figure above its bound is marked; the exit
 code is 1 if a run or an upload failed, or, with --strict, if a figure is above its bound.
 """
 

@@ -1,4 +1,4 @@
-"""Convert a parquet file to a file that a run maps; docs/mapped-data.md describes the format and its guarantees."""
+"""Convert a parquet file to a file that a run maps; docs/contributors/mapped-data.md describes the format."""
 
 import json
 import os

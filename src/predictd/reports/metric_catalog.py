@@ -1,4 +1,4 @@
-"""The metrics of a report in groups, with short definitions; docs/metrics.md has the formulas."""
+"""The metrics of a report in groups, with short definitions; docs/reference/metrics.md has the formulas."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

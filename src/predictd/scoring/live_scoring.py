@@ -25,7 +25,7 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveScores:
-    """Scores of a round's submissions, shape (submissions,), NaN where missing; docs/metrics.md defines each.
+    """Scores of a round's submissions, shape (submissions,), NaN where missing; docs/reference/metrics.md defines each.
 
     `percentiles` maps the names of METRICS to the share of scores that each is at least as good as, from 1 /
     submissions to 1, equal scores sharing the mean. `meta_model` has the shape (rows,), or is None without weighted

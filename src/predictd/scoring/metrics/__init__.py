@@ -1,7 +1,7 @@
 """Numerai's metrics for all eras and many submissions at once, and the metrics of a validation.
 
-These are functions of arrays that only need NumPy; docs/metrics.md defines each metric. The only files are cached
-factors.
+Functions of arrays that only need NumPy; docs/reference/metrics.md defines each metric. The only files are
+cached factors.
 """
 
 from predictd.scoring.metrics.batch import Features, Scores, Truth, score

@@ -40,7 +40,7 @@ class EraDiagnostics:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """The metrics of a validation, or None where unavailable. docs/metrics.md defines each.
+    """The metrics of a validation, or None where unavailable. docs/reference/metrics.md defines each.
 
     `suspicion` explains why `trained_on_val` is True; it is not in the schema. `top_bottom` is set in metrics of only
     the highest and lowest predictions, `tb200_diagnostics` in the others.

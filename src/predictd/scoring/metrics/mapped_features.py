@@ -1,4 +1,4 @@
-"""The features of a mapped data file by era, without pandas; docs/mapped-data.md describes the format."""
+"""The features of a mapped data file by era, without pandas; docs/contributors/mapped-data.md describes the format."""
 
 import mmap
 import os

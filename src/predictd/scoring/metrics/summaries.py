@@ -1,4 +1,4 @@
-"""Summary statistics of a series of scores, one for each era in time order. docs/metrics.md lists sources.
+"""Summary statistics of a series of scores, one for each era in time order. docs/reference/metrics.md lists sources.
 
 Eras without a score are removed first; for too few eras a statistic is NaN.
 """
