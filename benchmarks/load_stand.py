@@ -17,7 +17,7 @@ from pathlib import Path
 import trees
 from predictd.db import Database
 from predictd.db.accounts import create_account, create_token
-from predictd.db.catalogue import choose_data_version, choose_runtime
+from predictd.db.catalog import choose_data_version, choose_runtime
 from predictd.db.models import Model, Pickle
 from predictd.db.rounds import latest_round
 from predictd.db.types import new_id

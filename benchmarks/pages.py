@@ -37,7 +37,7 @@ from predictd.db.models import (
     TriggerStatus,
     new_id,
 )
-from predictd.db.sessions import begin_session
+from predictd.db.sessions import create_session
 from predictd.http.services import Services
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
@@ -139,7 +139,7 @@ def fill(database: Database) -> tuple[str, str]:
                 ],
             )
         many, none = (session.get_one(Account, account["id"]) for account in accounts)
-        return tuple(begin_session(session, account, now, hours=1) for account in (many, none))  # type: ignore[return-value]
+        return tuple(create_session(session, account, now) for account in (many, none))  # type: ignore[return-value]
 
 
 def _account(name: str, now: datetime) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from predictd.db import Database
 from predictd.db.accounts import get_account
-from predictd.domain.notices import Event
-from predictd.notifications.addresses import set_address
-from predictd.notifications.signed_tokens import confirmation_token, secret_of, unsubscribe_token
+from predictd.domain.notification_types import Event
+from predictd.notifications.email_addresses import set_address
+from predictd.notifications.signed_tokens import confirmation_token, link_signing_key_of, unsubscribe_token
 from predictd.settings import Settings
 from predictd.web.routes import page_paths
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="only pages whose path contains this text")
     only = parser.parse_args().only
     home = Path(tempfile.mkdtemp(prefix="predictd-screenshots-"))
-    os.environ["PREDICTD_SIGN_UP"] = "true"
+    os.environ["PREDICTD_ALLOW_SIGN_UP"] = "true"
     server, address = demo.start_server(home)
     try:
         prepare(home, address)
@@ -224,7 +224,7 @@ def mailed_links(home: Path) -> dict[str, str]:
     with database.write() as session:
         account = get_account(session, "anna")
         set_address(session, account, "anna@example.org", now)
-        secret_of(account)
+        link_signing_key_of(account)
         paths = {
             "/account/confirm/{token}": f"/account/confirm/{confirmation_token(account, now)}",
             "/unsubscribe/{token}": f"/unsubscribe/{unsubscribe_token(account, [Event.RUN_FAILED])}",

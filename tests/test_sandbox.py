@@ -243,15 +243,6 @@ def test_endless_model_times_out_in_its_stage(workbench: Workbench) -> None:
     assert workbench.log == "looping\n"
 
 
-def test_what_a_model_prints_faster_than_it_is_taken_does_not_outlast_the_deadline(workbench: Workbench) -> None:
-    begin = time.monotonic()
-    request = workbench.request("prints_without_end", replace(LIMITS, seconds=1.0, log_stop_bytes=50 * MIB))
-    report = run(request, on_log=lambda _: time.sleep(0.1))
-    assert report.failure is not None
-    assert report.failure.code == "timeout"
-    assert time.monotonic() - begin < 15
-
-
 def test_default_memory_limit_stops_eight_gigabytes(workbench: Workbench) -> None:
     report = workbench.run("hungry", Limits(seconds=60))
     assert report.failure is not None
@@ -625,7 +616,6 @@ _UNPICKLING = _json_frame(b"S", {"stage": "import"}) + _json_frame(b"S", {"stage
         _UNPICKLING + _json_frame(b"V", {"pythons": ["3.12"], "packages": {"numpy": ["1"]}}),
         _UNPICKLING + _json_frame(b"F", {"code": "exception", "detail": "", "packages": {"numpy": 2}}),
         _UNPICKLING + b"R\x00\x00\x00\x04\x00\x00\x00\x00",
-        b"".join(_json_frame(b"S", {"stage": stage}) for stage in STAGES) + b"T\x00\x00\x00\x01x" * 2,
         _UNPICKLING + b"S\x00\x02\x00\x00",
         _UNPICKLING + b"S\x00\x00\x27\x10" + b"[" * 10_000,
     ],

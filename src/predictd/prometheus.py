@@ -5,7 +5,7 @@ Each process has its own counters: of several servers, add them up. What the dat
 
 from prometheus_client import Counter, Histogram
 
-from predictd.domain.notices import Channel
+from predictd.domain.notification_types import Channel
 from predictd.domain.states import TriggerState, TriggerType
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

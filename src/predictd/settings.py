@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from predictd.domain.errors import SetupError
 from predictd.domain.limits import MIB, Limits
-from predictd.domain.quotas import GB, Quotas
+from predictd.domain.quotas import GB, MAX_QUEUE, Quotas
 from predictd.domain.runs import SandboxKind
 
 MAX_REMOTE_RUNS = 128
@@ -76,14 +76,7 @@ class Settings(BaseSettings):
     run_cpus: float = Field(1.0, description="CPU limit of a run, in cores.")
     run_memory_mb: int = Field(4096, description="Memory limit of a run, in MiB.")
     run_seconds: float = Field(600.0, description="Time limit of a run, in seconds from the start of the model.")
-    run_processes: int = Field(256, description="Maximum number of processes and threads of a run.")
-    run_scratch_mb: int = Field(1024, description="Writable scratch space of a run, in MiB; it counts as memory.")
-    run_output_mb: int = Field(256, description="Maximum size of a run's predictions, in MiB.")
     max_pickle_mb: int = Field(4096, description="Maximum size of a pickle, in MiB.")
-    max_submission_mb: int = Field(
-        256, description="Maximum size of an uploaded submission or diagnostics file, in MiB."
-    )
-    url_seconds: int = Field(600, description="Validity of a presigned URL, in seconds.")
     abandoned_hours: float = Field(
         24.0, gt=0, description="Age at which unregistered uploads and unreferenced files are deleted, in hours."
     )
@@ -102,23 +95,20 @@ class Settings(BaseSettings):
         description="Maximum size of all files of an account (pickles, compiled trees, uploads, diagnostics), in GB "
         "(10^9 bytes); 0 means no limit.",
     )
-    max_queue: int = Field(
-        20_000,
-        description="Maximum queued runs of all accounts; 0 means no limit. Round runs are exempt.",
-    )
     min_free_gb: float = Field(
         1.0,
         description="Disk space reserved for rounds, in GB (10^9 bytes); with less, uploads and requested runs are "
         "rejected. 0 means no limit.",
     )
-    sign_up: bool = Field(False, description="Whether anyone can create an account, on the web page or with the API.")
-    session_hours: float = Field(336.0, description="Lifetime of a session on the web pages, in hours.")
+    allow_sign_up: bool = Field(
+        False, description="Whether anyone can create an account, on the web page or with the API."
+    )
     trusted_proxies: str = Field(
         "",
         description="Addresses or networks of reverse proxies, separated by commas, whose headers about the client "
         "address and https are trusted.",
     )
-    webhooks_to_private: bool = Field(False, description="Whether webhooks of accounts may be in private networks.")
+    allow_private_webhooks: bool = Field(False, description="Whether webhooks of accounts may be in private networks.")
     smtp_url: str = Field(
         "",
         description="Mail server, such as smtp://USER:PASSWORD@HOST:587?starttls or smtps://USER:PASSWORD@HOST; "
@@ -126,14 +116,10 @@ class Settings(BaseSettings):
         repr=False,
     )
     mail_from: str = Field("", description="Sender of e-mails, such as 'predictd <noreply@host.org>'.")
-    mail_gather_seconds: float = Field(120.0, description="Delay to combine notifications into one e-mail, in seconds.")
-    mails_per_hour: int = Field(10, ge=1, description="Maximum e-mails to an account per hour; more are combined.")
-    notify_retry_seconds: float = Field(
+    email_batch_seconds: float = Field(120.0, description="Delay to combine notifications into one e-mail, in seconds.")
+    notification_retry_seconds: float = Field(
         10.0,
         description="Delay before the first retry of an e-mail or webhook; it triples with each retry.",
-    )
-    notify_hours: float = Field(
-        24.0, description="Time after which an e-mail or webhook is no longer retried, in hours."
     )
     metrics_token: str = Field("", repr=False, description="Token for /metrics, sent as `Authorization: Bearer TOKEN`.")
     metrics_networks: str = Field(
@@ -164,16 +150,16 @@ class Settings(BaseSettings):
         description="Evaluate trees of LightGBM, XGBoost, CatBoost and scikit-learn with compiled tables, "
         "if the result is identical.",
     )
-    keep_logs: str = Field(
+    log_retention: str = Field(
         "", description="Age at which logs of ended runs are deleted, such as 90d; empty means never."
     )
-    keep_pickles: str = Field(
+    pickle_retention: str = Field(
         "", description="Age at which files of unused pickles are deleted, such as 365d; empty means never."
     )
-    mapped_gb: int = Field(
+    mapped_cache_gb: int = Field(
         40, description="Disk space for mapped data, in GB; the least recently used files are evicted."
     )
-    objects_gb: int = Field(
+    node_cache_gb: int = Field(
         20, description="Disk space of a node for pickles and data, in GB; the least recently used files are evicted."
     )
     node_memory_mb: int = Field(
@@ -233,9 +219,6 @@ class Settings(BaseSettings):
             cpus=self.run_cpus,
             memory_bytes=self.run_memory_mb * MIB,
             seconds=self.run_seconds,
-            processes=self.run_processes,
-            scratch_bytes=self.run_scratch_mb * MIB,
-            output_bytes=self.run_output_mb * MIB,
         )
 
     @property
@@ -251,7 +234,7 @@ class Settings(BaseSettings):
             storage_bytes=int(self.account_storage_gb * GB),
             uploads_per_hour=self.account_uploads_per_hour,
             account_queue=self.account_queue,
-            queue=self.max_queue,
+            queue=MAX_QUEUE,
             free_bytes=int(self.min_free_gb * GB),
         )
 
@@ -279,11 +262,6 @@ class Settings(BaseSettings):
     def max_pickle_bytes(self) -> int:
         """Maximum size of a pickle, in bytes."""
         return self.max_pickle_mb * MIB
-
-    @property
-    def max_submission_bytes(self) -> int:
-        """Maximum size of an uploaded submission or diagnostics file, in bytes."""
-        return self.max_submission_mb * MIB
 
 
 def refuse_example_secrets(settings: Settings) -> None:

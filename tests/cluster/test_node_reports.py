@@ -10,7 +10,7 @@ from predictd.cluster.ray_process import parse_address
 from predictd.cluster.scheduler import ClusterScheduler
 from predictd.db import Database
 from predictd.db.accounts import create_account
-from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.catalog import register_data_version, register_runtime
 from predictd.db.models import Pickle, Trigger, TriggerLog
 from predictd.db.run_tables import NodeRun
 from predictd.domain.errors import ForbiddenTransferError, SetupError
@@ -18,7 +18,7 @@ from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import LINE_LENGTH
 from predictd.jobs.queue import Claim, advance, claim, enqueue
-from predictd.worker import node_runs, run_logs
+from predictd.worker import node_runs
 from predictd.worker.lease_recovery import recover_owned
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -37,10 +37,10 @@ def claimed(database: Database) -> Claim:
     """A run of a pickle that a node has, with the token 'token'."""
     with database.write() as session:
         account = create_account(session, "alice", NOW)
-        runtime = record_runtime(
+        runtime = register_runtime(
             session, name="Python", image="image", tag="tag", python="3.12", folder="folder", now=NOW
         )
-        version = record_data_version(session, "v5.3", NOW)
+        version = register_data_version(session, "v5.3", NOW)
         pickle = Pickle(
             account_id=account.id,
             runtime_id=runtime.id,
@@ -62,26 +62,18 @@ def claimed(database: Database) -> Claim:
         return found
 
 
-def report(
-    database: Database,
-    claimed: Claim,
-    body: bytes = b"",
-    *,
-    batch: int = 1,
-    token: str = "token",
-    kept_bytes: int = 100,
-) -> bool:
+def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int = 1, token: str = "token") -> bool:
     with database.write() as session:
-        return node_runs.take_report(
+        return node_runs.record_report(
             session,
             claimed.trigger_id,
             claimed.attempt,
             token,
             node="node-1",
-            batch=batch,
+            log_batch=batch,
             body=body,
-            cut_bytes=0,
-            kept_bytes=kept_bytes,
+            dropped_bytes=0,
+            max_log_bytes=100,
         )
 
 
@@ -96,7 +88,7 @@ def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Cla
     assert report(database, claimed, b"three\n", batch=2)
     assert log(database) == ["one", "two", "three"]
     with database.read() as session:
-        assert node_runs.beats(session) == {(claimed.trigger_id, claimed.attempt): (3, "node-1")}
+        assert node_runs.list_heartbeats(session) == {(claimed.trigger_id, claimed.attempt): (3, "node-1")}
 
 
 def test_a_line_that_could_be_ours_is_set_apart(database: Database, claimed: Claim) -> None:
@@ -114,33 +106,7 @@ def test_of_a_flood_the_newest_lines_stay(database: Database, claimed: Claim) ->
     assert kept <= 100
     assert lines[-1] == "00109"
     with database.read() as session:
-        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 600 - kept
-
-
-def test_lines_without_text_are_no_rows_without_end(
-    database: Database, claimed: Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_logs, "LOG_LINES", 10)
-    assert report(database, claimed, b"one\n" + b"\n" * 20 + b"last\n", kept_bytes=10_000)
-    assert log(database) == [""] * 9 + ["last"]
-    assert report(database, claimed, b"newest\n", batch=2, kept_bytes=10_000)
-    assert log(database) == [""] * 8 + ["last", "newest"]
-    with database.read() as session:
-        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 16
-
-
-def test_a_writer_keeps_the_newest_lines_of_a_flood_of_empty_ones(
-    database: Database, claimed: Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_logs, "LOG_LINES", 10)
-    writer = run_logs.LogWriter(database, claimed, 10_000)
-    writer.write(b"one\n" + b"\n" * 20 + b"last\n")
-    writer.flush()
-    writer.write(b"newest\n")
-    writer.flush()
-    assert log(database) == [""] * 8 + ["last", "newest"]
-    with database.read() as session:
-        assert session.get_one(Trigger, claimed.trigger_id).log_cut_bytes == 16
+        assert session.get_one(Trigger, claimed.trigger_id).log_dropped_bytes == 600 - kept
 
 
 def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, claimed: Claim) -> None:
@@ -150,7 +116,7 @@ def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, cla
         assert advance(session, claimed, TriggerState.ERROR, Reason(code="worker_lost"), NOW)
     assert not report(database, claimed, b"from the dead\n")
     with database.write() as session:
-        node_runs.forget_ended(session)
+        node_runs.delete_ended(session)
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(NodeRun)) == 0
     assert not report(database, claimed, b"from the dead\n")
@@ -159,9 +125,9 @@ def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, cla
 
 def test_a_run_that_its_server_left_behind_takes_no_place(database: Database, claimed: Claim) -> None:
     with database.write() as session:
-        assert len(node_runs.beats(session)) == 1
+        assert len(node_runs.list_heartbeats(session)) == 1
         assert recover_owned(session, "server", NOW, max_attempts=3) == 1
-        assert node_runs.beats(session) == {}
+        assert node_runs.list_heartbeats(session) == {}
 
 
 @pytest.mark.parametrize("address", ["", "head", "head:", ":6379", "http://head"])

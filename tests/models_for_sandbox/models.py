@@ -101,13 +101,6 @@ def prints(live):
     return answer(live)
 
 
-def prints_without_end(live):
-    import os
-
-    while True:
-        os.write(1, b"line" * 1000 + b"\n")
-
-
 def draws(live):
     import random
 

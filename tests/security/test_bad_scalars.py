@@ -54,7 +54,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Site]:
-    with make_server(sign_up=True) as server:
+    with make_server(allow_sign_up=True) as server:
         server.open_round("10h")
         organiser = make_account(server, "organiser")
         server.predictd("account", "admin", "organiser")

@@ -31,7 +31,7 @@ LOGIN = 'login(email: "{name}", password: "{password}") {{ token }}'
 @pytest.fixture(scope="module")
 def proxied(make_server: Callable[..., AbstractContextManager[Server]]) -> Iterator[Server]:
     """A server behind a proxy, which tells the client's address, and on which anybody may create an account."""
-    with make_server(sign_up=True, trusted_proxies="127.0.0.1") as running:
+    with make_server(allow_sign_up=True, trusted_proxies="127.0.0.1") as running:
         yield running
 
 

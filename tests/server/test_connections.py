@@ -1,6 +1,5 @@
 """Connections that clients hold: /healthz and new clients are served all the same, and slow transfers end well."""
 
-import asyncio
 import contextlib
 import io
 import json
@@ -9,9 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import psutil
@@ -22,7 +18,6 @@ import requests
 
 import conftest
 from conftest import PREDICTD, Server
-from predictd.server import connections
 
 # Ten times what it takes here; the fault that this is about makes it hang.
 QUICK_SECONDS = 5
@@ -129,31 +124,6 @@ def test_runs_inherit_no_descriptor_of_a_busy_server(server: Server, pickles: di
     # The standard streams, the answer, and perhaps its own data.
     assert {number for number, kind in listed if kind != "-"} == {"0", "1", "2", "500"}
     assert {kind for _, kind in listed} <= {"c", "p", "-"}
-
-
-def test_responses_that_nobody_reads_end_those_of_the_client_with_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST_UNSENT_BYTES", 100)
-    monkeypatch.setattr(connections, "SWEEP_SECONDS", 0)
-    closed = []
-
-    def client(name: str, unsent: int) -> Any:
-        transport = SimpleNamespace(get_write_buffer_size=lambda: unsent)
-        connection = Mock(host=name, client_key=name, unsent=unsent, is_closing=False, transport=transport)
-        connection.is_stalled.return_value = False
-        connection.abort.side_effect = lambda: closed.append((name, unsent))
-        return connection
-
-    async def sweep(clients: list[Any]) -> None:
-        every = connections.Connections(10_000, lambda _: False)
-        for one in clients:
-            every.admit(one)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(every.sweep(), 0.05)
-
-    asyncio.run(sweep([client("one", 60), client("other", 40)]))
-    assert closed == []
-    asyncio.run(sweep([client("one", 60), client("many", 30), client("many", 20), client("many", 50)]))
-    assert closed == [("many", 50), ("many", 30)]
 
 
 def test_no_stream_is_opened_that_would_say_nothing(server: Server) -> None:

@@ -19,7 +19,7 @@ from predictd.db.models import Model, Pickle, Trigger
 from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import advance
-from predictd.uploads.fallback import fall_back
+from predictd.uploads.fallback import queue_fallbacks
 from predictd.worker.finalize import retry_or_give_up
 
 __all__ = ["platform"]
@@ -174,8 +174,8 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
 
     def fallbacks() -> list[tuple[str | None, str | None]]:
         with platform.database.read() as session:
-            found = session.scalars(select(Trigger).where(Trigger.fallback_for.is_not(None)))
-            return [(one.pickle_id, one.fallback_for) for one in found]
+            found = session.scalars(select(Trigger).where(Trigger.fallback_model_id.is_not(None)))
+            return [(one.pickle_id, one.fallback_model_id) for one in found]
 
     assert give_up()
     assert fallbacks() == []
@@ -183,7 +183,7 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
     assert fallbacks() == [(old, with_older.id)]
     with platform.database.write() as session:
         failed = session.scalars(select(Trigger.id).where(Trigger.state == TriggerState.ERROR)).one()
-        fall_back(session, failed, "platform", lambda *_: True, NOW)
+        queue_fallbacks(session, failed, "platform", lambda *_: True, NOW)
     assert fallbacks() == [(old, with_older.id)]
     assert platform.next_names() == ["alice_0"]
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from conftest import GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
-from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.catalog import register_data_version, register_runtime
 from predictd.db.models import Model, Pickle, Round, Submission, Trigger
 from predictd.db.types import new_id
 from predictd.domain.errors import BusyError, LimitReachedError
@@ -24,14 +24,14 @@ from predictd.domain.quotas import Quotas
 from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.jobs.queue import Claim, advance, claim, enqueue, record_use
-from predictd.jobs.scheduling import Priority, put_late_ones_back
+from predictd.jobs.queue import Claim, advance, claim, enqueue, record_usage
+from predictd.jobs.scheduling import Priority, deprioritize_late_runs
 from predictd.storage import FolderStorage
 from predictd.uploads.assignment import assign, queue_round_runs
 from predictd.uploads.incoming import UploadKind
 from predictd.uploads.quotas import available_upload_bytes, check_queue
 from predictd.uploads.submissions import StoredPredictions
-from predictd.worker.finalize import conclude
+from predictd.worker.finalize import complete_run
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 
@@ -47,10 +47,10 @@ class Platform:
         """An account with a model for each forecast; answers the ids of the pickles."""
         with self.database.write() as session:
             account = create_account(session, username, NOW)
-            runtime = record_runtime(
+            runtime = register_runtime(
                 session, name="Python", image="image", tag="tag", python="3.12", folder="folder", now=NOW
             )
-            version = record_data_version(session, "v5.3", NOW)
+            version = register_data_version(session, "v5.3", NOW)
             pickles = [
                 Pickle(
                     id=new_id(),
@@ -166,7 +166,7 @@ def test_what_a_run_took_is_the_forecast_of_the_next(platform: Platform) -> None
     second = platform.claim()
     assert second is not None
     with platform.database.write() as session:
-        record_use(session, second, RunReport(stages={"import": 1.0, "predict": 8.0}))
+        record_usage(session, second, RunReport(stages={"import": 1.0, "predict": 8.0}))
     platform.open_round(NOW + timedelta(days=1), number=2)
     assert platform.next_names(NOW + timedelta(days=1)) == ["alice_0", "alice_1"]
 
@@ -190,7 +190,7 @@ def test_a_run_that_can_not_be_in_time_any_more_lets_the_others_pass_but_is_run(
     platform.open_round()
     shortly_before = NOW + timedelta(minutes=55)
     with platform.database.write() as session:
-        assert put_late_ones_back(session, shortly_before) == 1
+        assert deprioritize_late_runs(session, shortly_before) == 1
     assert platform.next_names(shortly_before) == ["short_0", "long_0"]
 
 
@@ -340,7 +340,7 @@ def test_a_pickle_that_is_assigned_while_its_run_ends_submits_once_for_the_model
 
     def end_it() -> None:
         with platform.database.write() as session:
-            assert conclude(session, claimed, predictions, RunReport().use(Limits()), NOW)
+            assert complete_run(session, claimed, predictions, RunReport().use(Limits()), NOW)
             holds_lock.set()
             time.sleep(0.5)
 

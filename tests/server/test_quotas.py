@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from test_speed import BOOSTED
 
 from conftest import GraphQLErrors, Server, User
-from predictd.admin.garbage_collection import sweep_orphans
+from predictd.admin.garbage_collection import delete_orphans
 from predictd.db import Database
 from predictd.db.stored_files import StoredFile
 from predictd.storage import FolderStorage
-from predictd.worker.run_cache import most_table_bytes
+from predictd.worker.run_cache import max_table_bytes
 
 # A gigabyte in the settings has 10^9 bytes.
 QUOTA = 3_000_000
@@ -142,7 +142,7 @@ def test_an_upload_that_is_refused_or_discarded_or_swept_counts_no_more(small: S
     assert charged(small, "swept") == {"incoming": PIECE, "submission": PIECE}
     database = Database(small.environment["PREDICTD_DATABASE_URL"])
     storage = FolderStorage.open(small.home / "storage", "")
-    sweep_orphans(database, storage, 2**33)
+    delete_orphans(database, storage, 2**33)
     with database.read() as session:
         assert session.scalars(sa.select(StoredFile.key)).all() == []
     database.close()
@@ -161,7 +161,7 @@ def test_tables_count_toward_storage_and_are_bounded_by_their_pickle(roomy: Serv
     roomy.open_round()
     pickle_id = user.upload(growing, user.add_model("growing"))
     assert user.wait(pickle_id)["triggers"][0]["status"] == "submission_succeeded"
-    assert f"at most {most_table_bytes(len(growing))} are stored" in roomy.log
+    assert f"at most {max_table_bytes(len(growing))} are stored" in roomy.log
     assert not (roomy.home / "storage" / "tables" / pickle_id).exists()
     assert "tables" not in charged(roomy, "tables")
     # Those of an ordinary model are kept and counted.

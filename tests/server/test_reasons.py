@@ -11,7 +11,7 @@ from test_fallback import BREAKS, first_id, made
 
 import conftest
 from conftest import PREDICTD, GraphQLErrors, Server, User
-from predictd.admin.run_actions import put_back_run
+from predictd.admin.run_actions import requeue_run
 from predictd.client import Client, Outcome
 from predictd.db import Database
 from predictd.db.queue_stats import list_errors
@@ -118,7 +118,7 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     with database.write() as session:
         assert list_errors(session, 10) == []
         with pytest.raises(ConflictError, match="no round was open"):
-            put_back_run(session, run.trigger.id, datetime.now(UTC))
+            requeue_run(session, run.trigger.id, datetime.now(UTC))
     database.close()
 
     # The newest pickle fails in the round, and the last good one runs in its place.
@@ -135,9 +135,3 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     assert (trigger["failureCode"], trigger["statuses"][-1]["code"]) == ("exception", "exception")
     with pytest.raises(GraphQLErrors, match="has ended already"):
         user.ask("mutation($t: ID!) { cancelComputePickleTrigger(triggerId: $t) { id } }", t=trigger["id"])
-
-
-def test_facts_of_a_failure_are_text_that_every_response_can_hold() -> None:
-    facts = {"detail": "in \ud800\x00 the middle"}
-    reason = Reason.of_failure(ModelFailure(code="exception", facts=facts))
-    assert reason.facts == {"detail": "in ?\N{REPLACEMENT CHARACTER} the middle"}

@@ -17,7 +17,7 @@ from conftest import Server
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.accounts import create_account
-from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.catalog import register_data_version, register_runtime
 from predictd.db.models import Pickle, Trigger, TriggerStatus
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
@@ -26,11 +26,10 @@ from predictd.domain.runs import RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import advance, claim, enqueue, renew, retry
 from predictd.storage import FolderStorage
-from predictd.worker.config import Job, WorkerConfig
-from predictd.worker.lease_recovery import LeaseWatch, bring_forward
-from predictd.worker.run_job import work
+from predictd.worker.config import Job, RuntimeBackoff, WorkerConfig
+from predictd.worker.lease_recovery import LeaseMonitor, bring_forward
+from predictd.worker.run_job import run_job
 from predictd.worker.run_logs import LogWriter
-from predictd.worker.runtime_backoff import MissingRuntimes
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 FULL_DISK = Reason(code="platform", facts={"detail": "The disk is full."})
@@ -44,7 +43,7 @@ def database(database_url: Callable[[], str]) -> Iterator[Database]:
     database.close()
 
 
-class Watch(LeaseWatch):
+class Watch(LeaseMonitor):
     """One whose stopwatch the test sets, in seconds."""
 
     def __init__(self) -> None:
@@ -56,10 +55,10 @@ def queue(database: Database, count: int) -> list[str]:
     """Pending triggers of one pickle."""
     with database.write() as session:
         account = create_account(session, "alice", NOW)
-        runtime = record_runtime(
+        runtime = register_runtime(
             session, name="Python", image="image", tag="tag", python="3.12", folder="folder", now=NOW
         )
-        version = record_data_version(session, "v5.3", NOW)
+        version = register_data_version(session, "v5.3", NOW)
         pickle = Pickle(
             account_id=account.id,
             runtime_id=runtime.id,
@@ -170,7 +169,7 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
     expected = sorted(queue(database, 60))
     claimed: list[str] = []
 
-    def work(name: str) -> None:
+    def run_job(name: str) -> None:
         while True:
             with database.write() as session:
                 got = claim(session, name, NOW, lease_seconds=30)
@@ -178,7 +177,7 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
                 return
             claimed.append(got.trigger_id)
 
-    threads = [threading.Thread(target=work, args=(f"worker-{number}",)) for number in range(4)]
+    threads = [threading.Thread(target=run_job, args=(f"worker-{number}",)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -190,7 +189,7 @@ def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_atte
     database: Database, tmp_path: Path
 ) -> None:
     [trigger_id] = queue(database, 1)
-    missing = MissingRuntimes()
+    missing = RuntimeBackoff()
 
     def find_runtime(folder: str) -> RuntimePaths:
         raise RuntimeMissingError(f"{folder} can't be built here.")
@@ -217,7 +216,7 @@ def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_atte
         claimed = claim(session, "first", datetime.now(UTC), lease_seconds=30)
     assert claimed is not None
     writer = LogWriter(database, claimed, 1000)
-    work(
+    run_job(
         Job(
             database=database,
             storage=storage,

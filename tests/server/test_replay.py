@@ -14,7 +14,7 @@ import pytest
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.db.models import Trigger
-from predictd.db.run_tables import Recorded
+from predictd.db.run_tables import RunRecordRow
 
 MODELS = """
 import pathlib, sys
@@ -140,7 +140,7 @@ def test_diagnostics_are_replayed_too(owned: Server, alice: User, runs: dict[str
         time.sleep(0.2)
     database = Database(owned.environment["PREDICTD_DATABASE_URL"])
     with database.read() as session:
-        ended = session.query(Recorded.trigger_id).join(Trigger).where(Trigger.type == "diagnostics").all()
+        ended = session.query(RunRecordRow.trigger_id).join(Trigger).where(Trigger.type == "diagnostics").all()
     database.close()
     told = [replay(owned, row.trigger_id)[1] for row in ended]
     assert {one["record"]["is_validation"] for one in told} == {True}

@@ -20,7 +20,7 @@ from conftest import GraphQLErrors, Server, User
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.models import Round
-from predictd.rounds.scoring import Scorer
+from predictd.rounds.scorer import Scorer
 from predictd.storage import FolderStorage
 
 DISPLAY = {"v2_corr20": "corr", "mmc": "mmc", "bmc": "bmc", "fnc_v3": "fnc_v3"}

@@ -26,11 +26,11 @@ from predictd.db.secrets import shared_secret
 from predictd.domain.errors import RuntimeMissingError
 from predictd.jobs.queue import claim
 from predictd.rounds.calendar import parse_calendar
-from predictd.rounds.lifecycle import tick
+from predictd.rounds.lifecycle import apply_calendar
 from predictd.runtimes import default_spec
 from predictd.runtimes.specs import RUNNER_IMPORTS
 from predictd.server.deployment import STORAGE_KEY, open_deployment
-from predictd.server.runtime_specs import keep_spec
+from predictd.server.runtime_specs import store_spec
 from predictd.server.setup import find_runtime
 from predictd.settings import Settings
 from predictd.storage import Storage, open_storage
@@ -201,7 +201,7 @@ def test_a_server_builds_a_runtime_that_only_another_has(
 ) -> None:
     # As if an earlier release had built it: its lock is not one of those that come with this one.
     spec = replace(default_spec(), packages="mine", lock=smaller(default_spec().lock), imports=RUNNER_IMPORTS)
-    keep_spec(storage_of(bucket.url("first"), tmp_path), spec)
+    store_spec(storage_of(bucket.url("first"), tmp_path), spec)
     settings = Settings(
         data_dir=tmp_path / "third",
         runtimes_dir=tmp_path / "runtimes",
@@ -233,7 +233,7 @@ def test_a_round_opens_once_however_many_servers_look_at_the_calendar(
         for number in range(5):
             now = NOW + timedelta(minutes=5 * number, seconds=1)
             ready.wait(300)
-            if tick(database, storage, calendar, now) is not None:
+            if apply_calendar(database, storage, calendar, now) is not None:
                 opened[now] += 1
 
     threads = [threading.Thread(target=look, args=one) for one in zip(databases, storages, strict=True)]

@@ -35,7 +35,7 @@ def silent() -> Iterator[str]:
 
 
 def test_slow_receivers_hold_nobody_up(new_server: Callable[..., Server], silent: str) -> None:
-    server = new_server(webhooks_to_private=True)
+    server = new_server(allow_private_webhooks=True)
     users = [server.user(f"caller_{number}") for number in range(6)]
     models = [user.add_model(user.username) for user in users]
     hook = "mutation($m: String, $u: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: $u) }"

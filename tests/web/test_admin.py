@@ -95,7 +95,7 @@ def test_an_account_is_made_and_its_owner_chooses_the_password_by_a_link_that_is
     assert carol.sign_in("carol").url.endswith("/models")
     assert Visitor(site.address).get(link[0]).status_code == 404
     assert link[0] not in site.log
-    told = [(one["who"], one["way"], one["action"]) for one in entries(site, "--about", "carol")]
+    told = [(one["who"], one["interface"], one["action"]) for one in entries(site, "--about", "carol")]
     assert told == [
         ("carol", "web", "sign_in"),
         ("carol", "web", "account.password"),
@@ -208,7 +208,7 @@ def test_a_run_that_the_platform_stopped_is_requeued(
     ended = olga.send(f"/admin/queue/{run}/cancel", "/admin/queue", confirmed="yes")
     assert (ended.status_code, "already ended" in ended.text) == (409, True)
     told = [(one["who"], one["action"]) for one in entries(site, "--about", run)]
-    assert told == [("olga", "run.put_back"), ("olga", "run.stop")]
+    assert told == [("olga", "run.requeue"), ("olga", "run.stop")]
 
 
 def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(
@@ -229,14 +229,14 @@ def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(
     bob.ask("mutation($p: String!) { revokeApiToken(publicId: $p) { name } }", p=token["public_id"])
     site.predictd("runtime", "list")
     found = entries(site, "--limit", "12")
-    told = [(one["who"], one["way"], one["action"], one["object_name"]) for one in found]
+    told = [(one["who"], one["interface"], one["action"], one["object_name"]) for one in found]
     user = site.predictd("audit", "--about", "by hand", "--action", "token.create", "--json").stdout
     root = json.loads(user)[0]["who"]
     assert told[:9] == [
         ("bob", "api", "token.revoke", "by hand"),
         (root, "command line", "token.create", "by hand"),
         ("bob", "api", "model.archive", "by_api"),
-        ("bob", "api", "model.webhook", "by_api"),
+        ("bob", "api", "model.set_webhook", "by_api"),
         ("bob", "api", "model.create", "by_api"),
         ("bob", "web", "model.create", "by_web"),
         ("bob", "web", "sign_in", "bob"),
@@ -245,7 +245,7 @@ def test_the_audit_log_tells_the_same_whichever_way_it_is_done_and_no_secret(
     ]
     assert found[3]["detail"] == {"host": "hooks.example.org"}
     assert found[1]["detail"]["account"] == "bob"
-    assert all(one["address"] == ("" if one["way"] == "command line" else "127.0.0.1") for one in found[:9])
+    assert all(one["address"] == ("" if one["interface"] == "command line" else "127.0.0.1") for one in found[:9])
     page = "/account/notifications"
     browser.send(f"{page}/webhooks", page, url=webhook, **{"event-run_failed": "yes"})
     kept = entries(site, "--action", "webhook.create")[0]

@@ -18,9 +18,9 @@ from predictd.db import Database
 from predictd.db.accounts import create_account, get_account
 from predictd.db.model_queries import add_model
 from predictd.db.models import Diagnostics
-from predictd.domain.notices import Event
-from predictd.notifications.addresses import set_address
-from predictd.notifications.signed_tokens import confirmation_token, secret_of, unsubscribe_token
+from predictd.domain.notification_types import Event
+from predictd.notifications.email_addresses import set_address
+from predictd.notifications.signed_tokens import confirmation_token, link_signing_key_of, unsubscribe_token
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -31,7 +31,7 @@ def site(
     make_server: Callable[..., AbstractContextManager[Server]], browser: "Browser", pickles: dict[str, bytes]
 ) -> Iterator[Server]:
     """A server with a round that is open, where alice has models that were run and diagnosed, and bob nothing."""
-    with make_server(sign_up=True) as running:
+    with make_server(allow_sign_up=True) as running:
         alice = make_account(running, "alice")
         make_account(running, "bob")
         running.open_round()
@@ -235,7 +235,7 @@ def links_of_mails(site: Server, name: str) -> tuple[str, str]:
     with database.write() as session:
         account = get_account(session, name)
         set_address(session, account, f"{name}@example.org", now)
-        secret_of(account)
+        link_signing_key_of(account)
         found = confirmation_token(account, now), unsubscribe_token(account, [Event.RUN_FAILED])
     database.close()
     return f"/account/confirm/{found[0]}", f"/unsubscribe/{found[1]}"

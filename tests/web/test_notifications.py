@@ -20,8 +20,8 @@ PAGE = "/account/notifications"
 @pytest.fixture(scope="module")
 def site(make_server: Callable[..., AbstractContextManager[Server]], mailbox: Mailbox) -> Iterator[Server]:
     """A server that sends e-mail, with accounts of alice and bob."""
-    settings = {"smtp_url": mailbox.url, "mail_from": "noreply@predictd.test", "mail_gather_seconds": 0.3}
-    with make_server(**settings, webhooks_to_private=True) as running:
+    settings = {"smtp_url": mailbox.url, "mail_from": "noreply@predictd.test", "email_batch_seconds": 0.3}
+    with make_server(**settings, allow_private_webhooks=True) as running:
         make_account(running, "alice")
         make_account(running, "bob")
         yield running

@@ -154,7 +154,7 @@ def test_accounts_are_made_on_the_page_only_where_the_server_allows_it(
     visitor: Visitor, new_server: Callable[..., Server]
 ) -> None:
     assert visitor.get("/signup").status_code == 404
-    server = new_server(sign_up=True, trusted_proxies="127.0.0.1")
+    server = new_server(allow_sign_up=True, trusted_proxies="127.0.0.1")
     open_to_all = Visitor(server.address)
     answer = open_to_all.send("/signup", "/signup", name="new_here", email="", password="short")
     assert (answer.status_code, "10 to 200" in answer.text) == (400, True)

@@ -1,4 +1,4 @@
-"""Files in storage that nothing refers to: of attempts that were lost, and of what was begun and never finished."""
+"""Garbage collection of unreferenced files: outputs of lost attempts and unfinished uploads."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from predictd.db.stored_files import RESERVED, keys_before, release
 from predictd.storage import Storage
 from predictd.uploads.incoming import INCOMING, UploadKind
 
-# Whose files lie there; what lies elsewhere (the data, the rounds) is nobody's to lose.
+# The columns that refer to the files of a prefix; files under other prefixes (data, rounds) are never deleted.
 _OWNERS: dict[str, sa.orm.InstrumentedAttribute[str] | sa.orm.InstrumentedAttribute[str | None]] = {
     "predictions": Submission.storage_key,
     UploadKind.SUBMISSION: Submission.storage_key,
@@ -25,58 +25,60 @@ _OWNERS: dict[str, sa.orm.InstrumentedAttribute[str] | sa.orm.InstrumentedAttrib
 _BATCH = 500
 
 
-def sweep_orphans(database: Database, storage: Storage, before: float) -> int:
-    """Delete the files last written before that time (seconds since the epoch) that nothing refers to.
+def delete_orphans(database: Database, storage: Storage, before: float) -> int:
+    """Delete unreferenced files last written before this time (seconds since the epoch); return their number.
 
-    What is being made is not referred to yet, so the time must lie further back than anything takes to be made. The
-    predictions of a run's last attempt are kept, whether or not they were submitted. Returns how many were deleted.
+    New files are not referenced yet, so the time must be longer ago than any upload or run takes. The predictions of
+    the last attempt of a run are retained even if they were not submitted.
     """
     count = 0
     for prefix in (INCOMING, *_OWNERS):
-        old = (one.key for one in storage.objects(prefix) if one.modified_at < before)
-        # Read to its end before anything is deleted.
+        old = (stored.key for stored in storage.objects(prefix) if stored.modified_at < before)
+        # List all keys before deleting any.
         for keys in list(_batches(old)):
             with database.read() as session:
-                orphans = set(keys) - _referred(session, prefix, keys)
+                orphans = set(keys) - _referenced_keys(session, prefix, keys)
             for key in sorted(orphans):
                 storage.delete(key)
             with database.write() as session:
                 release(session, orphans)
             count += len(orphans)
-    _release_lost(database, before)
+    _release_orphans(database, before)
     return count
 
 
-def _release_lost(database: Database, before: float) -> None:
-    """Stop counting toward accounts what a killed process counted and never wrote, or deleted and still counted."""
+def _release_orphans(database: Database, before: float) -> None:
+    """Delete the quota entries of files that a killed process never wrote or already deleted."""
     for prefix in (RESERVED, INCOMING, *_OWNERS):
         with database.write() as session:
             keys = keys_before(session, prefix, datetime.fromtimestamp(before, UTC))
             for start in range(0, len(keys), _BATCH):
                 batch = keys[start : start + _BATCH]
-                release(session, set(batch) - _referred(session, prefix, batch))
+                release(session, set(batch) - _referenced_keys(session, prefix, batch))
 
 
-def _referred(session: Session, prefix: str, keys: Sequence[str]) -> set[str]:
+def _referenced_keys(session: Session, prefix: str, keys: Sequence[str]) -> set[str]:
     if prefix not in _OWNERS:
         return set()
     column = _OWNERS[prefix]
-    found = {key for key in session.scalars(sa.select(column).where(column.in_(keys))) if key}
+    referenced = {key for key in session.scalars(sa.select(column).where(column.in_(keys))) if key}
     if prefix == "predictions":
         attempts = {key: _attempt(key) for key in keys}
-        newest = sa.select(Trigger.id, Trigger.attempt).where(Trigger.id.in_([one[0] for one in attempts.values()]))
-        known = {(row.id, row.attempt) for row in session.execute(newest)}
-        found |= {key for key, attempt in attempts.items() if attempt in known}
-    return found
+        newest = sa.select(Trigger.id, Trigger.attempt).where(
+            Trigger.id.in_([attempt_key[0] for attempt_key in attempts.values()])
+        )
+        current = {(row.id, row.attempt) for row in session.execute(newest)}
+        referenced |= {key for key, attempt in attempts.items() if attempt in current}
+    return referenced
 
 
 def _attempt(key: str) -> tuple[str, int]:
-    """Trigger and attempt of a key of `predictions_key`; of any other key, those of none."""
+    """Return the trigger and attempt of a key of `predictions_key`; attempt -1 for other keys."""
     trigger_id, _, attempt = PurePosixPath(key).stem.rpartition("-")
     return trigger_id, int(attempt) if attempt.isdecimal() else -1
 
 
 def _batches(keys: Iterable[str]) -> Iterator[Sequence[str]]:
-    left = iter(keys)
-    while batch := list(islice(left, _BATCH)):
+    remaining = iter(keys)
+    while batch := list(islice(remaining, _BATCH)):
         yield batch

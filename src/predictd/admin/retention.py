@@ -1,6 +1,6 @@
-"""What is old enough to go: logs of runs that ended, and the files of pickles that nobody uses any more.
+"""Retention: deletes old logs of ended runs, and the files of unused pickles.
 
-Rows stay, so that the history of models, runs and submissions is whole; what is gone says so.
+Rows stay, so that the history of models, runs and submissions is complete.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from predictd.db.models import Model, Pickle, Trigger, TriggerLog
 from predictd.db.stored_files import release
 from predictd.domain.states import TriggerState, ValidationStatus
 from predictd.storage import Storage
-from predictd.uploads.fallback import good_pickles
+from predictd.uploads.fallback import select_good_pickles
 
 LOG_REMOVED = "[predictd] The log was removed"
 _FINAL = [state for state in TriggerState if state.is_final]
@@ -23,8 +23,8 @@ _BATCH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removable:
-    """What is old: logs by their trigger, pickles with their filename; sizes in bytes."""
+class Expired:
+    """Expired logs, by trigger, and expired pickles, with sizes in bytes."""
 
     logs: Sequence[str]
     log_lines: int
@@ -33,26 +33,26 @@ class Removable:
     pickle_bytes: int
 
 
-def find_removable(
+def find_expired(
     session: Session, now: datetime, *, logs: timedelta | None = None, pickles: timedelta | None = None
-) -> Removable:
-    """What is older than so much; None keeps all of that kind.
+) -> Expired:
+    """Return logs and pickles older than these ages; None retains all.
 
-    A log is as old as the end of its run. A pickle is as old as its upload and its last run; it stays while it is
-    assigned, is the one that a model would fall back to, or has a run that has not ended.
+    The age of a log counts from the end of its run, that of a pickle from its upload or last run. A pickle is retained
+    while it is assigned, is the fallback of a model, or has an active run.
     """
-    found = [] if logs is None else session.execute(_old_logs(now - logs)).all()
-    old = [] if pickles is None else _unused(session, now - pickles)
-    return Removable(
-        logs=[row.trigger_id for row in found],
-        log_lines=sum(row.lines for row in found),
-        log_bytes=sum(row.bytes for row in found),
-        pickles=old,
-        pickle_bytes=sum(pickle.size_bytes for pickle in old),
+    expired_logs = [] if logs is None else session.execute(_old_logs(now - logs)).all()
+    unused = [] if pickles is None else _unused(session, now - pickles)
+    return Expired(
+        logs=[row.trigger_id for row in expired_logs],
+        log_lines=sum(row.lines for row in expired_logs),
+        log_bytes=sum(row.bytes for row in expired_logs),
+        pickles=unused,
+        pickle_bytes=sum(pickle.size_bytes for pickle in unused),
     )
 
 
-def remove(
+def remove_expired(
     database: Database,
     storage: Storage,
     now: datetime,
@@ -60,32 +60,32 @@ def remove(
     logs: timedelta | None = None,
     pickles: timedelta | None = None,
     progress: Callable[[str, float], None],
-) -> Removable:
-    """Remove it, a batch at a time, and answer what was removed.
+) -> Expired:
+    """Delete expired logs and pickles in batches; return what was deleted.
 
-    A log becomes one line that says so. A pickle is marked first, in a transaction that looks again whether it is
-    unused, and its file goes after that: cut short, the rest goes the next time.
+    A log is replaced by one line. A pickle is marked first, in a transaction that checks again that it is unused, and
+    its file is deleted afterwards; after an interruption, the next call deletes the rest.
     """
     with database.read() as session:
-        found = find_removable(session, now, logs=logs, pickles=pickles)
-    for number, some in _batches(found.logs):
+        expired = find_expired(session, now, logs=logs, pickles=pickles)
+    for number, batch in _batches(expired.logs):
         with database.write() as session:
-            _remove_logs(session, some, now)
-        progress("logs", number / len(found.logs))
+            _remove_logs(session, batch, now)
+        progress("logs", number / len(expired.logs))
     removed: list[Pickle] = []
-    for number, some in _batches([pickle.id for pickle in found.pickles]):
+    for number, batch in _batches([pickle.id for pickle in expired.pickles]):
         assert pickles is not None
         with database.write() as session:
-            unused = _unused(session, now - pickles, some)
+            unused = _unused(session, now - pickles, batch)
             for pickle in unused:
                 pickle.removed_at = now
             removed += unused
-        progress("pickles", number / len(found.pickles))
+        progress("pickles", number / len(expired.pickles))
     _delete_files(database, storage)
-    return Removable(
-        logs=found.logs,
-        log_lines=found.log_lines,
-        log_bytes=found.log_bytes,
+    return Expired(
+        logs=expired.logs,
+        log_lines=expired.log_lines,
+        log_bytes=expired.log_bytes,
         pickles=removed,
         pickle_bytes=sum(pickle.size_bytes for pickle in removed),
     )
@@ -106,47 +106,49 @@ def _old_logs(before: datetime) -> sa.Select[tuple[str, int, int]]:
 
 
 def _remove_logs(session: Session, trigger_ids: Sequence[str], now: datetime) -> None:
-    still = session.scalars(
+    ended = session.scalars(
         sa.select(Trigger.id).where(Trigger.id.in_(trigger_ids), Trigger.state.in_(_FINAL)).with_for_update()
     ).all()
-    session.execute(sa.delete(TriggerLog).where(TriggerLog.trigger_id.in_(still)))
-    told = f"{LOG_REMOVED} on {now:%Y-%m-%d}, because it was old."
+    session.execute(sa.delete(TriggerLog).where(TriggerLog.trigger_id.in_(ended)))
+    message = f"{LOG_REMOVED} on {now:%Y-%m-%d}, because it was old."
     milliseconds = int(now.timestamp() * 1000)
-    session.add_all(TriggerLog(trigger_id=one, attempt=0, timestamp=milliseconds, message=told) for one in still)
+    session.add_all(
+        TriggerLog(trigger_id=trigger_id, attempt=0, timestamp=milliseconds, message=message) for trigger_id in ended
+    )
 
 
 def _unused(session: Session, before: datetime, among: Sequence[str] | None = None) -> Sequence[Pickle]:
-    """The pickles that no model has, needs for falling back, or runs; not run or uploaded since."""
+    """Return the pickles that are not assigned, not a fallback, and not used since."""
     query = sa.select(Pickle).where(
         Pickle.removed_at.is_(None),
         Pickle.inserted_at < before,
         Pickle.updated_at < before,
-        Pickle.takes_slot.is_(False) | (Pickle.validation_status == ValidationStatus.INVALID),
+        Pickle.assign_when_validated.is_(False) | (Pickle.validation_status == ValidationStatus.INVALID),
         ~sa.exists().where(Model.pickle_id == Pickle.id),
         ~sa.exists().where(
             Trigger.pickle_id == Pickle.id, Trigger.state.not_in(_FINAL) | (Trigger.updated_at >= before)
         ),
     )
     if among is not None:
-        # Locked first and asked about in a further statement, which sees what others did while this one waited.
+        # Lock first, then query in a second statement, which sees changes committed while this one waited.
         session.execute(sa.select(Pickle.id).where(Pickle.id.in_(among)).order_by(Pickle.id).with_for_update())
         query = query.where(Pickle.id.in_(among))
-    found = session.scalars(query.order_by(Pickle.inserted_at)).all()
-    accounts = {pickle.account_id for pickle in found}
+    candidates = session.scalars(query.order_by(Pickle.inserted_at)).all()
+    accounts = {pickle.account_id for pickle in candidates}
     needed: set[str] = set()
     for model in session.scalars(sa.select(Model).where(Model.account_id.in_(accounts))):
-        last_good = good_pickles(model).where(Pickle.id != (model.pickle_id or "")).limit(1)
+        last_good = select_good_pickles(model).where(Pickle.id != (model.pickle_id or "")).limit(1)
         needed.update(pickle.id for pickle in session.scalars(last_good))
-    return [pickle for pickle in found if pickle.id not in needed]
+    return [pickle for pickle in candidates if pickle.id not in needed]
 
 
 def _delete_files(database: Database, storage: Storage) -> None:
-    """Delete the files of all pickles that are marked, also of those that an earlier call left."""
-    there = {one.key for one in storage.objects("pickle")}
+    """Delete the files of all marked pickles, including those of interrupted calls."""
+    stored_keys = {stored.key for stored in storage.objects("pickle")}
     with database.read() as session:
         marked = session.scalars(sa.select(Pickle).where(Pickle.removed_at.is_not(None))).all()
     for pickle in marked:
-        if pickle.storage_key in there:
+        if pickle.storage_key in stored_keys:
             storage.delete(f"tables/{pickle.id}")
             storage.delete(pickle.storage_key)
             with database.write() as session:
@@ -155,5 +157,5 @@ def _delete_files(database: Database, storage: Storage) -> None:
 
 def _batches(ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
     for start in range(0, len(ids), _BATCH):
-        some = ids[start : start + _BATCH]
-        yield start + len(some), some
+        batch = ids[start : start + _BATCH]
+        yield start + len(batch), batch

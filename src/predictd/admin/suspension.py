@@ -1,4 +1,4 @@
-"""Suspending an account, and taking it back."""
+"""Suspension and reactivation of accounts."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ from predictd.jobs.queue import withdraw
 
 
 def suspend(session: Session, account: Account, now: datetime) -> int:
-    """Keep the account out: its sessions end, its tokens are refused, its pickles don't run; harmless if it is.
+    """Suspend the account: end its sessions, refuse its tokens, and stop its runs; idempotent.
 
-    What it has is kept. Returns how many runs were stopped.
+    Its data is retained. Returns the number of stopped runs.
     """
     if account.suspended_at is not None:
         return 0
@@ -28,7 +28,7 @@ def suspend(session: Session, account: Account, now: datetime) -> int:
 
 
 def reactivate(session: Session, account: Account, now: datetime) -> None:
-    """Let a suspended account in again; its pickles run from the next round on."""
+    """Reactivate a suspended account; its pickles run from the next round on."""
     if account.suspended_at is not None:
         account.suspended_at, account.updated_at = None, now
         session.flush()

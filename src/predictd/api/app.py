@@ -27,7 +27,7 @@ from predictd.api.mcp import McpEndpoint
 from predictd.api.metrics import metrics_route
 from predictd.api.node_reports import node_routes
 from predictd.api.transfers import transfer_routes
-from predictd.db.audit import Actor, acting
+from predictd.db.audit import Actor, act_as
 from predictd.db.retry import is_outage
 from predictd.domain.errors import OutageError
 from predictd.http.client_limiter import ClientLimiter
@@ -104,8 +104,8 @@ def build_app(
                 client_address=client_address(request),
             )
             way = "mcp" if request.url.path.startswith("/mcp") else "api"
-            with acting(
-                Actor(way=way, at=context.now, account=context.current_account, address=context.client_address)
+            with act_as(
+                Actor(interface=way, at=context.now, account=context.current_account, address=context.client_address)
             ):
                 return endpoint.execute(body, context)
 

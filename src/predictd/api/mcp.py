@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from predictd.domain.addresses import client_key
+from predictd.domain.ip_addresses import client_key
 from predictd.http.client_limiter import ClientLimiter
 from predictd.mcp import Call, build_server
 

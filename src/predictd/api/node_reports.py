@@ -9,7 +9,7 @@ from predictd.cluster.node.heartbeat import AUTHORIZATION, BATCH, DROPPED_BYTES,
 from predictd.db import Database
 from predictd.domain.errors import ForbiddenTransferError
 from predictd.domain.text import is_storable
-from predictd.worker.node_runs import take_report
+from predictd.worker.node_runs import record_report
 
 _MAX_NUMBER = 1 << 31
 _MAX_CUT_BYTES = 1 << 40
@@ -39,16 +39,16 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
             return PlainTextResponse("The body is not a valid node report.\n", 400)
         try:
             with database.write() as session:
-                is_accepted = take_report(
+                is_accepted = record_report(
                     session,
                     trigger,
                     attempt,
                     token,
                     node=request.headers.get(NODE, ""),
-                    batch=batch,
+                    log_batch=batch,
                     body=body,
-                    cut_bytes=cut,
-                    kept_bytes=kept_bytes,
+                    dropped_bytes=cut,
+                    max_log_bytes=kept_bytes,
                 )
         except ForbiddenTransferError as error:
             return PlainTextResponse(f"{error.message}\n", 403)

@@ -12,11 +12,11 @@ from predictd.admin.suspension import suspend as suspend_account
 from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AccountName, AsJson, DataDir
 from predictd.cli.output import console, echo, print_json, print_rows, say
-from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_organiser
-from predictd.db.password_links import HOURS, make_link
+from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_admin
+from predictd.db.password_links import LINK_HOURS, create_link
 from predictd.db.passwords import check_password, set_password
 from predictd.domain.errors import InvalidInputError
-from predictd.notifications.addresses import ask_to_confirm
+from predictd.notifications.email_addresses import send_confirmation
 from predictd.server.deployment import server_address
 
 app = typer.Typer(help="Accounts.\n\nExample: predictd account create alice", no_args_is_help=True)
@@ -50,9 +50,9 @@ def create(
         if secret is not None:
             set_password(session, account, secret, now)
         if admin:
-            set_organiser(session, account, now, is_organiser=True)
+            set_admin(session, account, now, is_admin=True)
         if account.email and deployment.settings.smtp_url:
-            ask_to_confirm(session, account, now)
+            send_confirmation(session, account, now)
         token = create_token(session, account, now)
     if as_json:
         print_json({"username": name, "public_id": token.public_id, "secret_key": token.secret_key})
@@ -82,12 +82,12 @@ def password_link(name: AccountName, data_dir: DataDir = None, as_json: AsJson =
     Example: predictd account password-link alice
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        secret = make_link(session, get_account(session, name), datetime.now(UTC))
+        secret = create_link(session, get_account(session, name), datetime.now(UTC))
         address = server_address(deployment.settings)
     if as_json:
-        print_json({"username": name, "link": f"{address}/password/{secret}", "hours": HOURS})
+        print_json({"username": name, "link": f"{address}/password/{secret}", "hours": LINK_HOURS})
         return
-    say(f"Give this link to {name}; it works once, within {HOURS} hours:")
+    say(f"Give this link to {name}; it works once, within {LINK_HOURS} hours:")
     echo(f"{address}/password/{secret}")
 
 
@@ -102,7 +102,7 @@ def admin(
     Example: predictd account admin alice
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        set_organiser(session, get_account(session, name), datetime.now(UTC), is_organiser=not off)
+        set_admin(session, get_account(session, name), datetime.now(UTC), is_admin=not off)
     say(f"{name} is {'no longer' if off else 'now'} an admin.")
 
 
@@ -152,7 +152,7 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
                 "username": account.username,
                 "id": account.id,
                 "email": account.email,
-                "admin": account.is_organiser,
+                "admin": account.is_admin,
                 "suspended_at": account.suspended_at,
                 "inserted_at": account.inserted_at,
             }

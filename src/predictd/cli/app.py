@@ -10,8 +10,7 @@ from rich.markup import escape
 
 from predictd import __version__
 from predictd.cli.output import fail
-from predictd.domain.errors import OutageError, PredictdError, SetupError
-from predictd.domain.outages import is_full
+from predictd.domain.errors import OutageError, PredictdError, SetupError, is_disk_full
 
 # Names of commands and groups, each with its module; only the modules that a command line needs are imported.
 GROUPS = {
@@ -147,7 +146,7 @@ def run() -> None:
 
 def _outage_of(error: Exception) -> OutageError | None:
     """Return the error for a full disk or an unreachable database, if that is what failed."""
-    if is_full(error):
+    if is_disk_full(error):
         return OutageError("The disk is full. Free some space and try again.")
     try:
         from predictd.db.retry import is_outage  # noqa: PLC0415 (needs the extra server)

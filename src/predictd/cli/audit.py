@@ -8,7 +8,7 @@ import typer
 from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import print_json, print_rows
-from predictd.db.audit_entries import Wanted, list_entries
+from predictd.db.audit_entries import AuditFilter, list_entries
 from predictd.rounds.calendar import parse_length
 
 
@@ -27,11 +27,11 @@ def audit(
     Example: predictd audit --since 7d --action account --json
     """
     start = datetime.now(UTC) - parse_length(since) if since else None
-    filters = Wanted(who=who, action=action, about=about, way=way, since=start)
+    filters = AuditFilter(who=who, action=action, about=about, interface=way, since=start)
     with use_deployment(data_dir) as deployment, deployment.database.read() as session:
         entries = list_entries(session, filters, limit=limit)
     if as_json:
-        names = ("id", "at", "who", "account_id", "way", "address", "action")
+        names = ("id", "at", "who", "account_id", "interface", "address", "action")
         objects = ("object_kind", "object_id", "object_name", "detail")
         print_json([{name: getattr(entry, name) for name in (*names, *objects)} for entry in entries])
         return
@@ -39,7 +39,7 @@ def audit(
         {
             "at": entry.at,
             "who": entry.who,
-            "way": entry.way,
+            "interface": entry.interface,
             "from": entry.address,
             "action": entry.action,
             "object": f"{entry.object_kind} {entry.object_name}",

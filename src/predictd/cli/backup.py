@@ -12,7 +12,7 @@ from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir, read_settings
 from predictd.cli.output import console, print_json, say
 from predictd.cli.progress import Steps
-from predictd.db.audit import record
+from predictd.db.audit import record_event
 from predictd.server.app import lock_home
 
 
@@ -32,7 +32,7 @@ def export(
     """
     with use_deployment(data_dir) as deployment, Progress(console=console) as bars:
         with deployment.database.write() as session:
-            record(session, "deployment.export", "deployment", "", str(path))
+            record_event(session, "deployment.export", "deployment", "", str(path))
         done = export_deployment(deployment.database, deployment.storage, path, Steps(bars, "Exporting").show)
     manifest = done.manifest
     if manifest.missing:

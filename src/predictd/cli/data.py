@@ -11,7 +11,7 @@ from predictd.cli.options import AsJson, DataDir, MakeDefault, OfferAgain
 from predictd.cli.output import console, print_rows, say
 from predictd.cli.progress import Steps
 from predictd.data.layout import list_version
-from predictd.db.catalogue import choose_data_version, list_data_versions, make_default, set_deprecated
+from predictd.db.catalog import choose_data_version, list_data_versions, set_default, set_deprecated
 from predictd.server.setup import import_data
 
 app = typer.Typer(help="Data versions.\n\nExample: predictd data import ./v5.3 --version v5.3", no_args_is_help=True)
@@ -46,7 +46,7 @@ def default(version: Version, data_dir: DataDir = None) -> None:
     Example: predictd data default v5.3-numerai
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        make_default(session, choose_data_version(session, version))
+        set_default(session, choose_data_version(session, version))
     say(f"Data version {version} is now the default.")
 
 

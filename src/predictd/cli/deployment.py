@@ -9,7 +9,7 @@ from pathlib import Path
 
 from predictd.cli.options import read_settings
 from predictd.cli.output import say
-from predictd.db.audit import Actor, acting
+from predictd.db.audit import Actor, act_as
 from predictd.domain.runs import SandboxKind
 from predictd.sandbox import choose_sandbox
 from predictd.server.deployment import Deployment, open_deployment
@@ -21,7 +21,7 @@ def use_deployment(data_dir: Path | None) -> Iterator[Deployment]:
     """Open the deployment in the data dir, whether or not a server runs on it, and close it at the end."""
     deployment = open_deployment(read_settings(data_dir=data_dir))
     try:
-        with acting(Actor(way="command line", at=datetime.now(UTC), user=_user())):
+        with act_as(Actor(interface="command line", at=datetime.now(UTC), user=_user())):
             yield deployment
     finally:
         deployment.database.close()

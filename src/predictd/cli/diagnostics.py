@@ -149,7 +149,7 @@ def _build_report(paths: Sequence[Path], options: Options) -> Report:
     settings = read_settings(sandbox=options.sandbox, trust_users=options.trust_users)
     with Transfers() as downloads:
         folder = validation_folder(options.data, options.server, settings.laptop_cache / "data", downloads.show)
-    mapped = MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9)
+    mapped = MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_cache_gb * 10**9)
     with show_progress("Preparing the data") as on_progress:
         mapped.path_of(folder / VALIDATION_FILE, progress=on_progress)
     factors = settings.laptop_cache / "factors"

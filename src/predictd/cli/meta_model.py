@@ -8,7 +8,7 @@ from sqlalchemy import select
 from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import print_json, print_rows, say
-from predictd.db.model_queries import find_by_name, set_meta_model_weight
+from predictd.db.model_queries import find_model, set_meta_model_weight
 from predictd.db.models import Account, Model
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
@@ -48,7 +48,7 @@ def weight(
     Example: predictd meta-model weight my_model 2.5
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        stored = find_by_name(session, model, CLASSIC)
+        stored = find_model(session, model, CLASSIC)
         if stored is None:
             raise NotFoundError(f"There is no model {model[:64]!r}. List them with: predictd meta-model list")
         set_meta_model_weight(session, stored, weight)

@@ -11,7 +11,7 @@ from predictd.cli.output import echo, print_json, print_rows, say
 from predictd.cli.remote import ProfileName, Server, opened_client
 from predictd.client.notifications import Delivery, Notifications, NotificationSettings, Webhook
 from predictd.domain.errors import InvalidInputError, PlatformError, SetupError
-from predictd.domain.notices import CHOICES, Event, check_address, chosen_events
+from predictd.domain.notification_types import CHOICES, Event, check_address, chosen_events
 
 TEST_SECONDS = 30.0
 
@@ -151,16 +151,16 @@ def test_mail(address: Annotated[str, typer.Argument(help="Recipient.", show_def
 
     Example: predictd notifications test-mail me@mail.org
     """
-    from predictd.notifications.email_content import trial, write  # noqa: PLC0415 (needs the extra server)
-    from predictd.server.telling import mail_server_of  # noqa: PLC0415
+    from predictd.notifications.email_content import build_test_email, render_email  # noqa: PLC0415 (needs the extra server)
+    from predictd.notifications.smtp import parse_mail_server  # noqa: PLC0415
 
     settings = read_settings()
-    server = mail_server_of(settings)
+    server = parse_mail_server(settings.smtp_url, settings.mail_from)
     if server is None:
         raise SetupError("No mail server is configured. Set PREDICTD_SMTP_URL and PREDICTD_MAIL_FROM.")
     recipient, now = check_address(address), datetime.now(UTC)
-    content = trial("of the admin", f"{settings.public_url}/account/notifications")
-    message = write(
+    content = build_test_email("of the admin", f"{settings.public_url}/account/notifications")
+    message = render_email(
         content, sender=server.sender, to=recipient, message_id=f"{now.timestamp()}@{server.domain}", now=now
     )
     say(f"Sent to {recipient}: {server.send(message, recipient)}")

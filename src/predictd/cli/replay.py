@@ -11,7 +11,7 @@ from predictd.cli.options import AsJson, Attempt, DataDir, RunId
 from predictd.cli.output import echo, fail, print_json, say
 from predictd.domain.errors import PredictdError
 from predictd.replay.replay import Difference, Replay, Verdict, find_record, replay_run
-from predictd.server.scoring import mapped_cache
+from predictd.server.deployment import mapped_cache
 from predictd.server.setup import find_runtime
 
 EXIT_CODES = {Verdict.IDENTICAL: 0, Verdict.CLOSE: 0, Verdict.DIFFERS: 1, Verdict.IMPOSSIBLE: 2}

@@ -6,22 +6,23 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from predictd.admin.retention import Removable, find_removable, remove
+from predictd.admin.retention import Expired, find_expired, remove_expired
 from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, say
 from predictd.cli.progress import Steps
-from predictd.db.audit import record
+from predictd.db.audit import record_event
 from predictd.domain.errors import InvalidInputError
 from predictd.rounds.calendar import parse_length
 
 
 def retention(
     logs: Annotated[
-        str, typer.Option(help="Maximum age of logs, such as 90d (env: PREDICTD_KEEP_LOGS; default: no limit).")
+        str, typer.Option(help="Maximum age of logs, such as 90d (env: PREDICTD_LOG_RETENTION; default: no limit).")
     ] = "",
     pickles: Annotated[
-        str, typer.Option(help="Maximum age of pickles, such as 365d (env: PREDICTD_KEEP_PICKLES; default: no limit).")
+        str,
+        typer.Option(help="Maximum age of pickles, such as 365d (env: PREDICTD_PICKLE_RETENTION; default: no limit)."),
     ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run/--delete", help="List what would be deleted, or delete it.")
@@ -38,19 +39,23 @@ def retention(
     """
     with use_deployment(data_dir) as deployment:
         settings = deployment.settings
-        options = {"logs": logs or settings.keep_logs, "pickles": pickles or settings.keep_pickles}
+        options = {"logs": logs or settings.log_retention, "pickles": pickles or settings.pickle_retention}
         ages = {kind: parse_length(age) for kind, age in options.items() if age}
         if not ages:
-            raise InvalidInputError("No maximum age is set. Use --logs 90d or --pickles 365d, or PREDICTD_KEEP_LOGS.")
+            raise InvalidInputError(
+                "No maximum age is set. Use --logs 90d or --pickles 365d, or PREDICTD_LOG_RETENTION."
+            )
         if dry_run:
             with deployment.database.read() as session:
-                removable = find_removable(session, datetime.now(UTC), **ages)
+                removable = find_expired(session, datetime.now(UTC), **ages)
         else:
             with deployment.database.write() as session:
-                record(session, "deployment.retention", "deployment", "", "old logs and pickles", **options)
+                record_event(session, "deployment.retention", "deployment", "", "old logs and pickles", **options)
             with Progress(console=console) as bars:
                 show = Steps(bars, "Deleting").show
-                removable = remove(deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show)
+                removable = remove_expired(
+                    deployment.database, deployment.storage, datetime.now(UTC), **ages, progress=show
+                )
     if as_json:
         print_json(_summary(removable, dry_run=dry_run))
         return
@@ -66,7 +71,7 @@ def retention(
         say("Nothing was deleted. Repeat with --delete to delete it.")
 
 
-def _summary(removable: Removable, *, dry_run: bool) -> dict[str, Any]:
+def _summary(removable: Expired, *, dry_run: bool) -> dict[str, Any]:
     return {
         "removed": not dry_run,
         "logs": {"runs": len(removable.logs), "lines": removable.log_lines, "bytes": removable.log_bytes},

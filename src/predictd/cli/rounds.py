@@ -17,7 +17,7 @@ from predictd.rounds.lifecycle import close_by_hand, open_by_hand
 from predictd.rounds.manual_scoring import score_by_hand
 from predictd.rounds.targets import read_targets
 from predictd.scoring.evaluation_data import TARGET
-from predictd.server.scoring import scorer_of
+from predictd.server.deployment import round_scorer
 
 Number = Annotated[
     int | None, typer.Argument(metavar="[NUMBER]", help="Number of the round.", show_default="the targets' round")
@@ -121,7 +121,7 @@ def _score(
 ) -> None:
     targets = None if path is None else read_targets(path, column)
     with use_deployment(data_dir) as deployment:
-        result = score_by_hand(scorer_of(deployment), number, targets, datetime.now(UTC), final=final, again=again)
+        result = score_by_hand(round_scorer(deployment), number, targets, datetime.now(UTC), final=final, again=again)
         with deployment.database.read() as session:
             row = _row(session.get_one(Round, result.round.id))
     if as_json:

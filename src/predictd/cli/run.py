@@ -110,7 +110,7 @@ def run(
                 output_dir,
                 kind=kind,
                 on_log=show_log,
-                mapped=MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_gb * 10**9),
+                mapped=MappedCache(folder=settings.laptop_mapped_home, limit=settings.mapped_cache_gb * 10**9),
                 progress=lambda done, total: bars.update(task, completed=done, total=total, visible=done < total),
                 trees=settings.trees,
             )

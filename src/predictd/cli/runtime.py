@@ -10,7 +10,7 @@ from predictd.cli.deployment import use_deployment
 from predictd.cli.options import AsJson, DataDir, MakeDefault, OfferAgain
 from predictd.cli.output import print_json, print_rows, say
 from predictd.cli.upgrade_check import python_version, runtime_name, upgrade_check
-from predictd.db.catalogue import known_runtime, list_runtimes, make_default, set_deprecated
+from predictd.db.catalog import get_runtime, list_runtimes, set_default, set_deprecated
 from predictd.db.models import Runtime
 from predictd.domain.errors import InvalidInputError
 from predictd.runtimes import PACKAGE_SETS, PYTHONS, BuiltRuntime, custom_spec, default_spec, load, spec_for
@@ -188,8 +188,8 @@ def default(name: RuntimeName, data_dir: DataDir = None) -> None:
     Example: predictd runtime default 3.12
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        runtime = known_runtime(session, runtime_name(name))
-        make_default(session, runtime)
+        runtime = get_runtime(session, runtime_name(name))
+        set_default(session, runtime)
     say(f"{runtime.name} ({runtime.tag}) is now the default.")
 
 
@@ -204,7 +204,7 @@ def deprecate(
     Example: predictd runtime deprecate 3.10
     """
     with use_deployment(data_dir) as deployment, deployment.database.write() as session:
-        runtime = known_runtime(session, runtime_name(name))
+        runtime = get_runtime(session, runtime_name(name))
         set_deprecated(session, runtime, is_deprecated=not off)
     say(f"{runtime.name} ({runtime.tag}) is {'available to new uploads again' if off else 'deprecated'}.")
 
@@ -222,7 +222,7 @@ def remove(name: RuntimeName, data_dir: DataDir = None) -> None:
 
 def _find(deployment: Deployment, name: str) -> tuple[Runtime, BuiltRuntime | None]:
     with deployment.database.read() as session:
-        runtime = known_runtime(session, runtime_name(name))
+        runtime = get_runtime(session, runtime_name(name))
     built = load(deployment.settings.runtimes_home)
     return runtime, next((candidate for candidate in built if candidate.folder.name == runtime.folder), None)
 

@@ -12,9 +12,9 @@ from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import output_console, print_json, say
 from predictd.domain.names import CLASSIC
 from predictd.replay.runtime_upgrade_check import Outcome
-from predictd.replay.shadow import Shadow, Side, find_sides, run_shadow
+from predictd.replay.shadow import Shadow, ShadowSide, find_sides, run_shadow
 from predictd.reports.terminal_report import print_comparison
-from predictd.server.scoring import mapped_cache
+from predictd.server.deployment import mapped_cache
 from predictd.server.setup import find_runtime
 
 
@@ -86,7 +86,7 @@ def _wire(result: Shadow) -> dict[str, Any]:
     }
 
 
-def _side(side: Side, run: Outcome) -> dict[str, Any]:
+def _side(side: ShadowSide, run: Outcome) -> dict[str, Any]:
     return {
         "pickle_id": side.case.pickle_id,
         "filename": side.case.filename,

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from predictd.cli.deployment import server_sandbox, use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, print_rows, say
-from predictd.db.catalogue import known_runtime, list_runtimes
+from predictd.db.catalog import get_runtime, list_runtimes
 from predictd.db.models import Runtime
 from predictd.domain.limits import MIB
-from predictd.replay.runtime_upgrade_check import Case, Outcome, Replay, Verdict, count_cases, find_cases, rehearse
+from predictd.replay.runtime_upgrade_check import Case, Outcome, Replay, Verdict, check_upgrade, count_cases, find_cases
 from predictd.runtimes import PYTHONS, SPECS
 from predictd.server.setup import find_runtime
 
@@ -43,7 +43,7 @@ def upgrade_check(
         limits = deployment.settings.limits
         kind = server_sandbox(deployment.settings)
         with deployment.database.read() as session:
-            first, second = known_runtime(session, runtime_name(a)), known_runtime(session, runtime_name(b))
+            first, second = get_runtime(session, runtime_name(a)), get_runtime(session, runtime_name(b))
             cases = find_cases(session, deployment.storage, first.id, datetime.now(UTC))
             other_runtimes = _other_runtimes(session, first)
         in_a, in_b = (find_runtime(deployment, runtime.folder) for runtime in (first, second))
@@ -53,7 +53,7 @@ def upgrade_check(
         with Progress(console=console) as bars:
             progress = _RunProgress(bars, 2 * len(cases))
             replays = list(
-                rehearse(deployment.storage, cases, in_a, in_b, limits, kind=kind, on_run=progress.start_run)
+                check_upgrade(deployment.storage, cases, in_a, in_b, limits, kind=kind, on_run=progress.start_run)
             )
             progress.end()
     _report(first, second, replays, as_json=as_json)

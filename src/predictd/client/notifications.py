@@ -6,7 +6,7 @@ from typing import Any
 
 from predictd.client.client import Client
 from predictd.domain.errors import NotFoundError
-from predictd.domain.notices import Event
+from predictd.domain.notification_types import Event
 
 _WEBHOOK = "id url events failures insertedAt"
 _SETTINGS = f"email emailConfirmed sendsEmail emailEvents webhooks {{ {_WEBHOOK} }}"

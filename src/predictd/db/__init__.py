@@ -1,6 +1,6 @@
-"""Every state and its history: tables, migrations, transactions and queries by noun.
+"""The database: tables, migrations, transactions and queries, one module per noun.
 
-No rules of the product live here, no files and no clock: times are passed in.
+No business rules, no files and no clock here: callers pass in the time.
 """
 
 from predictd.db.database import Database

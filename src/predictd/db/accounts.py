@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from predictd.db.models import Account, Token
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import check_username
-from predictd.domain.notices import check_address
+from predictd.domain.notification_types import check_address
 from predictd.domain.scopes import SCOPES
 
 TOKEN_NAME_LENGTH = 128
@@ -26,7 +26,7 @@ _ALPHABET = string.ascii_uppercase + string.digits
 
 @dataclass(frozen=True, kw_only=True)
 class NewToken:
-    """A token as it is shown once, when it is made."""
+    """A new token with its secret, which is shown only once."""
 
     public_id: str
     secret_key: str
@@ -39,7 +39,7 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
 
     Raises:
         InvalidInputError: the name or the address breaks the rules.
-        ConflictError: the name is taken, in whatever case.
+        ConflictError: the name is taken, ignoring case.
     """
     check_username(username)
     if find_account(session, username) is not None:
@@ -61,61 +61,67 @@ def create_account(session: Session, username: str, now: datetime, email: str | 
 
 
 def find_account(session: Session, username: str) -> Account | None:
-    """The account of that name, in whatever case."""
+    """Return the account with this name, ignoring case."""
     return session.scalar(select(Account).where(Account.username_key == username.lower()))
 
 
 def get_account(session: Session, username: str) -> Account:
-    """The account of that name; NotFoundError when there is none."""
+    """Return the account with this name.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
     account = find_account(session, username)
     if account is None:
-        raise NotFoundError(f"There is no account named {username!r}; make it with: predictd account create {username}")
+        raise NotFoundError(
+            f"There is no account named {username!r}; create it with: predictd account create {username}"
+        )
     return account
 
 
 def list_accounts(session: Session) -> Sequence[Account]:
-    """All accounts, oldest first."""
+    """Return all accounts, oldest first."""
     return session.scalars(select(Account).order_by(Account.inserted_at)).all()
 
 
-def page_of_accounts(session: Session, wanted: str, *, limit: int, offset: int) -> Sequence[Account]:
-    """Those with that in their name or e-mail address, by name."""
-    found = select(Account).order_by(Account.username_key).limit(limit).offset(offset)
-    if wanted:
-        found = found.where(
+def search_accounts(session: Session, text: str, *, limit: int, offset: int) -> Sequence[Account]:
+    """Return a page of the accounts whose name or email address contains the text, by name."""
+    query = select(Account).order_by(Account.username_key).limit(limit).offset(offset)
+    if text:
+        query = query.where(
             or_(
-                Account.username_key.contains(wanted.lower(), autoescape=True),
-                Account.email.icontains(wanted, autoescape=True),
+                Account.username_key.contains(text.lower(), autoescape=True),
+                Account.email.icontains(text, autoescape=True),
             )
         )
-    return session.scalars(found).all()
+    return session.scalars(query).all()
 
 
-def set_organiser(session: Session, account: Account, now: datetime, *, is_organiser: bool) -> None:
-    """Let the account into the organiser's pages, or no more."""
-    account.is_organiser, account.updated_at = is_organiser, now
+def set_admin(session: Session, account: Account, now: datetime, *, is_admin: bool) -> None:
+    """Grant or revoke the admin role."""
+    account.is_admin, account.updated_at = is_admin, now
     session.flush()
 
 
 def create_token(
     session: Session, account: Account, now: datetime, name: str = "default", scopes: Sequence[str] | None = None
 ) -> NewToken:
-    """Add an API token with the given scopes (all, if None). The secret is answered here and kept nowhere.
+    """Add an API token with the given scopes (all, if None). The secret is returned but not stored.
 
     Raises:
         InvalidInputError: an unknown scope, or a name that is empty or too long.
     """
     if not 0 < len(name) <= TOKEN_NAME_LENGTH:
         raise InvalidInputError(f"A token's name has 1 to {TOKEN_NAME_LENGTH} characters, not {len(name)}.")
-    chosen = list(SCOPES) if scopes is None else list(dict.fromkeys(scopes))
-    unknown = [scope for scope in chosen if scope not in SCOPES]
-    if unknown or not chosen:
+    granted = list(SCOPES) if scopes is None else list(dict.fromkeys(scopes))
+    unknown = [scope for scope in granted if scope not in SCOPES]
+    if unknown or not granted:
         raise InvalidInputError(f"Unknown scopes {unknown}: choose one or more of {', '.join(SCOPES)}.")
     token = NewToken(
         public_id="".join(secrets.choice(_ALPHABET) for _ in range(PUBLIC_ID_LENGTH)),
         secret_key="".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH)),
         name=name,
-        scopes=chosen,
+        scopes=granted,
     )
     session.add(
         Token(
@@ -123,7 +129,7 @@ def create_token(
             account_id=account.id,
             name=name,
             secret_hash=_hash(token.secret_key),
-            scopes=chosen,
+            scopes=granted,
             inserted_at=now,
         )
     )
@@ -132,16 +138,16 @@ def create_token(
 
 
 def list_tokens(session: Session, account: Account | None) -> Sequence[Token]:
-    """The tokens of the account, or of all accounts, that are not revoked; oldest first."""
-    found = select(Token).where(Token.revoked_at.is_(None)).order_by(Token.inserted_at)
-    return session.scalars(found.where(Token.account_id == account.id) if account is not None else found).all()
+    """Return the active tokens of the account, or of all accounts, oldest first."""
+    query = select(Token).where(Token.revoked_at.is_(None)).order_by(Token.inserted_at)
+    return session.scalars(query.where(Token.account_id == account.id) if account is not None else query).all()
 
 
 def revoke_token(session: Session, public_id: str, now: datetime, account: Account | None = None) -> Token:
-    """End a token at once; with `account`, only one of that account's.
+    """Revoke a token immediately; with `account`, only if it belongs to that account.
 
     Raises:
-        NotFoundError: no such token, or it is revoked already.
+        NotFoundError: there is no such token, or it is already revoked.
     """
     token = session.get(Token, public_id)
     if token is None or token.revoked_at is not None or (account is not None and token.account_id != account.id):
@@ -152,14 +158,14 @@ def revoke_token(session: Session, public_id: str, now: datetime, account: Accou
 
 
 def authenticate(session: Session, public_id: str, secret_key: str) -> Token | None:
-    """The token with that id and secret, unless it is revoked or its account is suspended."""
+    """Return the token with this id and secret, unless it is revoked or its account is suspended."""
     token = session.get(Token, public_id)
-    known = token.secret_hash if token is not None else _hash("")
-    matches = hmac.compare_digest(known, _hash(secret_key))
-    is_good = token is not None and matches and token.revoked_at is None and token.account.suspended_at is None
-    return token if is_good else None
+    expected_hash = token.secret_hash if token is not None else _hash("")
+    matches = hmac.compare_digest(expected_hash, _hash(secret_key))
+    is_valid = token is not None and matches and token.revoked_at is None and token.account.suspended_at is None
+    return token if is_valid else None
 
 
 def _hash(secret: str) -> str:
-    # A plain hash is enough: the secret is 64 random characters, so there is nothing to guess.
+    # A plain hash is enough: the secret is 64 random characters, so it can't be guessed.
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Who did what: recorded from what a transaction changes, so that no way in can forget it.
+"""The audit log: who changed what, derived from the rows that a transaction changes.
 
-Whoever lets somebody in says who they are with `acting`; `Database.write` then records, in the same transaction, those
-changes of rows that `WATCHED` names. What the platform does by itself (runs, the calendar) has no actor and is not
-recorded. No column that holds a secret is named here.
+Each interface authenticates the actor and calls `act_as`; `Database.write` then records, in the same transaction, the
+changes that `AUDITED_TABLES` lists. Changes by the platform itself (runs, the calendar) have no actor and are not
+recorded. No column that holds a secret is listed here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,22 +30,22 @@ from predictd.db.models import (
     Upload,
     WebSession,
 )
-from predictd.db.notice_tables import WebhookEndpoint
+from predictd.db.notification_tables import WebhookEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who acts.
+    """The person who makes a change.
 
     Attributes:
-        way: how they came in: web, api, mcp or command line.
-        at: when.
-        account: who is signed in, if anybody; asked only when there is something to record.
-        user: the user of the machine, for the command line.
-        address: where the request comes from.
+        interface: web, api, mcp or command line.
+        at: time of the request.
+        account: returns the signed-in account, if any; called only when there is something to record.
+        user: operating system user, for the command line.
+        address: IP address of the client.
     """
 
-    way: str
+    interface: str
     at: datetime
     account: Callable[[], Account | None] = lambda: None
     user: str = ""
@@ -56,127 +56,130 @@ _ACTOR: ContextVar[Actor | None] = ContextVar("actor", default=None)
 
 
 @contextmanager
-def acting(actor: Actor) -> Iterator[None]:
-    """As long as this lasts, what this thread changes is done by that actor."""
-    before = _ACTOR.set(actor)
+def act_as(actor: Actor) -> Iterator[None]:
+    """Attribute the changes of this thread to the actor inside this block."""
+    token = _ACTOR.set(actor)
     try:
         yield
     finally:
-        _ACTOR.reset(before)
+        _ACTOR.reset(token)
 
 
-Named = Callable[[Any, Any], str]
+ActionOfChange = Callable[[Any, Any], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class AuditedTable:
     """What is recorded of the rows of a table.
 
     Attributes:
-        kind: what an object is called.
-        made: the action of a new row; empty if that is not recorded.
-        deleted: the action of a deleted one.
-        changed: by column, the action of a change from one value to another; an empty one is not recorded.
-        name: the object's name for people.
-        told: of a new row, what of it stands in the detail.
-        values: the columns of which old and new value stand in the detail.
-        owner: the account that an object is about, where the object recorded is not the row but the account.
+        kind: kind of object.
+        created: action of a new row; empty if it is not recorded.
+        deleted: action of a deleted row; empty if it is not recorded.
+        changed: action by changed column; changes with an empty action are not recorded.
+        name: returns the display name of the object.
+        detail: columns that are copied to the detail of the entry.
+        values: columns whose old and new values are copied to the detail.
+        owner: returns the account to record as the object instead of the row.
     """
 
     kind: str
-    made: str = ""
+    created: str = ""
     deleted: str = ""
-    changed: Mapping[str, str | Named] = field(default_factory=dict)
+    changed: Mapping[str, str | ActionOfChange] = field(default_factory=dict)
     name: Callable[[Any], str] = lambda row: str(row.name)
-    told: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     owner: Callable[[Any], Account] | None = None
 
 
-def _either(if_set: str, otherwise: str) -> Named:
+def _action_by_value(if_set: str, otherwise: str) -> ActionOfChange:
     return lambda _, new: if_set if new else otherwise
 
 
-WATCHED: dict[type[Base], Watched] = {
-    Account: Watched(
+AUDITED_TABLES: dict[type[Base], AuditedTable] = {
+    Account: AuditedTable(
         kind="account",
-        made="account.create",
+        created="account.create",
         changed={
             "password_hash": "account.password",
             "email": "account.email",
-            "is_organiser": _either("account.organiser", "account.no_organiser"),
-            "suspended_at": _either("account.suspend", "account.reactivate"),
+            "is_admin": _action_by_value("account.grant_admin", "account.revoke_admin"),
+            "suspended_at": _action_by_value("account.suspend", "account.reactivate"),
         },
         name=lambda row: row.username,
     ),
-    WebSession: Watched(kind="account", made="sign_in", owner=lambda row: row.account),
-    PasswordLink: Watched(kind="account", made="account.password_link", owner=lambda row: row.account),
-    Token: Watched(
-        kind="token", made="token.create", changed={"revoked_at": _either("token.revoke", "")}, told=("scopes",)
+    WebSession: AuditedTable(kind="account", created="sign_in", owner=lambda row: row.account),
+    PasswordLink: AuditedTable(kind="account", created="account.password_link", owner=lambda row: row.account),
+    Token: AuditedTable(
+        kind="token",
+        created="token.create",
+        changed={"revoked_at": _action_by_value("token.revoke", "")},
+        detail=("scopes",),
     ),
-    Model: Watched(
+    Model: AuditedTable(
         kind="model",
-        made="model.create",
+        created="model.create",
         changed={
             "name": "model.rename",
-            "archived_at": _either("model.archive", "model.unarchive"),
-            "pickle_id": _either("model.assign", "model.unassign"),
-            "submission_webhook": _either("model.webhook", "model.no_webhook"),
+            "archived_at": _action_by_value("model.archive", "model.unarchive"),
+            "pickle_id": _action_by_value("model.assign", "model.unassign"),
+            "submission_webhook": _action_by_value("model.set_webhook", "model.remove_webhook"),
             "meta_model_weight": "model.weight",
             "fallback": "model.fallback",
         },
         values=("name", "pickle_id", "meta_model_weight", "fallback"),
     ),
-    WebhookEndpoint: Watched(
+    WebhookEndpoint: AuditedTable(
         kind="webhook",
-        made="webhook.create",
-        changed={"deleted_at": _either("webhook.delete", ""), "events": "webhook.events"},
-        # What follows the host may be a secret.
+        created="webhook.create",
+        changed={"deleted_at": _action_by_value("webhook.delete", ""), "events": "webhook.events"},
+        # The part after the host may be a secret.
         name=lambda row: urlsplit(row.url).hostname or "",
-        told=("events",),
+        detail=("events",),
     ),
-    Upload: Watched(
+    Upload: AuditedTable(
         kind="upload",
         changed={"registered_at": lambda _, new: "upload.register" if new else ""},
         name=lambda row: row.filename,
-        told=("kind",),
+        detail=("kind",),
     ),
-    Round: Watched(
+    Round: AuditedTable(
         kind="round",
-        made="round.open",
+        created="round.open",
         changed={
-            "is_closed": _either("round.close", ""),
+            "is_closed": _action_by_value("round.close", ""),
             "score_days": "round.score",
-            "resolved_at": _either("round.resolve", ""),
+            "resolved_at": _action_by_value("round.resolve", ""),
         },
         name=lambda row: str(row.number),
         values=("score_days",),
     ),
-    DataVersion: Watched(
+    DataVersion: AuditedTable(
         kind="data version",
-        made="data.import",
+        created="data.import",
         changed={
-            "is_default": _either("data.default", ""),
-            "is_deprecated": _either("data.deprecate", "data.restore"),
+            "is_default": _action_by_value("data.default", ""),
+            "is_deprecated": _action_by_value("data.deprecate", "data.restore"),
         },
     ),
-    Runtime: Watched(
+    Runtime: AuditedTable(
         kind="runtime",
-        made="runtime.add",
+        created="runtime.add",
         deleted="runtime.remove",
         changed={
-            "is_default": _either("runtime.default", ""),
-            "is_deprecated": _either("runtime.deprecate", "runtime.restore"),
+            "is_default": _action_by_value("runtime.default", ""),
+            "is_deprecated": _action_by_value("runtime.deprecate", "runtime.restore"),
         },
         name=lambda row: f"{row.name} ({row.tag})",
     ),
-    Trigger: Watched(
+    Trigger: AuditedTable(
         kind="run",
         changed={
             "state": lambda old, new: {
                 "error": "run.stop",
                 "model_failed": "run.cancel",
-                "pending": "run.put_back",
+                "pending": "run.requeue",
             }.get(str(new), "")
         },
         name=lambda row: str(row.type),
@@ -186,42 +189,42 @@ WATCHED: dict[type[Base], Watched] = {
 
 
 def _actions() -> list[str]:
-    """Every action, for a list to choose from; what depends on the values is asked with some."""
-    found = {"sign_in.failed", "deployment.export", "deployment.retention"}
-    for watched in WATCHED.values():
-        found |= {watched.made, watched.deleted}
-        for named in watched.changed.values():
-            tried = (None, "error", "model_failed", "pending")
-            found |= {named} if isinstance(named, str) else {named(None, new) for new in tried}
-    return sorted(found - {""})
+    """Return all actions; functions of the values are called with each possible value."""
+    actions = {"sign_in.failed", "deployment.export", "deployment.retention"}
+    for table in AUDITED_TABLES.values():
+        actions |= {table.created, table.deleted}
+        for action in table.changed.values():
+            values = (None, "error", "model_failed", "pending")
+            actions |= {action} if isinstance(action, str) else {action(None, new) for new in values}
+    return sorted(actions - {""})
 
 
 ACTIONS = _actions()
 
 
-def watch(session: Session) -> None:
-    """Gather what the session changes, if somebody acts."""
+def start_recording(session: Session) -> None:
+    """Record the changes of the session if there is an actor."""
     if _ACTOR.get() is not None:
         session.info["audit"] = []
         session.info["audit_made"] = set()
-        sa.event.listen(session, "after_flush", _gather)
+        sa.event.listen(session, "after_flush", _collect)
 
 
 def record_changes(session: Session) -> None:
-    """Write down what was gathered; the last thing that a transaction does."""
+    """Write the audit entries; must be the last step of the transaction."""
     actor = _ACTOR.get()
     if actor is None or "audit" not in session.info:
         return
     session.flush()
     merged: dict[tuple[str, str], dict[str, Any]] = {}
     for row, action, detail in session.info["audit"]:
-        watched = WATCHED[type(row)]
-        about = watched.owner(row) if watched.owner is not None else row
-        entry = _entry(actor, action, watched.kind, _key(about), WATCHED[type(about)].name(about), {})
-        if not entry["who"] and isinstance(about, Account):
-            # Who signs in or up is nobody before it.
-            entry |= {"who": about.username, "account_id": about.id}
-        owner = getattr(row, "account", None) if about is row else None
+        table = AUDITED_TABLES[type(row)]
+        subject = table.owner(row) if table.owner is not None else row
+        entry = _entry(actor, action, table.kind, _key(subject), AUDITED_TABLES[type(subject)].name(subject), {})
+        if not entry["who"] and isinstance(subject, Account):
+            # Nobody is signed in yet while somebody signs in or up.
+            entry |= {"who": subject.username, "account_id": subject.id}
+        owner = getattr(row, "account", None) if subject is row else None
         if owner is not None and owner.id != entry["account_id"]:
             entry["detail"]["account"] = owner.username
         entry = merged.setdefault((action, entry["object_id"]), entry)
@@ -230,8 +233,8 @@ def record_changes(session: Session) -> None:
         session.execute(sa.insert(AuditEntry), list(merged.values()))
 
 
-def record(session: Session, action: str, kind: str, key: str, name: str, **detail: Any) -> None:
-    """Write down an act that changes nothing, such as an attempt that failed; nothing where nobody acts."""
+def record_event(session: Session, action: str, kind: str, key: str, name: str, **detail: Any) -> None:
+    """Record an event that changes no row, such as a failed sign-in; does nothing without an actor."""
     actor = _ACTOR.get()
     if actor is not None:
         session.execute(sa.insert(AuditEntry), [_entry(actor, action, kind, key, name, detail)])
@@ -241,7 +244,7 @@ def _entry(actor: Actor, action: str, kind: str, key: str, name: str, detail: di
     account = actor.account()
     return {
         "at": actor.at,
-        "way": actor.way,
+        "interface": actor.interface,
         "account_id": account.id if account is not None else None,
         "who": account.username if account is not None else actor.user[:100],
         "action": action,
@@ -253,38 +256,38 @@ def _entry(actor: Actor, action: str, kind: str, key: str, name: str, detail: di
     }
 
 
-def _gather(session: Session, _: UOWTransaction) -> None:
-    gathered: list[tuple[Base, str, dict[str, Any]]] = session.info["audit"]
-    made: set[Base] = session.info["audit_made"]
+def _collect(session: Session, _: UOWTransaction) -> None:
+    changes: list[tuple[Base, str, dict[str, Any]]] = session.info["audit"]
+    created: set[Base] = session.info["audit_made"]
     for row in session.new:
-        made.add(row)
-        watched = WATCHED.get(type(row))
-        if watched is not None and watched.made:
-            gathered.append((row, watched.made, {name: getattr(row, name) for name in watched.told}))
+        created.add(row)
+        table = AUDITED_TABLES.get(type(row))
+        if table is not None and table.created:
+            changes.append((row, table.created, {name: getattr(row, name) for name in table.detail}))
     for row in session.deleted:
-        watched = WATCHED.get(type(row))
-        if watched is not None and watched.deleted:
-            gathered.append((row, watched.deleted, {}))
+        table = AUDITED_TABLES.get(type(row))
+        if table is not None and table.deleted:
+            changes.append((row, table.deleted, {}))
     for row in session.dirty:
-        # What is still being made is recorded as made.
-        if row not in made and type(row) in WATCHED:
-            gathered.extend(_changes(row, WATCHED[type(row)]))
+        # A row that this transaction created is recorded as created only.
+        if row not in created and type(row) in AUDITED_TABLES:
+            changes.extend(_changes(row, AUDITED_TABLES[type(row)]))
 
 
-def _changes(row: Base, watched: Watched) -> Iterator[tuple[Base, str, dict[str, Any]]]:
+def _changes(row: Base, table: AuditedTable) -> Iterator[tuple[Base, str, dict[str, Any]]]:
     state = sa.inspect(row)
-    for column, named in watched.changed.items():
+    for column, action_of in table.changed.items():
         history = state.attrs[column].history
         if not history.has_changes():
             continue
         old, new = (history.deleted or [None])[0], (history.added or [None])[0]
-        action = named if isinstance(named, str) else named(old, new)
+        action = action_of if isinstance(action_of, str) else action_of(old, new)
         if action:
-            detail = {name: getattr(row, name) for name in watched.told}
-            if column in watched.values:
+            detail = {name: getattr(row, name) for name in table.detail}
+            if column in table.values:
                 detail[column] = [old, new]
             if column == "submission_webhook" and new:
-                # What follows the host may be a secret.
+                # The part after the host may be a secret.
                 detail["host"] = urlsplit(str(new)).hostname
             yield row, action, detail
 

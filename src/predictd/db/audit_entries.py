@@ -1,4 +1,4 @@
-"""Reading the audit log."""
+"""Queries of the audit log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,46 +11,46 @@ from predictd.db.audit_table import AuditEntry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Which entries; what is empty or None restricts nothing.
+class AuditFilter:
+    """A filter of audit entries; empty or None fields match everything.
 
     Attributes:
-        who: name of the account or of the machine's user who acted, whole.
-        action: an action such as round.open, or what stands before the dot.
+        who: full name of the account or operating system user who acted.
+        action: an action such as round.open, or the part before the dot.
         about: id of an object, or a part of its name.
-        account_id: of the account that acted or that the act was done to.
-        way: web, api, mcp or command line.
-        since: the first moment.
-        before: the first moment that is too late.
+        account_id: account that acted or was changed.
+        interface: web, api, mcp or command line.
+        since: earliest time, inclusive.
+        before: latest time, exclusive.
     """
 
     who: str = ""
     action: str = ""
     about: str = ""
     account_id: str = ""
-    way: str = ""
+    interface: str = ""
     since: datetime | None = None
     before: datetime | None = None
 
 
-def list_entries(session: Session, wanted: Wanted, *, limit: int, offset: int = 0) -> Sequence[AuditEntry]:
-    """The entries, newest first."""
-    found = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit).offset(offset)
-    if wanted.who:
-        found = found.where(AuditEntry.who == wanted.who)
-    if wanted.action:
-        group = AuditEntry.action.startswith(f"{wanted.action}.", autoescape=True)
-        found = found.where(or_(AuditEntry.action == wanted.action, group))
-    if wanted.about:
-        named = AuditEntry.object_name.icontains(wanted.about, autoescape=True)
-        found = found.where(or_(AuditEntry.object_id == wanted.about, named))
-    if wanted.account_id:
-        of_it = (AuditEntry.account_id == wanted.account_id, AuditEntry.object_id == wanted.account_id)
-        found = found.where(or_(*of_it))
-    if wanted.way:
-        found = found.where(AuditEntry.way == wanted.way)
-    if wanted.since is not None:
-        found = found.where(AuditEntry.at >= wanted.since)
-    if wanted.before is not None:
-        found = found.where(AuditEntry.at < wanted.before)
-    return session.scalars(found).all()
+def list_entries(session: Session, filter_: AuditFilter, *, limit: int, offset: int = 0) -> Sequence[AuditEntry]:
+    """Return the matching entries, newest first."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit).offset(offset)
+    if filter_.who:
+        query = query.where(AuditEntry.who == filter_.who)
+    if filter_.action:
+        group = AuditEntry.action.startswith(f"{filter_.action}.", autoescape=True)
+        query = query.where(or_(AuditEntry.action == filter_.action, group))
+    if filter_.about:
+        name_matches = AuditEntry.object_name.icontains(filter_.about, autoescape=True)
+        query = query.where(or_(AuditEntry.object_id == filter_.about, name_matches))
+    if filter_.account_id:
+        of_account = (AuditEntry.account_id == filter_.account_id, AuditEntry.object_id == filter_.account_id)
+        query = query.where(or_(*of_account))
+    if filter_.interface:
+        query = query.where(AuditEntry.interface == filter_.interface)
+    if filter_.since is not None:
+        query = query.where(AuditEntry.at >= filter_.since)
+    if filter_.before is not None:
+        query = query.where(AuditEntry.at < filter_.before)
+    return session.scalars(query).all()

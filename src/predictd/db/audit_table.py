@@ -1,4 +1,4 @@
-"""The table of who did what."""
+"""The table of the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,9 @@ from predictd.db.models import Base
 
 
 class AuditEntry(Base):
-    """One act: who (an account, or a user of the machine), what, to which object, from where.
+    """One action: who (an account or an operating system user) did what to which object, and from where.
 
-    `way` is how they came in: web, api, mcp or command line. `detail` holds no secret. Entries are never changed.
+    `interface` is web, api, mcp or command line. `detail` holds no secrets. Entries are never changed.
     """
 
     __tablename__ = "audit_log"
@@ -24,7 +24,7 @@ class AuditEntry(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     at: Mapped[datetime]
-    way: Mapped[str] = mapped_column(String(16))
+    interface: Mapped[str] = mapped_column(String(16))
     account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
     who: Mapped[str] = mapped_column(String(100))
     action: Mapped[str] = mapped_column(String(40))

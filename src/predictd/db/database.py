@@ -13,12 +13,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from predictd.db.audit import record_changes, watch
+from predictd.db.audit import record_changes, start_recording
 from predictd.domain.errors import SetupError
 
 BUSY_SECONDS = 60
-# Of libpq: a machine that vanished says nothing, and without these it would be waited for a quarter of an hour.
-_NOTICE_A_DEAD_PEER = {
+# Options of libpq: without them, a connection to a lost machine hangs for a quarter of an hour.
+_KEEPALIVE_OPTIONS = {
     "connect_timeout": 10,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -27,20 +27,20 @@ _NOTICE_A_DEAD_PEER = {
 }
 LOCK_SECONDS = 3
 UPGRADE_ATTEMPTS = 20
-# Numbers of PostgreSQL's advisory locks.
-_UPGRADING, _PREPARING = 738210, 738211
+# Keys of PostgreSQL advisory locks.
+_UPGRADE_LOCK, _SETUP_LOCK = 738210, 738211
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
     """SQLite (WAL) or PostgreSQL behind one interface of read and write transactions.
 
-    On SQLite a write transaction takes the write lock at its start, so that what it reads can't change before it
-    writes; on PostgreSQL rows are locked where that matters.
+    On SQLite a write transaction takes the write lock at its start, so its reads stay valid until it writes; on
+    PostgreSQL queries lock rows where needed.
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database; nothing is asked of it yet. A file of SQLite is closed to other users.
+        """Open the database without connecting. An SQLite file is made private to its owner.
 
         Raises:
             SetupError: other users can read the file, and it belongs to one of them.
@@ -48,27 +48,26 @@ class Database:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite:
-            _close_file(make_url(url).database)
+            _restrict_permissions(make_url(url).database)
             self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=32, max_overflow=64)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = sa.create_engine(
-                url, pool_size=16, max_overflow=32, pool_pre_ping=True, connect_args=_NOTICE_A_DEAD_PEER
+                url, pool_size=16, max_overflow=32, pool_pre_ping=True, connect_args=_KEEPALIVE_OPTIONS
             )
-        # An answer is read in several queries, which must not see a run before and after its end; a transaction of
-        # SQLite sees one state anyway.
+        # A response is read in several queries, which must see the same state; in SQLite it always does.
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**snapshot)
 
     def upgrade(self) -> None:
-        """Bring the schema up to date; quick and harmless where it is.
+        """Upgrade the schema; does nothing if it is current.
 
-        On PostgreSQL other servers go on meanwhile: a migration waits for a table for some seconds at most, because
-        whoever comes after it would wait behind it, and then tries again.
+        On PostgreSQL other servers keep running: a migration waits only seconds for a table lock, because later
+        queries would queue behind it, and then retries.
 
         Raises:
-            SetupError: the schema is of a newer predictd, or a table was never free.
+            SetupError: the schema is of a newer predictd, or a table lock could not be acquired.
         """
         if self._is_current():
             return
@@ -81,40 +80,40 @@ class Database:
                     raise
                 if attempt == UPGRADE_ATTEMPTS:
                     raise SetupError(
-                        "The schema could not be brought up to date: its tables were always in use. Look for long "
-                        "transactions in pg_stat_activity, end them and try again; nothing was changed."
+                        "The schema could not be upgraded because its tables were locked; nothing was changed. End the "
+                        "long transactions that pg_stat_activity lists, then try again."
                     ) from error
                 time.sleep(1)
 
     def check(self) -> None:
-        """Raise SetupError unless the schema is that of this version of predictd."""
+        """Raise SetupError unless the schema matches this version of predictd."""
         if not self._is_current():
             raise SetupError(
-                f"The database has the schema {self.revision() or 'of nothing'}, and this predictd needs "
+                f"The database has schema {self.revision() or '(none)'}, but this predictd needs "
                 f"{newest_revision()}; run: predictd db upgrade"
             )
 
     def _is_current(self) -> bool:
-        found, newest = self.revision(), newest_revision()
-        if found is not None and found > newest:
+        current, newest = self.revision(), newest_revision()
+        if current is not None and current > newest:
             raise SetupError(
-                f"The database has the schema {found} of a newer predictd; this one knows those up to {newest}. "
+                f"The database has the schema {current} of a newer predictd; this one knows those up to {newest}. "
                 "Install the newer predictd here too."
             )
-        return found == newest
+        return current == newest
 
     def _upgrade(self) -> None:
         from predictd.db.migrate import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
 
         with self._unchecked() as connection:
             if not self.is_sqlite:
-                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_UPGRADING})"))
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             upgrade(connection)
             connection.commit()
 
     def revision(self) -> str | None:
-        """The schema's revision, None where there is no schema yet."""
+        """Return the revision of the schema, None if there is no schema yet."""
         with self.engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
@@ -123,18 +122,18 @@ class Database:
 
     @contextmanager
     def prepared_by_one(self) -> Iterator[None]:
-        """Of several servers on one PostgreSQL, only one is in this block at a time; the others wait."""
+        """Hold an advisory lock so that only one server on this PostgreSQL database is in this block at a time."""
         if self.is_sqlite:
             yield
             return
         with self.engine.connect() as connection:
-            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_PREPARING})"))
+            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SETUP_LOCK})"))
             yield
             connection.rollback()
 
     @contextmanager
     def _unchecked(self) -> Iterator[sa.Connection]:
-        """A connection for migrations: on SQLite these rebuild tables, which foreign keys would empty on the way."""
+        """Open a connection without foreign keys: SQLite migrations rebuild tables, and cascades would empty them."""
         with self.engine.connect().execution_options(write=True) as connection:
             raw = connection.connection.driver_connection
             if self.is_sqlite and raw is not None:
@@ -148,19 +147,19 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that sees one state of the database; anything written in it is rolled back."""
+        """Open a snapshot transaction; writes in it are rolled back."""
         with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that is committed at its end, or rolled back when an exception leaves it.
+        """Open a transaction that commits at its end, or rolls back on an exception.
 
-        What somebody changes in it is written to the audit log: see `predictd.db.audit`.
+        Changes by an actor are written to the audit log: see `predictd.db.audit`.
         """
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"write": True})
-            watch(session)
+            start_recording(session)
             yield session
             record_changes(session)
             session.commit()
@@ -171,12 +170,12 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The revision that the tables of this version of predictd have."""
+    """Return the schema revision of this version of predictd."""
     return known_revisions()[-1]
 
 
 def known_revisions() -> list[str]:
-    """All revisions that this version of predictd knows, oldest first."""
+    """Return all schema revisions of this version of predictd, oldest first."""
     return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
@@ -185,7 +184,7 @@ def _is_lock_timeout(error: OperationalError) -> bool:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling is turned off: it would begin too late for a write lock.
+    # Turn off the driver's transaction handling: it begins transactions too late for a write lock.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -200,8 +199,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
-def _close_file(name: str | None) -> None:
-    """Make the file of SQLite its owner's alone to read; those beside it get the permissions that it has."""
+def _restrict_permissions(name: str | None) -> None:
+    """Make the SQLite file and the files beside it private to their owner."""
     path = Path(name or "")
     if not name or not path.parent.is_dir():
         return
@@ -215,6 +214,6 @@ def _close_file(name: str | None) -> None:
                     file.chmod(mode & 0o700)
     except OSError as error:
         raise SetupError(
-            f"The database {path} can't be closed to other users: {error.strerror}. Give it to the user that predictd "
+            f"The database {path} can't be made private: {error.strerror}. Change its owner to the user that predictd "
             "runs as."
         ) from error

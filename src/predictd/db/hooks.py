@@ -1,4 +1,4 @@
-"""Doing something once a transaction has been committed, and only then."""
+"""Hooks that run after a transaction commits."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 
 def after_commit(session: Session, act: Callable[[], object]) -> None:
-    """Call `act` when the session's transaction is committed; never, if it is rolled back.
+    """Call `act` after the transaction of the session commits; never if it rolls back.
 
-    It runs in the same thread and must not use the session.
+    The hook runs in the same thread and must not use the session.
     """
 
     def committed(_: Session) -> None:

@@ -1,4 +1,4 @@
-"""All tables, of whichever module they are."""
+"""The metadata of all tables."""
 
 import pkgutil
 from importlib import import_module
@@ -10,7 +10,7 @@ from predictd.db.models import Base
 
 
 def all_tables() -> MetaData:
-    """The metadata with every table that predictd has: each module of this room is imported for it."""
+    """Import every module of this package and return the metadata of all tables."""
     for module in pkgutil.iter_modules(predictd.db.__path__):
         if not module.ispkg:
             import_module(f"predictd.db.{module.name}")

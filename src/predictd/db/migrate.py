@@ -1,4 +1,4 @@
-"""Alembic, on an open connection."""
+"""Alembic migrations on an open connection."""
 
 import sqlalchemy as sa
 from alembic import command
@@ -8,7 +8,7 @@ from predictd.db.database import MIGRATIONS
 
 
 def alembic_config(connection: sa.Connection) -> Config:
-    """Alembic's configuration of the packaged migrations."""
+    """Return the Alembic configuration of the packaged migrations."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
@@ -16,5 +16,5 @@ def alembic_config(connection: sa.Connection) -> Config:
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Run the migrations that the schema lacks."""
+    """Run the pending migrations."""
     command.upgrade(alembic_config(connection), "head")

@@ -1,4 +1,4 @@
-"""Models: the slots of accounts."""
+"""Queries and changes of models."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from predictd.domain.names import check_model_name, check_tournament
 
 
 def is_name_available(session: Session, name: str, tournament: int) -> bool:
-    """Whether no model of the tournament has that name, in whatever case."""
-    return find_by_name(session, name, tournament) is None
+    """Return whether no model of the tournament has this name, ignoring case."""
+    return find_model(session, name, tournament) is None
 
 
-def find_by_name(session: Session, name: str, tournament: int) -> Model | None:
-    """The model of that name, in whatever case."""
+def find_model(session: Session, name: str, tournament: int) -> Model | None:
+    """Return the model with this name, ignoring case."""
     return session.scalar(select(Model).where(Model.tournament == tournament, Model.name_key == name.lower()))
 
 
-def add_model(session: Session, account: Account, name: str, tournament: int, now: datetime, most: int) -> Model:
-    """Add a model to the account, which may have `most`.
+def add_model(session: Session, account: Account, name: str, tournament: int, now: datetime, max_models: int) -> Model:
+    """Add a model to the account, which may have up to `max_models`.
 
     Raises:
         InvalidInputError: the name breaks the rules, or there is no such tournament.
@@ -33,8 +33,8 @@ def add_model(session: Session, account: Account, name: str, tournament: int, no
     check_tournament(tournament)
     check_model_name(name)
     count = session.scalar(select(func.count()).select_from(Model).where(Model.account_id == account.id)) or 0
-    if count >= most:
-        raise ConflictError(f"The account has {count} of {most} model slots; rename an archived model instead.")
+    if count >= max_models:
+        raise ConflictError(f"The account has {count} of {max_models} model slots; rename an archived model instead.")
     _check_free(session, name, tournament)
     model = Model(account_id=account.id, tournament=tournament, name=name, name_key=name.lower(), inserted_at=now)
     session.add(model)
@@ -60,22 +60,22 @@ def set_meta_model_weight(session: Session, model: Model, weight: float) -> None
     """Set how much the model's submissions count in the meta model of a round.
 
     Raises:
-        InvalidInputError: the weight is negative or no finite number.
+        InvalidInputError: the weight is negative or not finite.
     """
     if not math.isfinite(weight) or weight < 0:
-        raise InvalidInputError(f"The weight {weight} can't be taken: give a number that is 0 or more.")
+        raise InvalidInputError(f"The weight {weight} is invalid; enter a number that is 0 or more.")
     model.meta_model_weight = weight
     session.flush()
 
 
 def _check_free(session: Session, name: str, tournament: int, model: Model | None = None) -> None:
-    taken = find_by_name(session, name, tournament)
-    if taken is not None and taken is not model:
+    existing = find_model(session, name, tournament)
+    if existing is not None and existing is not model:
         raise _taken(name)
 
 
 def _flush(session: Session, name: str) -> None:
-    # Two servers may both have found the name free: the unique index decides.
+    # Two servers may check the name at the same time; the unique index decides.
     try:
         session.flush()
     except IntegrityError as error:
@@ -87,7 +87,7 @@ def _taken(name: str) -> ConflictError:
 
 
 def get_model(session: Session, account: Account, model_id: str) -> Model:
-    """The account's model of that id; another account's answers as an unknown one.
+    """Return the model with this id if it belongs to the account.
 
     Raises:
         NotFoundError: there is no such model of this account.
@@ -99,7 +99,7 @@ def get_model(session: Session, account: Account, model_id: str) -> Model:
 
 
 def list_models(session: Session, account: Account) -> Sequence[Model]:
-    """The account's models, oldest first, with their pickles: one query, however many there are."""
+    """Return the models of the account with their pickles in one query, oldest first."""
     query = select(Model).where(Model.account_id == account.id).order_by(Model.inserted_at)
     pickle = joinedload(Model.pickle)
     return session.scalars(
@@ -107,10 +107,10 @@ def list_models(session: Session, account: Account) -> Sequence[Model]:
     ).all()
 
 
-def page_of_models(
+def search_models(
     session: Session, account: Account, *, archived: bool, name: str, limit: int, offset: int
 ) -> Sequence[Model]:
-    """So many of the account's models in use, or of the archived ones, oldest first; `name` is a part of theirs."""
+    """Return a page of the active or archived models whose name contains `name`, oldest first."""
     query = select(Model).where(Model.account_id == account.id, Model.archived_at.is_not(None) == archived)
     if name:
         query = query.where(Model.name_key.contains(name.lower(), autoescape=True))

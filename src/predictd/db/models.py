@@ -1,4 +1,4 @@
-"""The tables. One class a noun; ids are random, times are aware and in UTC."""
+"""The main tables. Ids are random; times are aware and in UTC."""
 
 from datetime import datetime
 from typing import Any
@@ -41,10 +41,10 @@ def _id() -> Mapped[str]:
 
 
 class Account(Base):
-    """Somebody who owns models. `username_key` is the name in lower case, which is unique.
+    """An owner of models. `username_key` is the unique lower-case name.
 
-    Nothing is sent to `email` before its owner has confirmed it. `link_secret` signs the links of mails to the account.
-    One that is suspended can't sign in or use its tokens, and its pickles don't run.
+    Only confirmation links are sent to `email` until its owner confirms it; `link_signing_key` signs links in emails.
+    A suspended account can't sign in or use its tokens, and its pickles don't run.
     """
 
     __tablename__ = "accounts"
@@ -54,20 +54,20 @@ class Account(Base):
     username_key: Mapped[str] = mapped_column(String(64), unique=True)
     email: Mapped[str | None] = mapped_column(String(320))
     email_confirmed_at: Mapped[datetime | None]
-    link_secret: Mapped[str | None] = mapped_column(String(64), deferred=True)
+    link_signing_key: Mapped[str | None] = mapped_column(String(64), deferred=True)
     display_name: Mapped[str | None] = mapped_column(String(128))
     bio: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(16), default="VERIFIED")
     email_preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
     password_hash: Mapped[str | None] = mapped_column(String(200), deferred=True)
-    is_organiser: Mapped[bool] = mapped_column(default=False, server_default=false())
+    is_admin: Mapped[bool] = mapped_column(default=False, server_default=false())
     suspended_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
 
 class WebSession(Base):
-    """Somebody who signed in with a password; of the secret only a hash is kept."""
+    """A session of an account that signed in with a password; only a hash of the secret is stored."""
 
     __tablename__ = "sessions"
 
@@ -80,7 +80,7 @@ class WebSession(Base):
 
 
 class PasswordLink(Base):
-    """A link by which the owner of an account chooses a password, once; of its secret only a hash is kept."""
+    """A single-use link to set the password of an account; only a hash of the secret is stored."""
 
     __tablename__ = "password_links"
 
@@ -93,7 +93,7 @@ class PasswordLink(Base):
 
 
 class Token(Base):
-    """An API token; of the secret only a hash is kept."""
+    """An API token; only a hash of the secret is stored."""
 
     __tablename__ = "tokens"
 
@@ -109,10 +109,10 @@ class Token(Base):
 
 
 class Model(Base):
-    """A slot of an account in a tournament, to which one pickle may be assigned.
+    """A named slot of an account in a tournament, to which a pickle can be assigned.
 
-    `meta_model_weight` is how much its submissions count in the meta model of a round, 0 or more. `fallback` says that
-    its last good pickle may run for a round in place of an assigned one that failed.
+    `meta_model_weight` is the weight of its submissions in the meta model, 0 or more. `fallback` allows its last good
+    pickle to run for a round when the assigned pickle fails.
     """
 
     __tablename__ = "models"
@@ -138,7 +138,7 @@ class Model(Base):
 
 
 class Upload(Base):
-    """A filename given out for an upload of at most `max_bytes`; `registered_at` says that something was made of it."""
+    """A filename reserved for an upload of at most `max_bytes`; `registered_at` is null until the file is used."""
 
     __tablename__ = "uploads"
 
@@ -153,7 +153,7 @@ class Upload(Base):
 
 
 class DataVersion(Base):
-    """A version of the data; its files lie in storage below `data/<name>/`."""
+    """A version of the data; its files are in storage under `data/<name>/`."""
 
     __tablename__ = "data_versions"
 
@@ -165,7 +165,7 @@ class DataVersion(Base):
 
 
 class Runtime(Base):
-    """A Python version with a locked package set, built in `folder` below the runtimes' folder."""
+    """A Python version with a locked package set, built in the subfolder `folder` of the runtimes folder."""
 
     __tablename__ = "runtimes"
     __table_args__ = (UniqueConstraint("image", "tag"),)
@@ -182,14 +182,13 @@ class Runtime(Base):
 
 
 class Pickle(Base):
-    """An uploaded model, `model_id` being what it was uploaded for.
+    """An uploaded pickle; `model_id` is the model that it was uploaded for.
 
-    `takes_slot` says that it shall be assigned to that model once it is validated. `triggers` are its runs for rounds
-    and validations, those for its diagnostics belong to these. `tables_key` is where the compiled
-    tables of its trees lie, empty if it has none and null before it ran; `imports` are the modules that its warm parent
-    has ready, with spaces between them. These two are kept from its runs and only make further ones faster.
-    `forecast_seconds` is how long its next run is expected to take, null before it ran. Of an old one the file may be
-    gone, since `removed_at`.
+    With `assign_when_validated` it is assigned to that model after validation. `triggers` are its round and validation
+    runs. `tables_key` is the storage key of the compiled trees, empty if it has none and null before the first run;
+    `imports` lists the warm modules that it imports, separated by spaces. Both only make later runs faster.
+    `forecast_seconds` is the expected duration of the next run, null before the first. The file of an old pickle may
+    be deleted, at `removed_at`.
     """
 
     __tablename__ = "pickles"
@@ -205,7 +204,7 @@ class Pickle(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     source: Mapped[str | None] = mapped_column(String(100))
     validation_status: Mapped[str] = mapped_column(String(16))
-    takes_slot: Mapped[bool] = mapped_column(default=False)
+    assign_when_validated: Mapped[bool] = mapped_column(default=False)
     tables_key: Mapped[str | None] = mapped_column(String(400))
     imports: Mapped[str] = mapped_column(String(200), default="", server_default="")
     forecast_seconds: Mapped[float | None]
@@ -227,10 +226,9 @@ class Pickle(Base):
 
 
 class Round(Base):
-    """One round. `scheduled_at` is the calendar's opening time; rounds opened by hand have none.
+    """One round. `scheduled_at` is the opening time in the calendar, null for rounds opened manually.
 
-    `score_days` counts the daily scores that it has had, the last of them at `scored_at`; with the final ones it is
-    resolved.
+    `score_days` counts its daily scores, the last at `scored_at`; the final scores resolve it.
     """
 
     __tablename__ = "rounds"
@@ -251,22 +249,20 @@ class Round(Base):
 
 
 class Trigger(Base):
-    """One run of a pickle, or the scoring of an uploaded file, and the job of the queue that it is.
+    """One run of a pickle, or the scoring of an uploaded file, and its job in the queue.
 
-    Of the due ones those of the lowest `priority` are taken first, of these those of the lowest `rank` (the how-manieth
-    run of its account it is), then those that came first; `place` is their order among those that came together, the
-    longest `forecast_seconds` first. `start_by` is when it must start to end before its round closes, if the forecast
-    is right. `fallback_for` is the model that the run alone submits for, because the assigned pickle has failed.
+    Workers claim due triggers by `priority`, then `rank` (the position among the runs of the account), then age, then
+    `position` (among triggers queued together, the longest `forecast_seconds` first). `start_by` is the latest start to
+    end before the round closes. A fallback submits only for the model `fallback_model_id`.
 
-    `attempt` is the fencing token: it grows with each claim, and what a worker reports counts only under the attempt
-    that it claimed. `failures` counts the attempts that the platform lost; `log_cut_bytes` is what was printed but not
-    kept. `used_seconds` and `peak_memory_bytes` are what the newest run took of its limits, null where that is not
-    known.
+    `attempt` is the fencing token: it grows with each claim, and reports count only for the current attempt. `failures`
+    counts attempts that the platform failed. `log_dropped_bytes` of output were not stored. `used_seconds` and
+    `peak_memory_bytes` are the usage of the newest attempt, null if unknown.
     """
 
     __tablename__ = "triggers"
     __table_args__ = (
-        Index("ix_triggers_queue", "state", "priority", "rank", "inserted_at", "place"),
+        Index("ix_triggers_queue", "state", "priority", "rank", "inserted_at", "position"),
         Index("ix_triggers_pickle_id_inserted_at", "pickle_id", "inserted_at"),
         Index("ix_triggers_round_id_account_id", "round_id", "account_id"),
         Index("ix_triggers_account_id_state", "account_id", "state"),
@@ -278,19 +274,19 @@ class Trigger(Base):
     round_id: Mapped[str | None] = mapped_column(ForeignKey("rounds.id"))
     account_id: Mapped[str | None] = mapped_column(String(36))
     submission_id: Mapped[str | None] = mapped_column(String(36))
-    fallback_for: Mapped[str | None] = mapped_column(String(36))
+    fallback_model_id: Mapped[str | None] = mapped_column(String(36))
     type: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(24))
     priority: Mapped[int] = mapped_column(default=0, server_default="0")
     rank: Mapped[int] = mapped_column(default=0, server_default="0")
-    place: Mapped[int] = mapped_column(default=0, server_default="0")
+    position: Mapped[int] = mapped_column(default=0, server_default="0")
     forecast_seconds: Mapped[float | None]
     start_by: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     failure_code: Mapped[str | None] = mapped_column(String(32))
     not_before: Mapped[datetime]
-    log_cut_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    log_dropped_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     used_seconds: Mapped[float | None]
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     lease_owner: Mapped[str | None] = mapped_column(String(100))
@@ -304,7 +300,7 @@ class Trigger(Base):
 
 
 class TriggerStatus(Base):
-    """One step in the history of a trigger: a state and the reason for it."""
+    """One entry in the status history of a trigger: a state and its reason."""
 
     __tablename__ = "trigger_statuses"
 
@@ -320,17 +316,17 @@ class TriggerStatus(Base):
 
     @property
     def reason(self) -> Reason:
-        """Why the trigger is in this state."""
+        """Return why the trigger is in this state."""
         return Reason.of_row(self.code, self.facts)
 
     @property
     def description(self) -> str:
-        """The reason as a person reads it."""
+        """Return the reason as text."""
         return self.reason.describe()
 
 
 class TriggerLog(Base):
-    """One line of what a model printed; `timestamp` in milliseconds since the epoch."""
+    """One line of model output; `timestamp` is in milliseconds since the epoch."""
 
     __tablename__ = "trigger_logs"
 
@@ -342,9 +338,9 @@ class TriggerLog(Base):
 
 
 class Submission(Base):
-    """Predictions of one model for one round. At most one of a model and round is `selected`: it counts.
+    """Predictions of a model for a round. At most one per model and round is `selected` and counts.
 
-    `is_queued` says that it came late and is kept for the next round.
+    With `is_queued` it arrived late and waits for the next round.
     """
 
     __tablename__ = "submissions"
@@ -382,9 +378,9 @@ class Submission(Base):
 class Diagnostics(Base):
     """Diagnostics of a pickle, or of an uploaded file of validation predictions.
 
-    How far they are is how far their trigger is. `storage_key` is where the predictions lie, null as long as a pickle
-    has given none; `figures` are the fields of V2Diagnostics by their names on the wire; `message` says what is wrong
-    with the model, or what is suspicious of its figures.
+    Their status is that of their trigger. `storage_key` is the key of the predictions, null until there are some;
+    `figures` are the fields of V2Diagnostics by wire name; `message` describes what is wrong with the model or
+    suspicious in its figures.
     """
 
     __tablename__ = "diagnostics"

@@ -1,4 +1,4 @@
-"""Links by which the owner of an account chooses a password. The secret is the link's alone; a hash of it is kept."""
+"""Single-use links to set a password. Only a hash of the secret is stored."""
 
 import hashlib
 import secrets
@@ -11,34 +11,34 @@ from predictd.db.models import Account, PasswordLink
 from predictd.db.passwords import set_password
 from predictd.domain.errors import NotFoundError
 
-HOURS = 24
+LINK_HOURS = 24
 SECRET_BYTES = 32
 
 
-def make_link(session: Session, account: Account, now: datetime) -> str:
-    """A secret that is good for one password within `HOURS`; those of the account before it end."""
+def create_link(session: Session, account: Account, now: datetime) -> str:
+    """Create a link that is valid for `LINK_HOURS` and return its secret; earlier links of the account are revoked."""
     session.execute(delete(PasswordLink).where(PasswordLink.account_id == account.id))
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    expires_at = now + timedelta(hours=HOURS)
+    expires_at = now + timedelta(hours=LINK_HOURS)
     session.add(PasswordLink(secret_hash=_hash(secret), account=account, inserted_at=now, expires_at=expires_at))
     session.flush()
     return secret
 
 
 def find_link(session: Session, secret: str, now: datetime) -> PasswordLink:
-    """The link of that secret.
+    """Return the link with this secret.
 
     Raises:
-        NotFoundError: there is none, it was used, or it is too old.
+        NotFoundError: the link does not exist, was used or has expired.
     """
     link = session.get(PasswordLink, _hash(secret))
     if link is None or link.expires_at <= now:
-        raise NotFoundError("This link was used or is too old; ask the organiser for another.")
+        raise NotFoundError("This link was used or has expired; ask an admin for a new one.")
     return link
 
 
 def use_link(session: Session, secret: str, password: str, now: datetime) -> Account:
-    """Give the link's account that password and end the link.
+    """Set the password of the account and delete the link.
 
     Raises:
         NotFoundError: there is no such link.
@@ -51,5 +51,5 @@ def use_link(session: Session, secret: str, password: str, now: datetime) -> Acc
 
 
 def _hash(secret: str) -> str:
-    # A plain hash is enough: the secret is random, so there is nothing to guess.
+    # A plain hash is enough: the secret is random, so it can't be guessed.
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What waits in the queue, what runs where, and what the platform failed at of late."""
+"""Statistics of the queue: pending and running triggers, and recent errors of the platform."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,21 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from predictd.db.models import Trigger, TriggerStatus
+from predictd.db.models import Pickle, Trigger, TriggerStatus
 from predictd.db.stored_files import StoredFile
 from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.states import CLAIMED, TriggerState, TriggerType
 
-# So far back in the history errors are looked for; a look at all of it would cost more with every run.
-_LAST_STEPS = 50_000
+# Errors are searched only in this part of the history, so that the cost stays constant.
+_MAX_STATUSES = 50_000
+
+# SQLite accepts only some thousands of parameters in a query.
+_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """The pending triggers of a type: how many, how many of them are due, and since when the oldest of these is."""
+class PendingRuns:
+    """The pending triggers of a type: their number, how many are due, and when the oldest became due."""
 
     type: TriggerType
     count: int
@@ -27,23 +30,23 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a claimed trigger is, as the owner of its lease says: the server, its process, and the worker in it."""
+class WorkerSlot:
+    """The server, process and worker that hold a lease."""
 
     server: str
     pid: str
     slot: str
 
     @classmethod
-    def of(cls, owner: str | None) -> "Place":
-        """Read `SERVER/PID/SLOT`; what is missing is empty."""
+    def of(cls, owner: str | None) -> "WorkerSlot":
+        """Read `SERVER/PID/SLOT`; missing parts are empty."""
         server, _, rest = (owner or "").partition("/")
         pid, _, slot = rest.partition("/")
         return cls(server=server, pid=pid, slot=slot)
 
 
-def list_waiting(session: Session, now: datetime) -> list[Waiting]:
-    """What is pending, by type; also the types of which nothing is."""
+def list_pending(session: Session, now: datetime) -> list[PendingRuns]:
+    """Return the pending triggers by type, including types without any."""
     is_due = Trigger.not_before <= now
     rows = session.execute(
         sa.select(
@@ -55,31 +58,31 @@ def list_waiting(session: Session, now: datetime) -> list[Waiting]:
         .where(Trigger.state == TriggerState.PENDING)
         .group_by(Trigger.type)
     )
-    found = {row[0]: row for row in rows}
+    row_by_type = {row[0]: row for row in rows}
     return [
-        Waiting(
-            type=kind,
-            count=found[kind][1] if kind in found else 0,
-            due=found[kind][2] if kind in found else 0,
-            oldest_due_at=found[kind][3] if kind in found else None,
+        PendingRuns(
+            type=run_type,
+            count=row_by_type[run_type][1] if run_type in row_by_type else 0,
+            due=row_by_type[run_type][2] if run_type in row_by_type else 0,
+            oldest_due_at=row_by_type[run_type][3] if run_type in row_by_type else None,
         )
-        for kind in TriggerType
+        for run_type in TriggerType
     ]
 
 
 def list_running(session: Session, limit: int | None = None) -> Sequence[Trigger]:
-    """What is claimed, the longest first, with its pickle."""
-    found = (
+    """Return the claimed triggers with their pickles, longest running first."""
+    query = (
         sa.select(Trigger)
         .where(Trigger.state.in_(CLAIMED))
         .order_by(Trigger.updated_at)
         .options(joinedload(Trigger.pickle), joinedload(Trigger.round))
     )
-    return session.scalars(found.limit(limit) if limit is not None else found).all()
+    return session.scalars(query.limit(limit) if limit is not None else query).all()
 
 
 def count_running(session: Session) -> dict[tuple[str, str], int]:
-    """How many triggers are claimed, by server and type."""
+    """Return the number of claimed triggers by server and type."""
     rows = session.execute(
         sa.select(Trigger.lease_owner, Trigger.type, sa.func.count())
         .where(Trigger.state.in_(CLAIMED))
@@ -87,32 +90,32 @@ def count_running(session: Session) -> dict[tuple[str, str], int]:
     )
     counts: dict[tuple[str, str], int] = {}
     for owner, kind, count in rows:
-        key = (Place.of(owner).server, kind)
+        key = (WorkerSlot.of(owner).server, kind)
         counts[key] = counts.get(key, 0) + count
     return counts
 
 
-def count_of_round(session: Session, round_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many runs of each of the rounds are in which state."""
+def count_runs_by_state(session: Session, round_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the number of runs by state for each round."""
     rows = session.execute(
         sa.select(Trigger.round_id, Trigger.state, sa.func.count())
         .where(Trigger.round_id.in_(round_ids))
         .group_by(Trigger.round_id, Trigger.state)
     )
-    counts: dict[str, dict[str, int]] = {one: {} for one in round_ids}
+    counts: dict[str, dict[str, int]] = {round_id: {} for round_id in round_ids}
     for round_id, state, count in rows:
         counts[str(round_id)][state] = count
     return counts
 
 
 def list_errors(session: Session, limit: int) -> Sequence[tuple[TriggerStatus, Trigger]]:
-    """Return the newest errors of the platform in the histories of triggers, with these triggers."""
+    """Return the newest errors of the platform with their triggers."""
     newest = session.scalar(sa.select(sa.func.max(TriggerStatus.sequence))) or 0
     rows = session.execute(
         sa.select(TriggerStatus, Trigger)
         .join(Trigger, Trigger.id == TriggerStatus.trigger_id)
         .where(
-            TriggerStatus.sequence > newest - _LAST_STEPS,
+            TriggerStatus.sequence > newest - _MAX_STATUSES,
             TriggerStatus.status == TriggerState.ERROR,
             TriggerStatus.code != NO_OPEN_ROUND,
         )
@@ -123,7 +126,7 @@ def list_errors(session: Session, limit: int) -> Sequence[tuple[TriggerStatus, T
     return [(row[0], row[1]) for row in rows]
 
 
-def storage_of(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
+def storage_by_account(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
     """Return the bytes that each of the accounts has in storage, as its quota counts them."""
     rows = session.execute(
         sa.select(StoredFile.account_id, sa.func.sum(StoredFile.size_bytes))
@@ -131,3 +134,21 @@ def storage_of(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
         .group_by(StoredFile.account_id)
     )
     return dict.fromkeys(account_ids, 0) | {row[0]: int(row[1]) for row in rows}
+
+
+def newest_states(session: Session, pickle_ids: Sequence[str]) -> dict[str, str | None]:
+    """Return the state of the newest run of each pickle except diagnostics runs; None if it never ran."""
+    newest = (
+        sa.select(Trigger.state)
+        .where(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))
+        .order_by(Trigger.inserted_at.desc())
+        .limit(1)
+        .correlate(Pickle)
+        .scalar_subquery()
+    )
+    states: dict[str, str | None] = dict.fromkeys(pickle_ids)
+    for start in range(0, len(pickle_ids), _BATCH):
+        batch = pickle_ids[start : start + _BATCH]
+        for pickle_id, state in session.execute(sa.select(Pickle.id, newest).where(Pickle.id.in_(batch))):
+            states[pickle_id] = state
+    return states

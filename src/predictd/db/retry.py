@@ -1,4 +1,4 @@
-"""Telling a database that is away for a moment from a mistake of ours, and outlasting it."""
+"""Retries of transactions while the database or the storage is unavailable."""
 
 import sqlite3
 import threading
@@ -8,18 +8,17 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnectionInTime
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from predictd.db.database import Database
-from predictd.domain.errors import CancelledError, OutageError
-from predictd.domain.outages import is_full
+from predictd.domain.errors import CancelledError, OutageError, is_disk_full
 
 log = structlog.get_logger()
 
-PATIENCE_SECONDS = 600.0
+MAX_OUTAGE_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 2.0
+_MAX_WAIT_SECONDS = 2.0
 
 _SQLITE_OUTAGES = {
     sqlite3.SQLITE_BUSY,
@@ -30,57 +29,59 @@ _SQLITE_OUTAGES = {
     sqlite3.SQLITE_PROTOCOL,
 }
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database could not be reached, was stopped, or has no room: the same may work in a moment."""
-    if isinstance(error, NoConnectionInTime):
+    """Return whether the error is temporary: the database is unreachable, stopped or out of disk space."""
+    if isinstance(error, PoolTimeoutError):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    # SQLite calls a wrong statement an operational error too.
+    # SQLite raises OperationalError for invalid statements too.
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _SQLITE_OUTAGES
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
-def insist(
+def retry_transaction(
     database: Database,
-    do: Callable[[Session], Answer],
+    do: Callable[[Session], Result],
     *,
     cancel: threading.Event,
-    seconds: float = PATIENCE_SECONDS,
-) -> Answer:
-    """Commit what `do` does in one transaction, again and again while the database is away.
+    seconds: float = MAX_OUTAGE_SECONDS,
+) -> Result:
+    """Run `do` in a transaction and commit it, retrying while the database is unavailable.
 
-    A database that died at the commit may have done it and not said so: `do` is called again then, and has to find out.
+    `do` must be idempotent: a commit may have succeeded although the connection was lost.
 
     Raises:
-        CancelledError: `cancel` was set meanwhile.
-        SQLAlchemyError, OSError, OutageError: what is away was so for all of the time, or is not at fault.
+        CancelledError: `cancel` was set.
+        SQLAlchemyError, OSError, OutageError: the outage lasted longer than `seconds`, or the error is not temporary.
     """
 
-    def commit() -> Answer:
+    def commit() -> Result:
         with database.write() as session:
             return do(session)
 
-    return outlast(commit, cancel=cancel, seconds=seconds)
+    return retry_until_available(commit, cancel=cancel, seconds=seconds)
 
 
-def outlast(do: Callable[[], Answer], *, cancel: threading.Event, seconds: float = PATIENCE_SECONDS) -> Answer:
-    """Do what makes transactions of its own or needs the storage, in the same way, while either is away."""
+def retry_until_available(
+    do: Callable[[], Result], *, cancel: threading.Event, seconds: float = MAX_OUTAGE_SECONDS
+) -> Result:
+    """Call `do`, which opens its own transactions or uses the storage, retrying during outages."""
     deadline = time.monotonic() + seconds
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
             return do()
         except Exception as error:
-            is_away = is_outage(error) or is_full(error) or isinstance(error, OutageError)
-            if not is_away or time.monotonic() >= deadline:
+            is_temporary = is_outage(error) or is_disk_full(error) or isinstance(error, OutageError)
+            if not is_temporary or time.monotonic() >= deadline:
                 raise
-            log.warning("waiting_for_outage", error=str(error).splitlines()[0][:300])
+            log.warning("retrying_after_outage", error=str(error).splitlines()[0][:300])
         if cancel.wait(wait):
             raise CancelledError
-        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+        wait = min(wait * 2, _MAX_WAIT_SECONDS)

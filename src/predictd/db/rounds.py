@@ -1,4 +1,4 @@
-"""Rounds, as they are stored; when they open and close is decided elsewhere."""
+"""Queries of rounds."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from predictd.domain.states import RoundStatus
 
 
 def current_round(session: Session, tournament: int, now: datetime) -> Round | None:
-    """The round that is open at that moment."""
+    """Return the open round at this time."""
     return session.scalar(
         select(Round)
         .where(
@@ -26,7 +26,7 @@ def current_round(session: Session, tournament: int, now: datetime) -> Round | N
 
 
 def latest_round(session: Session, tournament: int, now: datetime) -> Round | None:
-    """The newest round that has opened, whether it is open still or not."""
+    """Return the newest round that has opened, including closed ones."""
     return session.scalar(
         select(Round)
         .where(Round.tournament == tournament, Round.open_time <= now)
@@ -36,25 +36,25 @@ def latest_round(session: Session, tournament: int, now: datetime) -> Round | No
 
 
 def find_round(session: Session, tournament: int, number: int) -> Round | None:
-    """The round of that number; None also for a number that no database holds."""
+    """Return the round with this number; None also if the number exceeds the column type."""
     if not 0 <= number < 1 << 31:
         return None
     return session.scalar(select(Round).where(Round.tournament == tournament, Round.number == number))
 
 
 def next_number(session: Session, tournament: int) -> int:
-    """The number of the round to come: one more than the newest, 1 for the first."""
+    """Return the number of the next round, 1 for the first."""
     return (session.scalar(select(func.max(Round.number)).where(Round.tournament == tournament)) or 0) + 1
 
 
 def list_rounds(session: Session, tournament: int, limit: int | None = None) -> Sequence[Round]:
-    """All rounds, newest first."""
+    """Return the rounds, newest first."""
     query = select(Round).where(Round.tournament == tournament).order_by(Round.number.desc())
     return session.scalars(query.limit(limit) if limit is not None else query).all()
 
 
 def status_of(round_: Round, now: datetime) -> RoundStatus:
-    """Where the round stands at that moment."""
+    """Return the status of the round at this time."""
     if now < round_.open_time:
         return RoundStatus.UPCOMING
     if not round_.is_closed and now < round_.close_time:

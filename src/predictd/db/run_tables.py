@@ -1,4 +1,4 @@
-"""The tables of single attempts: what is kept of one that ended, and of one that a node carries out."""
+"""The tables of attempts: records of those that ended, and those that run on nodes."""
 
 from datetime import datetime
 from typing import Any
@@ -9,8 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from predictd.db.models import Base
 
 
-class Recorded(Base):
-    """What went into an attempt of a trigger that ended and what came out: the facts of `domain.records.RunRecord`."""
+class RunRecordRow(Base):
+    """The inputs and outputs of an attempt that ended: the facts of `domain.run_records.RunRecord`."""
 
     __tablename__ = "run_records"
 
@@ -22,7 +22,7 @@ class Recorded(Base):
 
 
 class ObjectHash(Base):
-    """The SHA-256, in hex, of an object in storage, as it was when it was first used."""
+    """The SHA-256, in hex, of an object in storage at its first use."""
 
     __tablename__ = "object_hashes"
 
@@ -33,10 +33,10 @@ class ObjectHash(Base):
 
 
 class NodeRun(Base):
-    """A run that a node of the cluster carries out: there from its order to its end.
+    """An active run on a node of the cluster.
 
-    Of the token that the node reports with only a hash is kept. `beats` counts its signs of life; `batch` is the number
-    of the last piece of log that was taken. No foreign key: the row is of no use without its run, and holds up nothing.
+    `token_hash` is the hash of the token that the node reports with. `heartbeats` counts its reports; `log_batch` is
+    the number of the last stored batch of log lines. There is no foreign key, so that a row never blocks a deletion.
     """
 
     __tablename__ = "node_runs"
@@ -45,6 +45,6 @@ class NodeRun(Base):
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     token_hash: Mapped[str] = mapped_column(String(64))
     node: Mapped[str] = mapped_column(String(100), default="")
-    beats: Mapped[int] = mapped_column(default=0)
-    batch: Mapped[int] = mapped_column(default=0)
+    heartbeats: Mapped[int] = mapped_column(default=0)
+    log_batch: Mapped[int] = mapped_column(default=0)
     inserted_at: Mapped[datetime]

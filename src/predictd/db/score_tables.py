@@ -1,4 +1,4 @@
-"""The tables of scores, and of what they come to for models."""
+"""The tables of scores and reputations."""
 
 from datetime import datetime
 
@@ -9,10 +9,10 @@ from predictd.db.models import Base, Model, Round
 
 
 class Score(Base):
-    """Scores of a submission on one of its days, counted from 1, with their places among all submissions of the round.
+    """Scores of a submission on one of its days, counted from 1, with their percentiles in the round.
 
-    A percentile is the part of the round's scored submissions that it is at least as good as. `is_latest` is set on
-    the newest day of a submission, `resolved` on its final one.
+    A percentile is the share of the scored submissions of the round that it is at least as good as. `is_latest` is set
+    on the newest day of a submission, `resolved` on its final one.
     """
 
     __tablename__ = "scores"

@@ -1,4 +1,4 @@
-"""Scores of submissions, and what they come to for models and accounts."""
+"""Scores of submissions, and reputations of models and accounts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session, aliased, joinedload
 
 from predictd.db.models import Account, Model, Round, Submission
 from predictd.db.score_tables import Reputation, Score
-from predictd.domain.scores import METRICS
+from predictd.domain.score_configs import METRICS
 
 YEAR = timedelta(days=365)
 
 
 def record_reputations(session: Session, tournament: int, at: datetime) -> None:
-    """Keep what the scores of the year up to `at` come to for each model, in place of what the day had so far."""
+    """Store the mean scores of each model over the year up to `at`, replacing those of the same day."""
     day = day_of(at)
     means = [sa.func.avg(getattr(Score, name)).label(name) for name in METRICS]
-    found = session.execute(
+    averages = session.execute(
         sa.select(Score.model_id, sa.func.count().label("rounds"), *means)
         .join(Model, Model.id == Score.model_id)
         .where(
@@ -27,7 +27,7 @@ def record_reputations(session: Session, tournament: int, at: datetime) -> None:
         )
         .group_by(Score.model_id)
     ).all()
-    rows: list[dict[str, Any]] = [{**row._mapping, "day": day, "tournament": tournament} for row in found]
+    rows: list[dict[str, Any]] = [{**row._mapping, "day": day, "tournament": tournament} for row in averages]
     for name in METRICS:
         for row, rank in zip(rows, _ranks([row[name] for row in rows]), strict=True):
             row[f"{name}_rank"] = rank
@@ -37,56 +37,56 @@ def record_reputations(session: Session, tournament: int, at: datetime) -> None:
 
 
 def day_of(at: datetime) -> datetime:
-    """The beginning of that day, in UTC."""
+    """Return the start of the day in UTC."""
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _ranks(values: Sequence[float | None]) -> list[int | None]:
-    """1 for the highest; equal values share the better rank."""
+    """Return the ranks, 1 for the highest; equal values share the better rank."""
     ordered = sorted((value for value in values if value is not None), reverse=True)
-    places: dict[float, int] = {}
-    for place, value in enumerate(ordered, start=1):
-        places.setdefault(value, place)
-    return [None if value is None else places[value] for value in values]
+    ranks: dict[float, int] = {}
+    for rank, value in enumerate(ordered, start=1):
+        ranks.setdefault(value, rank)
+    return [None if value is None else ranks[value] for value in values]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordering:
-    """How a leaderboard is ordered: the metric, or None for the name; and whether the highest comes first."""
+class LeaderboardOrder:
+    """The order of a leaderboard: by metric, or by name if None."""
 
     metric: str | None
     descending: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """A model's place among all; `rank_before` is that of the scoring before, None if it had none."""
+class LeaderboardEntry:
+    """A model with its reputation; `previous_rank` is its rank on the previous scoring day, if any."""
 
     reputation: Reputation
     model: Model
-    rank_before: int | None
+    previous_rank: int | None
 
 
 def latest_day(session: Session, tournament: int, before: datetime | None = None) -> datetime | None:
-    """The newest day that has reputations, or the newest before a day."""
+    """Return the newest day with reputations, optionally before a day."""
     query = sa.select(sa.func.max(Reputation.day)).where(Reputation.tournament == tournament)
     return session.scalar(query if before is None else query.where(Reputation.day < before))
 
 
 def leaderboard(
-    session: Session, tournament: int, ordering: Ordering, *, name: str | None, limit: int | None, offset: int
-) -> list[Standing]:
-    """The models by their reputation of the newest day; of those that `name` is a part of, if it is given."""
+    session: Session, tournament: int, ordering: LeaderboardOrder, *, name: str | None, limit: int | None, offset: int
+) -> list[LeaderboardEntry]:
+    """Return the models by reputation on the newest day, optionally only those whose name contains `name`."""
     day = latest_day(session, tournament)
     if day is None:
         return []
-    before = aliased(Reputation)
+    previous = aliased(Reputation)
     query = (
-        sa.select(Reputation, Model, before.corr_rank)
+        sa.select(Reputation, Model, previous.corr_rank)
         .join(Model, Model.id == Reputation.model_id)
         .outerjoin(
-            before,
-            sa.and_(before.model_id == Reputation.model_id, before.day == latest_day(session, tournament, day)),
+            previous,
+            sa.and_(previous.model_id == Reputation.model_id, previous.day == latest_day(session, tournament, day)),
         )
         .where(Reputation.tournament == tournament, Reputation.day == day)
         .options(joinedload(Model.account))
@@ -97,13 +97,13 @@ def leaderboard(
     query = query.order_by(
         (column.desc() if ordering.descending else column.asc()).nulls_last(), Model.name_key
     ).offset(offset)
-    found = session.execute(query if limit is None else query.limit(limit)).all()
-    return [Standing(reputation=row[0], model=row[1], rank_before=row[2]) for row in found]
+    rows = session.execute(query if limit is None else query.limit(limit)).all()
+    return [LeaderboardEntry(reputation=row[0], model=row[1], previous_rank=row[2]) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccountStanding:
-    """An account's mean reputation over its models, by METRICS; `rank` is by corr."""
+class AccountLeaderboardEntry:
+    """The mean reputation of the models of an account by metric; `rank` is by corr."""
 
     account: Account
     rank: int | None
@@ -111,9 +111,9 @@ class AccountStanding:
 
 
 def account_leaderboard(
-    session: Session, tournament: int, ordering: Ordering, *, name: str | None, limit: int | None, offset: int
-) -> list[AccountStanding]:
-    """The accounts by the mean reputation of their models on the newest day."""
+    session: Session, tournament: int, ordering: LeaderboardOrder, *, name: str | None, limit: int | None, offset: int
+) -> list[AccountLeaderboardEntry]:
+    """Return the accounts by the mean reputation of their models on the newest day."""
     day = latest_day(session, tournament)
     if day is None:
         return []
@@ -136,26 +136,25 @@ def account_leaderboard(
     )
     if name:
         query = query.where(Account.username_key.contains(name.lower(), autoescape=True))
-    found = session.execute(query if limit is None else query.limit(limit)).all()
+    rows = session.execute(query if limit is None else query.limit(limit)).all()
     return [
-        AccountStanding(
+        AccountLeaderboardEntry(
             account=row[0],
             rank=row._mapping["rank"] if row._mapping["corr"] is not None else None,
             means={metric: row._mapping[metric] for metric in METRICS},
         )
-        for row in found
+        for row in rows
     ]
 
 
-def reputations_of(session: Session, model_id: str, limit: int | None = None) -> Sequence[Reputation]:
-    """A model's reputations, newest first."""
+def list_reputations(session: Session, model_id: str, limit: int | None = None) -> Sequence[Reputation]:
+    """Return the reputations of a model, newest first."""
     query = sa.select(Reputation).where(Reputation.model_id == model_id).order_by(Reputation.day.desc())
     return session.scalars(query if limit is None else query.limit(limit)).all()
 
 
-def scores_of_model(session: Session, model_id: str, *, rounds: Sequence[str] | None = None) -> Sequence[Score]:
-    """A model's scores with their rounds, newest round first, in each the days in order; of these rounds alone, if
-    they are given."""
+def list_scores(session: Session, model_id: str, *, rounds: Sequence[str] | None = None) -> Sequence[Score]:
+    """Return the scores of a model with their rounds, newest round first, then by day; optionally only of `rounds`."""
     query = (
         sa.select(Score)
         .join(Round, Round.id == Score.round_id)
@@ -166,8 +165,8 @@ def scores_of_model(session: Session, model_id: str, *, rounds: Sequence[str] | 
     return session.scalars(query if rounds is None else query.where(Score.round_id.in_(rounds))).all()
 
 
-def latest_scores_of_model(session: Session, model_id: str, limit: int) -> Sequence[Score]:
-    """The newest scores of a model in each of its last rounds that have some, newest round first."""
+def list_latest_scores(session: Session, model_id: str, limit: int) -> Sequence[Score]:
+    """Return the newest scores of a model in each of its last scored rounds, newest round first."""
     return session.scalars(
         sa.select(Score)
         .join(Round, Round.id == Score.round_id)
@@ -178,18 +177,18 @@ def latest_scores_of_model(session: Session, model_id: str, limit: int) -> Seque
     ).all()
 
 
-def latest_scores_of_round(session: Session, round_id: str) -> dict[str, Score]:
-    """The newest scores of a round by the id of the model."""
-    found = session.scalars(sa.select(Score).where(Score.round_id == round_id, Score.is_latest))
-    return {score.model_id: score for score in found}
+def latest_scores_by_model(session: Session, round_id: str) -> dict[str, Score]:
+    """Return the newest scores of a round by model id."""
+    scores = session.scalars(sa.select(Score).where(Score.round_id == round_id, Score.is_latest))
+    return {score.model_id: score for score in scores}
 
 
-def selected_submissions(session: Session, round_id: str) -> Sequence[tuple[Submission, float]]:
-    """What counts for the round, each with its model's weight in the meta model, in the order of their arrival."""
-    found = session.execute(
+def list_selected_submissions(session: Session, round_id: str) -> Sequence[tuple[Submission, float]]:
+    """Return the selected submissions of the round with the meta model weights of their models, oldest first."""
+    rows = session.execute(
         sa.select(Submission, Model.meta_model_weight)
         .join(Model, Model.id == Submission.model_id)
         .where(Submission.round_id == round_id, Submission.selected)
         .order_by(Submission.inserted_at, Submission.id)
     ).all()
-    return [(row[0], row[1]) for row in found]
+    return [(row[0], row[1]) for row in rows]

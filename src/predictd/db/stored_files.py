@@ -1,8 +1,8 @@
 """What accounts have in storage: each file that counts toward an account's quota, with its size.
 
 A row is written in the transaction that decides whether there is room, before the bytes become a file, so that several
-uploads at once never exceed the quota together. A file that is about to arrive is counted by a reservation, whose key
-begins with `RESERVED`. What a killed process leaves here is removed by the sweep that removes its file.
+uploads at once never exceed the quota together. An upload in progress is counted by a reservation, whose key
+starts with `RESERVED`. Rows left by a killed process are deleted together with their orphaned files.
 """
 
 import secrets
@@ -37,17 +37,17 @@ def storage_used(session: Session, account_id: str) -> int:
     return int(session.scalar(total) or 0)
 
 
-def storage_left(session: Session, account_id: str, quota_bytes: int) -> int:
+def storage_available(session: Session, account_id: str, quota_bytes: int) -> int:
     """Return how many bytes the account may still store, under a quota other than 0.
 
     Raises:
-        LimitReachedError: none.
+        LimitReachedError: the quota is used up.
     """
     used = storage_used(session, account_id)
     if used >= quota_bytes:
         raise LimitReachedError(
             f"The account's files take {_gb(used)} GB, and may take {_gb(quota_bytes)} (pickles, their compiled trees, "
-            "uploads, diagnostics). Delete diagnostics, or ask the organiser to remove old pickles or to allow more."
+            "uploads, diagnostics). Delete diagnostics, or ask an admin to remove old pickles or to raise the limit."
         )
     return quota_bytes - used
 
@@ -62,7 +62,7 @@ def charge(
     quota_bytes: int = 0,
     replaces: str = "",
 ) -> None:
-    """Count a file of that size under the key, in place of what was counted under it.
+    """Count a file of that size under the key, replacing the previous size under this key.
 
     Args:
         replaces: the key of a file that this one is going to replace, and that therefore leaves its room to it.
@@ -79,7 +79,7 @@ def charge(
         if used + size_bytes > quota_bytes:
             raise LimitReachedError(
                 f"The file has {_gb(size_bytes)} GB, but the account has only {_gb(max(0, quota_bytes - used))} of "
-                f"{_gb(quota_bytes)} GB left; send a smaller one, delete diagnostics, or ask the organiser for more."
+                f"{_gb(quota_bytes)} GB left; delete diagnostics, or ask an admin to raise the limit."
             )
     session.merge(StoredFile(key=key, account_id=account_id, size_bytes=size_bytes, inserted_at=now))
     session.flush()
@@ -92,15 +92,15 @@ def new_reservation() -> str:
 
 def release(session: Session, keys: Iterable[str]) -> None:
     """Stop counting the files of these keys; harmless where they are not counted."""
-    every = list(keys)
-    for start in range(0, len(every), _BATCH):
-        session.execute(delete(StoredFile).where(StoredFile.key.in_(every[start : start + _BATCH])))
+    all_keys = list(keys)
+    for start in range(0, len(all_keys), _BATCH):
+        session.execute(delete(StoredFile).where(StoredFile.key.in_(all_keys[start : start + _BATCH])))
 
 
 def keys_before(session: Session, prefix: str, before: datetime) -> Sequence[str]:
     """Return the counted keys below the prefix that were last written before that time."""
-    found = select(StoredFile.key).where(StoredFile.key.startswith(f"{prefix}/"), StoredFile.inserted_at < before)
-    return session.scalars(found.order_by(StoredFile.key)).all()
+    query = select(StoredFile.key).where(StoredFile.key.startswith(f"{prefix}/"), StoredFile.inserted_at < before)
+    return session.scalars(query.order_by(StoredFile.key)).all()
 
 
 def _gb(size: int) -> str:

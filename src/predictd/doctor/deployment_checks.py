@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from predictd.data.layout import version_key
 from predictd.data.schema import LIVE_FILE
 from predictd.db import Database
-from predictd.db.catalogue import list_data_versions, list_runtimes
+from predictd.db.catalog import list_data_versions, list_runtimes
 from predictd.db.models import Trigger, TriggerStatus
 from predictd.domain.errors import PredictdError
 from predictd.domain.runs import SandboxKind
@@ -28,7 +28,7 @@ from predictd.monitoring.checks import Check, RunCheck, fail, ok, warn
 from predictd.monitoring.health import check_clock, check_database, check_leases, check_queue
 from predictd.runtimes import load
 from predictd.sandbox import ForkPool, probe_forked
-from predictd.server.deployment import storage_of
+from predictd.server.deployment import open_configured_storage
 from predictd.settings import Settings
 from predictd.storage import Storage
 
@@ -68,7 +68,7 @@ def check_object_storage(settings: Settings) -> Iterator[Check]:
     address = _address(settings)
     with closing(Database(settings.resolved_database_url)) as database:
         try:
-            yield from _check_objects(storage_of(settings, database, address or ""), address)
+            yield from _check_objects(open_configured_storage(settings, database, address or ""), address)
         except PredictdError as error:
             remedy = "Check PREDICTD_STORAGE_URL, its credentials, and that the storage runs."
             yield fail("storage", error.message, remedy)
@@ -180,7 +180,7 @@ def check_data(settings: Settings) -> Iterator[Check]:
         if not names:
             yield warn("data", "there is no data version yet", "Import one: predictd data import.")
             return
-        storage = storage_of(settings, database)
+        storage = open_configured_storage(settings, database)
         missing = [name for name in names if storage.stat(version_key(name, LIVE_FILE)) is None]
     if missing:
         yield fail("data", f"{LIVE_FILE} of {', '.join(missing)} is missing in storage", "Restore it from a backup.")

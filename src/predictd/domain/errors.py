@@ -1,11 +1,13 @@
 """One root for every error that a person is meant to read."""
 
+import errno
 import re
 
 _ENDS_TWICE = re.compile(r"([^.][.]|[!?])[.]$")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def end_once(sentence: str) -> str:
+def normalize_ending(sentence: str) -> str:
     """Return the sentence with one mark at its end, whatever the text that it quotes last ends with."""
     return sentence[:-1] if _ENDS_TWICE.search(sentence) else sentence
 
@@ -21,7 +23,7 @@ class PredictdError(Exception):
     code = "error"
 
     def __init__(self, message: str | None = None) -> None:
-        self.message = end_once(message or (self.__doc__ or self.code).strip().splitlines()[0])
+        self.message = normalize_ending(message or (self.__doc__ or self.code).strip().splitlines()[0])
         super().__init__(self.message)
 
 
@@ -119,3 +121,8 @@ class SetupError(PredictdError):
     """This machine or data dir lacks something that the command needs."""
 
     code = "setup"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether there was no room on a disk."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 
-from predictd.domain.errors import end_once
+from predictd.domain.errors import normalize_ending
 from predictd.domain.text import single_line
 
 
@@ -296,7 +296,7 @@ class ModelFailure:
 
     def _filled(self, template: str) -> str:
         facts = {"kind": "live"} | {key: _one_line(value) for key, value in self.facts.items()}
-        return end_once(template.format_map(facts))
+        return normalize_ending(template.format_map(facts))
 
 
 def fields_of(template: str) -> set[str]:
@@ -304,10 +304,10 @@ def fields_of(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
-def _one_line(text: str, most: int = 300) -> str:
+def _one_line(text: str, max_length: int = 300) -> str:
     """Facts may quote what a model wrote: bounded, printable, on one line, without a full stop of its own."""
     line = single_line(text)
-    line = line if len(line) <= most else line[: most - 1] + "…"
+    line = line if len(line) <= max_length else line[: max_length - 1] + "…"
     line = line.rstrip(".") or line
     # A fact that goes on in a sentence begins with the space before it.
     return f" {line}" if text.startswith(" ") else line

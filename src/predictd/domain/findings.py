@@ -37,14 +37,14 @@ class Finding:
 
 def verdict(findings: Sequence[Finding], where: str) -> str:
     """All of the list in one sentence; `where` is the name of a runtime, empty for none."""
-    failed = sum(one.level is Level.FAIL for one in findings)
-    warned = sum(one.level is Level.WARN for one in findings)
-    there = f" in {where}" if where else ""
+    failed = sum(finding.level is Level.FAIL for finding in findings)
+    warned = sum(finding.level is Level.WARN for finding in findings)
+    location = f" in {where}" if where else ""
     if failed:
-        return f"It would not run{there}: {failed} {'point fails' if failed == 1 else 'points fail'}."
+        return f"It would not run{location}: {failed} {'point fails' if failed == 1 else 'points fail'}."
     if warned:
-        return f"It may run{there}; {warned} {'point needs' if warned == 1 else 'points need'} a look."
-    return f"Nothing speaks against it{there}."
+        return f"It may run{location}; {warned} {'point needs' if warned == 1 else 'points need'} a look."
+    return f"Nothing speaks against it{location}."
 
 
 def passed(topic: str, sentence: str) -> Finding:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 SPARE_ROWS = 20_000
-LOG_LINES = 20_000
-"""Lines of what a model prints that are kept at most: each is a row, which takes far more than a short text."""
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 _USUAL_ID_BYTES = 64
+# Clients request a URL right before they use it, so a longer validity only helps whoever finds a leaked one.
+PRESIGNED_URL_SECONDS = 600
+# A submission has some thousand rows; a validation file of the full data has about 150 MiB.
+MAX_SUBMISSION_BYTES = 256 * MIB
 
 
-def most_rows(expected: int) -> int:
+def max_rows(expected: int) -> int:
     """Return how many predictions are read where `expected` ids have one each.
 
     There are more than that, so that repeated and unknown ids of usual mistakes (all rows twice) can be counted.
@@ -18,7 +20,7 @@ def most_rows(expected: int) -> int:
     return expected + min(expected, SPARE_ROWS) + SPARE_ROWS // 20
 
 
-def most_prediction_bytes(rows: int) -> int:
+def max_prediction_bytes(rows: int) -> int:
     """Return how many bytes so many ids and values may take: an id has some 17 bytes, and a few may be longer."""
     return MIB + rows * (8 + _USUAL_ID_BYTES)
 
@@ -34,7 +36,7 @@ class Limits:
         processes: processes and threads together.
         scratch_bytes: size of the writable scratch.
         output_bytes: size of the answer (ids and values).
-        log_kept_bytes: of what the model prints, the newest so many bytes are kept, in at most `LOG_LINES` lines.
+        log_kept_bytes: of what the model prints, the newest so many bytes are kept.
         log_stop_bytes: a model that prints more than this is stopped.
     """
 

@@ -46,9 +46,9 @@ def check_url(what: str, value: str) -> None:
         raise InvalidInputError(f"The {what} {value[:80]!r} can't be taken: give a whole http or https URL.")
 
 
-def _check(name: str, what: str, most: int) -> None:
-    if not _NAME.fullmatch(name) or len(name) > most:
-        raise InvalidInputError(f"{what} {name[:60]!r} can't be taken: use 1 to {most} letters, digits, _ and -.")
+def _check(name: str, what: str, max_length: int) -> None:
+    if not _NAME.fullmatch(name) or len(name) > max_length:
+        raise InvalidInputError(f"{what} {name[:60]!r} can't be taken: use 1 to {max_length} letters, digits, _ and -.")
 
 
 def unique_filename(filename: str, endings: tuple[str, ...], default: str) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 GB = 10**9
+# Protects the database: far more runs than any server completes in a day.
+MAX_QUEUE = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)

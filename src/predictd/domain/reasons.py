@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from predictd.domain.failures import FAILURES, ModelFailure
-from predictd.domain.text import storable
 
 Facts = Mapping[str, Any]
 NO_OPEN_ROUND = "no_open_round"
@@ -31,8 +30,7 @@ class Reason:
     def of_failure(cls, failure: ModelFailure) -> "Reason":
         """Return the reason of a run whose model failed."""
         cause = {} if failure.cause is None else {"cause": failure.cause}
-        facts = {name: storable(fact) for name, fact in failure.facts.items()}
-        return cls(code=failure.code, facts={**facts, **cause})
+        return cls(code=failure.code, facts={**failure.facts, **cause})
 
     @classmethod
     def of_row(cls, code: str, facts: Facts) -> "Reason":

@@ -11,11 +11,11 @@ from predictd.domain.text import replace_unprintable
 LINE_LENGTH = 8000
 """A longer line goes on in the next one."""
 # No terminal is larger; what moves the cursor farther must not make much of a few bytes.
-_MOST_ROWS, _MOST_COLUMNS = 20, 300
+_MAX_ROWS, _MAX_COLUMNS = 20, 300
 # So long after it was last written to, a progress bar above the cursor is taken for finished.
 _SETTLED_SECONDS = 1.0
 # An escape sequence that does not end within so many characters is none.
-_MOST_SEQUENCE = 256
+_MAX_SEQUENCE = 256
 
 _TOKEN = re.compile(
     r"(?P<text>[^\x00-\x08\x0a-\x1f\x7f-\x9f]+)"
@@ -30,12 +30,12 @@ _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z")
 
 
-def printable(text: str, kept: str = "\t") -> str:
+def printable(text: str, allowed: str = "\t") -> str:
     """Return text of others without escape sequences.
 
-    Everything else that would steer a terminal or turn the text around becomes U+FFFD, but the characters in `kept`.
+    Everything else that would steer a terminal or turn the text around becomes U+FFFD, but the characters in `allowed`.
     """
-    return replace_unprintable(_SEQUENCE.sub("", text), keep=kept)
+    return replace_unprintable(_SEQUENCE.sub("", text), keep=allowed)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class TerminalLines:
     def feed(self, chunk: bytes = b"") -> list[str]:
         """Take bytes and return the lines that are finished; without any, those that are by now."""
         text = self._unfinished + self._decoder.decode(chunk)
-        unfinished = _UNFINISHED.search(text, max(0, len(text) - _MOST_SEQUENCE))
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _MAX_SEQUENCE))
         end = unfinished.start() if unfinished is not None else len(text)
         self._unfinished = text[end:]
         return self._take(text[:end])
@@ -84,11 +84,11 @@ class TerminalLines:
         """Return all lines that are left, but empty ones at the end."""
         lines = self._take(self._unfinished + self._decoder.decode(b"", final=True))
         self._unfinished = ""
-        left = [_shown(row) for row in self._rows]
-        while left and not left[-1]:
-            left.pop()
+        rest = [_shown(row) for row in self._rows]
+        while rest and not rest[-1]:
+            rest.pop()
         self._rows, self._at, self._column = [_Row()], 0, 0
-        return lines + left
+        return lines + rest
 
     def _take(self, text: str) -> list[str]:
         now = self._clock()
@@ -147,7 +147,7 @@ class TerminalLines:
         self._column = 0
         if self._at == len(self._rows):
             self._rows.append(_Row())
-        while len(self._rows) > _MOST_ROWS or (self._at > 0 and not self._rows[0].is_rewritten):
+        while len(self._rows) > _MAX_ROWS or (self._at > 0 and not self._rows[0].is_rewritten):
             self._release(lines)
 
     def _release(self, lines: list[str]) -> None:
@@ -157,7 +157,7 @@ class TerminalLines:
     def _return_to(self, column: int) -> None:
         row = self._rows[self._at]
         row.is_returned = True
-        self._column = min(max(column, 0), max(len(row.text), _MOST_COLUMNS), LINE_LENGTH - 1)
+        self._column = min(max(column, 0), max(len(row.text), _MAX_COLUMNS), LINE_LENGTH - 1)
 
     def _move(self, final: str, numbers: str) -> None:
         first = numbers.partition(";")[0]

@@ -20,8 +20,3 @@ def replace_unprintable(text: str, replacement: str = "\N{REPLACEMENT CHARACTER}
 def single_line(text: str) -> str:
     """Return the text on one line, without unprintable characters and repeated spaces."""
     return " ".join(replace_unprintable(text, " ").split())
-
-
-def storable(text: str) -> str:
-    """Return the text with what `is_storable` refuses replaced; a model may raise anything."""
-    return text.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anyio import CapacityLimiter
 
-from predictd.domain.addresses import client_key
+from predictd.domain.ip_addresses import client_key
 
 
 @dataclass

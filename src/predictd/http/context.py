@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from predictd.db import Database
 from predictd.db.accounts import authenticate
 from predictd.db.models import Account, Base, Pickle, Token
-from predictd.db.runs import newest_states
+from predictd.db.queue_stats import newest_states
 from predictd.db.sessions import find_session
 from predictd.domain.errors import MissingScopeError, NotAuthenticatedError
 from predictd.http.services import Services

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
-from predictd.db.audit import record
+from predictd.db.audit import record_event
 from predictd.db.models import Account
-from predictd.db.passwords import SuspendedError, account_with_password, accounts_named
+from predictd.db.passwords import SuspendedError, find_accounts, match_password
 from predictd.domain.errors import InvalidInputError
 from predictd.http.rate_limit import RateLimiter
 
@@ -29,12 +29,12 @@ def verify_password(
         SuspendedError: the account is suspended.
         TooManyAttemptsError: too many attempts failed recently.
     """
-    accounts = accounts_named(session, name)
+    accounts = find_accounts(session, name)
     # Attempts by name and by email address count for the same account.
     subject = accounts[0].username if len(accounts) == 1 else name
     rate_limiter.begin(subject, address)
     try:
-        account = account_with_password(accounts, password)
+        account = match_password(accounts, password)
     except SuspendedError:
         _record_failure(database, accounts, "suspended")
         raise
@@ -49,6 +49,6 @@ def _record_failure(database: Database, accounts: Sequence[Account], reason: str
     """Record a failed sign-in; unknown names are not stored, because people type passwords there."""
     with database.write() as writing:
         if len(accounts) == 1:
-            record(writing, "sign_in.failed", "account", accounts[0].id, accounts[0].username, why=reason)
+            record_event(writing, "sign_in.failed", "account", accounts[0].id, accounts[0].username, why=reason)
         else:
-            record(writing, "sign_in.failed", "account", "", "", why=reason if accounts else "no such account")
+            record_event(writing, "sign_in.failed", "account", "", "", why=reason if accounts else "no such account")

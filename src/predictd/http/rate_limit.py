@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from predictd.db import Database
-from predictd.db.merged import SignInAttempt
-from predictd.domain.addresses import client_key
+from predictd.db.sessions import SignInAttempt
 from predictd.domain.errors import PredictdError
+from predictd.domain.ip_addresses import client_key
 
 WINDOW = timedelta(minutes=15)
 INTERVAL = timedelta(minutes=1)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from predictd.db import Database
 from predictd.http.rate_limit import RateLimiter
 from predictd.monitoring.server_status import ServerStatus
-from predictd.rounds.scoring import Scorer
+from predictd.rounds.scorer import Scorer
 from predictd.settings import Settings
 from predictd.storage import Storage
 from predictd.uploads.upload_service import UploadService

@@ -7,7 +7,7 @@ from predictd.db.accounts import create_account
 from predictd.db.models import Account
 from predictd.db.passwords import set_password
 from predictd.http.rate_limit import RateLimiter
-from predictd.notifications.addresses import ask_to_confirm
+from predictd.notifications.email_addresses import send_confirmation
 from predictd.settings import Settings
 
 
@@ -33,5 +33,5 @@ def sign_up(
         account = create_account(session, username, now, email)
         set_password(session, account, password, now)
         if account.email and settings.smtp_url:
-            ask_to_confirm(session, account, now)
+            send_confirmation(session, account, now)
     return account

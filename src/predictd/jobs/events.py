@@ -1,4 +1,4 @@
-"""What is counted and logged of runs, once it is committed; every line has the trigger's id."""
+"""Metrics and log events of runs, emitted after the transaction commits; each has the trigger id."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 def queued(session: Session, trigger: Trigger) -> None:
-    """It waits for a worker."""
+    """Log that the run is queued."""
     names = {
         "trigger": trigger.id,
         "type": str(trigger.type),
@@ -36,41 +36,41 @@ def claimed(
     due: datetime,
     now: datetime,
 ) -> None:
-    """A worker has taken it, so long after it was due."""
+    """Log that a worker claimed the run, and observe how long it was due."""
     waited = max(0.0, (now - due).total_seconds())
     names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "account": account_id, "owner": owner}
 
-    def tell() -> None:
+    def emit() -> None:
         prometheus.QUEUE_SECONDS.labels(kind).observe(waited)
         log.info("run_claimed", **names, waited_seconds=round(waited, 3))
 
-    after_commit(session, tell)
+    after_commit(session, emit)
 
 
 def ended(
     session: Session, trigger_id: str, attempt: int, kind: TriggerType, state: TriggerState, code: str | None
 ) -> None:
-    """It came to that end; an Error may be retried."""
+    """Log and count the end of the run; an Error may be retried."""
 
-    def tell() -> None:
+    def emit() -> None:
         prometheus.RUNS_ENDED.labels(kind, state, code or "").inc()
         log.info("run_ended", trigger=trigger_id, attempt=attempt, type=str(kind), state=str(state), code=code or "")
 
-    after_commit(session, tell)
+    after_commit(session, emit)
 
 
 def retried(session: Session, trigger_id: str, attempt: int) -> None:
-    """It was put back after a failure of the platform."""
+    """Log and count a retry after a platform failure."""
 
-    def tell() -> None:
+    def emit() -> None:
         prometheus.RETRIES.inc()
         log.info("run_retried", trigger=trigger_id, attempt=attempt)
 
-    after_commit(session, tell)
+    after_commit(session, emit)
 
 
 def used(session: Session, kind: TriggerType, report: RunReport) -> None:
-    """What the run took of its limits is known."""
+    """Observe the run time that counts toward the limit."""
     if report.stages:
         seconds = report.limited_seconds
         after_commit(session, lambda: prometheus.RUN_SECONDS_USED.labels(kind).observe(seconds))

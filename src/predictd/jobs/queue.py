@@ -1,7 +1,7 @@
-"""The queue: a trigger with its history is the job.
+"""The queue of triggers.
 
-A worker claims the first pending trigger (`order` says which that is) under a lease and reports under the attempt that
-it claimed; a report of any other attempt changes nothing, because another worker may have taken over in the meantime.
+A worker claims the first pending trigger (see `scheduling`) under a lease and reports for the attempt that it claimed.
+Reports for any other attempt change nothing, because another worker may have taken over.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,24 +14,31 @@ from sqlalchemy.orm import Session
 from predictd.db.models import Account, Pickle, Round, Runtime, Trigger, TriggerStatus
 from predictd.db.types import new_id
 from predictd.domain.failures import ModelFailure
-from predictd.domain.notices import Event
+from predictd.domain.notification_types import Event
 from predictd.domain.reasons import PLATFORM, Reason
 from predictd.domain.runs import RunReport
 from predictd.domain.states import CLAIMED, TRIGGER_TRANSITIONS, TriggerState, TriggerType
 from predictd.jobs import events
-from predictd.jobs.scheduling import Priority, has_room, learn, put_in_order, put_round_in_order, take_turns
-from predictd.jobs.status_history import log_failure, newest_step, record_step, set_reason
-from predictd.notifications.outbox import tell_of_run
+from predictd.jobs.scheduling import (
+    Priority,
+    is_below_account_limit,
+    lock_claims,
+    order_round,
+    set_queue_order,
+    update_forecast,
+)
+from predictd.jobs.status_history import add_status, log_failure, newest_status, set_reason
+from predictd.notifications.outbox import notify_run
 
-# However often something failed, it is tried again so soon; what is due later was queued by a clock that was set back.
-LONGEST_WAIT_SECONDS = 60.0
-# With that wait, some days of an outage.
-_MOST_OUTAGES = 5000
+# The longest delay of a retry; a trigger that is due later was queued before the clock was set back.
+MAX_WAIT_SECONDS = 60.0
+# Several days of an outage at that delay.
+_MAX_OUTAGE_RETRIES = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A trigger that this worker may run: what it reports counts only while it holds this attempt."""
+    """An attempt that a worker claimed; its reports count only while it holds the claim."""
 
     trigger_id: str
     attempt: int
@@ -50,9 +57,9 @@ def enqueue(
     account_id: str | None = None,
     diagnostics_id: str | None = None,
 ) -> Trigger:
-    """Add a pending trigger, of a pickle unless it scores an uploaded file, with the first line of its history.
+    """Add a pending trigger with the first entry of its history.
 
-    `account_id` says whose it is where there is no pickle.
+    Without a pickle it scores an uploaded file of the account `account_id`.
     """
     trigger = Trigger(
         pickle_id=pickle.id if pickle is not None else None,
@@ -65,30 +72,30 @@ def enqueue(
         inserted_at=now,
         updated_at=now,
     )
-    put_in_order(session, trigger, pickle)
+    set_queue_order(session, trigger, pickle)
     session.add(trigger)
     session.flush()
-    record_step(session, trigger.id, TriggerState.PENDING, reason, now)
+    add_status(session, trigger.id, TriggerState.PENDING, reason, now)
     events.queued(session, trigger)
     return trigger
 
 
 def enqueue_round(session: Session, pickles: Sequence[Pickle], round_: Round, now: datetime, reason: Reason) -> None:
-    """Add a pending trigger of each pickle for a round that opens; thousands take about a second."""
+    """Add a pending trigger for each pickle of a round; thousands take about a second."""
     common = {
         "round_id": round_.id,
         "type": TriggerType.LIVE,
         "state": TriggerState.PENDING,
         "attempt": 0,
         "failures": 0,
-        "log_cut_bytes": 0,
+        "log_dropped_bytes": 0,
         "not_before": now,
         "inserted_at": now,
         "updated_at": now,
     }
     triggers = [
         {"id": new_id(), "pickle_id": pickle.id, "account_id": pickle.account_id, **common, **columns}
-        for pickle, columns in put_round_in_order(round_, pickles)
+        for pickle, columns in order_round(round_, pickles)
     ]
     if not triggers:
         return
@@ -114,59 +121,61 @@ def claim(
     account_runs: int = 0,
     missing_runtimes: Collection[str] = (),
 ) -> Claim | None:
-    """Take the first pending trigger that is due, or None.
+    """Claim the first due trigger; return None if there is none.
 
-    No two workers ever get the same attempt.
+    No two workers get the same attempt.
 
     Args:
-        diagnostics: whether those may be taken too; else they are left to others.
-        first: what is taken before everything else, this once.
-        account_runs: runs of one account at once, 0 for any number; accounts that have so many are passed over.
-        missing_runtimes: folders of runtimes whose runs are left to others.
+        diagnostics: whether diagnostics runs may be claimed.
+        first: priority to prefer in this claim.
+        account_runs: maximum number of active runs of an account, 0 for no limit.
+        missing_runtimes: folders of runtimes that this machine does not have; their runs are skipped.
     """
     if account_runs:
-        take_turns(session)
-    wanted = _claimable(now, account_runs, missing_runtimes)
+        lock_claims(session)
+    conditions = _claim_conditions(now, account_runs, missing_runtimes)
     if not diagnostics:
-        wanted.append(Trigger.priority != Priority.DIAGNOSTICS)
+        conditions.append(Trigger.priority != Priority.DIAGNOSTICS)
     row = None
     if first is not None:
-        row = _take_first(session, [*wanted, Trigger.priority == first], owner, now, lease_seconds)
+        row = _take_first(session, [*conditions, Trigger.priority == first], owner, now, lease_seconds)
     if row is None:
-        row = _take_first(session, wanted, owner, now, lease_seconds)
+        row = _take_first(session, conditions, owner, now, lease_seconds)
     if row is None:
         return None
     claimed = Claim(trigger_id=row.id, attempt=row.attempt, owner=owner, type=TriggerType(row.type))
     reason = Reason(code="running", facts={"attempt": claimed.attempt})
-    record_step(session, claimed.trigger_id, TriggerState.RUNNING, reason, now)
+    add_status(session, claimed.trigger_id, TriggerState.RUNNING, reason, now)
     due = row.not_before
-    whose = row.account_id
+    account_id = row.account_id
     events.claimed(
-        session, claimed.trigger_id, claimed.attempt, claimed.type, account_id=whose, owner=owner, due=due, now=now
+        session, claimed.trigger_id, claimed.attempt, claimed.type, account_id=account_id, owner=owner, due=due, now=now
     )
     return claimed
 
 
-def _claimable(now: datetime, account_runs: int, missing_runtimes: Collection[str]) -> list[sa.ColumnElement[bool]]:
-    """What a trigger must be for somebody with these limits to claim it."""
-    # Suspending withdraws what it sees; what was queued in that moment waits.
+def _claim_conditions(
+    now: datetime, account_runs: int, missing_runtimes: Collection[str]
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions for a trigger to be claimed."""
+    # Suspension withdraws existing triggers; one queued concurrently stays pending.
     is_suspended = sa.exists().where(Account.id == Trigger.account_id, Account.suspended_at.is_not(None))
-    wanted = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now, ~is_suspended]
+    conditions = [Trigger.state == TriggerState.PENDING, Trigger.not_before <= now, ~is_suspended]
     if missing_runtimes:
-        in_these = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
-        wanted.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_these))
+        in_missing = sa.select(Pickle.id).join(Runtime).where(Runtime.folder.in_(missing_runtimes))
+        conditions.append(Trigger.pickle_id.is_(None) | Trigger.pickle_id.not_in(in_missing))
     if account_runs:
-        wanted.append(has_room(account_runs))
-    return wanted
+        conditions.append(is_below_account_limit(account_runs))
+    return conditions
 
 
 def _take_first(
-    session: Session, wanted: list[sa.ColumnElement[bool]], owner: str, now: datetime, lease_seconds: float
+    session: Session, conditions: list[sa.ColumnElement[bool]], owner: str, now: datetime, lease_seconds: float
 ) -> sa.Row[str, int, str, datetime, str | None] | None:
     candidate = (
         sa.select(Trigger.id)
-        .where(*wanted)
-        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.place)
+        .where(*conditions)
+        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.position)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -186,31 +195,31 @@ def _take_first(
     ).first()
 
 
-def lost(session: Session, claims: Collection[Claim]) -> set[str]:
-    """The triggers among the claimed that are not these claims' any more: cancelled, withdrawn or taken over.
+def find_lost_claims(session: Session, claims: Collection[Claim]) -> set[str]:
+    """Return the triggers whose claims are lost: cancelled, withdrawn or claimed by another worker.
 
-    One query for all of them. A trigger that has ended under its claim is not among them.
+    Triggers that ended under their claim are not included.
     """
-    attempts = {one.trigger_id: one.attempt for one in claims}
-    found = session.execute(sa.select(Trigger.id, Trigger.attempt).where(Trigger.id.in_(attempts)))
-    held = {row.id for row in found if row.attempt == attempts[row.id]}
-    return set(attempts) - held
+    attempts = {claimed.trigger_id: claimed.attempt for claimed in claims}
+    rows = session.execute(sa.select(Trigger.id, Trigger.attempt).where(Trigger.id.in_(attempts)))
+    valid = {row.id for row in rows if row.attempt == attempts[row.id]}
+    return set(attempts) - valid
 
 
 def renew(session: Session, claimed: Claim, now: datetime, lease_seconds: float) -> bool:
-    """Keep the lease; False says that it is lost and that the run counts no more."""
+    """Renew the lease; return False if the claim is lost."""
     return _update(session, claimed, {"lease_expires_at": now + timedelta(seconds=lease_seconds)})
 
 
 def advance(
     session: Session, claimed: Claim, to: TriggerState, reason: Reason, now: datetime, failure_code: str | None = None
 ) -> bool:
-    """Move the claimed trigger on; False, and nothing changes, when the claim is no longer valid.
+    """Change the state of the claimed trigger; return False, without changes, if the claim is lost.
 
-    Harmless where it has moved there already: whoever did not hear of a commit asks again.
+    Idempotent, because a commit may succeed although the connection is lost.
 
     Raises:
-        ValueError: the transition is not one of the product's.
+        ValueError: the transition is not allowed.
     """
     current = session.scalar(
         sa.select(Trigger.state)
@@ -228,17 +237,14 @@ def advance(
         values |= {"lease_owner": None, "lease_expires_at": None}
     if not _update(session, claimed, values):
         return False
-    record_step(session, claimed.trigger_id, to, reason, now)
+    add_status(session, claimed.trigger_id, to, reason, now)
     if to.is_final:
         events.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, failure_code)
     return True
 
 
-def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
-    """Keep what the run took of its limits; False, and nothing is kept, when the claim is no longer valid.
-
-    The forecast of the pickle's next run learns from it.
-    """
+def record_usage(session: Session, claimed: Claim, report: RunReport) -> bool:
+    """Store the resource usage of the run and update the forecast; return False if the claim is lost."""
     used: dict[str, object] = {
         "used_seconds": report.limited_seconds if report.stages else None,
         "peak_memory_bytes": report.peak_memory_bytes or None,
@@ -248,7 +254,7 @@ def record_use(session: Session, claimed: Claim, report: RunReport) -> bool:
     events.used(session, claimed.type, report)
     pickle_id = session.scalar(sa.select(Trigger.pickle_id).where(Trigger.id == claimed.trigger_id))
     if report.stages and pickle_id is not None and claimed.type is not TriggerType.DIAGNOSTICS:
-        learn(session, pickle_id, sum(report.stages.values()))
+        update_forecast(session, pickle_id, sum(report.stages.values()))
     return True
 
 
@@ -262,110 +268,110 @@ def retry(
     max_attempts: int,
     is_outage: bool = False,
 ) -> bool:
-    """Record an Error of the platform and put the trigger back, until it has failed `max_attempts` times.
+    """Record an Error of the platform and requeue the trigger, until it has failed `max_attempts` times.
 
-    It waits for `wait_seconds`, and twice as long after each further failure, at most for a minute. An outage, which
-    meets every run alike, does not count among the failures: the trigger waits for its end, though not for ever.
+    The delay is `wait_seconds` and doubles with each failure, up to a minute. Outages, which affect all runs, do not
+    count as failures, up to a limit.
 
     Returns:
-        Whether the trigger will be tried again.
+        Whether the trigger will be retried.
     """
     if not advance(session, claimed, TriggerState.ERROR, reason, now, failure_code=PLATFORM):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
     if not is_outage:
         trigger.failures += 1
-    others = trigger.attempt - trigger.failures
-    if trigger.failures >= max_attempts or (is_outage and others > _MOST_OUTAGES):
-        tell_of_run(session, trigger, Event.RUN_FAILED, now)
+    uncounted = trigger.attempt - trigger.failures
+    if trigger.failures >= max_attempts or (is_outage and uncounted > _MAX_OUTAGE_RETRIES):
+        notify_run(session, trigger, Event.RUN_FAILED, now)
         return False
-    doublings = (others if is_outage else trigger.failures) - 1
-    wait = min(wait_seconds * 2 ** min(doublings, 20), LONGEST_WAIT_SECONDS)
+    doublings = (uncounted if is_outage else trigger.failures) - 1
+    wait = min(wait_seconds * 2 ** min(doublings, 20), MAX_WAIT_SECONDS)
     retried = Reason(code="retried", facts={"attempt": trigger.attempt + 1})
-    put_back(session, trigger, retried, now, wait_seconds=wait)
+    requeue(session, trigger, retried, now, wait_seconds=wait)
     events.retried(session, trigger.id, trigger.attempt + 1)
     return True
 
 
-def give_back(
+def requeue_claim(
     session: Session, claimed: Claim, reason: Reason, waits_for: Reason, now: datetime, *, wait_seconds: float = 0
 ) -> bool:
-    """Put back a run that is stopped before its end, due after the wait; this counts as nobody's failure."""
+    """Requeue a run that was stopped before its end, due after the delay; this does not count as a failure."""
     if not advance(session, claimed, TriggerState.ERROR, reason, now, failure_code=PLATFORM):
         return False
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    put_back(session, trigger, waits_for, now, wait_seconds=wait_seconds)
+    requeue(session, trigger, waits_for, now, wait_seconds=wait_seconds)
     return True
 
 
-def is_waited_for(
+def has_due_run(
     session: Session, now: datetime, *, account_runs: int = 0, missing_runtimes: Collection[str] = ()
 ) -> bool:
-    """Whether a trigger is due that a round may wait for, and that `claim` would take with the same limits."""
-    wanted = _claimable(now, account_runs, missing_runtimes)
-    found = sa.select(Trigger.id).where(*wanted, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
-    return session.scalar(found) is not None
+    """Return whether `claim` would find a round or validation run with the same limits."""
+    conditions = _claim_conditions(now, account_runs, missing_runtimes)
+    query = sa.select(Trigger.id).where(*conditions, Trigger.type != TriggerType.DIAGNOSTICS).limit(1)
+    return session.scalar(query) is not None
 
 
-def put_back(session: Session, trigger: Trigger, reason: Reason, now: datetime, *, wait_seconds: float = 0) -> None:
-    """From Error back to Pending, due after the wait."""
+def requeue(session: Session, trigger: Trigger, reason: Reason, now: datetime, *, wait_seconds: float = 0) -> None:
+    """Change the state from Error to Pending, due after the delay."""
     trigger.state = TriggerState.PENDING
     trigger.not_before = now + timedelta(seconds=wait_seconds)
     trigger.updated_at = now
     trigger.failure_code = None
     session.flush()
-    record_step(session, trigger.id, TriggerState.PENDING, reason, now)
+    add_status(session, trigger.id, TriggerState.PENDING, reason, now)
 
 
-def end_at_once(session: Session, trigger: Trigger, reason: Reason, now: datetime) -> None:
-    """End a pending trigger that there is nothing to run for."""
+def end_pending(session: Session, trigger: Trigger, reason: Reason, now: datetime) -> None:
+    """End a pending trigger that has nothing left to run."""
     if TriggerState(trigger.state) is not TriggerState.PENDING:
-        raise ValueError(f"a trigger that is {trigger.state} can't be ended at once")
+        raise ValueError(f"a trigger that is {trigger.state} can't be ended without a run")
     trigger.state = TriggerState.ERROR
     trigger.updated_at = now
     session.flush()
-    record_step(session, trigger.id, TriggerState.ERROR, reason, now)
+    add_status(session, trigger.id, TriggerState.ERROR, reason, now)
     events.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
-def fail_at_once(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
-    """End a pending trigger of a pickle that need not be run to know how it fails; its log says so too."""
+def fail_pending(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
+    """Fail a pending trigger without running it, and append the failure to its log."""
     if TriggerState(trigger.state) is not TriggerState.PENDING:
-        raise ValueError(f"a trigger that is {trigger.state} can't fail at once")
+        raise ValueError(f"a trigger that is {trigger.state} can't fail without a run")
     trigger.state, trigger.failure_code, trigger.updated_at = TriggerState.FAILED, failure.code, now
     log_failure(session, trigger.id, trigger.attempt, failure, now)
-    record_step(session, trigger.id, TriggerState.FAILED, Reason.of_failure(failure), now)
-    tell_of_run(session, trigger, Event.RUN_FAILED, now)
+    add_status(session, trigger.id, TriggerState.FAILED, Reason.of_failure(failure), now)
+    notify_run(session, trigger, Event.RUN_FAILED, now)
     kind = TriggerType(trigger.type)
     events.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
 
 
 def update_reason(session: Session, claimed: Claim, reason: Reason) -> None:
-    """Replace the reason of the newest step in the claimed trigger's history, while it is active."""
+    """Replace the reason of the newest history entry of the claimed trigger, while it is active."""
     if _update(session, claimed, {"type": claimed.type}):
-        set_reason(newest_step(session, claimed.trigger_id), reason)
+        set_reason(newest_status(session, claimed.trigger_id), reason)
         session.flush()
 
 
 def withdraw(session: Session, trigger: Trigger, reason: Reason, now: datetime) -> None:
-    """End a trigger that nobody wants any more; a run of it reports to nobody and is cancelled."""
-    _take_away(session, trigger, TriggerState.ERROR, reason, now)
+    """End a trigger as Error and cancel its active run."""
+    _end_active(session, trigger, TriggerState.ERROR, reason, now)
 
 
 def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> bool:
-    """End a trigger because somebody said so; what runs of it is ended, what it has printed is kept.
+    """End a trigger on request; its active run is cancelled, its log is kept.
 
     Returns:
         False, and nothing is changed, when it has ended already.
     """
     attempt = trigger.attempt
-    if not _take_away(session, trigger, TriggerState.FAILED, Reason.of_failure(failure), now, failure.code):
+    if not _end_active(session, trigger, TriggerState.FAILED, Reason.of_failure(failure), now, failure.code):
         return False
     log_failure(session, trigger.id, attempt, failure, now)
     return True
 
 
-def _take_away(
+def _end_active(
     session: Session, trigger: Trigger, to: TriggerState, reason: Reason, now: datetime, code: str | None = None
 ) -> bool:
     if TriggerState(trigger.state).is_final:
@@ -376,7 +382,7 @@ def _take_away(
     trigger.lease_owner = trigger.lease_expires_at = None
     trigger.updated_at = now
     session.flush()
-    record_step(session, trigger.id, to, reason, now)
+    add_status(session, trigger.id, to, reason, now)
     kind = TriggerType(trigger.type)
     events.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
     return True

@@ -1,7 +1,7 @@
-"""Which run comes first: whose turn it is, and how long it is expected to take.
+"""The order of the queue: fair turns between accounts, and run time forecasts.
 
-What orders the queue is put into the trigger when it is queued, so that taking the next one costs one look into an
-index, however many wait.
+The sort keys are stored in the trigger when it is queued, so that claiming the next run is one index lookup, however
+long the queue is.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from predictd.db.models import Pickle, Round, Trigger
 from predictd.domain.limits import MIB
 from predictd.domain.states import ACTIVE, CLAIMED, TriggerState, TriggerType
 
-# Of PostgreSQL, held by whoever claims.
+# Key of the PostgreSQL advisory lock that claims hold.
 _CLAIMS_LOCK = 738212
-# While runs of a round wait, at most one start in so many goes to a validation, and at least that one.
-VALIDATION_TURN = 5
-_NEWEST_COUNTS = 0.5
-_UNKNOWN_SECONDS = 2.0
-_UNKNOWN_BYTES_A_SECOND = 20 * MIB
+# While round runs are pending, exactly one in this many claims prefers a validation.
+VALIDATION_INTERVAL = 5
+_NEWEST_WEIGHT = 0.5
+_DEFAULT_SECONDS = 2.0
+_DEFAULT_BYTES_PER_SECOND = 20 * MIB
 
 
 class Priority(IntEnum):
-    """What is taken first. `LATE` are runs for a round that can't end before it closes any more."""
+    """Priorities, lowest first. `LATE` is for round runs that can no longer end before the round closes."""
 
     ROUND = 0
     VALIDATION = 10
@@ -41,34 +41,36 @@ _PRIORITIES = {
 }
 
 
-def put_in_order(session: Session, trigger: Trigger, pickle: Pickle | None) -> None:
-    """Fill in what orders a new trigger: it comes after the runs that its account has in the round, or waiting."""
-    kind = TriggerType(trigger.type)
-    trigger.priority = _PRIORITIES[kind]
+def set_queue_order(session: Session, trigger: Trigger, pickle: Pickle | None) -> None:
+    """Set the sort keys of a new trigger: it ranks after the runs of its account in the round, or in the queue."""
+    run_type = TriggerType(trigger.type)
+    trigger.priority = _PRIORITIES[run_type]
     if pickle is not None:
         trigger.forecast_seconds = forecast(pickle)
-    of_the_account = sa.select(sa.func.count()).select_from(Trigger).where(Trigger.account_id == trigger.account_id)
-    if kind is TriggerType.LIVE and trigger.round_id is not None:
+    account_runs = sa.select(sa.func.count()).select_from(Trigger).where(Trigger.account_id == trigger.account_id)
+    if run_type is TriggerType.LIVE and trigger.round_id is not None:
         trigger.start_by = _start_by(session.get_one(Round, trigger.round_id), trigger.forecast_seconds)
-        counted = of_the_account.where(Trigger.round_id == trigger.round_id, Trigger.type == kind)
+        counted = account_runs.where(Trigger.round_id == trigger.round_id, Trigger.type == run_type)
     else:
-        counted = of_the_account.where(Trigger.state.in_(ACTIVE), Trigger.type == kind)
+        counted = account_runs.where(Trigger.state.in_(ACTIVE), Trigger.type == run_type)
     trigger.rank = session.scalar(counted) or 0
 
 
-def put_round_in_order(round_: Round, pickles: Sequence[Pickle]) -> list[tuple[Pickle, dict[str, object]]]:
-    """The pickles of a round in the order in which they are to run, each with the columns that say so.
+def order_round(round_: Round, pickles: Sequence[Pickle]) -> list[tuple[Pickle, dict[str, object]]]:
+    """Return the pickles of a round with their sort keys.
 
-    Every account has its first run before any has its second; of one rank the longest comes first.
+    Every account gets its first run before any gets its second; within a rank, the longest run comes first.
     """
     ranks: Counter[str] = Counter()
     ordered = []
-    for place, pickle in enumerate(sorted(pickles, key=lambda one: (-forecast(one), one.inserted_at, one.id))):
+    for position, pickle in enumerate(
+        sorted(pickles, key=lambda pickle: (-forecast(pickle), pickle.inserted_at, pickle.id))
+    ):
         seconds = forecast(pickle)
         columns: dict[str, object] = {
             "priority": Priority.ROUND,
             "rank": ranks[pickle.account_id],
-            "place": place,
+            "position": position,
             "forecast_seconds": seconds,
             "start_by": _start_by(round_, seconds),
         }
@@ -78,28 +80,28 @@ def put_round_in_order(round_: Round, pickles: Sequence[Pickle]) -> list[tuple[P
 
 
 def forecast(pickle: Pickle) -> float:
-    """How many seconds a run of the pickle is expected to take: as its earlier ones, else by its size."""
+    """Return the expected seconds of a run of the pickle, from earlier runs or from its size."""
     if pickle.forecast_seconds is not None:
         return pickle.forecast_seconds
-    return _UNKNOWN_SECONDS + pickle.size_bytes / _UNKNOWN_BYTES_A_SECOND
+    return _DEFAULT_SECONDS + pickle.size_bytes / _DEFAULT_BYTES_PER_SECOND
 
 
-def learn(session: Session, pickle_id: str, seconds: float) -> None:
-    """Take a run that took so long into the forecast of the next, in which the newest counts half."""
-    known = sa.func.coalesce(Pickle.forecast_seconds, seconds)
+def update_forecast(session: Session, pickle_id: str, seconds: float) -> None:
+    """Update the moving average of the run time of a pickle, in which the newest run counts half."""
+    forecast_seconds = sa.func.coalesce(Pickle.forecast_seconds, seconds)
     session.execute(
         sa.update(Pickle)
         .where(Pickle.id == pickle_id)
-        .values(forecast_seconds=known * (1 - _NEWEST_COUNTS) + seconds * _NEWEST_COUNTS)
+        .values(forecast_seconds=forecast_seconds * (1 - _NEWEST_WEIGHT) + seconds * _NEWEST_WEIGHT)
         .execution_options(synchronize_session=False)
     )
 
 
-def put_late_ones_back(session: Session, now: datetime) -> int:
-    """Let runs that can't end before their round closes any more wait for those that can. Returns how many."""
+def deprioritize_late_runs(session: Session, now: datetime) -> int:
+    """Deprioritize runs that can no longer end before their round closes; return their number."""
     moved = session.execute(
         sa.update(Trigger)
-        .where(*_cannot_be_in_time(now))
+        .where(*_is_late(now))
         .values(priority=Priority.LATE)
         .returning(Trigger.id)
         .execution_options(synchronize_session=False)
@@ -107,37 +109,39 @@ def put_late_ones_back(session: Session, now: datetime) -> int:
     return len(moved.all())
 
 
-def are_late_ones(session: Session, now: datetime) -> bool:
-    """Whether there is a run that `put_late_ones_back` would move."""
-    return session.scalar(sa.select(Trigger.id).where(*_cannot_be_in_time(now)).limit(1)) is not None
+def has_late_runs(session: Session, now: datetime) -> bool:
+    """Return whether `deprioritize_late_runs` would change any run."""
+    return session.scalar(sa.select(Trigger.id).where(*_is_late(now)).limit(1)) is not None
 
 
-def take_turns(session: Session) -> None:
-    """Two claims at once would both find room for one more; on SQLite writers take turns anyway."""
+def lock_claims(session: Session) -> None:
+    """Serialize claims, which could otherwise exceed the account limit together; SQLite serializes writers anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text(f"SELECT pg_advisory_xact_lock({_CLAIMS_LOCK})"))
 
 
-def has_room(most: int) -> sa.ColumnElement[bool]:
-    """Whether fewer than so many of the account run; diagnostics, which take long, are counted apart."""
+def is_below_account_limit(max_runs: int) -> sa.ColumnElement[bool]:
+    """Return the condition that the account has fewer active runs; diagnostics runs are counted separately."""
     running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
 
-    def full(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
+    def accounts_at_limit(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
         return (
             sa.select(running.account_id)
             .where(running.state.in_(CLAIMED), running.account_id.is_not(None), are_diagnostics)
             .group_by(running.account_id)
-            .having(sa.func.count() >= most)
+            .having(sa.func.count() >= max_runs)
         )
 
     return sa.or_(
         Trigger.account_id.is_(None),
-        sa.and_(~is_diagnostics, Trigger.account_id.not_in(full(running.priority != Priority.DIAGNOSTICS))),
-        sa.and_(is_diagnostics, Trigger.account_id.not_in(full(running.priority == Priority.DIAGNOSTICS))),
+        sa.and_(
+            ~is_diagnostics, Trigger.account_id.not_in(accounts_at_limit(running.priority != Priority.DIAGNOSTICS))
+        ),
+        sa.and_(is_diagnostics, Trigger.account_id.not_in(accounts_at_limit(running.priority == Priority.DIAGNOSTICS))),
     )
 
 
-def _cannot_be_in_time(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_late(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (Trigger.state == TriggerState.PENDING, Trigger.priority == Priority.ROUND, Trigger.start_by < now)
 
 

@@ -95,7 +95,7 @@ def check_disk(name: str, folder: Path) -> Check:
     status = os.statvfs(folder)
     free, total = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
     message = f"{free / _GB:.1f} of {total / _GB:.1f} GB are free at {folder}"
-    remedy = "Free disk space, or limit the mapped data with PREDICTD_MAPPED_GB."
+    remedy = "Free disk space, or limit the mapped data with PREDICTD_MAPPED_CACHE_GB."
     if free < MIN_FREE_BYTES:
         return fail(name, message, remedy)
     if free < MIN_FREE_SHARE * total:

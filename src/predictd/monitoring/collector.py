@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from predictd import __version__
 from predictd.db import Database
 from predictd.db.models import Round
-from predictd.db.notice_tables import Delivery
-from predictd.db.queue_stats import count_of_round, count_running, list_waiting
+from predictd.db.notification_tables import Delivery
+from predictd.db.queue_stats import count_running, count_runs_by_state, list_pending
 from predictd.db.rounds import current_round, latest_round
 from predictd.domain.names import CLASSIC
-from predictd.domain.notices import Channel, DeliveryState
+from predictd.domain.notification_types import Channel, DeliveryState
 from predictd.domain.states import TriggerType
 from predictd.monitoring.server_status import ServerStatus
 from predictd.rounds.calendar import scoring_times
@@ -113,7 +113,7 @@ def _queue(session: Session, now: datetime, own: str | None) -> Iterator[Metric]
     age = GaugeMetricFamily(
         "predictd_queue_oldest_seconds", "Seconds since the oldest of these became due, by type.", labels=["type"]
     )
-    for group in list_waiting(session, now):
+    for group in list_pending(session, now):
         depth.add_metric([group.type], group.count)
         due.add_metric([group.type], group.due)
         waited = (now - group.oldest_due_at).total_seconds() if group.oldest_due_at is not None else 0.0
@@ -138,7 +138,7 @@ def _rounds(session: Session, now: datetime) -> Iterator[Metric]:
     yield _gauge("predictd_round_close_timestamp_seconds", "When it closed or closes, in Unix time.", closes)
     runs = GaugeMetricFamily("predictd_round_runs", "Runs of the newest round, by state.", labels=["state"])
     if newest is not None:
-        for state, count in count_of_round(session, [newest.id])[newest.id].items():
+        for state, count in count_runs_by_state(session, [newest.id])[newest.id].items():
             runs.add_metric([state], count)
     yield runs
     lag = 0.0

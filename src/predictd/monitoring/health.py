@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from predictd.db import Database
 from predictd.db.database import newest_revision
-from predictd.db.queue_stats import Place, list_running, list_waiting
+from predictd.db.queue_stats import WorkerSlot, list_pending, list_running
 from predictd.monitoring.checks import Check, RunCheck, State, check_disk, fail, ok, warn
 from predictd.monitoring.server_status import ServerStatus
 from predictd.storage import Storage
@@ -123,7 +123,7 @@ def _clock_skew(database: Database) -> float:
 def check_queue(database: Database, now: datetime) -> Iterator[Check]:
     """Check how long due runs have been waiting."""
     with database.read() as session:
-        waiting = list_waiting(session, now)
+        waiting = list_pending(session, now)
     oldest = min((group.oldest_due_at for group in waiting if group.oldest_due_at is not None), default=None)
     message = f"{sum(group.count for group in waiting)} pending, {sum(group.due for group in waiting)} due"
     seconds = 0.0 if oldest is None else (now - oldest).total_seconds()
@@ -141,7 +141,7 @@ def check_leases(database: Database, status: ServerStatus | None, now: datetime)
     expired = without_owner = 0
     with database.read() as session:
         for run in list_running(session):
-            server = Place.of(run.lease_owner).server
+            server = WorkerSlot.of(run.lease_owner).server
             counts[server] = counts.get(server, 0) + 1
             without_owner += run.lease_owner is None
             is_expired = run.lease_expires_at is not None and run.lease_expires_at < now

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from predictd.rounds.scheduler import Ticker
+from predictd.rounds.periodic_task import PeriodicTask
 from predictd.sandbox import ForkPool
 
 
@@ -29,13 +29,13 @@ class ServerStatus:
     workers: int
     isolation: str
     is_isolated: bool
-    tickers: Sequence[Ticker] = ()
+    tickers: Sequence[PeriodicTask] = ()
     fork_pool: ForkPool | None = None
     nodes: Callable[[], Sequence[str]] | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
 
-    def delay(self, ticker: Ticker, now: datetime) -> float:
+    def delay(self, ticker: PeriodicTask, now: datetime) -> float:
         """Return the seconds by which the next call of a ticker is late; at most 0 if it is on time."""
         return (now - (ticker.ended_at or self.started_at)).total_seconds() - ticker.seconds
 

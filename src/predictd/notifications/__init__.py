@@ -1,5 +1,5 @@
-"""What accounts are told: e-mails and signed webhooks.
+"""Notifications of accounts: emails and signed webhooks.
 
-`outbox` is written in the transaction of what happened; `courier` does all else beside the server, so that no run and
-no request waits for a mail server or for somebody's webhook.
+`outbox` is written in the transaction of the event; `dispatcher` does the rest in its own threads, so that no run and
+no request waits for a mail server or a webhook.
 """

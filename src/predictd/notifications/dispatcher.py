@@ -1,4 +1,4 @@
-"""The threads that tell people: beside the server, never in the way of a run or a request."""
+"""The threads that send notifications, independent of runs and requests."""
 
 import random
 import threading
@@ -10,80 +10,88 @@ import structlog
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
-from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.domain.notices import Channel, Event
+from predictd.db.notification_tables import Delivery, WebhookEndpoint
+from predictd.domain.notification_types import Channel, Event
 from predictd.notifications.deliveries import (
-    Pace,
+    DeliveryPolicy,
     claim,
-    deliver,
-    forget_old,
-    give_up,
+    delete_old,
     is_due,
+    mark_delivered,
+    mark_failed,
     new_claim,
-    oldest,
-    put_off,
-    release,
-    try_again,
+    next_due,
+    postpone,
+    release_claims,
+    retry_later,
 )
-from predictd.notifications.email_batching import claim_mail
-from predictd.notifications.email_content import write
-from predictd.notifications.fanout import is_anything_to_spread, spread
-from predictd.notifications.http_post import PrivateAddressError, UncallableError, post
-from predictd.notifications.signatures import body_of, signed_headers
-from predictd.notifications.smtp import MailError, MailServer, RefusedMailError
+from predictd.notifications.email_batching import claim_email
+from predictd.notifications.email_content import render_email
+from predictd.notifications.fanout import fan_out, has_pending_notifications
+from predictd.notifications.http_post import PrivateAddressError, WebhookCallError, post
+from predictd.notifications.payload import body_of, signed_headers
+from predictd.notifications.smtp import MailError, MailRejectedError, MailServer
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 15.0
-FORGET_SECONDS = 3600.0
+CLEANUP_SECONDS = 3600.0
 STOP_SECONDS = 5.0
 WEBHOOK_THREADS = 2
-# More than one attempt can take: a mail is a conversation of several answers, each of which may take 20 s.
+# Longer than any attempt: an SMTP session has several replies, each of which may take 20 s.
 WEBHOOK_LEASE, MAIL_LEASE = 60.0, 300.0
 GONE = 410
 
 
-class Courier:
-    """Makes messages of what happened and sends them until it is stopped.
+class NotificationDispatcher:
+    """Creates deliveries for notifications and sends them until it is stopped.
 
     Args:
-        owner: name of this server that outlives a restart; no other running server has it.
-        address: that of the server, for links.
-        mail: the mail server, None where no e-mail is sent.
-        to_private: whether webhooks may lie in private networks.
+        owner: unique id of this server that survives restarts.
+        address: URL of the server, for links.
+        mail_server: None if no emails are sent.
+        allow_private: whether webhooks in private networks are allowed.
+        policy: delays and limits of sending.
     """
 
     def __init__(
-        self, database: Database, *, owner: str, address: str, mail: MailServer | None, to_private: bool, pace: Pace
+        self,
+        database: Database,
+        *,
+        owner: str,
+        address: str,
+        mail_server: MailServer | None,
+        allow_private: bool,
+        policy: DeliveryPolicy,
     ) -> None:
         self._database = database
         self._owner = owner
         self._address = address.rstrip("/")
-        self._mail = mail
-        self._to_private = to_private
-        self._pace = pace
+        self._mail_server = mail_server
+        self._allow_private = allow_private
+        self._policy = policy
         self._mail_failures = 0
         self._forget_at = datetime.min.replace(tzinfo=UTC)
         self._stopping = threading.Event()
         steps: list[tuple[str, Callable[[], bool]]] = [("notices", self._spread)]
         steps += [(f"webhooks-{number}", self._call) for number in range(WEBHOOK_THREADS)]
-        if mail is not None:
+        if mail_server is not None:
             steps.append(("mails", self._send))
-        # A message that is on its way when the server ends is another attempt later, so nothing waits for them long.
+        # Messages in progress are retried after a restart, so the server does not wait long for these threads.
         self._threads = [
             threading.Thread(target=self._loop, args=(step,), name=name, daemon=True) for name, step in steps
         ]
 
     def start(self) -> None:
-        """Take up what an earlier process of this server left, and begin."""
+        """Release the claims of an earlier process of this server, and start the threads."""
         with self._database.write() as session:
-            release(session, self._owner, datetime.now(UTC))
+            release_claims(session, self._owner, datetime.now(UTC))
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more, and wait a moment for what is on its way."""
+        """Stop the threads, and wait briefly for messages in progress."""
         self._stopping.set()
         deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
@@ -96,26 +104,26 @@ class Courier:
                 if step():
                     wait = 0
             except Exception:
-                log.exception("telling_failed")
+                log.exception("dispatch_failed")
                 wait = PAUSE_SECONDS
             self._stopping.wait(wait)
 
     def _spread(self) -> bool:
         now = datetime.now(UTC)
         if now >= self._forget_at:
-            self._forget_at = now + timedelta(seconds=FORGET_SECONDS)
+            self._forget_at = now + timedelta(seconds=CLEANUP_SECONDS)
             with self._database.write() as session:
-                forget_old(session, now)
+                delete_old(session, now)
         with self._database.read() as session:
-            if not is_anything_to_spread(session):
+            if not has_pending_notifications(session):
                 return False
         with self._database.write() as session:
-            seen = spread(
+            seen = fan_out(
                 session,
                 now,
                 address=self._address,
-                sends_mail=self._mail is not None,
-                gather_seconds=self._pace.gather_seconds,
+                sends_mail=self._mail_server is not None,
+                batch_seconds=self._policy.batch_seconds,
             )
         return seen > 0
 
@@ -127,21 +135,21 @@ class Courier:
                 return False
         claimed_by = new_claim(self._owner)
         with self._database.write() as session:
-            message = oldest(session, Channel.WEBHOOK, now, lock=True)
+            message = next_due(session, Channel.WEBHOOK, now, lock=True)
             if message is None:
                 return False
             claim(session, [message], claimed_by, now, WEBHOOK_LEASE)
             endpoint = session.get_one(WebhookEndpoint, message.endpoint_id)
-            happened = message.notification
-            body = body_of(Event(happened.event), happened.facts or {}, happened.inserted_at)
+            notification = message.notification
+            body = body_of(Event(notification.event), notification.facts or {}, notification.inserted_at)
             headers = signed_headers(endpoint.secret, f"msg_{message.id}", body, now)
             url = endpoint.url
         try:
-            status = post(url, body, headers, allow_private=self._to_private)
+            status = post(url, body, headers, allow_private=self._allow_private)
         except PrivateAddressError as error:
             self._end_call(message, claimed_by, error.message, is_final=True)
-        except UncallableError as error:
-            self._end_call(message, claimed_by, error.why, is_final=False)
+        except WebhookCallError as error:
+            self._end_call(message, claimed_by, error.cause, is_final=False)
         else:
             is_taken = 200 <= status < 300
             self._end_call(
@@ -150,45 +158,49 @@ class Courier:
         return True
 
     def _end_call(
-        self, message: Delivery, claimed_by: str, answer: str, *, is_final: bool, is_taken: bool = False
+        self, message: Delivery, claimed_by: str, result: str, *, is_final: bool, is_taken: bool = False
     ) -> None:
         now = datetime.now(UTC)
         with self._database.write() as session:
             endpoint = session.get_one(WebhookEndpoint, message.endpoint_id, with_for_update=True)
             if is_taken:
                 endpoint.failures = 0
-                deliver(session, claimed_by, answer, now)
+                mark_delivered(session, claimed_by, result, now)
                 return
             endpoint.failures += 1
-            log.info("webhook_failed", endpoint=endpoint.id, attempt=message.attempt, answer=answer)
+            log.info("webhook_failed", endpoint=endpoint.id, attempt=message.attempt, answer=result)
             if is_final:
-                give_up(session, claimed_by, answer, now)
+                mark_failed(session, claimed_by, result, now)
                 return
             wait = self._wait(max(endpoint.failures, message.attempt))
-            self._try_again(session, claimed_by, answer, now, wait)
-            put_off(session, Delivery.endpoint_id == endpoint.id, now + timedelta(seconds=wait))
+            self._try_again(session, claimed_by, result, now, wait)
+            postpone(session, Delivery.endpoint_id == endpoint.id, now + timedelta(seconds=wait))
 
     def _send(self) -> bool:
         """Send one e-mail."""
-        assert self._mail is not None
+        assert self._mail_server is not None
         now = datetime.now(UTC)
         with self._database.read() as session:
             if not is_due(session, Channel.EMAIL, now):
                 return False
         claimed_by = new_claim(self._owner)
         with self._database.write() as session:
-            mail = claim_mail(session, claimed_by, now, MAIL_LEASE, pace=self._pace, address=self._address)
+            mail = claim_email(session, claimed_by, now, MAIL_LEASE, policy=self._policy, address=self._address)
         if mail is None:
             return True
-        written = write(
-            mail.letter, sender=self._mail.sender, to=mail.to, message_id=f"{mail.id}@{self._mail.domain}", now=now
+        message = render_email(
+            mail.content,
+            sender=self._mail_server.sender,
+            to=mail.to,
+            message_id=f"{mail.id}@{self._mail_server.domain}",
+            now=now,
         )
         try:
-            answer = self._mail.send(written, mail.to)
-        except RefusedMailError as error:
+            result = self._mail_server.send(message, mail.to)
+        except MailRejectedError as error:
             with self._database.write() as session:
                 if error.is_final:
-                    give_up(session, claimed_by, error.message, datetime.now(UTC))
+                    mark_failed(session, claimed_by, error.message, datetime.now(UTC))
                 else:
                     self._try_again(session, claimed_by, error.message, datetime.now(UTC), self._wait(mail.attempt))
         except MailError as error:
@@ -198,15 +210,15 @@ class Courier:
             with self._database.write() as session:
                 ended = datetime.now(UTC)
                 self._try_again(session, claimed_by, error.message, ended, wait)
-                put_off(session, Delivery.channel == Channel.EMAIL, ended + timedelta(seconds=wait))
+                postpone(session, Delivery.channel == Channel.EMAIL, ended + timedelta(seconds=wait))
         else:
             self._mail_failures = 0
             with self._database.write() as session:
-                deliver(session, claimed_by, answer, datetime.now(UTC))
+                mark_delivered(session, claimed_by, result, datetime.now(UTC))
         return True
 
     def _wait(self, failures: int) -> float:
-        return self._pace.wait(failures, random.random())  # noqa: S311 (it only spreads retries)
+        return self._policy.wait(failures, random.random())  # noqa: S311 (it only spreads retries)
 
-    def _try_again(self, session: Session, claimed_by: str, answer: str, now: datetime, wait: float) -> None:
-        try_again(session, claimed_by, answer, now, wait_seconds=wait, give_up_seconds=self._pace.give_up_seconds)
+    def _try_again(self, session: Session, claimed_by: str, result: str, now: datetime, wait: float) -> None:
+        retry_later(session, claimed_by, result, now, wait_seconds=wait, give_up_seconds=self._policy.give_up_seconds)

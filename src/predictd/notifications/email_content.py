@@ -1,4 +1,4 @@
-"""E-mails: what they say, as plain text and as simple HTML, and how to end them."""
+"""The content of emails, as plain text and HTML, with unsubscribe links."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from predictd.domain.notices import Event
+from predictd.domain.notification_types import Event
 from predictd.domain.states import TriggerState
 from predictd.domain.text import single_line
-from predictd.notifications.payload import Facts, name_of
+from predictd.notifications.payload import Facts, display_name
 
-WITHOUT_ROUND = "No round is open now; it runs when the next one opens."
-MOST_SUBJECT = 120
-MOST_SHOWN = 100
-_CALLED = {
+NO_OPEN_ROUND_TEXT = "No round is open now; the pickle runs when the next round opens."
+MAX_SUBJECT_LENGTH = 120
+MAX_ITEMS = 100
+_METRIC_LABELS = {
     "validationCorrMean": "Mean CORR",
     "validationCorrSharpe": "CORR Sharpe",
     "validationMmcMean": "Mean MMC",
     "validationMaxDrawdown": "Largest drawdown",
     "validationFeatureNeutralCorrMean": "Mean FNC",
 }
-_MANY = {
+_EVENT_NOUNS = {
     Event.ROUND_OPEN: ("round has opened", "rounds have opened"),
     Event.RUN_FAILED: ("run failed", "runs failed"),
     Event.RUN_SUCCEEDED: ("run succeeded", "runs succeeded"),
@@ -34,135 +34,144 @@ _MANY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One thing that happened, for a person."""
+class EmailItem:
+    """One event in an email."""
 
     title: str
     lines: tuple[str, ...] = ()
     remedy: str = ""
     url: str = ""
-    called: str = ""
+    link_text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
-    """An e-mail before it is written: its subject, what happened, and the links below it."""
+class EmailContent:
+    """The subject, events and footer links of an email."""
 
     subject: str
-    items: tuple[Item, ...]
+    items: tuple[EmailItem, ...]
     settings_url: str
     unsubscribe_url: str = ""
 
 
-def item_of(event: Event, facts: Facts) -> Item:
-    """What a person is told of it."""
+def item_of(event: Event, facts: Facts) -> EmailItem:
+    """Return the text of an event."""
     if event is Event.ROUND_OPEN:
         round_ = facts["round"]
         closes = datetime.fromisoformat(round_["closeTime"])
-        return Item(
+        return EmailItem(
             title=f"Round {round_['number']} is open until {closes:%A %H:%M} UTC",
-            lines=("The pickles in your models' slots are run for it by themselves.",),
+            lines=("The pickles assigned to your models run automatically.",),
             url=round_["url"],
-            called="The round",
+            link_text="View round",
         )
     run = facts["run"]
     if event is Event.DIAGNOSTICS_READY:
-        found = facts["diagnostics"]
-        figures = tuple(f"{_CALLED[name]}: {value:.4f}" for name, value in found["figures"].items())
-        message = (str(found["message"]),) if found["message"] else ()
-        title = f"{name_of(facts)}: diagnostics are ready"
-        return Item(title=title, lines=message + figures, url=found["url"], called="The diagnostics")
-    ended = {
+        diagnostics = facts["diagnostics"]
+        figures = tuple(f"{_METRIC_LABELS[name]}: {value:.4f}" for name, value in diagnostics["figures"].items())
+        message = (str(diagnostics["message"]),) if diagnostics["message"] else ()
+        title = f"{display_name(facts)}: diagnostics are ready"
+        return EmailItem(title=title, lines=message + figures, url=diagnostics["url"], link_text="View diagnostics")
+    outcomes = {
         "validation": ("is validated", "failed its validation"),
         "diagnostics": ("has diagnostics", "failed in diagnostics"),
     }.get(run["type"])
     round_ = facts["round"]
-    if ended is None:
+    if outcomes is None:
         where = f" in round {round_['number']}" if round_ is not None else ""
-        ended = (f"succeeded{where}", f"failed{where}")
-    reason, how = run["reason"], ended[event is Event.RUN_FAILED]
+        outcomes = (f"succeeded{where}", f"failed{where}")
+    reason, outcome = run["reason"], outcomes[event is Event.RUN_FAILED]
     if run["status"] == TriggerState.ERROR:
-        # On the wire both are errors: that the platform gave up, and that there is no round for what is validated.
-        how, reason = (f"{how}, by no fault of its own", reason) if event is Event.RUN_FAILED else (how, WITHOUT_ROUND)
-    return Item(
-        title=f"{name_of(facts)} {how}",
+        # Both are errors on the wire: the platform gave up, or no round is open for the validated pickle.
+        outcome, reason = (
+            (f"{outcome} because of the platform", reason)
+            if event is Event.RUN_FAILED
+            else (outcome, NO_OPEN_ROUND_TEXT)
+        )
+    return EmailItem(
+        title=f"{display_name(facts)} {outcome}",
         lines=(reason,) if reason else (),
         remedy=run["remedy"] or "",
         url=run["url"],
-        called="The run and its log",
+        link_text="View run and log",
     )
 
 
 def title_of(event: Event, facts: Facts) -> str:
-    """What happened, in a line."""
-    others = {Event.CONFIRMATION: "Link to confirm the address", Event.TEST: "Test"}
-    return others.get(event) or item_of(event, facts).title
+    """Return the event in one line."""
+    titles = {Event.CONFIRMATION: "Link to confirm the address", Event.TEST: "Test"}
+    return titles.get(event) or item_of(event, facts).title
 
 
-def subject_of(happened: Sequence[tuple[Event, Facts]]) -> str:
-    """What happened, in a line: of one thing all, of several how many of each."""
-    if len(happened) == 1:
-        return item_of(*happened[0]).title
-    counts = Counter(event for event, _ in happened)
-    numbers = {facts["round"]["number"] for _, facts in happened if facts.get("round")}
-    told = ", ".join(
-        f"{counts[event]} {_MANY[event][counts[event] > 1]}" for event in sorted(counts, key=list(_MANY).index)
+def subject_of(occurrences: Sequence[tuple[Event, Facts]]) -> str:
+    """Return a one-line summary: the event, or the number of events of each kind."""
+    if len(occurrences) == 1:
+        return item_of(*occurrences[0]).title
+    counts = Counter(event for event, _ in occurrences)
+    numbers = {facts["round"]["number"] for _, facts in occurrences if facts.get("round")}
+    summary = ", ".join(
+        f"{counts[event]} {_EVENT_NOUNS[event][counts[event] > 1]}"
+        for event in sorted(counts, key=list(_EVENT_NOUNS).index)
     )
-    return f"Round {numbers.pop()}: {told}" if len(numbers) == 1 else told
+    return f"Round {numbers.pop()}: {summary}" if len(numbers) == 1 else summary
 
 
-def news(happened: Sequence[tuple[Event, Facts]], settings_url: str, unsubscribe_url: str) -> Letter:
-    """The e-mail about what happened; failures come first."""
+def build_event_email(
+    occurrences: Sequence[tuple[Event, Facts]], settings_url: str, unsubscribe_url: str
+) -> EmailContent:
+    """Build the email about events, failures first."""
     order = [Event.RUN_FAILED, Event.DIAGNOSTICS_READY, Event.RUN_SUCCEEDED, Event.ROUND_OPEN]
-    items = [item_of(event, facts) for event, facts in sorted(happened, key=lambda one: order.index(one[0]))]
-    if len(items) > MOST_SHOWN:
-        items = [*items[:MOST_SHOWN], Item(title=f"And {len(items) - MOST_SHOWN} more", url=settings_url)]
-    return Letter(
-        subject=subject_of(happened), items=tuple(items), settings_url=settings_url, unsubscribe_url=unsubscribe_url
+    items = [
+        item_of(event, facts) for event, facts in sorted(occurrences, key=lambda occurrence: order.index(occurrence[0]))
+    ]
+    if len(items) > MAX_ITEMS:
+        items = [*items[:MAX_ITEMS], EmailItem(title=f"And {len(items) - MAX_ITEMS} more", url=settings_url)]
+    return EmailContent(
+        subject=subject_of(occurrences), items=tuple(items), settings_url=settings_url, unsubscribe_url=unsubscribe_url
     )
 
 
-def confirmation(username: str, url: str, settings_url: str) -> Letter:
-    """The e-mail that asks whether the address is its reader's."""
-    item = Item(
+def build_confirmation_email(username: str, url: str, settings_url: str) -> EmailContent:
+    """Build the email that confirms an address."""
+    item = EmailItem(
         title="Confirm your e-mail address",
         lines=(
-            f"The account {username} wants its notifications sent to this address. If that is you, follow the link.",
-            "If it is not, do nothing: without it, nothing else is sent to you.",
+            f"The account {username} requested notifications to this address. If it is yours, follow the link.",
+            "If not, ignore this email; you will get no others.",
         ),
         url=url,
-        called="Confirm",
+        link_text="Confirm address",
     )
-    return Letter(subject="Confirm your e-mail address", items=(item,), settings_url=settings_url)
+    return EmailContent(subject="Confirm your e-mail address", items=(item,), settings_url=settings_url)
 
 
-def trial(username: str, settings_url: str) -> Letter:
-    """The e-mail that somebody sends to see whether it arrives."""
-    item = Item(title="E-mail works", lines=(f"This is the test that the account {username} asked for.",))
-    return Letter(subject="A test of your notifications", items=(item,), settings_url=settings_url)
+def build_test_email(username: str, settings_url: str) -> EmailContent:
+    """Build a test email."""
+    item = EmailItem(title="E-mail works", lines=(f"This is the test email that the account {username} requested.",))
+    return EmailContent(subject="Test of your notifications", items=(item,), settings_url=settings_url)
 
 
-def write(letter: Letter, *, sender: str, to: str, message_id: str, now: datetime) -> EmailMessage:
-    """The e-mail itself, with the headers of one-click unsubscription (RFC 8058)."""
+def render_email(content: EmailContent, *, sender: str, to: str, message_id: str, now: datetime) -> EmailMessage:
+    """Render the email, with the headers of one-click unsubscription (RFC 8058)."""
     message = EmailMessage()
-    message["Subject"] = _line(f"[predictd] {letter.subject}", MOST_SUBJECT)
+    message["Subject"] = _line(f"[predictd] {content.subject}", MAX_SUBJECT_LENGTH)
     message["From"] = sender
     message["To"] = to
     message["Date"] = format_datetime(now)
     message["Message-ID"] = f"<{message_id}>"
     message["Auto-Submitted"] = "auto-generated"
-    if letter.unsubscribe_url:
-        message["List-Unsubscribe"] = f"<{letter.unsubscribe_url}>"
+    if content.unsubscribe_url:
+        message["List-Unsubscribe"] = f"<{content.unsubscribe_url}>"
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    message.set_content(_environment().get_template("mail.txt").render(letter=letter))
-    message.add_alternative(_environment().get_template("mail.html").render(letter=letter), subtype="html")
+    message.set_content(_environment().get_template("mail.txt").render(content=content))
+    message.add_alternative(_environment().get_template("mail.html").render(content=content), subtype="html")
     return message
 
 
-def _line(text: str, most: int = 1000) -> str:
-    """On one line, printable and bounded: what a stranger wrote must make no header and steer no terminal."""
+def _line(text: str, max_length: int = 1000) -> str:
+    """Return the text on one line, printable and bounded: untrusted text must not inject headers or control codes."""
     line = single_line(text)
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 @cache

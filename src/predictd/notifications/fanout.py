@@ -1,4 +1,4 @@
-"""From what happened to the messages about it: who wants to know, and by which channel."""
+"""Fan-out of notifications to deliveries, by the preferences of accounts."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,73 +7,74 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.models import Account
-from predictd.db.notice_tables import Delivery, Notification, WebhookEndpoint
-from predictd.domain.notices import Channel, DeliveryState, Event
-from predictd.notifications.payload import facts_of
+from predictd.db.notification_tables import Delivery, Notification, WebhookEndpoint
+from predictd.domain.notification_types import Channel, DeliveryState, Event
+from predictd.notifications.payload import notification_facts
 from predictd.notifications.preferences import wants_email
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 
-def is_anything_to_spread(session: Session) -> bool:
-    """Whether something happened of which no messages are made yet."""
-    return session.scalar(sa.select(Notification.id).where(Notification.spread_at.is_(None)).limit(1)) is not None
+def has_pending_notifications(session: Session) -> bool:
+    """Return whether a notification has no deliveries yet."""
+    return session.scalar(sa.select(Notification.id).where(Notification.fanned_out_at.is_(None)).limit(1)) is not None
 
 
-def spread(session: Session, now: datetime, *, address: str, sends_mail: bool, gather_seconds: float) -> int:
-    """Make the messages of what happened, the oldest first. What concerns nobody is forgotten at once.
+def fan_out(session: Session, now: datetime, *, address: str, sends_mail: bool, batch_seconds: float) -> int:
+    """Create the deliveries of pending notifications, oldest first. Notifications without recipients are deleted.
 
     Args:
-        address: that of the server, for links.
+        address: URL of the server, for links.
         sends_mail: whether there is a mail server.
-        gather_seconds: how long an e-mail waits for others to go along with it.
+        batch_seconds: how long an email waits for further messages.
 
     Returns:
-        How many things that happened were seen to.
+        The number of processed notifications.
     """
-    waiting = session.scalars(
+    pending = session.scalars(
         sa.select(Notification)
-        .where(Notification.spread_at.is_(None))
+        .where(Notification.fanned_out_at.is_(None))
         .order_by(Notification.inserted_at)
-        .limit(AT_ONCE)
+        .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
     ).all()
-    for notification in waiting:
-        facts = facts_of(session, notification, address)
+    for notification in pending:
+        facts = notification_facts(session, notification, address)
         messages = _webhooks(session, notification, now) if facts is not None else []
         if facts is not None and sends_mail:
-            messages += _mails(session, notification, now, now + timedelta(seconds=gather_seconds))
+            messages += _emails(session, notification, now, now + timedelta(seconds=batch_seconds))
         if not messages:
             session.delete(notification)
             continue
         notification.facts = facts
-        notification.spread_at = now
+        notification.fanned_out_at = now
         session.flush()
         session.execute(sa.insert(Delivery), messages)
     session.flush()
-    return len(waiting)
+    return len(pending)
 
 
 def _webhooks(session: Session, notification: Notification, now: datetime) -> list[dict[str, Any]]:
-    found = sa.select(WebhookEndpoint).where(WebhookEndpoint.deleted_at.is_(None))
+    query = sa.select(WebhookEndpoint).where(WebhookEndpoint.deleted_at.is_(None))
     if notification.account_id is not None:
-        found = found.where(WebhookEndpoint.account_id == notification.account_id)
+        query = query.where(WebhookEndpoint.account_id == notification.account_id)
     return [
-        _message(notification, one.account_id, Channel.WEBHOOK, one.url, now, now) | {"endpoint_id": one.id}
-        for one in session.scalars(found)
-        if notification.event in one.events
+        _message(notification, endpoint.account_id, Channel.WEBHOOK, endpoint.url, now, now)
+        | {"endpoint_id": endpoint.id}
+        for endpoint in session.scalars(query)
+        if notification.event in endpoint.events
     ]
 
 
-def _mails(session: Session, notification: Notification, now: datetime, due: datetime) -> list[dict[str, Any]]:
-    found = sa.select(Account.id, Account.email, Account.email_preferences).where(
+def _emails(session: Session, notification: Notification, now: datetime, due: datetime) -> list[dict[str, Any]]:
+    query = sa.select(Account.id, Account.email, Account.email_preferences).where(
         Account.email.is_not(None), Account.email_confirmed_at.is_not(None)
     )
     if notification.account_id is not None:
-        found = found.where(Account.id == notification.account_id)
+        query = query.where(Account.id == notification.account_id)
     return [
         _message(notification, row.id, Channel.EMAIL, row.email, now, due)
-        for row in session.execute(found)
+        for row in session.execute(query)
         if wants_email(row.email_preferences, Event(notification.event))
     ]
 

@@ -1,4 +1,4 @@
-"""Calling an address that a user has set, without lending the server's place in its network to them."""
+"""Webhook calls to untrusted URLs, protected against server-side request forgery."""
 
 import ipaddress
 import socket
@@ -14,11 +14,10 @@ import h11
 
 from predictd.domain.errors import InvalidInputError
 
-SECONDS = 10
-MOST_RESPONSE_BYTES = 64 * 1024
-_LOOK_UPS = threading.BoundedSemaphore(16)
-# The unicast addresses of the internet: all others of IPv6 are of a site, stand for one of IPv4 that a gateway would
-# call, are of groups, or of nobody.
+TIMEOUT_SECONDS = 10
+MAX_RESPONSE_BYTES = 64 * 1024
+_LOOKUP_SLOTS = threading.BoundedSemaphore(16)
+# Global unicast addresses; all other IPv6 addresses are local, embed an IPv4 address, are multicast or unassigned.
 _UNICAST = ipaddress.ip_network("2000::/3")
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
@@ -38,20 +37,20 @@ class PrivateAddressError(InvalidInputError):
     code = "private_address"
 
 
-class UncallableError(InvalidInputError):
-    """The address can't be called, or it answers nothing; `why` says it without the address."""
+class WebhookCallError(InvalidInputError):
+    """The webhook could not be called; `cause` is the reason without the URL."""
 
     code = "uncallable"
 
-    def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"The webhook {url[:200]!r} could not be called: {why}.")
-        self.why = why
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f"The webhook {url[:200]!r} could not be called: {cause}.")
+        self.cause = cause
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool) -> int:
     """POST the bytes and return the status; redirects are not followed, the response is not stored.
 
-    It takes at most `SECONDS`, from the look-up of the name to the end of the response, however slow the other side is.
+    Takes at most `TIMEOUT_SECONDS` from the DNS lookup to the end of the response, however slow the receiver is.
 
     Args:
         allow_private: whether addresses that are not on the public internet may be called.
@@ -60,7 +59,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
         PrivateAddressError: the host is not on the public internet, and that is not allowed.
         UncallableError: it can't be called, or the head of its response does not arrive whole and in time.
     """
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     parts = urlsplit(url)
     host = parts.hostname or ""
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
@@ -75,19 +74,19 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
         request = h11.Request(method="POST", target=target, headers=[*fixed.items(), *headers.items()])
         return _post(parts.scheme == "https", (address, port), host, request, body, deadline)
     except TimeoutError as error:
-        raise UncallableError(url, f"it did not respond within {SECONDS} seconds") from error
+        raise WebhookCallError(url, f"it did not respond within {TIMEOUT_SECONDS} seconds") from error
     except (OSError, ValueError, h11.ProtocolError) as error:
-        why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        raise UncallableError(url, why[:200]) from error
+        cause = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise WebhookCallError(url, cause[:200]) from error
 
 
 def _resolve(host: str, port: int, deadline: float, *, allow_private: bool) -> str:
-    """One address of the host. It is the address that is called, so that a second look-up can't answer another."""
-    address = _look_up(host, port, deadline)
+    """Return one address of the host. This address is called, so that DNS rebinding has no effect."""
+    address = _lookup(host, port, deadline)
     if not allow_private and not _is_public(address):
         raise PrivateAddressError(
-            f"The webhook's host {host!r} is not on the public internet; the organiser can allow that with "
-            "PREDICTD_WEBHOOKS_TO_PRIVATE=true."
+            f"The webhook's host {host!r} is not on the public internet; an admin can allow private networks with "
+            "PREDICTD_ALLOW_PRIVATE_WEBHOOKS=true."
         )
     return address
 
@@ -100,48 +99,48 @@ def _is_public(address: str) -> bool:
     return called.is_global and is_unicast and not any(called in network for network in _NOT_PUBLIC)
 
 
-def _look_up(host: str, port: int, deadline: float) -> str:
+def _lookup(host: str, port: int, deadline: float) -> str:
     """Return one address of the host; a name server that does not respond ends with TimeoutError at the deadline."""
-    found: Future[str] = Future()
+    result: Future[str] = Future()
 
     def look_up() -> None:
         try:
-            found.set_result(str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]))
+            result.set_result(str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]))
         except (OSError, ValueError) as error:
-            found.set_exception(error)
+            result.set_exception(error)
         finally:
-            _LOOK_UPS.release()
+            _LOOKUP_SLOTS.release()
 
-    # The resolver of the system has no time limit that a caller can set, so what it does not finish is left to it.
-    if not _LOOK_UPS.acquire(timeout=_left(deadline)):
+    # The system resolver has no timeout, so a lookup that does not finish is left to its thread.
+    if not _LOOKUP_SLOTS.acquire(timeout=_seconds_left(deadline)):
         raise TimeoutError("too many names are being looked up")
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
-    return found.result(_left(deadline))
+    return result.result(_seconds_left(deadline))
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     """Return the seconds until the deadline; TimeoutError where there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds
 
 
 def _post(
     is_https: bool, address: tuple[str, int], host: str, request: h11.Request, body: bytes, deadline: float
 ) -> int:
     """Send the request and return the status. Every wait for the other side ends at the deadline."""
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_RESPONSE_BYTES)
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_RESPONSE_BYTES)
     content = http.send(request), http.send(h11.Data(data=body)), http.send(h11.EndOfMessage())
     with ExitStack() as opened:
-        connection = opened.enter_context(socket.create_connection(address, timeout=_left(deadline)))
+        connection = opened.enter_context(socket.create_connection(address, timeout=_seconds_left(deadline)))
         if is_https:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
             context = ssl.create_default_context()
             connection = opened.enter_context(context.wrap_socket(connection, server_hostname=host))
         unsent = memoryview(b"".join(part or b"" for part in content))
         while unsent:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
             unsent = unsent[connection.send(unsent) :]
         status = None
         try:
@@ -149,7 +148,7 @@ def _post(
                 if isinstance(event, h11.Response):
                     status = event.status_code
         except (OSError, h11.RemoteProtocolError):
-            # With the status the call has been answered. The body is only read so that the other side can send it.
+            # The status is known; the body is only read so that the receiver can send it.
             if status is None:
                 raise
     if status is None:
@@ -158,17 +157,17 @@ def _post(
 
 
 def _events(http: h11.Connection, connection: socket.socket, deadline: float) -> Iterator[h11.Event]:
-    """Read the response until its end, its first `MOST_RESPONSE_BYTES` or the deadline.
+    """Read the response until its end, its first `MAX_RESPONSE_BYTES` or the deadline.
 
     Raises:
         TimeoutError: the deadline has passed.
         h11.RemoteProtocolError: it is not HTTP, or it breaks off.
     """
     received = 0
-    while received <= MOST_RESPONSE_BYTES:
+    while received <= MAX_RESPONSE_BYTES:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
             content = connection.recv(16 * 1024)
             received += len(content)
             http.receive_data(content)

@@ -1,16 +1,16 @@
-"""What happened, written down in the transaction in which it did: one row, whoever is to be told of it."""
+"""The transactional outbox: one notification per event, written in the transaction of the event."""
 
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from predictd.db.models import Diagnostics, Pickle, Round, Trigger
-from predictd.db.notice_tables import Notification
-from predictd.domain.notices import Event
+from predictd.db.notification_tables import Notification
+from predictd.domain.notification_types import Event
 
 
-def tell_of_run(session: Session, trigger: Trigger, event: Event, now: datetime) -> None:
-    """The run, or the scoring of an uploaded file, has ended so."""
+def notify_run(session: Session, trigger: Trigger, event: Event, now: datetime) -> None:
+    """Add a notification that a run, or the scoring of an uploaded file, has ended."""
     owner: Pickle | Diagnostics | None = None
     if trigger.pickle_id is not None:
         owner = session.get(Pickle, trigger.pickle_id)
@@ -30,7 +30,7 @@ def tell_of_run(session: Session, trigger: Trigger, event: Event, now: datetime)
     session.flush()
 
 
-def tell_of_round(session: Session, round_: Round, now: datetime) -> None:
-    """The round has opened, which concerns every account."""
+def notify_round(session: Session, round_: Round, now: datetime) -> None:
+    """Add a notification to all accounts that the round has opened."""
     session.add(Notification(event=Event.ROUND_OPEN, round_id=round_.id, inserted_at=now))
     session.flush()

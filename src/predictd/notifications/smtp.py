@@ -1,4 +1,4 @@
-"""The mail server: its address as a setting, and one conversation with it."""
+"""The SMTP server: parsing of its settings, and sending."""
 
 import smtplib
 import ssl
@@ -9,25 +9,25 @@ from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
 from predictd.domain.errors import InvalidInputError, PredictdError, SetupError
-from predictd.domain.notices import check_address
+from predictd.domain.notification_types import check_address
 
-SECONDS = 20
+TIMEOUT_SECONDS = 20
 _EXAMPLE = "smtp://USER:PASSWORD@HOST:587?starttls, smtps://USER:PASSWORD@HOST or smtp://localhost:25"
 
 
 class MailError(PredictdError):
-    """The mail server can't be reached, or it takes nothing from this server."""
+    """The mail server is unreachable, or rejects this server."""
 
     code = "mail"
 
 
-class RefusedMailError(PredictdError):
-    """The mail server does not take this one mail."""
+class MailRejectedError(PredictdError):
+    """The mail server rejected this email."""
 
     code = "mail_refused"
 
     def __init__(self, message: str, *, is_final: bool) -> None:
-        """`is_final` says that it would not take it later either."""
+        """`is_final` means that a retry would be rejected too."""
         super().__init__(message)
         self.is_final = is_final
 
@@ -42,7 +42,7 @@ class Encryption(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class MailServer:
-    """A mail server and who sends through it. `sender` is the From header, such as `predictd <noreply@host>`."""
+    """An SMTP server with credentials. `sender` is the From header, such as `predictd <noreply@host>`."""
 
     host: str
     port: int
@@ -53,42 +53,46 @@ class MailServer:
 
     @property
     def sender_address(self) -> str:
-        """The address alone."""
+        """Return the email address of the sender."""
         return parseaddr(self.sender)[1]
 
     @property
     def domain(self) -> str:
-        """Where the sender's address is; ids of mails end in it."""
+        """Return the domain of the sender, which message ids end with."""
         return self.sender_address.partition("@")[2]
 
     def send(self, message: EmailMessage, to: str) -> str:
-        """Hand over one mail; answers in a word or two what came of it.
+        """Send one email and return a short result.
 
         Raises:
             RefusedMailError: it does not take this mail, or not now.
-            MailError: it can't be reached or takes nothing from this server.
+            MailError: the server is unreachable, or rejects this server.
         """
         try:
             with self._connect() as connection:
                 connection.send_message(message, self.sender_address, [to])
         except smtplib.SMTPRecipientsRefused as error:
-            code, told = next(iter(error.recipients.values()))
-            raise RefusedMailError(_told(code, told), is_final=code >= 500) from error
+            code, reply = next(iter(error.recipients.values()))
+            raise MailRejectedError(_smtp_reply(code, reply), is_final=code >= 500) from error
         except smtplib.SMTPDataError as error:
-            raise RefusedMailError(_told(error.smtp_code, error.smtp_error), is_final=error.smtp_code >= 500) from error
+            raise MailRejectedError(
+                _smtp_reply(error.smtp_code, error.smtp_error), is_final=error.smtp_code >= 500
+            ) from error
         except smtplib.SMTPResponseException as error:
-            raise MailError(f"{self.host}:{self.port} says: {_told(error.smtp_code, error.smtp_error)}") from error
+            raise MailError(
+                f"{self.host}:{self.port} replied: {_smtp_reply(error.smtp_code, error.smtp_error)}"
+            ) from error
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            why = (str(error) or type(error).__name__)[:200]
-            raise MailError(f"The mail server {self.host}:{self.port} can't be used: {why}.") from error
-        return f"Taken by {self.host}"
+            cause = (str(error) or type(error).__name__)[:200]
+            raise MailError(f"The mail server {self.host}:{self.port} is unavailable: {cause}.") from error
+        return f"Accepted by {self.host}"
 
     def _connect(self) -> smtplib.SMTP:
         if self.encryption is Encryption.TLS:
             context = ssl.create_default_context()
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=SECONDS, context=context)
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
         else:
-            connection = smtplib.SMTP(self.host, self.port, timeout=SECONDS)
+            connection = smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
             if self.encryption is Encryption.STARTTLS:
                 connection.starttls(context=ssl.create_default_context())
@@ -101,10 +105,10 @@ class MailServer:
 
 
 def parse_mail_server(url: str, sender: str) -> MailServer | None:
-    """The mail server of the settings `smtp_url` and `mail_from`; None where no e-mail is to be sent.
+    """Parse the settings `smtp_url` and `mail_from`; return None if no emails are to be sent.
 
     Raises:
-        SetupError: the URL or the sender can't be taken.
+        SetupError: the URL or the sender is invalid.
     """
     if not url:
         return None
@@ -114,13 +118,13 @@ def parse_mail_server(url: str, sender: str) -> MailServer | None:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.query not in {"", "starttls"}:
-        # It may hold a password, so it is not shown.
-        raise SetupError(f"PREDICTD_SMTP_URL can't be taken; write it as {_EXAMPLE}.")
+        # The URL may contain a password, so it is not shown.
+        raise SetupError(f"PREDICTD_SMTP_URL is invalid; use a URL such as {_EXAMPLE}.")
     try:
         check_address(parseaddr(sender)[1])
     except InvalidInputError as error:
         raise SetupError(
-            "PREDICTD_SMTP_URL is set, so PREDICTD_MAIL_FROM must say who sends, such as 'predictd <noreply@host.org>'."
+            "PREDICTD_SMTP_URL needs PREDICTD_MAIL_FROM; set it to a sender such as 'predictd <noreply@host.org>'."
         ) from error
     encryption = Encryption.STARTTLS if parts.query else Encryption.NONE
     if parts.scheme == "smtps":
@@ -135,6 +139,6 @@ def parse_mail_server(url: str, sender: str) -> MailServer | None:
     )
 
 
-def _told(code: int, text: bytes | str) -> str:
-    told = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    return f"{code} {' '.join(told.split())[:200]}"
+def _smtp_reply(code: int, text: bytes | str) -> str:
+    decoded = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return f"{code} {' '.join(decoded.split())[:200]}"

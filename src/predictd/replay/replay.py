@@ -20,8 +20,8 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db.models import Trigger
 from predictd.domain.errors import InvalidInputError, NotFoundError, PlatformError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import most_rows
-from predictd.domain.records import SUCCESS, RunRecord, StoredObject
+from predictd.domain.limits import max_rows
+from predictd.domain.run_records import SUCCESS, RunRecord, StoredObject
 from predictd.domain.runs import Machine, Predictions, RunReport, RunRequest, RuntimePaths, SandboxKind
 from predictd.domain.states import TriggerState
 from predictd.replay.runtime_upgrade_check import UNCHANGED, Movement, compare
@@ -30,8 +30,8 @@ from predictd.scoring import check_submission, predictions_csv
 from predictd.scoring.prediction_files import read_submission_columns
 from predictd.storage import Storage
 from predictd.worker.diagnostics_run import predictions_table
-from predictd.worker.hashes import measured, this_code
-from predictd.worker.provenance import files_of, records_of, stored
+from predictd.worker.hashes import code_version, hash_object
+from predictd.worker.provenance import list_records, runtime_hashes, stored_object
 
 _SLOT = 997
 
@@ -90,13 +90,13 @@ def find_record(session: Session, trigger_id: str, attempt: int | None) -> RunRe
     trigger = session.get(Trigger, trigger_id)
     if trigger is None:
         raise NotFoundError(f"There is no trigger {trigger_id[:64]!r}; `predictd status MODEL` shows a pickle's runs.")
-    rows = records_of(session, trigger.id)
+    rows = list_records(session, trigger.id)
     for row in rows:
         if attempt in (None, row.attempt):
             return RunRecord.of(row.facts)
     if rows:
-        known = ", ".join(str(row.attempt) for row in rows)
-        raise NotFoundError(f"Attempt {attempt} of trigger {trigger.id} has no record; there are those of: {known}.")
+        attempts = ", ".join(str(row.attempt) for row in rows)
+        raise NotFoundError(f"Attempt {attempt} of trigger {trigger.id} has no record; there are those of: {attempts}.")
     if trigger.pickle_id is None:
         raise NotFoundError(f"Trigger {trigger.id} scored an uploaded file; there is no run that could be replayed.")
     if not TriggerState(trigger.state).is_final:
@@ -136,7 +136,7 @@ def replay_run(
     with ExitStack() as files:
         features = files.enter_context(storage.local_path(record.features.key))
         report = _run(storage, record, features, mapped, runtime, kind, files)
-        ended = _judge(report, record, features)
+        ended = _checked_outcome(report, record, features)
     differences += _differences(record, kind, report.machine)
     outcome = ended.code if isinstance(ended, ModelFailure) else SUCCESS
     message = ended.describe() if isinstance(ended, ModelFailure) else ""
@@ -155,31 +155,31 @@ def _check(
     storage: Storage, record: RunRecord, find_runtime: Callable[[str], RuntimePaths]
 ) -> tuple[list[Difference], RuntimePaths | None, list[Difference]]:
     """What of the inputs is not as it was, the runtime, and what else of the stored is not."""
-    inputs, others = [], []
+    inputs, differences = [], []
     for name in ("pickle", "features", "benchmarks"):
-        wanted: StoredObject | None = getattr(record, name)
-        if wanted is not None:
-            inputs += _object(storage, name, wanted)
+        recorded: StoredObject | None = getattr(record, name)
+        if recorded is not None:
+            inputs += _object(storage, name, recorded)
     if record.output is not None:
-        others += _object(storage, "output", record.output)
+        differences += _object(storage, "output", record.output)
     try:
         runtime = find_runtime(record.runtime.folder)
     except PlatformError:
-        wanted_lock = record.runtime.lock_sha256 or record.runtime.tag
-        return [*inputs, Difference(name="runtime", recorded=wanted_lock, now=None)], None, others
-    lock, interpreter = files_of(runtime)
+        recorded_lock = record.runtime.lock_sha256 or record.runtime.tag
+        return [*inputs, Difference(name="runtime", recorded=recorded_lock, now=None)], None, differences
+    lock, interpreter = runtime_hashes(runtime)
     if record.runtime.lock_sha256 is not None and lock != record.runtime.lock_sha256:
         inputs.append(Difference(name="runtime lock", recorded=record.runtime.lock_sha256, now=lock))
     if record.runtime.interpreter_sha256 not in (None, interpreter):
-        others.append(Difference(name="interpreter", recorded=record.runtime.interpreter_sha256, now=interpreter))
-    return inputs, runtime, others
+        differences.append(Difference(name="interpreter", recorded=record.runtime.interpreter_sha256, now=interpreter))
+    return inputs, runtime, differences
 
 
-def _object(storage: Storage, name: str, wanted: StoredObject) -> list[Difference]:
-    found = measured(storage, wanted.key)
-    if found == wanted:
+def _object(storage: Storage, name: str, recorded: StoredObject) -> list[Difference]:
+    current = hash_object(storage, recorded.key)
+    if current == recorded:
         return []
-    return [Difference(name=name, recorded=wanted.sha256, now=found.sha256 if found is not None else None)]
+    return [Difference(name=name, recorded=recorded.sha256, now=current.sha256 if current is not None else None)]
 
 
 def _run(
@@ -208,7 +208,7 @@ def _run(
     return run(request, on_log=lambda _: None, kind=kind)
 
 
-def _judge(report: RunReport, record: RunRecord, features: Path) -> Predictions | ModelFailure:
+def _checked_outcome(report: RunReport, record: RunRecord, features: Path) -> Predictions | ModelFailure:
     """The end as the recorded run would have had it: predictions on validation data are stored unchecked."""
     ended = report.outcome()
     if isinstance(ended, ModelFailure) or record.is_validation:
@@ -218,35 +218,35 @@ def _judge(report: RunReport, record: RunRecord, features: Path) -> Predictions 
 
 def _compare(storage: Storage, record: RunRecord, ended: Predictions | ModelFailure) -> tuple[Verdict, Movement | None]:
     if record.output is None:
-        same = isinstance(ended, ModelFailure) and ended.code == record.outcome
-        return (Verdict.IDENTICAL if same else Verdict.DIFFERS), None
+        is_same = isinstance(ended, ModelFailure) and ended.code == record.outcome
+        return (Verdict.IDENTICAL if is_same else Verdict.DIFFERS), None
     if isinstance(ended, ModelFailure):
         return Verdict.DIFFERS, None
     content = _parquet(ended) if record.is_validation else predictions_csv(ended)
-    if stored(record.output.key, content) == record.output:
+    if stored_object(record.output.key, content) == record.output:
         return Verdict.IDENTICAL, None
-    then = _stored_values(storage, record.output, ended.ids)
-    if then is None:
+    recorded_values = _stored_values(storage, record.output, ended.ids)
+    if recorded_values is None:
         return Verdict.DIFFERS, None
-    if np.array_equal(then, ended.values, equal_nan=True):
+    if np.array_equal(recorded_values, ended.values, equal_nan=True):
         return Verdict.IDENTICAL, None
-    movement = compare(then, np.asarray(ended.values))
+    movement = compare(recorded_values, np.asarray(ended.values))
     return (Verdict.CLOSE if movement.max_difference <= UNCHANGED else Verdict.DIFFERS), movement
 
 
 def _stored_values(storage: Storage, output: StoredObject, ids: list[str]) -> NDArray[np.float64] | None:
     """The recorded predictions in the order of these ids; None where they are gone, changed or of other ids."""
-    if measured(storage, output.key) != output:
+    if hash_object(storage, output.key) != output:
         return None
     try:
         with storage.local_path(output.key) as path:
-            known, values = read_submission_columns(path, most_rows(len(ids)))
+            stored_ids, values = read_submission_columns(path, max_rows(len(ids)))
     except InvalidInputError:
         return None
-    place = {id_: row for row, id_ in enumerate(known.to_pylist())}
-    if len(place) != len(ids) or not all(id_ in place for id_ in ids):
+    row_by_id = {id_: row for row, id_ in enumerate(stored_ids.to_pylist())}
+    if len(row_by_id) != len(ids) or not all(id_ in row_by_id for id_ in ids):
         return None
-    ordered: NDArray[np.float64] = values[[place[id_] for id_ in ids]]
+    ordered: NDArray[np.float64] = values[[row_by_id[id_] for id_ in ids]]
     return ordered
 
 
@@ -258,18 +258,18 @@ def _parquet(predictions: Predictions) -> bytes:
 
 def _differences(record: RunRecord, kind: SandboxKind, machine: Machine | None) -> list[Difference]:
     """What besides the inputs is not as it was."""
-    code, then = this_code(), record.machine
+    code, recorded_machine = code_version(), record.machine
     pairs: list[tuple[str, str | None, str | None]] = [
         ("predictd", record.code.version, code.version),
         ("predictd's source", record.code.source_sha256, code.source_sha256),
         ("sandbox", record.sandbox.value, kind.value),
     ]
-    if machine is not None and then is not None:
+    if machine is not None and recorded_machine is not None:
         pairs += [
-            ("processor", then.processor, machine.processor),
-            ("instructions", " ".join(then.flags), " ".join(machine.flags)),
-            ("architecture", then.architecture, machine.architecture),
-            ("kernel", then.kernel, machine.kernel),
-            ("C library", then.libc, machine.libc),
+            ("processor", recorded_machine.processor, machine.processor),
+            ("instructions", " ".join(recorded_machine.flags), " ".join(machine.flags)),
+            ("architecture", recorded_machine.architecture, machine.architecture),
+            ("kernel", recorded_machine.kernel, machine.kernel),
+            ("C library", recorded_machine.libc, machine.libc),
         ]
     return [Difference(name=name, recorded=old, now=new) for name, old, new in pairs if old != new]

@@ -29,7 +29,7 @@ from predictd.sandbox import run
 from predictd.scoring import check_submission
 from predictd.storage import Storage
 from predictd.uploads.assignment import assigned_models
-from predictd.worker.live_data import local_data
+from predictd.worker.execution import local_data
 
 UNCHANGED = 1e-8
 """Predictions that differ by no more than this count as the same: another order of additions does as much."""
@@ -140,7 +140,7 @@ def count_cases(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in counted}
 
 
-def rehearse(
+def check_upgrade(
     storage: Storage,
     cases: Sequence[Case],
     a: RuntimePaths,
@@ -231,11 +231,11 @@ def _judge(report: RunReport, live_ids: list[str]) -> tuple[str, str, NDArray[np
     predictions = report.outcome()
     if isinstance(predictions, ModelFailure):
         return predictions.code, predictions.describe(), None
-    wrong = check_submission(predictions, live_ids)
-    if wrong is not None:
-        return wrong.code, wrong.describe(), None
-    place = {id_: i for i, id_ in enumerate(predictions.ids)}
-    return "success", "", np.asarray(predictions.values)[[place[id_] for id_ in live_ids]]
+    failure = check_submission(predictions, live_ids)
+    if failure is not None:
+        return failure.code, failure.describe(), None
+    row_by_id = {id_: i for i, id_ in enumerate(predictions.ids)}
+    return "success", "", np.asarray(predictions.values)[[row_by_id[id_] for id_ in live_ids]]
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

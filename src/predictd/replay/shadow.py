@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, undefer
 from predictd.data.layout import version_key
 from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_FILES
-from predictd.db.model_queries import find_by_name
+from predictd.db.model_queries import find_model
 from predictd.db.models import Diagnostics, Model, Pickle, Runtime
 from predictd.db.rounds import latest_round
 from predictd.domain.errors import ConflictError, NotFoundError
@@ -35,7 +35,7 @@ from predictd.uploads.diagnostics import description_of, status_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class ShadowSide:
     """One of the two pickles.
 
     Attributes:
@@ -64,16 +64,16 @@ class Shadow:
     `movement` is None unless both runs succeeded, `comparison` unless both have diagnostics on the same data version.
     """
 
-    assigned: Side
-    new: Side
+    assigned: ShadowSide
+    new: ShadowSide
     runs: tuple[Outcome, Outcome]
     movement: Movement | None
     comparison: Comparison | None
 
 
 def find_sides(
-    session: Session, storage: Storage, tournament: int, model_name: str, wanted: str | None, now: datetime
-) -> tuple[Side, Side]:
+    session: Session, storage: Storage, tournament: int, model_name: str, pickle_name: str | None, now: datetime
+) -> tuple[ShadowSide, ShadowSide]:
     """The pickle that is assigned to the model, and the one to run beside it.
 
     Args:
@@ -81,19 +81,19 @@ def find_sides(
         storage: where the live data are.
         tournament: of the model.
         model_name: its name.
-        wanted: id, filename or label of a pickle of the same account; None means its newest other one.
+        pickle_name: id, filename or label of a pickle of the same account; None means its newest other one.
         now: the moment.
 
     Raises:
         NotFoundError: there is no such model or pickle.
         ConflictError: the model has no pickle assigned.
     """
-    model = find_by_name(session, model_name, tournament)
+    model = find_model(session, model_name, tournament)
     if model is None:
         raise NotFoundError(f"There is no model {model_name[:64]!r}.")
     if model.pickle_id is None:
         raise ConflictError(f"Model {model.name} has no pickle assigned, so there is nothing to compare with.")
-    assigned, new = session.get_one(Pickle, model.pickle_id), _newest_other(session, model, wanted)
+    assigned, new = session.get_one(Pickle, model.pickle_id), _candidate_pickle(session, model, pickle_name)
     newest = latest_round(session, tournament, now)
     return (
         _side(session, assigned, case_of(session, storage, assigned, newest), "assigned"),
@@ -103,13 +103,13 @@ def find_sides(
 
 def run_shadow(
     storage: Storage,
-    sides: tuple[Side, Side],
+    sides: tuple[ShadowSide, ShadowSide],
     limits: Limits,
     mapped: MappedCache,
     *,
     find_runtime: Callable[[str], RuntimePaths],
     kind: SandboxKind,
-    on_run: Callable[[Side], None],
+    on_run: Callable[[ShadowSide], None],
 ) -> Shadow:
     """Run both on the same live data, one after the other, and compare all that is known of them.
 
@@ -141,21 +141,21 @@ def run_shadow(
     return Shadow(assigned=sides[0], new=sides[1], runs=(first, second), movement=movement, comparison=comparison)
 
 
-def _newest_other(session: Session, model: Model, wanted: str | None) -> Pickle:
+def _candidate_pickle(session: Session, model: Model, pickle_name: str | None) -> Pickle:
     query = sa.select(Pickle).where(Pickle.account_id == model.account_id, Pickle.id != model.pickle_id)
-    if wanted is not None:
-        named = sa.or_(Pickle.id == wanted, Pickle.filename == wanted, Pickle.label == wanted)
+    if pickle_name is not None:
+        named = sa.or_(Pickle.id == pickle_name, Pickle.filename == pickle_name, Pickle.label == pickle_name)
         query = query.where(named)
-    found = session.scalar(query.order_by(Pickle.inserted_at.desc()).limit(1))
-    if found is None:
-        what = f"no pickle {wanted[:64]!r} besides" if wanted is not None else "no other pickle than"
+    pickle = session.scalar(query.order_by(Pickle.inserted_at.desc()).limit(1))
+    if pickle is None:
+        what = f"no pickle {pickle_name[:64]!r} besides" if pickle_name is not None else "no other pickle than"
         raise NotFoundError(
             f"The account of model {model.name} has {what} the assigned one; upload the new one without a model first."
         )
-    return found
+    return pickle
 
 
-def _side(session: Session, pickle: Pickle, case: Case, name: str) -> Side:
+def _side(session: Session, pickle: Pickle, case: Case, name: str) -> ShadowSide:
     diagnostics = session.scalar(
         sa.select(Diagnostics)
         .where(Diagnostics.pickle_id == pickle.id)
@@ -167,9 +167,9 @@ def _side(session: Session, pickle: Pickle, case: Case, name: str) -> Side:
     figures = diagnostics.figures if diagnostics is not None and done else None
     waits_for = None
     if figures is None:
-        told = "it has none" if diagnostics is None else description_of(diagnostics) or status_of(diagnostics).value
-        waits_for = f"The diagnostics of {pickle.filename} can't be compared: {told}"
-    return Side(
+        status = "it has none" if diagnostics is None else description_of(diagnostics) or status_of(diagnostics).value
+        waits_for = f"The diagnostics of {pickle.filename} can't be compared: {status}"
+    return ShadowSide(
         name=f"{name} ({pickle.label or pickle.filename})",
         case=case,
         runtime_folder=session.get_one(Runtime, pickle.runtime_id).folder,
@@ -180,19 +180,19 @@ def _side(session: Session, pickle: Pickle, case: Case, name: str) -> Side:
     )
 
 
-def _correlations(storage: Storage, sides: tuple[Side, Side], mapped: MappedCache) -> Floats | None:
+def _correlations(storage: Storage, sides: tuple[ShadowSide, ShadowSide], mapped: MappedCache) -> Floats | None:
     """How alike the predictions of both are in each era of the validation data."""
     with ExitStack() as files:
         folder = files.enter_context(storage.local_folder(version_key(sides[0].version), VALIDATION_FILES))
         validation = files.enter_context(open_validation(folder, mapped, features=False))
-        found = [_placed(storage, side, validation, files) for side in sides]
-    first, second = found
+        placed = [_placed(storage, side, validation, files) for side in sides]
+    first, second = placed
     if first is None or second is None:
         return None
     return correlations_by_era(first, second, validation.truth.bounds)
 
 
-def _placed(storage: Storage, side: Side, validation: ValidationData, files: ExitStack) -> Floats | None:
+def _placed(storage: Storage, side: ShadowSide, validation: ValidationData, files: ExitStack) -> Floats | None:
     if side.predictions_key is None or storage.stat(side.predictions_key) is None:
         return None
     table = pq.read_table(files.enter_context(storage.local_path(side.predictions_key))).combine_chunks()

@@ -1,4 +1,4 @@
-"""The calendar and the life of a round: opening with its live data, closing.
+"""Rounds: the calendar, opening and closing, scoring.
 
-Nothing but this room decides that it is time; what a round sets off is the engine's.
+Only this package decides when a round opens, closes or is scored.
 """

@@ -97,23 +97,23 @@ class Weekly:
 
     def window_at(self, now: datetime) -> Window | None:
         """The window that `now` lies in; of two that overlap the later one."""
-        found = [
+        windows = [
             window
             for opening in self.openings
             for window in _windows_before(opening, now)
             if window.opens <= now < window.closes
         ]
-        return max(found, key=lambda window: window.opens, default=None)
+        return max(windows, key=lambda window: window.opens, default=None)
 
     def windows_after(self, now: datetime, count: int) -> list[Window]:
         """The next openings of the week, or of so many weeks as it takes."""
-        found = [
+        windows = [
             window
             for opening in self.openings
             for window in _windows(opening, now, range(7 * count + 1))
             if window.opens > now
         ]
-        return sorted(found, key=lambda window: window.opens)[:count]
+        return sorted(windows, key=lambda window: window.opens)[:count]
 
 
 def window(opens: datetime, length: timedelta) -> Window:
@@ -145,15 +145,15 @@ def parse_calendar(text: str) -> Calendar:
     Raises:
         InvalidInputError: it is none of the forms.
     """
-    words = text.strip()
-    if words.lower() == "manual":
+    stripped = text.strip()
+    if stripped.lower() == "manual":
         return Manual()
-    if words.lower() == "classic":
+    if stripped.lower() == "classic":
         return parse_calendar(CLASSIC_OPENINGS)
-    every = re.fullmatch(r"every:?\s*(\w+)", words, re.IGNORECASE)
-    if every:
-        return Every(period=parse_length(every[1]))
-    return Weekly(openings=tuple(_parse_opening(part) for part in words.split(";")))
+    match = re.fullmatch(r"every:?\s*(\w+)", stripped, re.IGNORECASE)
+    if match:
+        return Every(period=parse_length(match[1]))
+    return Weekly(openings=tuple(_parse_opening(part) for part in stripped.split(";")))
 
 
 def parse_length(text: str) -> timedelta:

@@ -1,4 +1,4 @@
-"""Opening and closing rounds, by the calendar or by hand."""
+"""Opening and closing rounds, by the calendar or manually."""
 
 import tempfile
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from predictd.data.layout import round_key, targets_key, version_key
 from predictd.data.schema import LIVE_FILE, LIVE_FILES
 from predictd.data.synthetic import PRIVATE_FILE
 from predictd.db import Database
-from predictd.db.catalogue import published_versions
+from predictd.db.catalog import list_published_versions
 from predictd.db.models import Model, Round, Submission
 from predictd.db.rounds import current_round, next_number
 from predictd.domain.errors import ConflictError, OutageError, PlatformError, PredictdError
-from predictd.domain.limits import most_rows
+from predictd.domain.limits import max_rows
 from predictd.domain.names import CLASSIC
-from predictd.notifications.outbox import tell_of_round
+from predictd.notifications.outbox import notify_round
 from predictd.rounds.calendar import Calendar, Window, window
 from predictd.scoring import check_submission, read_submission_file
 from predictd.storage import Storage
@@ -33,25 +33,27 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A round that has just opened, the one that was closed for it, and how many pickles it set off."""
+class OpenedRound:
+    """A newly opened round, the round closed for it, and the number of queued runs."""
 
     round: Round
     closed: Round | None
     triggered: int
 
 
-def open_by_hand(database: Database, storage: Storage, now: datetime, length: timedelta) -> Opened:
+def open_by_hand(database: Database, storage: Storage, now: datetime, length: timedelta) -> OpenedRound:
     """Open the next round now, closing the one that is open.
 
     Raises:
-        PlatformError: other servers kept opening rounds at the same time.
+        PlatformError: other servers opened rounds at the same time.
     """
     for _ in range(5):
         opened = _open(database, storage, window(now, length), None, now)
         if opened is not None:
             return opened
-    raise PlatformError("The round could not be opened because others were opened at the same time; try again.")
+    raise PlatformError(
+        "The round could not be opened because other servers opened rounds at the same time; try again."
+    )
 
 
 def close_by_hand(database: Database, now: datetime) -> Round:
@@ -68,11 +70,11 @@ def close_by_hand(database: Database, now: datetime) -> Round:
         return round_
 
 
-def tick(database: Database, storage: Storage, calendar: Calendar, now: datetime) -> Opened | None:
-    """Do what the calendar has due: close rounds whose time is over, open the round of the present window.
+def apply_calendar(database: Database, storage: Storage, calendar: Calendar, now: datetime) -> OpenedRound | None:
+    """Close rounds that are over, and open the round of the current calendar window.
 
-    A window opens one round, however many servers look at it; one that was closed by hand stays closed. A round that
-    was opened by hand is left to its end.
+    A window opens one round, however many servers there are; a round closed manually stays closed, and a round opened
+    manually stays open until its end.
     """
     with database.read() as session:
         over = session.scalar(sa.select(Round.id).where(Round.is_closed.is_(False), Round.close_time <= now).limit(1))
@@ -94,10 +96,10 @@ def tick(database: Database, storage: Storage, calendar: Calendar, now: datetime
 
 
 def publish(storage: Storage, version: str, number: int) -> None:
-    """Put the live files of one round of a data version into storage; again is harmless.
+    """Store the live files of a round of a data version; idempotent.
 
     Raises:
-        PlatformError: the data version's files are gone.
+        PlatformError: files of the data version are missing.
     """
     if storage.stat(round_key(version, number, "live.parquet")) is not None:
         return
@@ -108,8 +110,8 @@ def publish(storage: Storage, version: str, number: int) -> None:
         targets = folder / "targets.parquet"
         if targets.exists():
             storage.put_file(targets_key(version, number), targets)
-        # The live features say that the round is published, so they come last.
-        for filename in sorted(LIVE_FILES, key=lambda one: one == LIVE_FILE):
+        # The live features mark the round as published, so they are stored last.
+        for filename in sorted(LIVE_FILES, key=lambda filename: filename == LIVE_FILE):
             path = folder / "live" / filename
             if path.exists():
                 storage.put_file(round_key(version, number, filename), path)
@@ -117,15 +119,15 @@ def publish(storage: Storage, version: str, number: int) -> None:
 
 def _open(
     database: Database, storage: Storage, times: Window, scheduled_at: datetime | None, now: datetime
-) -> Opened | None:
-    """Publish the live data, then in one transaction: the round, the runs it sets off, the end of the one before.
+) -> OpenedRound | None:
+    """Publish the live data, then open the round, queue its runs and close the previous round in one transaction.
 
     Returns:
         None when another server was first.
     """
     with database.read() as session:
         number = next_number(session, CLASSIC)
-        versions = [version.name for version in published_versions(session)]
+        versions = [version.name for version in list_published_versions(session)]
     for version in versions:
         publish(storage, version, number)
     try:
@@ -144,7 +146,7 @@ def _open(
             )
             session.add(round_)
             session.flush()
-            tell_of_round(session, round_, now)
+            notify_round(session, round_, now)
             triggered = queue_round_runs(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
@@ -152,7 +154,7 @@ def _open(
         return None
     prometheus.ROUNDS_OPENED.inc()
     log.info("round_opened", number=number, triggered=triggered, closes=times.closes.isoformat())
-    return Opened(round=round_, closed=closed, triggered=triggered)
+    return OpenedRound(round=round_, closed=closed, triggered=triggered)
 
 
 def _close(round_: Round, now: datetime) -> None:
@@ -161,7 +163,7 @@ def _close(round_: Round, now: datetime) -> None:
 
 
 def _take_queued(session: Session, storage: Storage, round_: Round, versions: list[str], now: datetime) -> None:
-    """Late submissions of models without a pickle count for this round, if they are for its ids."""
+    """Accept queued late submissions of models without a pickle for this round, if their ids match."""
     queued = session.execute(
         sa.select(Submission, Model).join(Model, Model.id == Submission.model_id).where(Submission.is_queued)
     ).all()
@@ -173,17 +175,17 @@ def _take_queued(session: Session, storage: Storage, round_: Round, versions: li
             continue
         try:
             with storage.local_path(submission.storage_key) as path:
-                predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids))))
+                predictions = read_submission_file(path, max_rows=max_rows(max(map(len, live_ids))))
         except OutageError:
             raise
         except PredictdError as error:
-            # One file that is lost must not keep the round from everybody.
+            # A lost file must not prevent the round from opening.
             log.error("queued_submission_lost", submission=submission.id, error=error.message)
             submission.notes = "Arrived late; its file can't be read any more, so it counts for no round."
             continue
         if all(check_submission(predictions, ids) is not None for ids in live_ids):
             submission.notes = (
-                f"Arrived late; it is not for the ids of round {round_.number}, so it counts for no round."
+                f"Arrived late; its ids are not those of round {round_.number}, so it counts for no round."
             )
             continue
         stored = StoredPredictions(

@@ -1,4 +1,4 @@
-"""Scoring and resolving a round by hand, by targets that the organiser brings."""
+"""Manual scoring and resolving of a round with targets from an admin."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from predictd.db.rounds import find_round, status_of
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import RoundStatus
-from predictd.rounds.scoring import Scorer
+from predictd.rounds.scorer import Scorer
 from predictd.scoring.evaluation_data import TARGET
 from predictd.scoring.live_scoring import Targets
 
-LEAST_COVERED = 0.8
-"""Which part of a round's live ids must have a target."""
+MIN_COVERAGE = 0.8
+"""The minimum share of the live ids of a round that have a target."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """A round that got scores: how many submissions, on which day, and by the targets of which data versions."""
+class ScoredRound:
+    """A scored round, the number of scored submissions, and the data versions of the targets."""
 
     round: Round
     submissions: int
@@ -39,7 +39,7 @@ class Resolved:
 
 def score_by_hand(
     scorer: Scorer, number: int | None, targets: Targets | None, now: datetime, *, final: bool, again: bool = False
-) -> Resolved:
+) -> ScoredRound:
     """Give a round its next daily scores, or with `final` its final ones, which resolve it.
 
     Args:
@@ -61,14 +61,14 @@ def score_by_hand(
         return _resolve_known(scorer, candidates, now, again=again)
     shares = []
     for round_ in candidates:
-        covered = _covered(scorer, round_.number, targets)
-        versions = [version for version, share in covered.items() if share >= LEAST_COVERED]
+        covered = _coverage(scorer, round_.number, targets)
+        versions = [version for version, share in covered.items() if share >= MIN_COVERAGE]
         if versions:
             return _score(scorer, round_, versions, targets, now, final=final, again=again)
         shares += [(share, round_.number, version) for version, share in covered.items()]
     share, nearest, version = max(shares, default=(0.0, candidates[0].number, "any data version"))
     raise InvalidInputError(
-        f"The targets have {share:.0%} of the live ids of round {nearest} ({version}), but {LEAST_COVERED:.0%} are "
+        f"The targets have {share:.0%} of the live ids of round {nearest} ({version}), but {MIN_COVERAGE:.0%} are "
         "needed. Give the targets of that round's live ids, or name another round."
     )
 
@@ -84,20 +84,20 @@ def _candidates(scorer: Scorer, number: int | None, now: datetime, *, again: boo
             if round_.resolved_at is not None and not again:
                 raise ConflictError(f"Round {number} is resolved already; replace its final scores with --replace.")
             return [round_]
-        found = session.scalars(
+        rounds = session.scalars(
             sa.select(Round)
             .where(Round.tournament == CLASSIC, sa.or_(Round.is_closed, Round.close_time <= now))
             .order_by(Round.number.desc())
         ).all()
-    found = [round_ for round_ in found if again or round_.resolved_at is None]
-    if not found:
+    rounds = [round_ for round_ in rounds if again or round_.resolved_at is None]
+    if not rounds:
         raise ConflictError("No closed round waits for its scores; list them with: predictd round list")
-    return found
+    return rounds
 
 
-def _covered(scorer: Scorer, number: int, targets: Targets) -> dict[str, float]:
+def _coverage(scorer: Scorer, number: int, targets: Targets) -> dict[str, float]:
     """Which part of the round's live ids have a target, by data version."""
-    known = targets.ids.filter(pa.array(~np.isnan(targets.values)))
+    target_ids = targets.ids.filter(pa.array(~np.isnan(targets.values)))
     with scorer.database.read() as session:
         versions = session.scalars(sa.select(DataVersion.name).order_by(DataVersion.name)).all()
     covered = {}
@@ -105,8 +105,8 @@ def _covered(scorer: Scorer, number: int, targets: Targets) -> dict[str, float]:
         key = round_key(version, number, LIVE_FILE)
         if scorer.storage.stat(key) is not None:
             with scorer.storage.local_path(key) as live:
-                ids = pa.array(read_ids(live), known.type)
-            covered[version] = float(pc.mean(pc.is_in(ids, value_set=known).cast(pa.float64())).as_py())
+                ids = pa.array(read_ids(live), target_ids.type)
+            covered[version] = float(pc.mean(pc.is_in(ids, value_set=target_ids).cast(pa.float64())).as_py())
     return covered
 
 
@@ -119,32 +119,32 @@ def _score(
     *,
     final: bool,
     again: bool,
-) -> Resolved:
+) -> ScoredRound:
     if final:
         for version in versions:
-            _keep(scorer, version, round_.number, targets)
+            _store_targets(scorer, version, round_.number, targets)
     count = scorer.score(round_, dict.fromkeys(versions, targets), now, final=final, again=again)
-    return _told(round_, count, versions)
+    return _result(round_, count, versions)
 
 
-def _resolve_known(scorer: Scorer, candidates: Sequence[Round], now: datetime, *, again: bool) -> Resolved:
+def _resolve_known(scorer: Scorer, candidates: Sequence[Round], now: datetime, *, again: bool) -> ScoredRound:
     # The oldest first: rounds resolve in their order.
     for round_ in reversed(candidates):
-        known = scorer.known_targets(round_)
-        if known is not None:
-            count = scorer.score(round_, known, now, final=True, again=again)
-            return _told(round_, count, list(known))
+        targets = scorer.load_targets(round_)
+        if targets is not None:
+            count = scorer.score(round_, targets, now, final=True, again=again)
+            return _result(round_, count, list(targets))
     numbers = ", ".join(str(round_.number) for round_ in reversed(candidates[:5]))
     raise InvalidInputError(f"The targets of round {numbers} are not known; give them with --targets FILE.")
 
 
-def _told(round_: Round, count: int | None, versions: Sequence[str]) -> Resolved:
+def _result(round_: Round, count: int | None, versions: Sequence[str]) -> ScoredRound:
     if count is None:
         raise ConflictError(f"Round {round_.number} was scored by another process at the same time; look at it again.")
-    return Resolved(round=round_, submissions=count, versions=tuple(versions))
+    return ScoredRound(round=round_, submissions=count, versions=tuple(versions))
 
 
-def _keep(scorer: Scorer, version: str, number: int, targets: Targets) -> None:
+def _store_targets(scorer: Scorer, version: str, number: int, targets: Targets) -> None:
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "targets.parquet"
         pq.write_table(pa.table({"id": targets.ids, TARGET: targets.values}), path)

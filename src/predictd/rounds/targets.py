@@ -42,10 +42,10 @@ def read_targets(path: Path, column: str = TARGET) -> Targets:
 def parse_targets(files: list[BinaryIO], name: str, is_csv: bool, column: str) -> list[bytes | memoryview]:
     """Parse the one file, in the process that calls this, to packed columns."""
     table = _csv(files[0], name) if is_csv else _parquet(files[0], name, column)
-    lacking = [wanted for wanted in (INDEX, column) if wanted not in table.column_names]
-    if lacking:
+    missing = [required for required in (INDEX, column) if required not in table.column_names]
+    if missing:
         shown = ", ".join(table.column_names[:8])
-        raise InvalidInputError(f"{name} has no column '{lacking[0]}' but {shown}; {_REMEDY}.")
+        raise InvalidInputError(f"{name} has no column '{missing[0]}' but {shown}; {_REMEDY}.")
     try:
         values = numbers(table.column(column).combine_chunks())
         ids = table.column(INDEX).cast(pa.string()).combine_chunks()
@@ -63,8 +63,8 @@ def parse_targets(files: list[BinaryIO], name: str, is_csv: bool, column: str) -
 
 def _parquet(source: BinaryIO, name: str, column: str) -> pa.Table:
     file = open_parquet(source, name)
-    there = [wanted for wanted in (INDEX, column) if wanted in file.schema_arrow.names]
-    return file.read(columns=there, use_threads=False) if len(there) == 2 else file.schema_arrow.empty_table()
+    present = [required for required in (INDEX, column) if required in file.schema_arrow.names]
+    return file.read(columns=present, use_threads=False) if len(present) == 2 else file.schema_arrow.empty_table()
 
 
 def _csv(source: BinaryIO, name: str) -> pa.Table:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from predictd.domain.failures import FAILURES, fields_of
-from predictd.domain.limits import MIB, most_prediction_bytes, most_rows
+from predictd.domain.limits import MIB, max_prediction_bytes, max_rows
 from predictd.domain.runs import Predictions
 from predictd.runner.channel import USUAL_MODULES
 
@@ -64,12 +64,12 @@ class ResultLimits:
     @property
     def rows(self) -> int:
         """Return the maximum number of predictions."""
-        return most_rows(self.expected)
+        return max_rows(self.expected)
 
     @property
     def result_bytes(self) -> int:
         """Return the maximum number of bytes of all predictions."""
-        return min(self.output_bytes, most_prediction_bytes(self.rows) + self.rows * _BYTES_PER_ROW)
+        return min(self.output_bytes, max_prediction_bytes(self.rows) + self.rows * _BYTES_PER_ROW)
 
     def check_result(self, size: int, rows: int = 0) -> None:
         """Raise ResultTooLargeError if a result has too many bytes or rows."""
@@ -169,7 +169,6 @@ class FrameReader:
         self._buffer = bytearray()
         self._tables: IO[bytes] | None = None
         self._tables_left = 0
-        self._had_tables = False
         self._count = 0
         self._stage = -1
         self._ended = False
@@ -206,9 +205,8 @@ class FrameReader:
             yield self._decode(kind, payload)
 
     def _start_tables(self, length: int) -> None:
-        if self._stage != len(STAGES) - 1 or self._had_tables:
+        if self._stage != len(STAGES) - 1:
             raise FrameError("tables out of order")
-        self._had_tables = True
         self._count += 1
         del self._buffer[:5]
         self._tables, self._tables_left = tempfile.NamedTemporaryFile(prefix="predictd-tables-"), length  # noqa: SIM115

@@ -1,6 +1,5 @@
 """Supervise one run: read its frames and its log, enforce its limits, and kill all of its processes."""
 
-import fcntl
 import logging
 import os
 import selectors
@@ -208,10 +207,8 @@ class RunSupervisor:
         return data != b""
 
     def _drain_log(self) -> None:
-        """Read what the pipe holds, and no more: a model that still prints must not outlast its deadline."""
-        left = fcntl.fcntl(self._handle.log, fcntl.F_GETPIPE_SZ)
-        while left > 0 and (data := _read(self._handle.log, min(left, _LOG_CHUNK))):
-            left -= len(data)
+        """Read the remaining output, up to the limit even if the model still prints."""
+        while self._printed <= self._limits.log_stop_bytes and (data := _read(self._handle.log)):
             self._printed += len(data)
             if self.evidence.model_started:
                 self._on_log(data)

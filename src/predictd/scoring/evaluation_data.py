@@ -112,7 +112,7 @@ def open_evaluation_data(
     with mapped.held(path, without_targets=targets is None) as mapped_path:
         if mapped_path == path:
             raise PlatformError(
-                f"Not enough disk space to map {path.name}. Free some space, or lower PREDICTD_MAPPED_GB."
+                f"Not enough disk space to map {path.name}. Free some space, or lower PREDICTD_MAPPED_CACHE_GB."
             )
         columns = _columns(path, ["era"] if targets else ["era", TARGET])
         eras = _Eras(columns["era"])

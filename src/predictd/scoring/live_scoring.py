@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from predictd.data.mapped_cache import MappedCache
-from predictd.domain.scores import METRICS
+from predictd.domain.score_configs import METRICS
 from predictd.scoring.evaluation_data import EvaluationData, open_evaluation_data, values_for_ids
 from predictd.scoring.metrics import meta_model, score
 from predictd.scoring.metrics.ranks import Floats, Ranking

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from predictd.data.atomic_write import staged_file
 from predictd.domain.errors import InvalidInputError
-from predictd.domain.limits import MIB, most_prediction_bytes
+from predictd.domain.limits import MIB, max_prediction_bytes
 from predictd.domain.runs import Predictions
 from predictd.domain.text import replace_unprintable
 from predictd.parsing import ParserLimits, parse_confined
@@ -54,7 +54,7 @@ def read_submission_columns(path: Path, max_rows: int) -> Columns:
     """Read a submission file as two columns of the same length, ids and values, which takes half the memory."""
     limits = ParserLimits(
         memory_bytes=_PARSER_BYTES + max_rows * _PARSER_BYTES_PER_ROW,
-        result_bytes=columns_size(max_rows, most_prediction_bytes(max_rows)),
+        result_bytes=columns_size(max_rows, max_prediction_bytes(max_rows)),
         seconds=_PARSER_SECONDS + max_rows / _ROWS_PER_SECOND,
     )
     content = parse_confined(parse_submission_file, [path], limits, {"max_rows": max_rows})
@@ -83,7 +83,7 @@ def parse_submission_columns(file: BinaryIO, max_rows: int) -> Columns:
                 raise _too_many(max_rows)
             ids.append(_texts(batch.column(0)))
             size += ids[-1].nbytes
-            if size > (max_bytes := most_prediction_bytes(max_rows)):
+            if size > (max_bytes := max_prediction_bytes(max_rows)):
                 raise InvalidInputError(f"The ids take more than {max_bytes} bytes. Use the ids of the data.")
             values.append(pc.cast(batch.column(1), pa.float64(), safe=False))
     except (pa.ArrowException, OSError) as error:

@@ -20,7 +20,7 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.data.schema import VALIDATION_FILE
 from predictd.domain.errors import CancelledError, InvalidInputError, PlatformError, PredictdError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import most_rows
+from predictd.domain.limits import max_rows
 from predictd.parsing.packed_columns import Columns
 from predictd.scoring.evaluation_data import release_memory
 from predictd.scoring.metrics import Diagnostics
@@ -127,7 +127,7 @@ def main() -> None:
 
 def _execute(task: Task) -> dict[str, Any]:
     first_failure: dict[str, Any] | None = None
-    predictions = read_submission_columns(Path(task.predictions), most_rows(_max_rows(task)))
+    predictions = read_submission_columns(Path(task.predictions), max_rows(_max_rows(task)))
     for number, folder in enumerate(task.folders):
         with _open(Path(folder), task) as validation:
             aligned = _align(predictions, validation, is_complete=task.is_complete)

@@ -1,4 +1,4 @@
-"""Putting the rooms together: the first start's set-up and the running server.
+"""The running server and the setup of a deployment.
 
-No rules of the product live here.
+No business rules here.
 """

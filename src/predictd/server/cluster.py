@@ -1,27 +1,28 @@
-"""The cluster that a server has its models run on."""
+"""Connection to the Ray cluster that runs the models."""
 
 from functools import partial
 
 from predictd.cluster.ray_process import local_address, parse_address
 from predictd.cluster.scheduler import ClusterScheduler
 from predictd.domain.errors import PlatformError, SetupError
+from predictd.domain.limits import PRESIGNED_URL_SECONDS
 from predictd.server.deployment import Deployment
 from predictd.server.runtime_specs import find_spec
-from predictd.server.setup import Say
+from predictd.server.setup import Echo
 from predictd.settings import Settings
-from predictd.worker.cluster_backend import RemoteRuns
+from predictd.worker.cluster_backend import ClusterBackend
 
-_KNOWN_SECONDS = 60.0
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared with)
+_CONNECT_SECONDS = 60.0
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared with)
 
 
-def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[ClusterScheduler, RemoteRuns]:
-    """Join the cluster of the settings; the server listens on `port`.
+def open_cluster(deployment: Deployment, port: int, say: Echo) -> tuple[ClusterScheduler, ClusterBackend]:
+    """Join the configured cluster; the server listens on `port`.
 
-    A cluster that can't be reached now is waited for by the running server.
+    If the cluster is unreachable, the running server keeps retrying.
 
     Raises:
-        SetupError: Ray is not installed, the address is none, or nodes could not reach this server.
+        SetupError: Ray is not installed, its address is invalid, or nodes can't reach this server.
     """
     settings = deployment.settings
     if not settings.ray_address:
@@ -33,44 +34,44 @@ def open_cluster(deployment: Deployment, port: int, say: Say) -> tuple[ClusterSc
     placer = ClusterScheduler(settings.ray_address, log)
     node_url = node_url_of(settings, port)
     say(f"Joining the Ray cluster at {settings.ray_address}; its nodes reach this server at {node_url}.")
-    trouble = placer.wait_for_nodes(_KNOWN_SECONDS)
+    trouble = placer.wait_for_nodes(_CONNECT_SECONDS)
     if trouble:
-        say(f"{trouble} Models wait until it can be joined.")
+        say(f"{trouble} Runs wait until the cluster is available.")
     elif not placer.nodes():
-        say("No machine of the cluster runs models yet; start some with: predictd node")
+        say("The cluster has no nodes yet; start one with: predictd node")
     else:
         say(f"Models run on {', '.join(placer.nodes())}: {placer.capacity(settings.limits)} at once.")
-    remote = RemoteRuns(
+    remote = ClusterBackend(
         placer,
         deployment.database,
         deployment.storage.with_base_url(node_url),
         node_url=node_url,
         find_lock=partial(_lock_of, deployment),
-        url_seconds=settings.url_seconds,
+        url_seconds=PRESIGNED_URL_SECONDS,
         lease_seconds=settings.lease_seconds,
     )
     return placer, remote
 
 
 def node_url_of(settings: Settings, port: int) -> str:
-    """Where nodes reach this server.
+    """Return the URL that nodes reach this server at.
 
     Raises:
-        SetupError: the server listens where only this machine can reach it, and no other address is set.
+        SetupError: the server listens on a loopback address, and no other URL is set.
     """
     if settings.node_url or settings.public_url:
         return settings.node_url or settings.public_url
     host, head_port = parse_address(settings.ray_address)
-    if settings.host in _EVERYWHERE:
-        here = local_address(host, head_port)
+    if settings.host in _ANY_ADDRESS:
+        own_host = local_address(host, head_port)
     else:
-        here = settings.host
-        if here in ("127.0.0.1", "localhost", "::1") and host not in ("127.0.0.1", "localhost", "::1"):
+        own_host = settings.host
+        if own_host in ("127.0.0.1", "localhost", "::1") and host not in ("127.0.0.1", "localhost", "::1"):
             raise SetupError(
-                f"The server listens on {here}, which nodes on other machines can't reach; listen on another address "
-                "(--host 0.0.0.0), or say where nodes reach it (PREDICTD_NODE_URL)."
+                f"The server listens on {own_host}, which nodes on other machines can't reach; listen on another "
+                "address (--host 0.0.0.0) or set PREDICTD_NODE_URL."
             )
-    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+    return f"http://[{own_host}]:{port}" if ":" in own_host else f"http://{own_host}:{port}"
 
 
 def _lock_of(deployment: Deployment, folder: str) -> str:

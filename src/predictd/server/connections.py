@@ -11,8 +11,6 @@ respond to the probes (`/healthz`, `/readyz`, `/metrics`) and refuse everything 
 import asyncio
 import fcntl
 import resource
-import socket
-import struct
 import sys
 import termios
 import time
@@ -26,18 +24,18 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from predictd import prometheus
-from predictd.domain.addresses import client_key
+from predictd.domain.ip_addresses import client_key
 
 log = structlog.get_logger()
 
 # Descriptors that this process may open if its hard limit allows, and how many of them are not for connections: the
 # database, workers, uploads, and connections that were accepted but are not counted yet.
-MOST_DESCRIPTORS = 8192
+MAX_DESCRIPTORS = 8192
 RESERVED_DESCRIPTORS = 448
-MOST_OF_ADDRESS = 256
+MAX_PER_ADDRESS = 256
 SPARE = 32
 # Connections that are accepted in one step of the event loop. It is far below the reserve.
-ACCEPTED_AT_ONCE = 64
+ACCEPT_BATCH = 64
 PROBES = (b"/healthz", b"/readyz", b"/metrics")
 
 HEAD_SECONDS = 20.0
@@ -45,20 +43,18 @@ HEAD_BYTES = 64 * 1024
 STALL_SECONDS = 60.0
 # Less than this in `STALL_SECONDS` is no progress: 68 bytes a second, far below the slowest link.
 PROGRESS_BYTES = 4096
-MOST_PIPELINED = 8
-# Of responses in memory that clients have not read yet, over all connections.
-MOST_UNSENT_BYTES = 64 * 1024 * 1024
+MAX_PIPELINED = 8
 SWEEP_SECONDS = 2.0
 
 
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files as far as the hard limit allows; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reachable = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    reachable = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < reachable:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
         return reachable
-    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 class Connections:
@@ -85,10 +81,10 @@ class Connections:
 
     def admit(self, connection: "BoundedProtocol") -> None:
         """Count a new connection; close another one or this one if there are too many."""
-        if not self._is_proxy(connection.host) and self._by_address[connection.client_key] >= MOST_OF_ADDRESS:
+        if not self._is_proxy(connection.host) and self._by_address[connection.client_key] >= MAX_PER_ADDRESS:
             # Where all of them have requests in progress, this one's request is refused by `Turns`.
-            own = (waiting for waiting in self._waiting if waiting.client_key == connection.client_key)
-            if (rival := next(own, None)) is not None:
+            idle_of_client = (waiting for waiting in self._waiting if waiting.client_key == connection.client_key)
+            if (rival := next(idle_of_client, None)) is not None:
                 self._close("address_limit", rival)
         elif len(self._open) >= self._most:
             idle = (waiting for waiting in self._waiting if not waiting.unsent)
@@ -128,22 +124,6 @@ class Connections:
                     self._close("head_timeout", connection)
             for connection in [connection for connection in self._open if connection.is_stalled(now)]:
                 self._close("stalled", connection)
-            self._close_unsent()
-
-    def _close_unsent(self) -> None:
-        """Bound the memory of responses that are read slowly, at the expense of the client with the most of them."""
-        sizes = {connection: connection.transport.get_write_buffer_size() for connection in self._open}
-        excess = sum(sizes.values()) - MOST_UNSENT_BYTES
-        if excess <= 0:
-            return
-        of_client: Counter[str] = Counter()
-        for connection, size in sizes.items():
-            of_client[connection.client_key] += size
-        for connection in sorted(sizes, key=lambda one: (of_client[one.client_key], sizes[one]), reverse=True):
-            if excess <= 0:
-                break
-            excess -= sizes[connection]
-            self._close("unsent_limit", connection)
 
     def _close(self, reason: str, connection: "BoundedProtocol") -> None:
         prometheus.CONNECTIONS_CLOSED.labels(reason).inc()
@@ -182,21 +162,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def abort(self) -> None:
-        """Close it at once, with what is not sent yet, which the kernel would keep for a client that does not read."""
-        if self.unsent:
-            linger = struct.pack("ii", 1, 0)
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        """Close it at once, with what is not sent yet."""
         self.transport.abort()
 
     def is_stalled(self, now: float) -> bool:
         """Whether the client has sent nothing that it should have sent, or has read nothing, for `STALL_SECONDS`."""
         since, received, buffered = self._stretch
-        left = self.unsent
+        unsent = self.unsent
         is_sending = self._is_sending() and self._received - received < PROGRESS_BYTES
-        is_reading = left > 0 and buffered > 0 and left > buffered - PROGRESS_BYTES
+        is_reading = unsent > 0 and buffered > 0 and unsent > buffered - PROGRESS_BYTES
         if is_sending or is_reading:
             return now - since > STALL_SECONDS
-        self._stretch = (now, self._received, left)
+        self._stretch = (now, self._received, unsent)
         return False
 
     def _is_sending(self) -> bool:
@@ -246,9 +223,9 @@ class BoundedProtocol(HttpToolsProtocol):
         is_refused = self._all.is_full and self.url.partition(b"?")[0] not in PROBES
         self.app = _refuse if is_refused else self.config.loaded_app
         super().on_headers_complete()
-        if len(self.pipeline) > MOST_PIPELINED:
+        if len(self.pipeline) > MAX_PIPELINED:
             self.abort()
-            raise ValueError(f"more than {MOST_PIPELINED} requests are pipelined")
+            raise ValueError(f"more than {MAX_PIPELINED} requests are pipelined")
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""

@@ -1,4 +1,4 @@
-"""The parts of one deployment, opened from its settings; what the server and the organiser's commands share."""
+"""A deployment, opened from its settings, as the server and the admin commands use it."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from predictd.db import Database
 from predictd.db.secrets import shared_secret
@@ -16,14 +17,18 @@ from predictd.domain.errors import SetupError
 from predictd.settings import Settings, refuse_example_secrets
 from predictd.storage import Storage, open_storage
 
-# Name of the key of URLs by which the server itself takes uploads for a bucket.
+if TYPE_CHECKING:
+    from predictd.data.mapped_cache import MappedCache
+    from predictd.rounds.scorer import Scorer
+
+# Name of the key that signs upload URLs of the server itself.
 STORAGE_KEY = "storage"
 _PRIVATE_FOLDERS = ("storage", "objects", "mapped", "tmp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """An open deployment: its settings, its database (up to date) and its storage."""
+    """An open deployment: settings, upgraded database and storage."""
 
     settings: Settings
     database: Database
@@ -31,20 +36,20 @@ class Deployment:
 
 
 def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
-    """Open the data dir and the database, making both where they are missing.
+    """Open the data directory and the database, creating both if they are missing.
 
     Raises:
-        SetupError: the data dir or the storage's folder can't be written to or closed to other users, a secret is that
-            of an example, or the schema does not suit.
-        InvalidInputError: the storage's URL can't be taken.
+        SetupError: the data directory or the storage folder can't be written or made private, a secret has the value
+            of the examples, or the schema does not match.
+        InvalidInputError: the storage URL is invalid.
     """
     refuse_example_secrets(settings)
     home = settings.home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _close_folders(home)
+        _restrict_folders(home)
         database = Database(settings.resolved_database_url)
-        storage = storage_of(settings, database, base_url)
+        storage = open_configured_storage(settings, database, base_url)
     except OSError as error:
         folder = settings.storage_url or home
         raise SetupError(
@@ -58,13 +63,13 @@ def open_deployment(settings: Settings, base_url: str = "") -> Deployment:
     return Deployment(settings=settings, database=database, storage=storage)
 
 
-def _close_folders(home: Path) -> None:
-    """Close the folders of pickles and data to other users, also where the data dir itself is open to them.
+def _restrict_folders(home: Path) -> None:
+    """Make the folders of pickles and data private, even if the data directory is not.
 
-    The data dir is left as it is: it may be a folder that others need, and its runtimes are no secret.
+    The data directory itself is not changed: it may be shared, and its runtimes are not secret.
 
     Raises:
-        OSError: a folder is open to others and belongs to another user.
+        OSError: a folder is not private and belongs to another user.
     """
     for name in _PRIVATE_FOLDERS:
         folder = home / name
@@ -74,11 +79,11 @@ def _close_folders(home: Path) -> None:
                 folder.chmod(mode & 0o700)
 
 
-def storage_of(settings: Settings, database: Database, base_url: str = "") -> Storage:
-    """Open the storage; a folder is made where it is missing, a bucket is not asked yet.
+def open_configured_storage(settings: Settings, database: Database, base_url: str = "") -> Storage:
+    """Open the storage; a missing folder is created, a bucket is not contacted yet.
 
     Raises:
-        InvalidInputError: the storage's URL can't be taken.
+        InvalidInputError: the storage URL is invalid.
         OSError: the folder can't be used.
     """
     return open_storage(
@@ -90,8 +95,28 @@ def storage_of(settings: Settings, database: Database, base_url: str = "") -> St
     )
 
 
+def mapped_cache(deployment: Deployment) -> "MappedCache":
+    """Return the cache of memory-mapped data files."""
+    from predictd.data.mapped_cache import MappedCache  # noqa: PLC0415 (pyarrow takes a second to import)
+
+    settings = deployment.settings
+    return MappedCache(folder=settings.mapped_home, limit=settings.mapped_cache_gb * 10**9)
+
+
+def round_scorer(deployment: Deployment) -> "Scorer":
+    """Return the scorer of the deployment's rounds."""
+    from predictd.rounds.scorer import Scorer  # noqa: PLC0415 (pyarrow takes a second to import)
+
+    return Scorer(
+        database=deployment.database,
+        storage=deployment.storage,
+        mapped=mapped_cache(deployment),
+        factors=deployment.settings.factors_home,
+    )
+
+
 def server_address(settings: Settings) -> str:
-    """Where people reach the server: as configured, else as the running server says, else where it would listen."""
+    """Return the URL of the server: the configured one, that of the running server, or where it would listen."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
     with suppress(OSError, ValueError, KeyError):
@@ -100,13 +125,13 @@ def server_address(settings: Settings) -> str:
 
 
 def server_id(home: Path) -> str:
-    """The name of the server of this data dir, which outlives restarts."""
+    """Return the id of the server of this data directory, which survives restarts."""
     path = home / "server.id"
     with suppress(FileExistsError):
         draft = home / f".server.id.{os.getpid()}"
         draft.write_text(secrets.token_hex(8))
         try:
-            # A link, because it fails where another process was first.
+            # A hard link fails if another process was first.
             os.link(draft, path)
         finally:
             draft.unlink()

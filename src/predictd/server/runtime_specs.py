@@ -1,6 +1,6 @@
-"""What runtimes consist of, kept in storage, so that every machine of a deployment can build each of them.
+"""Runtime specs in storage, so that every machine of a deployment can build each runtime.
 
-A spec lies under the name of the folder that its runtime is built into, which holds the hash of the spec.
+The key of a spec is the folder name of its runtime, which contains the hash of the spec.
 """
 
 import json
@@ -16,12 +16,12 @@ FOLDER = "runtimes"
 
 
 def spec_key(folder: str) -> str:
-    """Key of the spec of the runtime that is built into that folder."""
+    """Return the storage key of the spec of the runtime in this folder."""
     return f"{FOLDER}/{folder}.json"
 
 
-def keep_spec(storage: Storage, spec: RuntimeSpec) -> None:
-    """Store the spec, unless it is stored."""
+def store_spec(storage: Storage, spec: RuntimeSpec) -> None:
+    """Store the spec if it is missing."""
     key = spec_key(spec.folder_name)
     if storage.stat(key) is not None:
         return
@@ -33,15 +33,15 @@ def keep_spec(storage: Storage, spec: RuntimeSpec) -> None:
 
 
 def find_spec(storage: Storage, folder: str) -> RuntimeSpec | None:
-    """The spec of the runtime that is built into that folder: one of those that come with predictd, or a stored one.
+    """Return the spec of the runtime in this folder, packaged with predictd or stored.
 
     Raises:
-        PlatformError: what is stored is damaged.
+        PlatformError: the stored spec is damaged.
     """
-    known = (spec for specs in PACKAGE_SETS.values() for spec in specs.values())
-    found = next((spec for spec in known if spec.folder_name == folder), None)
-    if found is not None or storage.stat(spec_key(folder)) is None:
-        return found
+    specs = (spec for specs in PACKAGE_SETS.values() for spec in specs.values())
+    packaged = next((spec for spec in specs if spec.folder_name == folder), None)
+    if packaged is not None or storage.stat(spec_key(folder)) is None:
+        return packaged
     with storage.local_path(spec_key(folder)) as path:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
@@ -55,15 +55,15 @@ def find_spec(storage: Storage, folder: str) -> RuntimeSpec | None:
     return spec
 
 
-def spec_of(built: BuiltRuntime) -> RuntimeSpec:
-    """The spec that a runtime of this machine was built from."""
+def built_spec(built: BuiltRuntime) -> RuntimeSpec:
+    """Return the spec that a runtime on this machine was built from."""
     _, _, packages = built.image_name.removeprefix("numerai_predict_py_").partition("_")[2].partition("_")
     packages = packages or "core"
     python = built.paths.version
-    known = PACKAGE_SETS.get(packages, {}).get(python)
+    packaged = PACKAGE_SETS.get(packages, {}).get(python)
     return RuntimeSpec(
         python=python,
         packages=packages,
-        imports=known.imports if known is not None else RUNNER_IMPORTS,
+        imports=packaged.imports if packaged is not None else RUNNER_IMPORTS,
         lock=built.lock.read_text(encoding="utf-8"),
     )

@@ -1,4 +1,4 @@
-"""What a deployment needs before it can run models: a runtime and a data version. The first start makes both."""
+"""Setup of a deployment: its runtimes and data versions. The first start creates one of each."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from sqlalchemy import select
 from predictd.data import generate, import_version, plan_named
 from predictd.data.layout import version_key
 from predictd.data.schema import FEATURES_FILE
-from predictd.db.catalogue import (
-    forget_runtime,
-    known_runtime,
+from predictd.db.catalog import (
+    delete_runtime,
+    get_runtime,
     list_data_versions,
-    record_data_version,
-    record_runtime,
+    register_data_version,
+    register_runtime,
 )
 from predictd.db.models import DataVersion, Runtime
 from predictd.db.rounds import current_round
@@ -25,27 +25,27 @@ from predictd.domain.runs import RuntimePaths
 from predictd.rounds.lifecycle import publish
 from predictd.runtimes import BuiltRuntime, RuntimeSpec, build, default_spec, load, remove
 from predictd.server.deployment import Deployment
-from predictd.server.runtime_specs import find_spec, keep_spec, spec_of
+from predictd.server.runtime_specs import built_spec, find_spec, store_spec
 
 log = structlog.get_logger()
 
 SYNTHETIC_VERSION = "v5.3"
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 Progress = Callable[[str, float], None]
 
 
-def ensure_runtime(deployment: Deployment, say: Say) -> None:
-    """Build the default runtime, unless it is built here; locks that only this machine has are stored for others.
+def ensure_runtime(deployment: Deployment, say: Echo) -> None:
+    """Build the default runtime if this machine does not have it, and store specs that only this machine has.
 
-    The first start of a deployment chooses the default one.
+    The first start of a deployment selects the default runtime.
     """
     with deployment.database.read() as session:
-        known = {one.folder: one.is_default for one in session.scalars(select(Runtime))}
+        runtimes = {runtime.folder: runtime.is_default for runtime in session.scalars(select(Runtime))}
     for built in load(deployment.settings.runtimes_home):
-        if built.folder.name in known and find_spec(deployment.storage, built.folder.name) is None:
-            keep_spec(deployment.storage, spec_of(built))
-    default = next((folder for folder, is_default in known.items() if is_default), None)
+        if built.folder.name in runtimes and find_spec(deployment.storage, built.folder.name) is None:
+            store_spec(deployment.storage, built_spec(built))
+    default = next((folder for folder, is_default in runtimes.items() if is_default), None)
     if default is None:
         build_runtime(deployment, default_spec(), say, default=True)
     elif _built(deployment, default) is None:
@@ -57,23 +57,23 @@ def ensure_runtime(deployment: Deployment, say: Say) -> None:
             build_runtime(deployment, default_spec(), say, default=True)
 
 
-def build_missing_runtimes(deployment: Deployment, say: Say) -> list[BuiltRuntime]:
-    """Build every runtime that the deployment has and this machine lacks; answers these.
+def build_missing_runtimes(deployment: Deployment, say: Echo) -> list[BuiltRuntime]:
+    """Build and return every runtime of the deployment that this machine does not have.
 
     Raises:
-        RuntimeMissingError: one can't be built here.
+        RuntimeMissingError: a runtime can't be built here.
     """
     with deployment.database.read() as session:
-        folders = [one.folder for one in session.scalars(select(Runtime).order_by(Runtime.inserted_at))]
-    return [_restored(deployment, folder, say) for folder in folders if _built(deployment, folder) is None]
+        folders = [runtime.folder for runtime in session.scalars(select(Runtime).order_by(Runtime.inserted_at))]
+    return [_rebuild(deployment, folder, say) for folder in folders if _built(deployment, folder) is None]
 
 
-def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Say, *, default: bool = False) -> BuiltRuntime:
-    """Build a runtime, unless it is built already, and make it known to uploads."""
+def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Echo, *, default: bool = False) -> BuiltRuntime:
+    """Build a runtime if needed, and register it for uploads."""
     built = build(spec, deployment.settings.runtimes_home, say)
-    keep_spec(deployment.storage, spec)
+    store_spec(deployment.storage, spec)
     with deployment.database.write() as session:
-        record_runtime(
+        register_runtime(
             session,
             name=built.display_name,
             image=built.image_name,
@@ -86,38 +86,38 @@ def build_runtime(deployment: Deployment, spec: RuntimeSpec, say: Say, *, defaul
     return built
 
 
-def remove_runtime(deployment: Deployment, wanted: str) -> str:
-    """Forget a runtime that no pickle was uploaded for and remove it from this machine; answers its name and tag.
+def remove_runtime(deployment: Deployment, name: str) -> str:
+    """Delete an unused runtime, also from this machine; return its name and tag.
 
     Raises:
         NotFoundError: there is no such runtime.
-        ConflictError: a pickle was uploaded for it, or it is the default.
+        ConflictError: a pickle uses it, or it is the default.
     """
     with deployment.database.write() as session:
-        runtime = known_runtime(session, wanted)
-        forget_runtime(session, runtime)
+        runtime = get_runtime(session, name)
+        delete_runtime(session, runtime)
     built = _built(deployment, runtime.folder)
     if built is not None:
         remove(built)
     return f"{runtime.name} ({runtime.tag})"
 
 
-def find_runtime(deployment: Deployment, folder: str, say: Say = log.info) -> RuntimePaths:
-    """Where the runtime of that folder lies on this machine; it is built from its lock if another machine built it.
+def find_runtime(deployment: Deployment, folder: str, say: Echo = log.info) -> RuntimePaths:
+    """Return the paths of the runtime in this folder; build it from its spec if only another machine has it.
 
     Raises:
-        RuntimeMissingError: it is not here and can't be built.
+        RuntimeMissingError: the runtime is not here and can't be built.
     """
-    built = _built(deployment, folder) or _restored(deployment, folder, say)
+    built = _built(deployment, folder) or _rebuild(deployment, folder, say)
     return built.paths
 
 
 def has_runtime(deployment: Deployment, folder: str) -> bool:
-    """Whether the runtime of that folder is built on this machine, or its lock is known; takes milliseconds."""
+    """Return whether the runtime is built on this machine or has a spec; takes milliseconds."""
     return _built(deployment, folder) is not None or find_spec(deployment.storage, folder) is not None
 
 
-def _restored(deployment: Deployment, folder: str, say: Say) -> BuiltRuntime:
+def _rebuild(deployment: Deployment, folder: str, say: Echo) -> BuiltRuntime:
     spec = find_spec(deployment.storage, folder)
     if spec is None:
         raise RuntimeMissingError(
@@ -133,7 +133,7 @@ def _restored(deployment: Deployment, folder: str, say: Say) -> BuiltRuntime:
 
 
 def ensure_data(deployment: Deployment, progress: Progress) -> None:
-    """Generate the synthetic data version, unless the deployment has a data version."""
+    """Generate the synthetic data version if the deployment has no data version."""
     with deployment.database.read() as session:
         if list_data_versions(session):
             return
@@ -142,28 +142,28 @@ def ensure_data(deployment: Deployment, progress: Progress) -> None:
         with storage.new_folder(key, progress, last=FEATURES_FILE) as folder:
             generate(folder, plan_named(deployment.settings.data_size), progress)
     with deployment.database.write() as session:
-        record_data_version(session, SYNTHETIC_VERSION, datetime.now(UTC), default=True)
+        register_data_version(session, SYNTHETIC_VERSION, datetime.now(UTC), default=True)
 
 
 def import_data(deployment: Deployment, source: Path, name: str, progress: Progress, *, default: bool) -> None:
     """Import a folder of data files as a new data version, published for the open round too.
 
     Raises:
-        InvalidInputError: the name or the files can't be taken.
-        ConflictError: there is a data version of that name.
+        InvalidInputError: the name or the files are invalid.
+        ConflictError: a data version with this name exists.
     """
     check_version_name(name)
     with deployment.database.read() as session:
         if session.scalar(select(DataVersion.id).where(DataVersion.name == name)) is not None:
-            raise ConflictError(f"There is a data version {name} already; choose another name.")
+            raise ConflictError(f"A data version {name} already exists; choose another name.")
         open_now = current_round(session, CLASSIC, datetime.now(UTC))
     with deployment.storage.new_folder(version_key(name), progress, last=FEATURES_FILE) as folder:
         import_version(source, folder, progress)
     if open_now is not None:
         publish(deployment.storage, name, open_now.number)
     with deployment.database.write() as session:
-        record_data_version(session, name, datetime.now(UTC), default=default)
+        register_data_version(session, name, datetime.now(UTC), default=default)
 
 
 def _built(deployment: Deployment, folder: str) -> BuiltRuntime | None:
-    return next((one for one in load(deployment.settings.runtimes_home) if one.folder.name == folder), None)
+    return next((built for built in load(deployment.settings.runtimes_home) if built.folder.name == folder), None)

@@ -1,6 +1,6 @@
-"""Stopping without cutting anything off: not ready first, then no new runs, then the end of what is under way.
+"""Graceful shutdown: fail the readiness probe, stop claiming runs, then wait for active runs and transfers.
 
-A first SIGTERM or SIGINT begins it, a second one ends the server at once.
+The first SIGTERM or SIGINT starts it, a second one stops the server immediately.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = structlog.get_logger()
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _TRANSFERS = "/files"
 # Connections that the kernel holds until the server accepts them.
 LISTEN_BACKLOG = 1024
 
 
-class Draining:
-    """How far the stopping of a server is.
+class GracefulShutdown:
+    """The progress of a graceful shutdown.
 
     Args:
-        stop_runs: takes no new runs and waits for those that go on, or gives them back; called once.
-        notice_seconds: how long everything is answered as before while /readyz says no.
-        transfer_seconds: how long uploads and downloads that go on are waited for, from the beginning.
-        is_answered_to: whether runs are on nodes, which bring their answers to the port of this server.
+        stop_runs: stops claiming and waits for active runs, or requeues them; called once.
+        notice_seconds: how long requests are served normally after /readyz fails.
+        transfer_seconds: how long to wait for active transfers, from the start of the shutdown.
+        receives_results: whether nodes send their results to the port of this server.
     """
 
     def __init__(
@@ -38,46 +38,43 @@ class Draining:
         *,
         notice_seconds: float,
         transfer_seconds: float,
-        is_answered_to: bool = False,
+        receives_results: bool = False,
     ) -> None:
         self._stop_runs = stop_runs
         self._notice_seconds = notice_seconds
         self._transfer_seconds = transfer_seconds
-        self._is_answered_to = is_answered_to
+        self._is_answered_to = receives_results
         self._transfers = 0
         self._runs: asyncio.Task[None] | None = None
 
     @property
-    def has_begun(self) -> bool:
-        """Whether the server is being stopped."""
+    def is_stopping(self) -> bool:
+        """Return whether the server is stopping."""
         return self._runs is not None
 
     def begin(self) -> None:
-        """Be ready no more, and let the runs end; called on the event loop."""
+        """Start the shutdown; called on the event loop."""
         if self._runs is None:
             log.info("stopping", transfers=self._transfers)
             self._runs = asyncio.create_task(anyio.to_thread.run_sync(self._stop_runs))
 
     async def wait_for_transfers(self) -> None:
-        """Until whoever sends requests has had time to notice, and what is being sent has arrived.
-
-        Runs on nodes are waited for too.
-        """
-        began = time.monotonic()
+        """Wait for the notice period and active transfers, and for runs on nodes."""
+        started = time.monotonic()
         await asyncio.sleep(self._notice_seconds)
-        while self._transfers and time.monotonic() - began < self._transfer_seconds:
-            await asyncio.sleep(_LOOK_SECONDS)
+        while self._transfers and time.monotonic() - started < self._transfer_seconds:
+            await asyncio.sleep(_POLL_SECONDS)
         if self._is_answered_to:
             await self.wait_for_runs()
 
     async def wait_for_runs(self) -> None:
-        """Until no run goes on here."""
+        """Wait until no run is active."""
         self.begin()
         assert self._runs is not None
         await self._runs
 
     def counting(self, app: ASGIApp) -> ASGIApp:
-        """The application, whose transfers are counted."""
+        """Wrap the application to count its transfers."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or not scope["path"].startswith(_TRANSFERS):
@@ -92,12 +89,12 @@ class Draining:
         return counted
 
 
-class DrainingServer(uvicorn.Server):
-    """A server of uvicorn that drains before it closes its port."""
+class GracefulServer(uvicorn.Server):
+    """A uvicorn server that shuts down gracefully before it closes its port."""
 
-    def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: GracefulShutdown) -> None:
         super().__init__(config)
-        self._draining = draining
+        self._shutdown = shutdown
         self._waiting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
@@ -107,20 +104,20 @@ class DrainingServer(uvicorn.Server):
             listener.listen(LISTEN_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain, or end at once where that has begun; called by the signal."""
+        """Start the shutdown, or stop immediately if it has started; called by the signal."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        if loop is None or not self.started or self._draining.has_begun:
+        if loop is None or not self.started or self._shutdown.is_stopping:
             super().handle_exit(sig, frame)
         else:
             loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
-        self._draining.begin()
+        self._shutdown.begin()
         self._waiting = asyncio.create_task(self._close())
 
     async def _close(self) -> None:
-        await self._draining.wait_for_transfers()
+        await self._shutdown.wait_for_transfers()
         self.should_exit = True

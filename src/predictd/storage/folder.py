@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError
-from predictd.domain.outages import is_full
+from predictd.domain.errors import ConflictError, NotFoundError, OutageError, PlatformError, SetupError, is_disk_full
 from predictd.storage.atomic_upload import AtomicUpload
 from predictd.storage.base import ABANDONED_SECONDS, Progress, StoredObject
 from predictd.storage.keys import check_key
@@ -91,7 +90,7 @@ class FolderStorage:
                     upload.write(chunk)
                 upload.commit()
         except OSError as error:
-            if is_full(error):
+            if is_disk_full(error):
                 raise OutageError("The storage is full.") from error
             raise
 

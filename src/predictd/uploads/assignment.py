@@ -11,7 +11,7 @@ from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.states import ACTIVE, TriggerType, ValidationStatus
-from predictd.jobs.queue import end_at_once, enqueue, enqueue_round
+from predictd.jobs.queue import end_pending, enqueue, enqueue_round
 
 WEBHOOK_IS_SET = (
     "Model {name} has a submission webhook, so it can't use a pickle. Remove the webhook first "
@@ -102,7 +102,7 @@ def unassign(session: Session, model: Model) -> None:
     if model.pickle_id is not None:
         pickle = session.get_one(Pickle, model.pickle_id)
         if pickle.model_id == model.id:
-            pickle.takes_slot = False
+            pickle.assign_when_validated = False
     model.pickle_id = None
     session.flush()
 
@@ -113,9 +113,9 @@ def assign_when_validated(session: Session, pickle: Pickle) -> Reason | None:
     Returns:
         Why it was not assigned; None if it was, or if it was uploaded for no model.
     """
-    if not pickle.takes_slot or pickle.model_id is None:
+    if not pickle.assign_when_validated or pickle.model_id is None:
         return None
-    pickle.takes_slot = False
+    pickle.assign_when_validated = False
     model = session.get_one(Model, pickle.model_id, with_for_update=True)
     if model.submission_webhook:
         return Reason(code="not_assigned_webhook", facts={"model": model.name})
@@ -145,7 +145,7 @@ def queue_run(session: Session, pickle: Pickle, now: datetime, *, validation: bo
     round_id = round_.id if round_ is not None else None
     trigger = enqueue(session, pickle, TriggerType.LIVE, round_id, now, Reason(code="run_requested"))
     if round_ is None:
-        end_at_once(session, trigger, Reason(code=NO_OPEN_ROUND), now)
+        end_pending(session, trigger, Reason(code=NO_OPEN_ROUND), now)
     return trigger
 
 
@@ -181,7 +181,7 @@ def _set_pickle(session: Session, model: Model, pickle: Pickle) -> None:
     session.execute(
         sa.update(Pickle)
         .where(Pickle.model_id == model.id, Pickle.inserted_at <= pickle.inserted_at)
-        .values(takes_slot=False)
+        .values(assign_when_validated=False)
     )
     session.flush()
 
@@ -193,7 +193,7 @@ def _lock_active_run(session: Session, pickle: Pickle, round_id: str) -> bool:
         .where(
             Trigger.pickle_id == pickle.id,
             Trigger.round_id == round_id,
-            Trigger.fallback_for.is_(None),
+            Trigger.fallback_model_id.is_(None),
             Trigger.type != TriggerType.DIAGNOSTICS,
             Trigger.state.in_(ACTIVE),
         )

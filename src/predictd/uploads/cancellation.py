@@ -9,7 +9,7 @@ from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.states import TriggerType, ValidationStatus
 from predictd.jobs.queue import cancel
-from predictd.uploads.fallback import has_run_well
+from predictd.uploads.fallback import has_succeeded
 
 CANCELLED = "cancelled"
 ADMIN = "an admin"
@@ -41,7 +41,7 @@ def cancel_run(session: Session, trigger_id: str, now: datetime, account: Accoun
 
 
 def _end_validation(session: Session, pickle: Pickle, now: datetime) -> None:
-    was_validated = has_run_well(session, pickle)
+    was_validated = has_succeeded(session, pickle)
     pickle.validation_status = ValidationStatus.VALIDATED if was_validated else ValidationStatus.INVALID
     pickle.updated_at = now
     session.flush()

@@ -5,13 +5,13 @@ from datetime import datetime
 from predictd.data import read_ids
 from predictd.data.layout import round_key
 from predictd.db import Database
-from predictd.db.catalogue import list_data_versions
+from predictd.db.catalog import list_data_versions
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account
 from predictd.db.rounds import latest_round
 from predictd.domain.errors import ConflictError, InvalidInputError
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import most_rows
+from predictd.domain.limits import max_rows
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import NO_OPEN_ROUND, Reason
 from predictd.domain.runs import Predictions
@@ -60,7 +60,7 @@ def submit_file(
     # The file is read between two transactions, so that a large one blocks nothing.
     live_ids = [_live_ids(storage, key) for key in keys]
     with storage.local_path(uploaded.key) as path:
-        predictions = read_submission_file(path, max_rows=most_rows(max(map(len, live_ids), default=0)))
+        predictions = read_submission_file(path, max_rows=max_rows(max(map(len, live_ids), default=0)))
     failure = _check(predictions, live_ids)
     if failure is not None:
         raise InvalidInputError(f"{filename} is not a valid submission for round {round_.number}: {failure.describe()}")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db.models import Account, Pickle, Trigger, Upload
-from predictd.db.stored_files import StoredFile, charge, storage_left
+from predictd.db.stored_files import StoredFile, charge, storage_available
 from predictd.domain.errors import BusyError, LimitReachedError
 from predictd.domain.quotas import GB, Quotas
 from predictd.domain.states import TriggerState, TriggerType
@@ -53,7 +53,7 @@ def available_upload_bytes(
         return max_bytes
     if not isinstance(storage, FolderStorage):
         _charge_unregistered(session, storage, account, now)
-    return min(max_bytes, storage_left(session, account.id, quotas.storage_bytes))
+    return min(max_bytes, storage_available(session, account.id, quotas.storage_bytes))
 
 
 def check_pickle_count(session: Session, account: Account, quotas: Quotas) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from predictd.db.catalogue import choose_data_version, choose_runtime
+from predictd.db.catalog import choose_data_version, choose_runtime
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Pickle
 from predictd.domain.errors import InvalidInputError
@@ -13,7 +13,7 @@ from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerType, ValidationStatus
-from predictd.jobs.queue import enqueue, fail_at_once
+from predictd.jobs.queue import enqueue, fail_pending
 from predictd.pickles import Inspection
 from predictd.storage import Storage
 from predictd.uploads.assignment import check_has_no_webhook
@@ -86,7 +86,7 @@ def register_pickle(
         size_bytes=uploaded.size_bytes,
         source=source,
         validation_status=ValidationStatus.PENDING,
-        takes_slot=for_model is not None,
+        assign_when_validated=for_model is not None,
         inserted_at=now,
         updated_at=now,
     )
@@ -96,7 +96,7 @@ def register_pickle(
     if inspection is not None and runtimes_home is not None:
         failure = certain_failure(session, inspection, chosen_runtime, runtimes_home)
         if failure is not None:
-            fail_at_once(session, trigger, failure, now)
+            fail_pending(session, trigger, failure, now)
             pickle.validation_status = ValidationStatus.INVALID
             session.flush()
     return pickle

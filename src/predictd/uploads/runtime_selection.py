@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from predictd.db.catalogue import list_runtimes
+from predictd.db.catalog import list_runtimes
 from predictd.db.models import Account, Runtime, Upload
 from predictd.domain.errors import BusyError, PredictdError
 from predictd.domain.failures import ModelFailure

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE
-from predictd.db.catalogue import choose_data_version, choose_runtime, list_data_versions, list_runtimes
+from predictd.db.catalog import choose_data_version, choose_runtime, list_data_versions, list_runtimes
 from predictd.db.models import Account, DataVersion, Runtime, Upload
 from predictd.db.rounds import latest_round
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError, PredictdError

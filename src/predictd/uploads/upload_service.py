@@ -8,6 +8,7 @@ from predictd.db import Database
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Pickle, Trigger
 from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.limits import MAX_SUBMISSION_BYTES, PRESIGNED_URL_SECONDS
 from predictd.domain.names import CLASSIC
 from predictd.settings import Settings
 from predictd.storage import Storage
@@ -56,7 +57,7 @@ class UploadService:
             BusyError: the disk is too full.
         """
         settings = self.settings
-        max_bytes = settings.max_pickle_bytes if kind is UploadKind.PICKLE else settings.max_submission_bytes
+        max_bytes = settings.max_pickle_bytes if kind is UploadKind.PICKLE else MAX_SUBMISSION_BYTES
         with self.database.write() as session:
             if model_id:
                 model = get_model(session, account, model_id)
@@ -76,7 +77,7 @@ class UploadService:
                 model_id or None,
                 now=now,
                 max_bytes=available_bytes,
-                url_seconds=settings.url_seconds,
+                url_seconds=PRESIGNED_URL_SECONDS,
             )
 
     def register(

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from predictd.db.accounts import NewToken, create_token, list_tokens, revoke_token
 from predictd.db.models import Account
 from predictd.db.passwords import set_password
-from predictd.db.sessions import begin_session
+from predictd.db.sessions import SESSION_HOURS, create_session
 from predictd.domain.scopes import SCOPES
 from predictd.http.services import Services
 from predictd.web.auth import verify_password
@@ -64,13 +64,12 @@ def revoke_api_token(request: PageRequest) -> Response:
 def change_password(request: PageRequest) -> Response:
     """Change the password, which ends all sessions, and start a new session for this browser."""
     verify_password(request, request.account.username, "The current password is incorrect. Nothing was changed.")
-    hours = request.services.settings.session_hours
     with request.write() as session:
         account = session.get_one(Account, request.account.id)
         set_password(session, account, request.form.get("new", ""), request.now)
-        secret = begin_session(session, account, request.now, hours=hours)
+        secret = create_session(session, account, request.now)
     response = request.redirect("/account", "password")
-    request.set_cookie(response, SESSION_COOKIE, secret, int(hours * 3600))
+    request.set_cookie(response, SESSION_COOKIE, secret, SESSION_HOURS * 3600)
     return response
 
 

@@ -5,7 +5,7 @@ from starlette.routing import Route
 
 from predictd.db.models import Account
 from predictd.db.password_links import find_link, use_link
-from predictd.db.sessions import begin_session, end_session
+from predictd.db.sessions import SESSION_HOURS, create_session, end_session
 from predictd.domain.errors import NotFoundError
 from predictd.http import password_auth
 from predictd.http.services import Services
@@ -59,14 +59,14 @@ def verify_password(request: PageRequest, name: str, error_message: str) -> Acco
 
 def show_sign_up(request: PageRequest) -> Response:
     """Show the sign-up form if the server allows sign-up."""
-    if not request.services.settings.sign_up:
+    if not request.services.settings.allow_sign_up:
         raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
     return request.render("signup.html", name=request.form.get("name", ""), email=request.form.get("email", ""))
 
 
 def sign_up(request: PageRequest) -> Response:
     """Create an account and start a session."""
-    if not request.services.settings.sign_up:
+    if not request.services.settings.allow_sign_up:
         raise NotFoundError("Sign-up is disabled on this server. Ask an admin for an account.")
     services = request.services
     account = sign_up_account(
@@ -105,13 +105,12 @@ def sign_out(request: PageRequest) -> Response:
 
 
 def _start_session(request: PageRequest, account: Account, path: str) -> Response:
-    hours = request.services.settings.session_hours
     with request.write() as session:
         # A new secret, so that one that leaked before the sign-in is useless.
         end_session(session, request.session_secret)
-        secret = begin_session(session, account, request.now, hours=hours)
+        secret = create_session(session, account, request.now)
     response = request.redirect(path)
-    request.set_cookie(response, SESSION_COOKIE, secret, int(hours * 3600))
+    request.set_cookie(response, SESSION_COOKIE, secret, SESSION_HOURS * 3600)
     return response
 
 

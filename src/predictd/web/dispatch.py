@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from predictd.db.audit import Actor, acting
+from predictd.db.audit import Actor, act_as
 from predictd.domain.errors import (
     BusyError,
     ConflictError,
@@ -79,12 +79,12 @@ def dispatch(
     with services.database.read() as session:
         page_request = PageRequest(http=request, services=services, session=session, form=form)
         actor = Actor(
-            way="web",
+            interface="web",
             at=page_request.now,
             account=lambda: page_request.current_account,
             address=page_request.client_address,
         )
-        with acting(actor):
+        with act_as(actor):
             if not all(map(is_storable, _client_texts(request, form))):
                 return _error_response(page_request, InvalidInputError(INVALID_TEXT), None)
             try:

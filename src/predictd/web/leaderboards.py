@@ -8,20 +8,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.db.accounts import find_account
-from predictd.db.model_queries import find_by_name, list_models
+from predictd.db.model_queries import find_model, list_models
 from predictd.db.models import Account, Model
 from predictd.db.score_tables import Reputation
 from predictd.db.scores import (
-    Ordering,
+    LeaderboardOrder,
     account_leaderboard,
     latest_day,
-    latest_scores_of_model,
     leaderboard,
-    reputations_of,
+    list_latest_scores,
+    list_reputations,
 )
 from predictd.domain.errors import NotFoundError
 from predictd.domain.names import CLASSIC
-from predictd.domain.scores import METRICS
+from predictd.domain.score_configs import METRICS
 from predictd.http.services import Services
 from predictd.web.dispatch import page_route
 from predictd.web.request import PageRequest
@@ -106,8 +106,8 @@ def _sort(request: PageRequest) -> str:
     return metric if metric in METRICS else "corr"
 
 
-def _ordering(request: PageRequest) -> Ordering:
-    return Ordering(metric=_sort(request), descending=True)
+def _ordering(request: PageRequest) -> LeaderboardOrder:
+    return LeaderboardOrder(metric=_sort(request), descending=True)
 
 
 def _search(request: PageRequest) -> str | None:
@@ -117,15 +117,15 @@ def _search(request: PageRequest) -> str | None:
 def show_model(request: PageRequest) -> Response:
     """Show the scores of a model, round by round."""
     name = request.path_param("name")
-    model = find_by_name(request.session, name, CLASSIC)
+    model = find_model(request.session, name, CLASSIC)
     if model is None:
         raise NotFoundError(f"Model {name[:64]!r} not found.")
     account = request.current_account
     return request.render(
         "profile.html",
         model=model,
-        scores=latest_scores_of_model(request.session, model.id, MAX_ROUNDS),
-        reputation=next(iter(reputations_of(request.session, model.id, limit=1)), None),
+        scores=list_latest_scores(request.session, model.id, MAX_ROUNDS),
+        reputation=next(iter(list_reputations(request.session, model.id, limit=1)), None),
         labels=LABELS,
         is_own=account is not None and account.id == model.account_id,
     )

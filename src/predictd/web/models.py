@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.db.model_queries import add_model, get_model, page_of_models, rename_model
+from predictd.db.model_queries import add_model, get_model, rename_model, search_models
 from predictd.db.models import Model, Pickle, Trigger
 from predictd.db.rounds import latest_round, status_of
 from predictd.domain.names import CLASSIC
@@ -55,7 +55,7 @@ def show_models(request: PageRequest) -> Response:
     is_archive = request.query_param("archived") == "yes"
     search = request.query_param("q")
     cursor = cursor_of(request.session)
-    models = page_of_models(
+    models = search_models(
         request.session, account, archived=is_archive, name=search, limit=MAX_ROWS + 1, offset=offset
     )
     count_rows = request.session.execute(

@@ -7,10 +7,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from predictd.db.models import Account
-from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.domain.notices import CHOICES, Channel, DeliveryState, Event
+from predictd.db.notification_tables import Delivery, WebhookEndpoint
+from predictd.domain.notification_types import CHOICES, Channel, DeliveryState, Event
 from predictd.http.services import Services
-from predictd.notifications.addresses import ask_to_confirm, confirm, set_address
+from predictd.notifications.email_addresses import confirm_address, send_confirmation, set_address
 from predictd.notifications.email_content import title_of
 from predictd.notifications.endpoints import (
     add_endpoint,
@@ -22,7 +22,7 @@ from predictd.notifications.endpoints import (
     set_endpoint_events,
 )
 from predictd.notifications.preferences import email_events, set_email_events
-from predictd.notifications.signed_tokens import confirmed_account, unsubscribed
+from predictd.notifications.signed_tokens import verify_confirmation_token, verify_unsubscribe_token
 from predictd.web.dispatch import page_route
 from predictd.web.forms import form_route
 from predictd.web.request import PageRequest
@@ -64,7 +64,7 @@ class DeliveryRow:
             state=state,
             css_class=css_class,
             attempts=delivery.attempt,
-            response=delivery.answer or "",
+            response=delivery.result or "",
             next_attempt_at=delivery.not_before if delivery.state == DeliveryState.PENDING else None,
         )
 
@@ -82,7 +82,7 @@ def notification_routes(services: Services) -> list[Route]:
         form_route(services, f"{PAGE}/webhooks/{{id}}/test", send_test_webhook, show_notifications),
         form_route(services, f"{PAGE}/webhooks/{{id}}/delete", delete_webhook, show_notifications),
         page_route(services, "/account/confirm/{token}", show_confirmation),
-        form_route(services, "/account/confirm/{token}", confirm_address),
+        form_route(services, "/account/confirm/{token}", confirm),
         page_route(services, "/unsubscribe/{token}", show_unsubscription),
         # Mail clients send this without a cookie or a form; the signed link proves it.
         form_route(services, "/unsubscribe/{token}", unsubscribe, is_csrf_exempt=True),
@@ -111,7 +111,7 @@ def save_address(request: PageRequest) -> Response:
         is_unconfirmed = set_address(session, account, request.form.get("address"), request.now)
         sends_link = is_unconfirmed and bool(request.services.settings.smtp_url)
         if sends_link:
-            ask_to_confirm(session, account, request.now)
+            send_confirmation(session, account, request.now)
     message = "address" if sends_link else "address-unconfirmed" if account.email else "address-removed"
     return request.redirect(PAGE, message)
 
@@ -119,7 +119,7 @@ def save_address(request: PageRequest) -> Response:
 def resend_link(request: PageRequest) -> Response:
     """Send the link that confirms the address again."""
     with request.write() as session:
-        ask_to_confirm(session, session.get_one(Account, request.account.id), request.now)
+        send_confirmation(session, session.get_one(Account, request.account.id), request.now)
     return request.redirect(PAGE, "address")
 
 
@@ -172,20 +172,20 @@ def delete_webhook(request: PageRequest) -> Response:
 
 def show_confirmation(request: PageRequest) -> Response:
     """Show a button instead of confirming at once, because link scanners open links too."""
-    account = confirmed_account(request.session, request.path_param("token"), request.now)
+    account = verify_confirmation_token(request.session, request.path_param("token"), request.now)
     return request.render("email_link.html", account=account, events=None, is_done=False)
 
 
-def confirm_address(request: PageRequest) -> Response:
+def confirm(request: PageRequest) -> Response:
     """Confirm the address."""
     with request.write() as session:
-        account = confirm(session, request.path_param("token"), request.now)
+        account = confirm_address(session, request.path_param("token"), request.now)
     return request.render("email_link.html", account=account, events=None, is_done=True)
 
 
 def show_unsubscription(request: PageRequest) -> Response:
     """Show a button instead of unsubscribing at once, for the same reason."""
-    account, events = unsubscribed(request.session, request.path_param("token"))
+    account, events = verify_unsubscribe_token(request.session, request.path_param("token"))
     return request.render(
         "email_link.html", account=account, events=[CHOICES[event] for event in events], is_done=False
     )
@@ -194,7 +194,7 @@ def show_unsubscription(request: PageRequest) -> Response:
 def unsubscribe(request: PageRequest) -> Response:
     """Stop email for the events of the signed link."""
     with request.write() as session:
-        account, events = unsubscribed(session, request.path_param("token"))
+        account, events = verify_unsubscribe_token(session, request.path_param("token"))
         set_email_events(account, set(email_events(account)) - set(events), request.now)
     if "text/html" not in request.http.headers.get("accept", ""):
         return secured(PlainTextResponse("unsubscribed\n"))

@@ -57,7 +57,9 @@ def overviews(session: Session, models: Sequence[Model], now: datetime) -> list[
     rows = []
     for model in models:
         assigned, latest = pickles.get(model.pickle_id or ""), uploaded.get(model.id)
-        unassigned_upload = latest if latest is not None and latest is not assigned and latest.takes_slot else None
+        unassigned_upload = (
+            latest if latest is not None and latest is not assigned and latest.assign_when_validated else None
+        )
         pickles_shown = [pickle for pickle in (assigned, unassigned_upload or latest) if pickle is not None]
         runs = [newest[pickle.id] for pickle in pickles_shown if pickle.id in newest]
         rows.append(

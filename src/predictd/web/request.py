@@ -131,7 +131,7 @@ class PageRequest:
             now=self.now,
             message=MESSAGES.get(self.query_param("message"), ""),
             error=self.error,
-            can_sign_up=self.services.settings.sign_up,
+            can_sign_up=self.services.settings.allow_sign_up,
             **context,
         )
         response = HTMLResponse(text, status_code)

@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from predictd.db.models import Diagnostics, Model, Submission, Trigger, TriggerLog
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
-from predictd.domain.limits import MIB, Limits
+from predictd.domain.limits import MIB, PRESIGNED_URL_SECONDS, Limits
 from predictd.domain.reasons import NO_OPEN_ROUND
-from predictd.domain.records import RunRecord
+from predictd.domain.run_records import RunRecord
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.domain.terminal import printable
 from predictd.http.services import Services
@@ -26,7 +26,7 @@ from predictd.web.forms import form_route
 from predictd.web.request import PageRequest
 from predictd.web.responses import attachment, secured
 from predictd.worker.live_run import predictions_key
-from predictd.worker.provenance import records_of
+from predictd.worker.provenance import list_records
 
 MAX_LINES = 1000
 MAX_ROWS = 1_000_000
@@ -79,7 +79,7 @@ def show_run(request: PageRequest) -> Response:
         "run.html",
         run=run,
         diagnostics=diagnostics,
-        fallback_for=request.session.get(Model, run.fallback_for) if run.fallback_for else None,
+        fallback_for=request.session.get(Model, run.fallback_model_id) if run.fallback_model_id else None,
         models=_models(request, run),
         failure=failure.sentence if failure else reason.message if run.state == TriggerState.FAILED else "",
         remedy=failure.remedy if failure else "",
@@ -119,7 +119,7 @@ def download_predictions(request: PageRequest) -> Response:
     key = predictions_key(run.id, run.attempt)
     if request.services.storage.stat(key) is None:
         raise NotFoundError("The run has no predictions.")
-    expires_at = request.now + timedelta(seconds=request.services.settings.url_seconds)
+    expires_at = request.now + timedelta(seconds=PRESIGNED_URL_SECONDS)
     filename = f"predictions-{run.id[:8]}.csv"
     return secured(RedirectResponse(request.storage.presign("GET", key, expires_at=expires_at, filename=filename), 303))
 
@@ -146,19 +146,19 @@ def _models(request: PageRequest, run: Trigger) -> Sequence[Model]:
     """Return the models of the run: those of its pickle, or the model that a fallback runs for."""
     if run.pickle is None:
         return ()
-    if run.fallback_for is not None:
-        return request.session.scalars(sa.select(Model).where(Model.id == run.fallback_for)).all()
+    if run.fallback_model_id is not None:
+        return request.session.scalars(sa.select(Model).where(Model.id == run.fallback_model_id)).all()
     uploaded_for = request.session.get(Model, run.pickle.model_id) if run.pickle.model_id else None
     return run.pickle.assigned_models or ([uploaded_for] if uploaded_for is not None else [])
 
 
 def _fallbacks(request: PageRequest, run: Trigger) -> Sequence[tuple[Trigger, Model]]:
     """Return the fallback runs for the models of a failed run."""
-    if run.round_id is None or run.fallback_for is not None:
+    if run.round_id is None or run.fallback_model_id is not None:
         return ()
     rows = request.session.execute(
         sa.select(Trigger, Model)
-        .join(Model, Model.id == Trigger.fallback_for)
+        .join(Model, Model.id == Trigger.fallback_model_id)
         .where(Trigger.round_id == run.round_id, Model.id.in_([model.id for model in _models(request, run)]))
         .order_by(Model.name_key)
         .options(joinedload(Trigger.pickle))
@@ -213,7 +213,7 @@ def _histogram(request: PageRequest, run: Trigger) -> str:
 
 def _record(request: PageRequest, run: Trigger) -> list[tuple[str, str]]:
     """Return the names and values of the record of the latest attempt that ended; empty if none has ended."""
-    rows = records_of(request.session, run.id)
+    rows = list_records(request.session, run.id)
     if not rows:
         return []
     record = RunRecord.of(rows[0].facts)

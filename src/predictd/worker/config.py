@@ -1,6 +1,7 @@
-"""What every run of a server shares, and what one of them has."""
+"""The configuration of a worker pool, and the context of one job."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,21 +15,43 @@ from predictd.domain.runs import RunReport, RuntimePaths, SandboxKind
 from predictd.jobs.queue import Claim
 from predictd.sandbox import ForkPool
 from predictd.storage import Storage
-from predictd.uploads.fallback import IsUsable, usable_with
+from predictd.uploads.fallback import IsUsable, usability_check
 from predictd.worker.run_logs import LogWriter
-from predictd.worker.runtime_backoff import MissingRuntimes
 
 if TYPE_CHECKING:
     from predictd.worker.execution import PickleRun
 
+RETRY_AFTER_SECONDS = 300.0
 
-class RunPlace(Protocol):
-    """Where claimed runs are executed, if not on this machine."""
+
+class RuntimeBackoff:
+    """Folders of runtimes that recently could not be built here. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def add(self, folder: str) -> None:
+        """Skip runs in this runtime for a while."""
+        with self._lock:
+            self._until[folder] = self._clock() + RETRY_AFTER_SECONDS
+
+    def folders(self) -> tuple[str, ...]:
+        """Return the runtimes to skip now; each is retried after some minutes."""
+        with self._lock:
+            now = self._clock()
+            self._until = {folder: until for folder, until in self._until.items() if until > now}
+            return tuple(self._until)
+
+
+class RunBackend(Protocol):
+    """An executor of claimed runs outside this machine."""
 
     def run(
-        self, job: "Job", wanted: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
+        self, job: "Job", pickle_run: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
     ) -> tuple[RunReport, bool]:
-        """Run it on data of `rows` rows and answer the report, and whether it was asked for tables.
+        """Run the pickle on data of `rows` rows; return the report and whether tables were requested.
 
         Raises as `predictd.sandbox.run` does.
         """
@@ -36,25 +59,25 @@ class RunPlace(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What every run of this server shares.
+    """The configuration that all runs of this server share.
 
     Attributes:
-        limits: of a run for a round or a validation.
-        diagnostics_limits: of a run on the validation data.
-        kind: what isolates runs.
-        max_attempts: how often a run is tried when the platform fails.
-        retry_seconds: wait before the first retry; doubles with each.
-        parents: what runs are forked from, if they are.
-        trees: whether compiled tables answer for the tree libraries.
-        mapped: where data files are kept in the form that runs map.
-        factors: folder of what neutralising to the features takes, kept per data version.
-        find_runtime: where the runtime in a folder lies on this machine, built if it must be; raises
+        limits: of a round or validation run.
+        diagnostics_limits: of a diagnostics run.
+        kind: sandbox of the runs.
+        max_attempts: attempts of a run when the platform fails.
+        retry_seconds: delay before the first retry; doubles with each.
+        parents: warm processes to fork runs from, if any.
+        trees: whether compiled trees replace the tree libraries.
+        mapped: cache of memory-mapped data files.
+        factors: folder of cached feature neutralization factors.
+        find_runtime: returns the paths of the runtime in a folder, building it if needed; raises
             RuntimeMissingError.
-        has_runtime: whether it is built on this machine, or could be.
-        missing: the runtimes that this machine lacks.
-        quotas: what accounts may store, and what must stay free on the disk.
-        account_runs: runs of one account at once, 0 for any number.
-        place: where else runs are executed; None means on this machine.
+        has_runtime: whether a runtime is built on this machine or can be.
+        missing: runtimes that this machine can't build.
+        quotas: storage limits of accounts and reserved disk space.
+        account_runs: maximum number of active runs of an account, 0 for no limit.
+        backend: where runs are executed; None means on this machine.
     """
 
     limits: Limits
@@ -68,21 +91,21 @@ class WorkerConfig:
     factors: Path
     find_runtime: Callable[[str], RuntimePaths]
     has_runtime: Callable[[str], bool]
-    missing: MissingRuntimes = field(default_factory=MissingRuntimes)
+    missing: RuntimeBackoff = field(default_factory=RuntimeBackoff)
     quotas: Quotas = NO_LIMITS
     account_runs: int = 0
-    place: "RunPlace | None" = None
+    backend: "RunBackend | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One claimed trigger in the hands of a worker.
+    """One claimed attempt and what its worker needs.
 
     Attributes:
-        claimed: the trigger, under the attempt that this worker claimed.
+        claimed: the claim of this worker.
         slot: number of the worker; runs of different slots never share a user id.
-        writer: takes what the model prints.
-        cancel: set when the trigger is not this worker's any more.
+        writer: stores the output of the model.
+        cancel: set when the claim is lost.
     """
 
     database: Database
@@ -95,5 +118,5 @@ class Job:
 
     @property
     def is_usable(self) -> IsUsable:
-        """Tells the pickles that can be run here."""
-        return usable_with(self.storage, self.config.has_runtime)
+        """Return a check of whether a pickle can run here."""
+        return usability_check(self.storage, self.config.has_runtime)

@@ -1,4 +1,4 @@
-"""Diagnostics: a pickle is run on the validation data, or an uploaded file taken, and its figures are computed."""
+"""Diagnostics runs: metrics of a pickle, or of an uploaded file, on the validation data."""
 
 import tempfile
 import time
@@ -17,20 +17,20 @@ from sqlalchemy.orm import Session
 from predictd.data.layout import version_key
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
-from predictd.db.catalogue import list_data_versions
+from predictd.db.catalog import list_data_versions
 from predictd.db.models import DataVersion, Diagnostics, Pickle, Trigger
-from predictd.db.retry import insist, outlast
+from predictd.db.retry import retry_transaction, retry_until_available
 from predictd.db.stored_files import charge
 from predictd.domain.errors import BusyError, InvalidInputError, OutageError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import Limits
-from predictd.domain.notices import Event
+from predictd.domain.notification_types import Event
 from predictd.domain.reasons import Reason
-from predictd.domain.records import RunRecord, StoredObject
+from predictd.domain.run_records import RunRecord, StoredObject
 from predictd.domain.runs import Predictions, RunReport
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import Claim, advance, update_reason
-from predictd.notifications.outbox import tell_of_run
+from predictd.notifications.outbox import notify_run
 from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.subprocess_scoring import Task, diagnose_in_subprocess
 from predictd.scoring.validation import Progress
@@ -40,7 +40,7 @@ from predictd.worker.config import Job
 from predictd.worker.execution import PickleRun, run_pickle
 from predictd.worker.hashes import sha256_of
 from predictd.worker.live_run import finish_log, record_failure
-from predictd.worker.provenance import keep_record, record_of
+from predictd.worker.provenance import build_record, save_record
 
 log = structlog.get_logger()
 
@@ -48,8 +48,8 @@ PROGRESS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """What is to be diagnosed: a pickle's run, or an uploaded file."""
+class _DiagnosticsTask:
+    """The input of a diagnostics run: a pickle to run, or an uploaded file."""
 
     diagnostics_id: str
     run: PickleRun | None
@@ -58,38 +58,38 @@ class _Wanted:
 
 
 def diagnose(job: Job) -> None:
-    """Bring the claimed trigger's diagnostics to their end.
+    """Run the diagnostics of the claimed trigger.
 
     Raises:
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
     database, storage, claimed = job.database, job.storage, job.claimed
-    began = time.monotonic()
-    wanted = outlast(lambda: _prepare(database, storage, claimed), cancel=job.cancel)
-    if wanted is None:
+    started = time.monotonic()
+    task = retry_until_available(lambda: _prepare(database, storage, claimed), cancel=job.cancel)
+    if task is None:
         return
     used: Reason | None = None
-    key = wanted.upload_key
+    key = task.upload_key
     record: RunRecord | None = None
     with ExitStack() as files:
-        if wanted.run is not None:
+        if task.run is not None:
             limits = job.config.diagnostics_limits
-            report, _ = run_pickle(job, wanted.run, limits, files)
+            report, _ = run_pickle(job, task.run, limits, files)
             outcome = report.outcome()
-            record = _record_of(job, wanted.run, report, limits)
+            record = _record_of(job, task.run, report, limits)
             if isinstance(outcome, ModelFailure):
                 record_failure(job, outcome, report, record)
                 return
             used = report.use(limits)
             finish_log(job)
-            key = f"diagnostics/{wanted.diagnostics_id}-{claimed.attempt}.parquet"
-            record = replace(record, output=_stored(job, key, outcome))
+            key = f"diagnostics/{task.diagnostics_id}-{claimed.attempt}.parquet"
+            record = replace(record, output=_store_predictions(job, key, outcome))
             log.info("predictions_stored", key=key, rows=len(outcome.ids))
             del report, outcome
         assert key is not None
         reason = Reason(code="scoring_predictions", notes=() if used is None else (used,))
-        if not insist(
+        if not retry_transaction(
             database,
             lambda session: advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC)),
             cancel=job.cancel,
@@ -97,25 +97,25 @@ def diagnose(job: Job) -> None:
             return
         progress = _Progress(database, claimed, reason)
         try:
-            found, number = _figures(job, wanted, key, files, progress.show)
+            figures, number = _figures(job, task, key, files, progress.show)
         except InvalidInputError as error:
             _refuse(job, error)
             return
-    if isinstance(found, ModelFailure):
-        record_failure(job, found, record=record)
+    if isinstance(figures, ModelFailure):
+        record_failure(job, figures, record=record)
         return
-    seconds, version = time.monotonic() - began, wanted.versions[number]
-    log.info("validated", version=version, eras=found.eras_accepted_count, seconds=round(seconds, 2))
+    seconds, version = time.monotonic() - started, task.versions[number]
+    log.info("validated", version=version, eras=figures.eras_accepted_count, seconds=round(seconds, 2))
 
     def end(session: Session) -> None:
-        if _conclude(session, claimed, wanted, found, key=key, version=version, seconds=seconds) and record is not None:
-            keep_record(session, claimed, record, datetime.now(UTC))
+        if _complete(session, claimed, task, figures, key=key, version=version, seconds=seconds) and record is not None:
+            save_record(session, claimed, record, datetime.now(UTC))
 
-    insist(database, end, cancel=job.cancel)
+    retry_transaction(database, end, cancel=job.cancel)
 
 
 class _Progress:
-    """Shows in the status history how many eras are scored, every `PROGRESS_SECONDS`."""
+    """Updates the share of scored eras in the status history, every `PROGRESS_SECONDS`."""
 
     def __init__(self, database: Database, claimed: Claim, reason: Reason) -> None:
         self._database = database
@@ -123,20 +123,20 @@ class _Progress:
         self._reason = reason
         self._next = time.monotonic() + PROGRESS_SECONDS
 
-    def show(self, done: int, every: int) -> None:
+    def show(self, done: int, total: int) -> None:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PROGRESS_SECONDS
         with suppress(SQLAlchemyError), self._database.write() as session:
-            scored = Reason(code="eras_scored", facts={"done": done / every})
+            scored = Reason(code="eras_scored", facts={"done": done / total})
             update_reason(session, self._claimed, replace(self._reason, notes=(*self._reason.notes, scored)))
 
 
 def _figures(
-    job: Job, wanted: _Wanted, key: str, files: ExitStack, progress: Progress
+    job: Job, diagnostics_task: _DiagnosticsTask, key: str, files: ExitStack, progress: Progress
 ) -> tuple[Figures | ModelFailure, int]:
     storage, config = job.storage, job.config
-    keys = [version_key(name) for name in wanted.versions]
+    keys = [version_key(name) for name in diagnostics_task.versions]
     folders = [files.enter_context(storage.local_folder(key, VALIDATION_FILES)) for key in keys]
     task = Task(
         predictions=str(files.enter_context(storage.local_path(key))),
@@ -144,27 +144,27 @@ def _figures(
         mapped=str(config.mapped.folder),
         mapped_limit=config.mapped.limit,
         factors=str(config.factors),
-        is_complete=wanted.run is not None,
+        is_complete=diagnostics_task.run is not None,
     )
     return diagnose_in_subprocess(task, progress=progress, cancel=job.cancel)
 
 
-def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | None:
-    """Read what the trigger is about; None where there is nothing to do any more."""
+def _prepare(database: Database, storage: Storage, claimed: Claim) -> _DiagnosticsTask | None:
+    """Return the input of the trigger; None if nothing is left to do."""
     with database.write() as session:
         trigger = session.get_one(Trigger, claimed.trigger_id)
         diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
         if trigger.attempt != claimed.attempt or diagnostics is None:
             return None
         pickle = session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
-        known = list_data_versions(session) if pickle is None else [pickle.data_version]
+        data_versions = list_data_versions(session) if pickle is None else [pickle.data_version]
         versions = [
             version.name
-            for version in sorted(known, key=lambda version: not version.is_default)
+            for version in sorted(data_versions, key=lambda version: not version.is_default)
             if storage.stat(version_key(version.name, VALIDATION_FILE)) is not None
         ]
         if not versions:
-            names = ", ".join(version.name for version in known)
+            names = ", ".join(version.name for version in data_versions)
             reason = Reason(code="no_validation_data", facts={"versions": names, "file": VALIDATION_FILE})
             advance(session, claimed, TriggerState.ERROR, reason, datetime.now(UTC), failure_code=reason.code)
             return None
@@ -177,7 +177,7 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
                 benchmarks_key=version_key(versions[0], VALIDATION_BENCHMARKS_FILE),
                 is_validation=True,
             )
-        return _Wanted(
+        return _DiagnosticsTask(
             diagnostics_id=diagnostics.id,
             run=run,
             upload_key=diagnostics.storage_key if pickle is None else None,
@@ -186,23 +186,23 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Wanted | 
 
 
 def predictions_table(predictions: Predictions) -> pa.Table:
-    """The predictions as they are stored: columns id and prediction."""
+    """Return the predictions as a table with the columns id and prediction."""
     return pa.table({"id": pa.array(predictions.ids, pa.string()), "prediction": predictions.values})
 
 
 def _record_of(job: Job, run: PickleRun, report: RunReport, limits: Limits) -> RunRecord:
-    return outlast(lambda: record_of(job, run, report, limits), cancel=job.cancel)
+    return retry_until_available(lambda: build_record(job, run, report, limits), cancel=job.cancel)
 
 
-def _stored(job: Job, key: str, predictions: Predictions) -> StoredObject:
-    return outlast(lambda: _store(job, key, predictions), cancel=job.cancel)
+def _store_predictions(job: Job, key: str, predictions: Predictions) -> StoredObject:
+    return retry_until_available(lambda: _store(job, key, predictions), cancel=job.cancel)
 
 
 def _store(job: Job, key: str, predictions: Predictions) -> StoredObject:
     """Store the predictions, which count toward the account's storage.
 
     Raises:
-        OutageError: the disk's reserve is reached, so that the run is put off.
+        OutageError: the disk has no free space beyond its reserve, so the run is retried later.
     """
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.parquet"
@@ -220,23 +220,30 @@ def _store(job: Job, key: str, predictions: Predictions) -> StoredObject:
         return StoredObject(key=key, sha256=sha256_of(path), size_bytes=size)
 
 
-def _conclude(
-    session: Session, claimed: Claim, wanted: _Wanted, found: Figures, *, key: str, version: str, seconds: float
+def _complete(
+    session: Session,
+    claimed: Claim,
+    task: _DiagnosticsTask,
+    figures: Figures,
+    *,
+    key: str,
+    version: str,
+    seconds: float,
 ) -> bool:
-    """End the trigger with the figures; False, and nothing is changed, when the claim is no longer valid."""
+    """End the trigger with the figures; return False, without changes, if the claim is lost."""
     now = datetime.now(UTC)
-    facts = {"eras": found.eras_accepted_count, "corr_mean": found.validation_corr_mean}
+    facts = {"eras": figures.eras_accepted_count, "corr_mean": figures.validation_corr_mean}
     reason = Reason(code="diagnostics_done", facts=facts)
     if not advance(session, claimed, TriggerState.SUCCEEDED, reason, now):
         return False
-    diagnostics = session.get_one(Diagnostics, wanted.diagnostics_id)
-    diagnostics.figures = found.wire()
-    diagnostics.message = found.suspicion
+    diagnostics = session.get_one(Diagnostics, task.diagnostics_id)
+    diagnostics.figures = figures.wire()
+    diagnostics.message = figures.suspicion
     diagnostics.storage_key = key
     diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
     diagnostics.process_seconds = seconds
     diagnostics.updated_at = now
-    tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
+    notify_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
     return True
 
 
@@ -246,6 +253,6 @@ def _refuse(job: Job, error: InvalidInputError) -> None:
     def end(session: Session) -> None:
         reason = Reason(code="invalid_file", facts={"detail": error.message})
         if advance(session, claimed, TriggerState.FAILED, reason, now, failure_code=reason.code):
-            tell_of_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
+            notify_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
 
-    insist(job.database, end, cancel=job.cancel)
+    retry_transaction(job.database, end, cancel=job.cancel)

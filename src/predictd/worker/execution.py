@@ -1,4 +1,4 @@
-"""The sandbox run of a pickle, for whatever purpose."""
+"""Execution of a pickle in the sandbox, for all types of runs."""
 
 import hashlib
 from contextlib import ExitStack
@@ -15,16 +15,16 @@ from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
 from predictd.jobs.queue import Claim
 from predictd.sandbox import run
 from predictd.sandbox.import_hints import likely_imports
+from predictd.storage import Storage
 from predictd.worker.config import Job, WorkerConfig
-from predictd.worker.live_data import local_data
-from predictd.worker.run_cache import NO_TREES, found_tables, keep
+from predictd.worker.run_cache import NO_TREES, cached_tables, store_run_cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class PickleRun:
-    """A pickle, its runtime and the data it is to run on, as keys of storage; `benchmarks_key` may be of nothing.
+    """A pickle, its runtime and its input data, as storage keys; `benchmarks_key` may not exist.
 
-    `is_validation` says that the data hold targets, which the model must not see.
+    With `is_validation` the data contain targets, which are hidden from the model.
     """
 
     pickle_id: str
@@ -40,7 +40,7 @@ class PickleRun:
     def of(
         cls, session: Session, pickle: Pickle, *, features_key: str, benchmarks_key: str, is_validation: bool = False
     ) -> "PickleRun":
-        """The run of a pickle on these data."""
+        """Return the run of a pickle on these data."""
         return cls(
             pickle_id=pickle.id,
             pickle_key=pickle.storage_key,
@@ -54,61 +54,75 @@ class PickleRun:
 
 
 def seed_of(claimed: Claim) -> int:
-    """What the random numbers of that attempt start from: others each time, and the same when it is run again."""
+    """Return the random seed of an attempt: different for each attempt, the same in a replay."""
     return int.from_bytes(hashlib.sha256(f"{claimed.trigger_id}/{claimed.attempt}".encode()).digest()[:4])
 
 
 def lock_key(folder: str) -> str:
-    """Where the lock of a runtime lies for the nodes of a cluster."""
+    """Return the storage key of the lock file of a runtime, which nodes download."""
     return f"locks/{folder}.txt"
 
 
-def run_pickle(job: Job, wanted: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
-    """Run it, keep what makes its next run faster, and answer the report with the features' file.
+def local_data(storage: Storage, features_key: str, benchmarks_key: str, files: ExitStack) -> tuple[Path, Path | None]:
+    """Return local files of the features and of the benchmark models, if any; they exist until `files` is closed.
 
-    Files of this machine are there until `files` is closed.
+    Raises:
+        PlatformError: the features do not exist.
+    """
+    features = files.enter_context(storage.local_path(features_key))
+    if storage.stat(benchmarks_key) is None:
+        return features, None
+    return features, files.enter_context(storage.local_path(benchmarks_key))
+
+
+def run_pickle(job: Job, pickle_run: PickleRun, limits: Limits, files: ExitStack) -> tuple[RunReport, Path]:
+    """Run the pickle, update its run cache, and return the report and the features file.
+
+    Local files exist until `files` is closed.
 
     Raises:
         PlatformError: the platform is at fault.
         CancelledError: the job was cancelled.
     """
-    features, benchmarks = local_data(job.storage, wanted.features_key, wanted.benchmarks_key, files)
-    place = job.config.place
-    if place is not None:
-        report, keeps_tables = place.run(
-            job, wanted, limits, rows=row_count(features), has_benchmarks=benchmarks is not None
+    features, benchmarks = local_data(job.storage, pickle_run.features_key, pickle_run.benchmarks_key, files)
+    backend = job.config.backend
+    if backend is not None:
+        report, keeps_tables = backend.run(
+            job, pickle_run, limits, rows=row_count(features), has_benchmarks=benchmarks is not None
         )
     else:
-        report, keeps_tables = _run_here(job, wanted, limits, features, benchmarks, files)
+        report, keeps_tables = _run_here(job, pickle_run, limits, features, benchmarks, files)
     if report.predictions is not None:
-        keep(job.database, job.storage, wanted.pickle_id, report, job.config.quotas, wanted=keeps_tables)
+        store_run_cache(
+            job.database, job.storage, pickle_run.pickle_id, report, job.config.quotas, asked_for_tables=keeps_tables
+        )
     if report.tables is not None:
         report.tables.close()
     return report, features
 
 
 def _run_here(
-    job: Job, wanted: PickleRun, limits: Limits, features: Path, benchmarks: Path | None, files: ExitStack
+    job: Job, pickle_run: PickleRun, limits: Limits, features: Path, benchmarks: Path | None, files: ExitStack
 ) -> tuple[RunReport, bool]:
-    """The run on this machine, and whether it was asked for tables."""
+    """Run the pickle on this machine; return the report and whether tables were requested."""
     storage, config = job.storage, job.config
-    mapped = files.enter_context(config.mapped.held(features, without_targets=wanted.is_validation))
+    mapped = files.enter_context(config.mapped.held(features, without_targets=pickle_run.is_validation))
     if benchmarks is not None:
         benchmarks = files.enter_context(config.mapped.held(benchmarks))
-    tables = files.enter_context(found_tables(storage, wanted.tables_key)) if config.trees else None
-    pickle = files.enter_context(storage.local_path(wanted.pickle_key))
+    tables = files.enter_context(cached_tables(storage, pickle_run.tables_key)) if config.trees else None
+    pickle = files.enter_context(storage.local_path(pickle_run.pickle_key))
     request = RunRequest(
         pickle=pickle,
         live=mapped,
         benchmarks=benchmarks,
-        runtime=_runtime(config, wanted.runtime_folder),
+        runtime=_runtime(config, pickle_run.runtime_folder),
         limits=limits,
         slot=job.slot,
-        imports=likely_imports(pickle) if wanted.tables_key is None else wanted.imports,
-        proven=wanted.tables_key is not None,
+        imports=likely_imports(pickle) if pickle_run.tables_key is None else pickle_run.imports,
+        proven=pickle_run.tables_key is not None,
         trees=config.trees,
         tables=tables,
-        keep_tables=config.trees and tables is None and wanted.tables_key != NO_TREES,
+        keep_tables=config.trees and tables is None and pickle_run.tables_key != NO_TREES,
         seed=seed_of(job.claimed),
     )
     report = run(request, on_log=job.writer.write, cancel=job.cancel, kind=config.kind, fork_pool=config.parents)

@@ -1,4 +1,4 @@
-"""What becomes of a pickle and its models when a run has ended."""
+"""Updates of a pickle and its models when a run ends."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,24 +10,24 @@ from predictd.db.models import Model, Pickle, Round, Trigger
 from predictd.db.rounds import current_round, status_of
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
-from predictd.domain.notices import Event
+from predictd.domain.notification_types import Event
 from predictd.domain.reasons import NO_OPEN_ROUND, PLATFORM, Reason
 from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
 from predictd.jobs.queue import Claim, advance, enqueue, retry
-from predictd.notifications.outbox import tell_of_run
+from predictd.notifications.outbox import notify_run
 from predictd.uploads.assignment import assign_when_validated, assigned_models
 from predictd.uploads.diagnostics import diagnose_pickle
-from predictd.uploads.fallback import SOURCE, IsUsable, fall_back, has_submission
+from predictd.uploads.fallback import SOURCE, IsUsable, has_submission, queue_fallbacks
 from predictd.uploads.submissions import StoredPredictions, accept
 
 
-def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime, is_usable: IsUsable) -> bool:
-    """End the trigger as the model's failure; a pickle in validation is invalid, its slot stays as it was.
+def fail_run(session: Session, claimed: Claim, failure: ModelFailure, now: datetime, is_usable: IsUsable) -> bool:
+    """End the trigger as a model failure; a pickle in validation becomes invalid.
 
-    Models that it leaves without a submission for the open round fall back to their last good pickle that `is_usable`.
+    Models without a submission for the open round fall back to their last good pickle that `is_usable`.
 
     Returns:
-        False, and nothing is changed, when the claim is no longer valid.
+        False, without changes, if the claim is lost.
     """
     if not advance(session, claimed, TriggerState.FAILED, Reason.of_failure(failure), now, failure_code=failure.code):
         return False
@@ -37,8 +37,8 @@ def fail(session: Session, claimed: Claim, failure: ModelFailure, now: datetime,
         pickle.validation_status = ValidationStatus.INVALID
         pickle.updated_at = now
     session.flush()
-    tell_of_run(session, trigger, Event.RUN_FAILED, now)
-    fall_back(session, claimed.trigger_id, failure.code, is_usable, now)
+    notify_run(session, trigger, Event.RUN_FAILED, now)
+    queue_fallbacks(session, claimed.trigger_id, failure.code, is_usable, now)
     return True
 
 
@@ -53,28 +53,28 @@ def retry_or_give_up(
     is_usable: IsUsable,
     is_outage: bool = False,
 ) -> bool:
-    """Put a trigger back that the platform failed to run; after the last attempt its models fall back.
+    """Requeue a trigger after a platform failure; after the last attempt its models fall back.
 
     Returns:
-        Whether it will be tried again.
+        Whether it will be retried.
     """
     if retry(session, claimed, reason, now, wait_seconds=wait_seconds, max_attempts=max_attempts, is_outage=is_outage):
         return True
     trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
     if trigger.attempt == claimed.attempt and trigger.state == TriggerState.ERROR:
-        fall_back(session, trigger.id, PLATFORM, is_usable, now)
+        queue_fallbacks(session, trigger.id, PLATFORM, is_usable, now)
     return False
 
 
-def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, used: Reason, now: datetime) -> bool:
-    """End a run whose predictions are right, in one transaction.
+def complete_run(session: Session, claimed: Claim, predictions: StoredPredictions, used: Reason, now: datetime) -> bool:
+    """Complete a run with valid predictions, in one transaction.
 
-    A validation validates the pickle, which takes the slot it was uploaded for. The predictions become the submission
-    of every model that the pickle is assigned to. Without an open round a validation ends with the code
-    `no_open_round`. `used` is what the run used of its limits.
+    A validation validates the pickle and assigns it to the model that it was uploaded for. The predictions become the
+    submission of every model that the pickle is assigned to. Without an open round a validation ends with the code
+    `no_open_round`. `used` is the resource usage.
 
     Returns:
-        False, and nothing is changed, when the claim is no longer valid.
+        False, without changes, if the claim is lost.
     """
     trigger = session.get_one(Trigger, claimed.trigger_id, with_for_update=True, populate_existing=True)
     if trigger.attempt != claimed.attempt or trigger.state != TriggerState.VALIDATING:
@@ -98,17 +98,17 @@ def conclude(session: Session, claimed: Claim, predictions: StoredPredictions, u
         submitted = _submit(session, trigger, pickle, round_, predictions, now)
         reason = replace(submitted, notes=(*submitted.notes, *notes, used))
         advance(session, claimed, TriggerState.SUCCEEDED, reason, now)
-    tell_of_run(session, trigger, Event.RUN_SUCCEEDED, now)
+    notify_run(session, trigger, Event.RUN_SUCCEEDED, now)
     if is_validation:
-        _catch_up(session, pickle, round_, now)
+        _enqueue_for_new_round(session, pickle, round_, now)
     return True
 
 
 def _submit(
     session: Session, trigger: Trigger, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
 ) -> Reason:
-    """Submit for every model of the pickle; return what became of it."""
-    if trigger.fallback_for is not None:
+    """Submit for every model of the pickle; return the result."""
+    if trigger.fallback_model_id is not None:
         return _submit_in_place(session, trigger, round_, predictions, now)
     models = assigned_models(session, pickle)
     if not models:
@@ -124,8 +124,8 @@ def _submit(
 def _submit_in_place(
     session: Session, trigger: Trigger, round_: Round, predictions: StoredPredictions, now: datetime
 ) -> Reason:
-    """Submit for the one model that a fallback runs for, unless there is something newer meanwhile."""
-    model = session.get_one(Model, trigger.fallback_for, with_for_update=True, populate_existing=True)
+    """Submit for the model of a fallback, unless it has a newer submission."""
+    model = session.get_one(Model, trigger.fallback_model_id, with_for_update=True, populate_existing=True)
     if model.archived_at is not None or model.pickle_id is None:
         return Reason(code="model_inactive", facts={"model": model.name})
     if has_submission(session, model.id, round_.id):
@@ -142,8 +142,8 @@ def _submitted(round_: Round, models: Sequence[Model], now: datetime) -> Reason:
     return Reason(code=code, facts={"round": round_.number, "models": [model.name for model in models]})
 
 
-def _catch_up(session: Session, pickle: Pickle, round_: Round | None, now: datetime) -> None:
-    """A round that opened while the pickle was being validated knew nothing of it: run it for that round too."""
+def _enqueue_for_new_round(session: Session, pickle: Pickle, round_: Round | None, now: datetime) -> None:
+    """Queue the pickle for a round that opened during its validation."""
     open_now = current_round(session, CLASSIC, now)
     if open_now is None or (round_ is not None and open_now.id == round_.id):
         return

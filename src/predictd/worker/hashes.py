@@ -1,7 +1,7 @@
-"""The SHA-256 of objects in storage and of this installation's own files, each computed once.
+"""SHA-256 hashes of objects in storage and of this installation, each computed once.
 
-An object never changes under its key, so that what was found at its first use, of a pickle at its registration, is what
-a later look is compared with.
+An object never changes under its key, so later reads are compared with the hash of the first use, or of the
+registration of a pickle.
 """
 
 import hashlib
@@ -21,45 +21,45 @@ from predictd.db import Database
 from predictd.db.models import Pickle
 from predictd.db.run_tables import ObjectHash
 from predictd.domain.errors import PlatformError
-from predictd.domain.records import Code, StoredObject
+from predictd.domain.run_records import Code, StoredObject
 from predictd.storage import Storage
 
 log = structlog.get_logger()
 
-_FILES_KEPT = 64
+_CACHE_SIZE = 64
 _SOURCES = (".py", ".so", ".graphql")
 
 
-def hashed(database: Database, storage: Storage, *keys: str) -> dict[str, StoredObject]:
-    """What the objects of these keys hold, as was found when each was first asked about.
+def object_hashes(database: Database, storage: Storage, *keys: str) -> dict[str, StoredObject]:
+    """Return the hashes and sizes of the objects at their first use.
 
     Raises:
-        PlatformError: there is no such object.
+        PlatformError: an object does not exist.
     """
     sizes = {key: storage.stat(key) for key in keys}
     with database.read() as session:
         rows = session.scalars(select(ObjectHash).where(ObjectHash.key.in_(keys))).all()
-    known = {row.key: row for row in rows if row.size_bytes == sizes[row.key]}
-    found = {}
+    stored_hashes = {row.key: row for row in rows if row.size_bytes == sizes[row.key]}
+    objects = {}
     for key, size in sizes.items():
         if size is None:
-            raise PlatformError(f"The object {key} is gone from storage.")
-        row = known.get(key)
-        sha256 = row.sha256 if row is not None else _keep(database, storage, key, size)
-        found[key] = StoredObject(key=key, sha256=sha256, size_bytes=size)
-    return found
+            raise PlatformError(f"The object {key} is missing from storage.")
+        row = stored_hashes.get(key)
+        sha256 = row.sha256 if row is not None else _store_hash(database, storage, key, size)
+        objects[key] = StoredObject(key=key, sha256=sha256, size_bytes=size)
+    return objects
 
 
 def hash_pickle(database: Database, storage: Storage, pickle: Pickle) -> None:
-    """Compute the hash of a pickle that was just registered; what fails here, its first run meets again."""
+    """Hash a newly registered pickle; if this fails, its first run does it."""
     try:
-        hashed(database, storage, pickle.storage_key)
+        object_hashes(database, storage, pickle.storage_key)
     except (PlatformError, OSError) as error:
         log.warning("pickle_not_hashed", pickle=pickle.id, error=str(error))
 
 
-def measured(storage: Storage, key: str) -> StoredObject | None:
-    """What the object holds now, whatever was found before; None where there is none."""
+def hash_object(storage: Storage, key: str) -> StoredObject | None:
+    """Hash the current content of the object; None if it does not exist."""
     size = storage.stat(key)
     if size is None:
         return None
@@ -68,42 +68,42 @@ def measured(storage: Storage, key: str) -> StoredObject | None:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file of any size, in hex."""
+    """Return the hash of a file of any size, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_once(path: Path) -> str | None:
-    """Of a file of this machine, computed again when it has changed; None where it can't be read."""
+def cached_sha256(path: Path) -> str | None:
+    """Return the hash of a local file, cached until it changes; None if it can't be read."""
     try:
-        found = path.stat()
-        return _sha256(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+        status = path.stat()
+        return _sha256(path, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
     except OSError:
         return None
 
 
 @cache
-def this_code() -> Code:
-    """The predictd that runs here."""
-    found = hashlib.sha256()
+def code_version() -> Code:
+    """Return the version and source hash of this predictd."""
+    digest = hashlib.sha256()
     root = Path(str(files("predictd")))
-    for path in sorted(root.rglob("*"), key=lambda one: one.relative_to(root).parts):
+    for path in sorted(root.rglob("*"), key=lambda file: file.relative_to(root).parts):
         if path.suffix in _SOURCES:
             content = path.read_bytes()
-            found.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
-    return Code(version=__version__, source_sha256=found.hexdigest())
+            digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    return Code(version=__version__, source_sha256=digest.hexdigest())
 
 
-@lru_cache(maxsize=_FILES_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _sha256(path: Path, *_identity: int) -> str:
     return sha256_of(path)
 
 
-def _keep(database: Database, storage: Storage, key: str, size: int) -> str:
+def _store_hash(database: Database, storage: Storage, key: str, size: int) -> str:
     with storage.local_path(key) as path:
-        # What was measured is what is kept, also if another object has been put there since.
+        # Store the size of the hashed file, even if the object was replaced since.
         sha256, size = sha256_of(path), os.stat(path).st_size
-    # Another worker may be as quick, and find the same.
+    # Another worker may store the same hash concurrently.
     with suppress(IntegrityError), database.write() as session:
         session.merge(ObjectHash(key=key, sha256=sha256, size_bytes=size, inserted_at=datetime.now(UTC)))
     return sha256

@@ -1,4 +1,4 @@
-"""Finding the triggers whose worker is gone, and putting them back."""
+"""Recovery of triggers whose worker is lost."""
 
 import time
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from predictd.db.hooks import after_commit
 from predictd.db.models import Trigger
 from predictd.domain.reasons import Reason
 from predictd.domain.states import CLAIMED, TriggerState, TriggerType
-from predictd.jobs.queue import LONGEST_WAIT_SECONDS, Claim
-from predictd.uploads.fallback import IsUsable, nothing_is
+from predictd.jobs.queue import MAX_WAIT_SECONDS, Claim
+from predictd.uploads.fallback import IsUsable, never_usable
 from predictd.worker.finalize import retry_or_give_up
 
 LOST = Reason(code="worker_lost")
 
 
-class LeaseWatch:
-    """Tells which leases ran out: those that nobody renewed while this watch looked on for their whole length.
+class LeaseMonitor:
+    """Detects expired leases: those that were not renewed during a full lease period of this monitor.
 
-    Only the watch's own stopwatch counts. What a lease says of its end was written by another machine's clock, or by
-    this one's before it was set, and is good for nothing but to see that it changes.
+    Only the monotonic clock of the monitor counts. The stored expiry comes from another clock, or from this clock
+    before it was set, and only serves to detect renewals.
     """
 
     def __init__(self, lease_seconds: float, stopwatch: Callable[[], float] = time.monotonic) -> None:
@@ -32,54 +32,52 @@ class LeaseWatch:
         self._looked_at = stopwatch()
         self._seen: dict[str, tuple[tuple[int, datetime | None], float]] = {}
 
-    def recover(self, session: Session, now: datetime, *, max_attempts: int, is_usable: IsUsable = nothing_is) -> int:
-        """Look, and put back every trigger whose lease has run out. Returns how many.
+    def recover(self, session: Session, now: datetime, *, max_attempts: int, is_usable: IsUsable = never_usable) -> int:
+        """Requeue every trigger whose lease has expired; return their number.
 
-        After the last attempt of one, its models fall back to a pickle that `is_usable`.
-
-        Whoever looks less often than once in the length of a lease, as while the database is away, begins anew.
+        After the last attempt, the models fall back to a pickle that `is_usable`. If calls are further apart than a
+        lease, as in an outage, the observation starts again.
         """
         at = self._stopwatch()
         if at - self._looked_at > self._seconds:
             self._seen = {}
-        held = session.execute(
+        claimed_rows = session.execute(
             sa.select(Trigger.id, Trigger.attempt, Trigger.lease_expires_at).where(Trigger.state.in_(CLAIMED))
         ).all()
-        before, self._seen, self._looked_at = self._seen, {}, at
-        lost = []
-        for row in held:
+        previous, self._seen, self._looked_at = self._seen, {}, at
+        expired = []
+        for row in claimed_rows:
             lease = (row.attempt, row.lease_expires_at)
-            known, since = before.get(row.id, (lease, at))
-            self._seen[row.id] = (lease, since if known == lease else at)
+            seen_lease, since = previous.get(row.id, (lease, at))
+            self._seen[row.id] = (lease, since if seen_lease == lease else at)
             if at - self._seen[row.id][1] >= self._seconds:
-                lost.append(sa.and_(Trigger.id == row.id, Trigger.attempt == row.attempt, _still(row.lease_expires_at)))
-        return _recover(session, sa.or_(*lost), now, max_attempts, is_usable) if lost else 0
+                expired.append(
+                    sa.and_(Trigger.id == row.id, Trigger.attempt == row.attempt, _still(row.lease_expires_at))
+                )
+        return _recover(session, sa.or_(*expired), now, max_attempts, is_usable) if expired else 0
 
 
 def recover_owned(
-    session: Session, owner_prefix: str, now: datetime, *, max_attempts: int, is_usable: IsUsable = nothing_is
+    session: Session, owner_prefix: str, now: datetime, *, max_attempts: int, is_usable: IsUsable = never_usable
 ) -> int:
-    """The same for those that an earlier process of this server held when it died."""
+    """Requeue the triggers that an earlier process of this server held."""
     owned = Trigger.lease_owner.startswith(owner_prefix, autoescape=True)
     return _recover(session, owned, now, max_attempts, is_usable)
 
 
 def bring_forward(session: Session, now: datetime) -> int:
-    """Make due what waits for longer than anything is made to wait: it was queued before the clock was set back.
-
-    Returns how many.
-    """
-    found = session.execute(
+    """Make triggers due that wait longer than the longest delay because the clock was set back; return their number."""
+    updated = session.execute(
         sa.update(Trigger)
         .where(
             Trigger.state == TriggerState.PENDING,
-            Trigger.not_before > now + timedelta(seconds=LONGEST_WAIT_SECONDS),
+            Trigger.not_before > now + timedelta(seconds=MAX_WAIT_SECONDS),
         )
         .values(not_before=now)
         .returning(Trigger.id)
         .execution_options(synchronize_session=False)
     ).all()
-    return len(found)
+    return len(updated)
 
 
 def _still(expires_at: datetime | None) -> sa.ColumnElement[bool]:

@@ -15,23 +15,23 @@ from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
 from predictd.db.models import Pickle, Round, Trigger
-from predictd.db.retry import insist, outlast
+from predictd.db.retry import retry_transaction, retry_until_available
 from predictd.db.rounds import current_round
 from predictd.domain.errors import KilledOnceError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.reasons import KILLED, Reason
-from predictd.domain.records import RunRecord
+from predictd.domain.run_records import RunRecord
 from predictd.domain.runs import RunReport
 from predictd.domain.states import TriggerState, TriggerType
-from predictd.jobs.queue import Claim, advance, record_use
+from predictd.jobs.queue import Claim, advance, record_usage
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
 from predictd.uploads.submissions import StoredPredictions
 from predictd.worker.config import Job
 from predictd.worker.execution import PickleRun, run_pickle
-from predictd.worker.finalize import conclude, fail
-from predictd.worker.provenance import keep_record, record_of, stored
+from predictd.worker.finalize import complete_run, fail_run
+from predictd.worker.provenance import build_record, save_record, stored_object
 from predictd.worker.run_cache import ids_of
 
 log = structlog.get_logger()
@@ -45,61 +45,63 @@ def predict(job: Job) -> None:
         CancelledError: the job was cancelled.
     """
     claimed, limits = job.claimed, job.config.limits
-    wanted = outlast(lambda: _prepare(job.database, claimed), cancel=job.cancel)
-    if wanted is None:
+    pickle_run = retry_until_available(lambda: _prepare(job.database, claimed), cancel=job.cancel)
+    if pickle_run is None:
         return
     with ExitStack() as files:
-        report, live = run_pickle(job, wanted, limits, files)
+        report, live = run_pickle(job, pickle_run, limits, files)
         live_ids = ids_of(live)
     outcome = report.outcome()
-    # A run that took minutes is not thrown away because the database or the storage is away when it ends.
-    record = outlast(lambda: record_of(job, wanted, report, limits), cancel=job.cancel)
+    # An outage at the end of a run must not waste a run of minutes.
+    record = retry_until_available(lambda: build_record(job, pickle_run, report, limits), cancel=job.cancel)
     if isinstance(outcome, ModelFailure):
         record_failure(job, outcome, report, record)
         return
     used = report.use(limits)
-    # The log of a success is what the model printed, and nothing else.
+    # The log of a successful run holds only the output of the model.
     finish_log(job)
 
     def begin_check(session: Session) -> bool:
         reason = Reason(code="checking_predictions", notes=(used,))
         is_ours = advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC))
-        return is_ours and record_use(session, claimed, report)
+        return is_ours and record_usage(session, claimed, report)
 
-    if not insist(job.database, begin_check, cancel=job.cancel):
+    if not retry_transaction(job.database, begin_check, cancel=job.cancel):
         return
-    wrong = check_submission(outcome, live_ids)
-    if wrong is not None:
-        record_failure(job, wrong, record=record)
+    failure = check_submission(outcome, live_ids)
+    if failure is not None:
+        record_failure(job, failure, record=record)
         return
     content = predictions_csv(outcome)
     rows = len(outcome.ids)
-    predictions = outlast(lambda: _store(job.storage, claimed, content, row_count=rows), cancel=job.cancel)
-    record = replace(record, output=stored(predictions.key, content))
+    predictions = retry_until_available(
+        lambda: _store(job.storage, claimed, content, row_count=rows), cancel=job.cancel
+    )
+    record = replace(record, output=stored_object(predictions.key, content))
     log.info("predictions_stored", key=predictions.key, rows=predictions.row_count)
 
     def end(session: Session) -> None:
         now = datetime.now(UTC)
-        if conclude(session, claimed, predictions, used, now):
-            keep_record(session, claimed, record, now)
+        if complete_run(session, claimed, predictions, used, now):
+            save_record(session, claimed, record, now)
 
-    insist(job.database, end, cancel=job.cancel)
+    retry_transaction(job.database, end, cancel=job.cancel)
 
 
 def predictions_key(trigger_id: str, attempt: int) -> str:
-    """Where the checked predictions of that attempt lie, if it had some."""
+    """Return the storage key of the predictions of an attempt."""
     return f"predictions/{trigger_id}-{attempt}.csv"
 
 
 def record_failure(
     job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
 ) -> None:
-    """End the trigger as the model's failure, and say so at the end of its log; `report` is what is to be kept yet.
+    """End the trigger as a model failure and append the failure to its log; store the usage of `report`, if given.
 
-    `record` is that of the run, if one was made.
+    `record` is the record of the run, if there is one.
 
     Raises:
-        PlatformError: it may be the platform's failure, which a second run tells.
+        PlatformError: the platform may be at fault; a second run decides.
     """
     if _is_doubtful(job, failure):
         raise KilledOnceError("The model's process was killed (SIGKILL); a second run shows why.")
@@ -108,15 +110,15 @@ def record_failure(
     def end(session: Session) -> None:
         now = datetime.now(UTC)
         if report is not None:
-            record_use(session, job.claimed, report)
-        if fail(session, job.claimed, failure, now, job.is_usable) and record is not None:
-            keep_record(session, job.claimed, replace(record, outcome=failure.code), now)
+            record_usage(session, job.claimed, report)
+        if fail_run(session, job.claimed, failure, now, job.is_usable) and record is not None:
+            save_record(session, job.claimed, replace(record, outcome=failure.code), now)
 
-    insist(job.database, end, cancel=job.cancel)
+    retry_transaction(job.database, end, cancel=job.cancel)
 
 
 def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
-    """Whether somebody else may have killed the model: it died of SIGKILL, for the first time, within its memory."""
+    """Return whether the platform may have killed the model: SIGKILL for the first time, within the memory limit."""
     if failure.code != "killed" or not failure.facts.get("detail", "").startswith(f"{signal.SIGKILL:d} "):
         return False
 
@@ -125,19 +127,19 @@ def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
         was_killed = any(status.code == KILLED for status in trigger.statuses)
         return not was_killed and trigger.failures + 1 < job.config.max_attempts
 
-    return insist(job.database, is_first, cancel=job.cancel)
+    return retry_transaction(job.database, is_first, cancel=job.cancel)
 
 
 def finish_log(job: Job, last_line: str | None = None) -> None:
-    """Store all that the model printed, and one line of the platform's own after it."""
+    """Store the output of the model, optionally followed by a line of the platform."""
     job.writer.end(last_line)
-    outlast(job.writer.flush, cancel=job.cancel)
+    retry_until_available(job.writer.flush, cancel=job.cancel)
 
 
 def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
-    """Read what the trigger is about; a validation joins the round that is open now."""
+    """Return the run to execute; a validation joins the open round."""
     now = datetime.now(UTC)
-    # Only what is written keeps other writers waiting.
+    # A read transaction does not block writers.
     with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
         return _read(session, claimed, now)
 

@@ -1,4 +1,4 @@
-"""What nodes of the cluster report of their runs; every server takes it, because it goes to the database."""
+"""Reports of nodes about their runs. Any server can receive them, because they are stored in the database."""
 
 import hashlib
 import hmac
@@ -12,11 +12,11 @@ from predictd.db.run_tables import NodeRun
 from predictd.domain.errors import ForbiddenTransferError
 from predictd.domain.states import TriggerState
 from predictd.jobs.queue import Claim
-from predictd.worker.run_logs import keep_lines
+from predictd.worker.run_logs import store_lines
 
 
 def begin(session: Session, claimed: Claim, token: str, now: datetime) -> None:
-    """Expect reports of this attempt, and of no earlier one any more."""
+    """Accept reports for this attempt, and no longer for earlier ones."""
     session.execute(sa.delete(NodeRun).where(NodeRun.trigger_id == claimed.trigger_id))
     session.add(
         NodeRun(trigger_id=claimed.trigger_id, attempt=claimed.attempt, token_hash=_hashed(token), inserted_at=now)
@@ -24,63 +24,63 @@ def begin(session: Session, claimed: Claim, token: str, now: datetime) -> None:
 
 
 def end(session: Session, claimed: Claim) -> None:
-    """Take no more reports of this attempt."""
+    """Stop accepting reports for this attempt."""
     of_run = (NodeRun.trigger_id == claimed.trigger_id, NodeRun.attempt == claimed.attempt)
     session.execute(sa.delete(NodeRun).where(*of_run))
 
 
-def forget_ended(session: Session) -> None:
-    """Remove what servers that died have left."""
+def delete_ended(session: Session) -> None:
+    """Delete the rows that crashed servers left."""
     running = sa.exists().where(
         Trigger.id == NodeRun.trigger_id, Trigger.attempt == NodeRun.attempt, Trigger.state == TriggerState.RUNNING
     )
     session.execute(sa.delete(NodeRun).where(~running).execution_options(synchronize_session=False))
 
 
-def beats(session: Session) -> dict[tuple[str, int], tuple[int, str]]:
-    """Signs of life so far, and the node, of each run by trigger and attempt; those that were left behind are none."""
-    held = sa.and_(Trigger.id == NodeRun.trigger_id, Trigger.attempt == NodeRun.attempt)
+def list_heartbeats(session: Session) -> dict[tuple[str, int], tuple[int, str]]:
+    """Return the number of heartbeats and the node of each active run by trigger and attempt."""
+    is_current = sa.and_(Trigger.id == NodeRun.trigger_id, Trigger.attempt == NodeRun.attempt)
     rows = session.execute(
-        sa.select(NodeRun.trigger_id, NodeRun.attempt, NodeRun.beats, NodeRun.node)
-        .join(Trigger, held)
+        sa.select(NodeRun.trigger_id, NodeRun.attempt, NodeRun.heartbeats, NodeRun.node)
+        .join(Trigger, is_current)
         .where(Trigger.state == TriggerState.RUNNING)
     )
-    return {(row.trigger_id, row.attempt): (row.beats, row.node) for row in rows}
+    return {(row.trigger_id, row.attempt): (row.heartbeats, row.node) for row in rows}
 
 
-def take_report(
+def record_report(
     session: Session,
     trigger_id: str,
     attempt: int,
     token: str,
     *,
     node: str,
-    batch: int,
+    log_batch: int,
     body: bytes,
-    cut_bytes: int,
-    kept_bytes: int,
+    dropped_bytes: int,
+    max_log_bytes: int,
 ) -> bool:
-    """Record a sign of life, and lines of the log, each batch once.
+    """Record a heartbeat and log lines, each batch once.
 
     Returns:
-        False, and nothing is recorded, when the run is nobody's any more.
+        False, without changes, if the run is no longer active.
 
     Raises:
-        ForbiddenTransferError: the token is not that of this run.
+        ForbiddenTransferError: the token belongs to another run.
     """
     run = session.get(NodeRun, (trigger_id, attempt), with_for_update=True)
     if run is None:
         return False
     if not hmac.compare_digest(run.token_hash, _hashed(token)):
-        raise ForbiddenTransferError("The token was not given out for this run.")
+        raise ForbiddenTransferError("The token was not issued for this run.")
     state = session.scalar(sa.select(Trigger.state).where(Trigger.id == trigger_id, Trigger.attempt == attempt))
     if state != TriggerState.RUNNING:
         return False
-    run.beats += 1
+    run.heartbeats += 1
     run.node = node[:100]
-    if batch > run.batch:
-        run.batch = batch
-        keep_lines(session, trigger_id, attempt, body, kept_bytes, cut_bytes)
+    if log_batch > run.log_batch:
+        run.log_batch = log_batch
+        store_lines(session, trigger_id, attempt, body, max_log_bytes, dropped_bytes)
     return True
 
 

@@ -1,4 +1,4 @@
-"""What is kept from a run only to make the next one faster: compiled trees, imported modules, the ids of live data."""
+"""Caches that only make later runs faster: compiled trees, imported modules, ids of live data."""
 
 import functools
 import hashlib
@@ -27,12 +27,12 @@ log = structlog.get_logger()
 NO_TREES = ""
 TABLE_BYTES = 1 << 20
 TABLE_RATIO = 8
-_CHECKED = 256
+_HASH_CACHE_SIZE = 256
 
 
 @contextmanager
-def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
-    """The tables of that key as a file; None, so that a run makes them anew, where they are missing or damaged."""
+def cached_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
+    """Open the compiled tables with this key; None if they are missing or damaged, so that the run creates them."""
     sha256 = tables_hash(key)
     if not key or not sha256:
         yield None
@@ -50,52 +50,52 @@ def found_tables(storage: Storage, key: str | None) -> Iterator[Path | None]:
 
 
 def tables_hash(key: str | None) -> str:
-    """The SHA-256 of the tables of that key, in hex; empty where there are none that this version can read."""
+    """Return the SHA-256 of the tables with this key, in hex; empty if this version can't read them."""
     version, _, sha256 = (key or "").rpartition("/")[2].partition("-")
     return sha256 if version == str(VERSION) else ""
 
 
-def forget_tables(database: Database, trigger_id: str) -> None:
-    """Let the next run of the trigger's pickle make its tables anew, if it has some."""
+def invalidate_tables(database: Database, trigger_id: str) -> None:
+    """Discard the compiled tables of the pickle of the trigger."""
     with database.write() as session:
         pickle = session.get_one(Trigger, trigger_id).pickle
         if pickle is not None and pickle.tables_key:
             pickle.tables_key = None
 
 
-def keep(
-    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+def store_run_cache(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, asked_for_tables: bool
 ) -> None:
-    """Keep what a run of this pickle handed out; `wanted` says that it was asked for tables.
+    """Store the reusable outputs of a run; `asked_for_tables` tells whether tables were requested.
 
     Tables count toward the account's storage; those that are too large for their pickle, the account's quota or the
-    disk are not kept. Where nothing is kept the next run is slower, and nothing else.
+    disk are not stored. Without them the next run is only slower.
     """
     try:
-        _keep(database, storage, pickle_id, report, quotas, wanted=wanted)
+        _store_run_cache(database, storage, pickle_id, report, quotas, asked_for_tables=asked_for_tables)
     except (SQLAlchemyError, OSError, PlatformError) as error:
-        log.warning("nothing_kept", pickle=pickle_id, error=str(error).splitlines()[0][:300])
+        log.warning("run_cache_not_stored", pickle=pickle_id, error=str(error).splitlines()[0][:300])
 
 
-def _keep(
-    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, wanted: bool
+def _store_run_cache(
+    database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, asked_for_tables: bool
 ) -> None:
     key = NO_TREES
-    if report.tables and wanted:
+    if report.tables and asked_for_tables:
         key = _store_tables(database, storage, pickle_id, report.tables, quotas)
     with database.read() as session:
-        known = session.get_one(Pickle, pickle_id)
+        stored = session.get_one(Pickle, pickle_id)
         imports = " ".join(report.imports)
-        if known.imports == imports and (not wanted or known.tables_key == key):
+        if stored.imports == imports and (not asked_for_tables or stored.tables_key == key):
             return
     with database.write() as session:
         pickle = session.get_one(Pickle, pickle_id)
         pickle.imports = imports
-        if wanted:
+        if asked_for_tables:
             pickle.tables_key = key
 
 
-def most_table_bytes(pickle_bytes: int) -> int:
+def max_table_bytes(pickle_bytes: int) -> int:
     """Return the most bytes that compiled tables of a pickle of that size may have.
 
     Tables take less than the trees that they are compiled from, which a pickle may hold compressed.
@@ -112,10 +112,10 @@ def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: 
     try:
         with database.write() as session:
             pickle = session.get_one(Pickle, pickle_id)
-            most = most_table_bytes(pickle.size_bytes)
-            if size > most:
+            max_bytes = max_table_bytes(pickle.size_bytes)
+            if size > max_bytes:
                 raise LimitReachedError(
-                    f"The tables have {size} bytes, and at most {most} are stored for a pickle of its size."
+                    f"The tables have {size} bytes, and at most {max_bytes} are stored for a pickle of its size."
                 )
             check_disk(storage, quotas.free_bytes, size)
             charge(session, pickle.account_id, key, size, datetime.now(UTC), quota_bytes=quotas.storage_bytes)
@@ -127,7 +127,7 @@ def _store_tables(database: Database, storage: Storage, pickle_id: str, tables: 
 
 
 def ids_of(live: Path) -> list[str]:
-    """The ids of a file of live data, in the order of its rows."""
+    """Return the ids of a file of live data in row order."""
     return _ids(live, live.stat().st_mtime_ns, live.stat().st_ino)
 
 
@@ -137,12 +137,12 @@ def _ids(live: Path, _changed: int, _file: int) -> list[str]:
 
 
 def _is_whole(path: Path, sha256: str) -> bool:
-    """Whether the file has that SHA-256; read once, and again when it has changed."""
-    found = path.stat()
-    return _sha256(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size) == sha256
+    """Return whether the file has this SHA-256, cached until the file changes."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size) == sha256
 
 
-@functools.lru_cache(maxsize=_CHECKED)
+@functools.lru_cache(maxsize=_HASH_CACHE_SIZE)
 def _sha256(path: Path, *_identity: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""One claimed trigger from its claim to its end, whatever becomes of it."""
+"""Execution of one claimed trigger from its claim to its end."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,58 +10,64 @@ from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
 
 from predictd.cluster.scheduler import JobRequeuedError
-from predictd.db.retry import insist, is_outage
-from predictd.domain.errors import CancelledError, KilledOnceError, OutageError, PlatformError, RuntimeMissingError
-from predictd.domain.outages import is_full
+from predictd.db.retry import is_outage, retry_transaction
+from predictd.domain.errors import (
+    CancelledError,
+    KilledOnceError,
+    OutageError,
+    PlatformError,
+    RuntimeMissingError,
+    is_disk_full,
+)
 from predictd.domain.reasons import KILLED, PLATFORM, Reason
 from predictd.domain.states import TriggerType
-from predictd.jobs.queue import give_back
+from predictd.jobs.queue import requeue_claim
 from predictd.worker.config import Job
 from predictd.worker.diagnostics_run import diagnose
 from predictd.worker.finalize import retry_or_give_up
 from predictd.worker.live_run import predict
-from predictd.worker.run_cache import forget_tables
+from predictd.worker.run_cache import invalidate_tables
 
 log = structlog.get_logger()
 
 _STOPPED = Reason(code="machine_stopping")
-# A machine that gives back all that it gets must not keep a run for ever.
-_MOST_GIVEN_BACK = 100
+# A node that requeues every run must not keep a run in the queue forever.
+_MAX_REQUEUES = 100
 
 
-def work(job: Job) -> None:
-    """Run the claimed trigger and record how it ended; never raises. What is logged on the way has the trigger's id.
+def run_job(job: Job) -> None:
+    """Run the claimed trigger and record how it ended; never raises. Log events have the id of the trigger.
 
-    A failure of the model ends the trigger; a failure of the platform puts it back to be tried again; a cancelled run
-    records nothing, because it was cancelled by whoever decides what becomes of the trigger.
+    A model failure ends the trigger; a platform failure requeues it; a cancelled run records nothing, because the
+    cancellation already changed the trigger.
     """
     with bound_contextvars(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt, worker=job.slot):
-        _work(job)
+        _run(job)
 
 
-def _work(job: Job) -> None:
+def _run(job: Job) -> None:
     try:
         (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         log.info("run_cancelled")
     except JobRequeuedError:
-        log.info("run_given_back")
-        if job.claimed.attempt < _MOST_GIVEN_BACK:
-            _put_off(job, _STOPPED, "waiting_for_machine")
+        log.info("run_requeued")
+        if job.claimed.attempt < _MAX_REQUEUES:
+            _requeue(job, _STOPPED, "waiting_for_machine")
         else:
             _retry(job, _STOPPED)
     except RuntimeMissingError as error:
-        log.error("put_off", error=error.message)
-        _put_off(job, Reason(code=error.code, facts={"detail": error.message}), "waiting_for_runtime")
+        log.error("run_postponed", error=error.message)
+        _requeue(job, Reason(code=error.code, facts={"detail": error.message}), "waiting_for_runtime")
     except Exception as error:
-        outage = _outage(error)
+        outage = _outage_message(error)
         if outage is not None:
             log.error("platform_error", error=outage)
             _retry(job, Reason(code=PLATFORM, facts={"detail": outage}), is_outage=True)
         elif isinstance(error, PlatformError):
             log.error("platform_error", error=error.message)
             with suppress(SQLAlchemyError):
-                forget_tables(job.database, job.claimed.trigger_id)
+                invalidate_tables(job.database, job.claimed.trigger_id)
             _retry(
                 job,
                 Reason(
@@ -76,12 +82,12 @@ def _work(job: Job) -> None:
             job.writer.close()
 
 
-def _outage(error: BaseException | None) -> str | None:
-    """What is away for now, if that is why it failed."""
+def _outage_message(error: BaseException | None) -> str | None:
+    """Return the message of the outage that caused the error, None if there is none."""
     while error is not None:
         if isinstance(error, OutageError):
             return error.message
-        if is_full(error):
+        if is_disk_full(error):
             return "The server's disk is full."
         if is_outage(error):
             return "The database did not answer."
@@ -89,9 +95,9 @@ def _outage(error: BaseException | None) -> str | None:
     return None
 
 
-def _put_off(job: Job, reason: Reason, waits_for: str) -> None:
+def _requeue(job: Job, reason: Reason, waits_for: str) -> None:
     waiting = Reason(code=waits_for)
-    _record(job, lambda session: give_back(session, job.claimed, reason, waiting, datetime.now(UTC)))
+    _record(job, lambda session: requeue_claim(session, job.claimed, reason, waiting, datetime.now(UTC)))
 
 
 def _retry(job: Job, reason: Reason, *, is_outage: bool = False) -> None:
@@ -112,7 +118,7 @@ def _retry(job: Job, reason: Reason, *, is_outage: bool = False) -> None:
 
 def _record(job: Job, do: Callable[[Session], bool]) -> None:
     try:
-        insist(job.database, do, cancel=job.cancel)
+        retry_transaction(job.database, do, cancel=job.cancel)
     except CancelledError:
         log.info("run_cancelled", trigger=job.claimed.trigger_id)
     except Exception:

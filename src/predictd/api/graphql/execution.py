@@ -12,6 +12,7 @@ from graphql.validation import validate
 
 from predictd.api.graphql.compat import RULES, relax, squash
 from predictd.api.graphql.limits import (
+    MAX_VALUES,
     SLOW_FIELDS,
     BoundedExecutor,
     TooManyValuesError,
@@ -19,8 +20,7 @@ from predictd.api.graphql.limits import (
     root_fields,
 )
 from predictd.db.retry import is_outage
-from predictd.domain.errors import OutageError, PredictdError
-from predictd.domain.outages import is_full
+from predictd.domain.errors import OutageError, PredictdError, is_disk_full
 
 log = structlog.get_logger()
 
@@ -62,8 +62,8 @@ class Endpoint:
                 operation_name=name,
                 executor_class=BoundedExecutor,
             )
-        except TooManyValuesError as error:
-            message = f"The response has more than {error}. Select fewer fields or use a smaller limit."
+        except TooManyValuesError:
+            message = f"The response has more than {MAX_VALUES} values. Select fewer fields or use a smaller limit."
             return {"data": None, "errors": [{"message": message}]}
         executed = cast(ExecutionResult, result)
         response: dict[str, Any] = {"data": executed.data}
@@ -156,7 +156,7 @@ def _money_error(error: GraphQLError) -> GraphQLError | None:
 
 
 def _is_outage(cause: BaseException) -> bool:
-    return isinstance(cause, OutageError) or is_outage(cause) or is_full(cause)
+    return isinstance(cause, OutageError) or is_outage(cause) or is_disk_full(cause)
 
 
 def _format_error(error: GraphQLError) -> dict[str, Any]:

@@ -26,8 +26,6 @@ MAX_VARIABLES = 100
 # How often a key may be selected at one place. Validation compares each pair of them.
 MAX_REPEATED = 10
 MAX_VALUES = 250_000
-# Of all texts of a response, which stays in memory while a client reads it slowly.
-MAX_CHARACTERS = 4 << 20
 # Slow root fields and the number of concurrent requests of each. Passwords, pickles, and submissions use the CPU; a
 # webhook does not, and has a stricter limit of its own.
 SLOW_FIELDS = {
@@ -174,27 +172,21 @@ def _limit_error(message: str, limit: str = "this is not supported") -> GraphQLE
 
 
 class TooManyValuesError(BaseException):
-    """The response has more values or characters than it may. A BaseException, so that it ends the execution."""
+    """The response has more than `MAX_VALUES` values. A BaseException, so that it ends the execution."""
 
 
 class BoundedExecutor(Executor[Any]):
-    """Executes a document as long as its response has at most `MAX_VALUES` values and `MAX_CHARACTERS` in its texts."""
+    """Executes a document as long as its response has at most `MAX_VALUES` values."""
 
     _values = 0
-    _characters = 0
 
     def execute_field(self, *arguments: Any, **named: Any) -> Any:
         """Resolve one field.
 
         Raises:
-            TooManyValuesError: the response has more than `MAX_VALUES` values or `MAX_CHARACTERS`.
+            TooManyValuesError: the response has more than `MAX_VALUES` values.
         """
         self._values += 1
         if self._values > MAX_VALUES:
-            raise TooManyValuesError(f"{MAX_VALUES} values")
-        value = super().execute_field(*arguments, **named)
-        if isinstance(value, str):
-            self._characters += len(value)
-            if self._characters > MAX_CHARACTERS:
-                raise TooManyValuesError(f"{MAX_CHARACTERS} characters")
-        return value
+            raise TooManyValuesError
+        return super().execute_field(*arguments, **named)

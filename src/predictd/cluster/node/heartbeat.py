@@ -7,7 +7,6 @@ from collections import deque
 
 import requests
 
-from predictd.domain.limits import LOG_LINES
 from predictd.domain.terminal import TerminalLines
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class HeartbeatReporter:
     Batches are numbered, so a batch that is sent twice counts once.
 
     Args:
-        max_buffered_bytes: limit on unsent output, which also has at most `LOG_LINES` lines; the oldest are dropped.
+        max_buffered_bytes: limit on unsent output; the oldest lines are dropped.
         lost: set when the server reports that the node has lost the run, or does not respond for `lease_seconds`.
 
     Attributes:
@@ -75,9 +74,7 @@ class HeartbeatReporter:
         for line in lines:
             self._waiting.append(f"{line}\n".encode())
             self._waiting_bytes += len(self._waiting[-1])
-        while len(self._waiting) > LOG_LINES or (
-            self._waiting_bytes > self._max_buffered_bytes and len(self._waiting) > 1
-        ):
+        while self._waiting_bytes > self._max_buffered_bytes and len(self._waiting) > 1:
             size = len(self._waiting.popleft())
             self._waiting_bytes -= size
             self._dropped += size

@@ -74,13 +74,13 @@ def run_node(settings: Settings, *, is_head: bool, name: str, show: Show) -> Non
     stopping = _on_signals()
     name = name or platform.node()
     fork_pool = _open_fork_pool(settings, home, kind, capacity)
-    objects = open_cache(home / "objects", settings.objects_gb * 10**9)
+    objects = open_cache(home / "objects", settings.node_cache_gb * 10**9)
     resources = NodeResources(
         name=name,
         kind=kind,
         trees=settings.trees,
         fork_pool=fork_pool,
-        mapped=MappedCache(folder=home / "mapped", limit=settings.mapped_gb * 10**9),
+        mapped=MappedCache(folder=home / "mapped", limit=settings.mapped_cache_gb * 10**9),
         objects=objects,
         runtimes=RuntimeCache(settings.runtimes_home, objects, show),
     )

@@ -5,12 +5,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.admin.suspension import reactivate, suspend
-from predictd.db.accounts import create_account, list_tokens, page_of_accounts, set_organiser
-from predictd.db.audit_entries import Wanted, list_entries
+from predictd.db.accounts import create_account, list_tokens, search_accounts, set_admin
+from predictd.db.audit_entries import AuditFilter, list_entries
 from predictd.db.model_queries import list_models
 from predictd.db.models import Account, Model
-from predictd.db.password_links import HOURS, make_link
-from predictd.db.queue_stats import storage_of
+from predictd.db.password_links import LINK_HOURS, create_link
+from predictd.db.queue_stats import storage_by_account
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.http.services import Services
 from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
@@ -42,7 +42,7 @@ def account_routes(services: Services) -> list[Route]:
 def show_accounts(request: PageRequest) -> Response:
     """Show the accounts by name."""
     offset, search = request.offset, request.query_param("q").strip()
-    accounts = page_of_accounts(request.session, search, limit=MAX_ROWS + 1, offset=offset)
+    accounts = search_accounts(request.session, search, limit=MAX_ROWS + 1, offset=offset)
     ids = [account.id for account in accounts[:MAX_ROWS]]
     counts = request.session.execute(
         sa.select(Model.account_id, sa.func.count()).where(Model.account_id.in_(ids)).group_by(Model.account_id)
@@ -51,7 +51,7 @@ def show_accounts(request: PageRequest) -> Response:
         "admin/accounts.html",
         accounts=accounts[:MAX_ROWS],
         models={row[0]: row[1] for row in counts},
-        storage=storage_of(request.session, ids),
+        storage=storage_by_account(request.session, ids),
         search=search,
         previous_offset=max(offset - MAX_ROWS, 0) if offset else None,
         next_offset=offset + MAX_ROWS if len(accounts) > MAX_ROWS else None,
@@ -65,7 +65,7 @@ def create(request: PageRequest) -> Response:
     with request.write() as session:
         email = request.form.get("email", "").strip() or None
         account = create_account(session, request.form.get("name", "").strip(), request.now, email)
-        secret = make_link(session, account, request.now)
+        secret = create_link(session, account, request.now)
     request.session.rollback()
     return _show_account(request, account.id, secret)
 
@@ -94,14 +94,14 @@ def grant_admin(request: PageRequest) -> Response:
     """Make the account an admin."""
     check_confirmed(request)
     with request.write() as session:
-        set_organiser(session, _find(session, request.path_param("id")), request.now, is_organiser=True)
+        set_admin(session, _find(session, request.path_param("id")), request.now, is_admin=True)
     return request.redirect(f"/admin/accounts/{request.path_param('id')}", "admin-granted")
 
 
 def revoke_admin(request: PageRequest) -> Response:
     """Revoke the admin rights of the account."""
     with request.write() as session:
-        set_organiser(session, _find_other(request, session), request.now, is_organiser=False)
+        set_admin(session, _find_other(request, session), request.now, is_admin=False)
     return request.redirect(f"/admin/accounts/{request.path_param('id')}", "admin-revoked")
 
 
@@ -109,7 +109,7 @@ def create_password_link(request: PageRequest) -> Response:
     """Create a link by which the owner chooses a password, and show it once."""
     with request.write() as session:
         account = _find(session, request.path_param("id"))
-        secret = make_link(session, account, request.now)
+        secret = create_link(session, account, request.now)
     request.session.rollback()
     return _show_account(request, account.id, secret)
 
@@ -121,11 +121,11 @@ def _show_account(request: PageRequest, account_id: str, secret: str = "") -> Re
         account=account,
         is_self=account.id == request.account.id,
         models=list_models(request.session, account),
-        storage=storage_of(request.session, [account.id])[account.id],
+        storage=storage_by_account(request.session, [account.id])[account.id],
         tokens=list_tokens(request.session, account),
-        entries=list_entries(request.session, Wanted(account_id=account.id), limit=MAX_ENTRIES),
+        entries=list_entries(request.session, AuditFilter(account_id=account.id), limit=MAX_ENTRIES),
         link=f"{request.base_url}/password/{secret}" if secret else "",
-        hours=HOURS,
+        hours=LINK_HOURS,
     )
 
 

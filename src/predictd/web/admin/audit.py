@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.db.audit import ACTIONS
-from predictd.db.audit_entries import Wanted, list_entries
+from predictd.db.audit_entries import AuditFilter, list_entries
 from predictd.domain.errors import InvalidInputError
 from predictd.http.services import Services
 from predictd.web.admin.permissions import admin_page
@@ -25,11 +25,11 @@ def show_audit(request: PageRequest) -> Response:
     """Show the entries that match the filters, newest first."""
     offset = request.offset
     filters = {name: request.query_param(name).strip() for name in ("who", "action", "about", "way", "since", "until")}
-    query = Wanted(
+    query = AuditFilter(
         who=filters["who"],
         action=filters["action"],
         about=filters["about"],
-        way=filters["way"],
+        interface=filters["way"],
         since=_start_of_day(filters["since"]),
         before=_end_of_day(filters["until"]),
     )

@@ -4,6 +4,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.limits import MAX_SUBMISSION_BYTES
 from predictd.http.services import Services
 from predictd.web.dispatch import FileHandler, Handler, page_route
 from predictd.web.forms import file_route, form_route
@@ -22,7 +23,7 @@ def admin_form(services: Services, path: str, handler: Handler, error_handler: H
 
 def admin_file_form(services: Services, path: str, handler: FileHandler, error_handler: Handler) -> Route:
     """Return the route of a form with a file, which is read only if the account is an admin."""
-    max_bytes = services.settings.max_submission_bytes
+    max_bytes = MAX_SUBMISSION_BYTES
     return file_route(services, path, handler, _admin_only(error_handler), max_bytes, check_permission=_check_is_admin)
 
 
@@ -41,5 +42,5 @@ def _admin_only(handler: Handler) -> Handler:
 
 
 def _check_is_admin(request: PageRequest) -> None:
-    if not request.account.is_organiser:
+    if not request.account.is_admin:
         raise NotFoundError("This page does not exist.")

@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.routing import Route
 
-from predictd.admin.run_actions import put_back_run
+from predictd.admin.run_actions import requeue_run
 from predictd.db.models import Account, Model, Trigger
-from predictd.db.queue_stats import Place, list_errors, list_running, list_waiting
+from predictd.db.queue_stats import WorkerSlot, list_errors, list_pending, list_running
 from predictd.domain.states import TriggerState
 from predictd.http.services import Services
 from predictd.uploads.cancellation import cancel_run
@@ -36,7 +36,7 @@ def show_queue(request: PageRequest) -> Response:
     pending = session.scalars(
         sa.select(Trigger)
         .where(Trigger.state == TriggerState.PENDING)
-        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.place)
+        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.position)
         .limit(MAX_WAITING)
         .options(sa.orm.joinedload(Trigger.pickle), sa.orm.joinedload(Trigger.round))
     ).all()
@@ -45,8 +45,8 @@ def show_queue(request: PageRequest) -> Response:
     vitals = request.services.vitals
     return request.render(
         "admin/queue.html",
-        counts=list_waiting(session, request.now),
-        running=[(run, Place.of(run.lease_owner)) for run in running],
+        counts=list_pending(session, request.now),
+        running=[(run, WorkerSlot.of(run.lease_owner)) for run in running],
         pending=pending,
         errors=errors,
         owners=_owners(session, runs),
@@ -67,7 +67,7 @@ def cancel(request: PageRequest) -> Response:
 def requeue(request: PageRequest) -> Response:
     """Requeue a run."""
     with request.write() as session:
-        put_back_run(session, request.path_param("id"), request.now)
+        requeue_run(session, request.path_param("id"), request.now)
     request.services.wake()
     return request.redirect("/admin/queue", "requeued")
 

@@ -7,15 +7,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.db.models import Round, Submission
-from predictd.db.queue_stats import count_of_round
+from predictd.db.queue_stats import count_runs_by_state
 from predictd.db.rounds import current_round, find_round, list_rounds, status_of
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from predictd.domain.limits import MAX_SUBMISSION_BYTES, MIB
 from predictd.domain.names import CLASSIC
 from predictd.http.services import Services
 from predictd.rounds.calendar import parse_length, scoring_times
 from predictd.rounds.lifecycle import close_by_hand, open_by_hand
 from predictd.rounds.manual_scoring import score_by_hand
-from predictd.rounds.scoring import Scorer
+from predictd.rounds.scorer import Scorer
 from predictd.rounds.targets import read_targets
 from predictd.scoring.evaluation_data import TARGET
 from predictd.scoring.live_scoring import Targets
@@ -41,7 +42,7 @@ def show_rounds(request: PageRequest) -> Response:
     """Show the recent rounds and the forms to open and close a round."""
     rounds = list_rounds(request.session, CLASSIC, MAX_ROUNDS)
     round_ids = [round_.id for round_ in rounds]
-    counts = count_of_round(request.session, round_ids)
+    counts = count_runs_by_state(request.session, round_ids)
     submissions = request.session.execute(
         sa.select(Submission.round_id, sa.func.count())
         .where(Submission.round_id.in_(round_ids), Submission.selected)
@@ -90,14 +91,14 @@ def show_round(request: PageRequest) -> Response:
         "admin/round.html",
         round=round_,
         status=status,
-        counts=count_of_round(request.session, [round_.id])[round_.id],
+        counts=count_runs_by_state(request.session, [round_.id])[round_.id],
         submissions=count or 0,
         days=len(times),
         due_days=sum(time <= request.now for time in times),
         is_closed=is_closed,
-        has_stored_targets=is_closed and scorer is not None and scorer.known_targets(round_) is not None,
+        has_stored_targets=is_closed and scorer is not None and scorer.load_targets(round_) is not None,
         column=request.form.get("column", TARGET),
-        max_mb=request.services.settings.max_submission_mb,
+        max_mb=MAX_SUBMISSION_BYTES // MIB,
     )
 
 

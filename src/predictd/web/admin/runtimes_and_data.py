@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.data.layout import list_version, version_key
-from predictd.db.catalogue import list_data_versions, list_runtimes, make_default, set_deprecated
+from predictd.db.catalog import list_data_versions, list_runtimes, set_default, set_deprecated
 from predictd.db.models import DataVersion, Pickle, Runtime
 from predictd.domain.errors import NotFoundError
 from predictd.http.services import Services
@@ -30,7 +30,7 @@ class DataFile:
 
 def catalogue_routes(services: Services) -> list[Route]:
     """Return the routes of these pages."""
-    actions: dict[str, Handler] = {"default": set_default, "deprecate": deprecate, "restore": restore}
+    actions: dict[str, Handler] = {"default": choose_default, "deprecate": deprecate, "restore": restore}
     return [
         admin_page(services, "/admin/data", show_data),
         admin_page(services, "/admin/runtimes", show_runtimes),
@@ -70,13 +70,13 @@ def show_runtimes(request: PageRequest) -> Response:
     )
 
 
-def set_default(request: PageRequest) -> Response:
+def choose_default(request: PageRequest) -> Response:
     """Make a data version or runtime the default of new uploads."""
     with request.write() as session:
         if _is_data_version(request):
-            make_default(session, _find(session, DataVersion, request.path_param("id")))
+            set_default(session, _find(session, DataVersion, request.path_param("id")))
         else:
-            make_default(session, _find(session, Runtime, request.path_param("id")))
+            set_default(session, _find(session, Runtime, request.path_param("id")))
     return _redirect(request, "default")
 
 

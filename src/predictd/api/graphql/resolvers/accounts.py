@@ -9,7 +9,7 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.accounts import create_token, find_account, list_tokens, revoke_token
 from predictd.db.model_queries import list_models
 from predictd.db.models import Account, Token
-from predictd.db.sessions import begin_session, end_session
+from predictd.db.sessions import create_session, end_session
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
 from predictd.domain.scopes import SCOPES
@@ -109,7 +109,7 @@ def resolve_api_token_scopes(_: Any, info: Info) -> list[Object]:
 def resolve_create_user(_: Any, info: Info, email: str, password: str, username: str, **arguments: Any) -> Object:
     """Create an account if the server allows sign-up."""
     context = context_of(info)
-    if not context.settings.sign_up:
+    if not context.settings.allow_sign_up:
         raise InvalidInputError(SIGN_UP_IS_DISABLED)
     account = sign_up(
         context.database,
@@ -131,7 +131,7 @@ def resolve_login(_: Any, info: Info, email: str, password: str, code: str | Non
     context = context_of(info)
     account = _verify_password(context, email, password)
     with context.write() as session:
-        secret = begin_session(session, account, context.now, hours=context.settings.session_hours)
+        secret = create_session(session, account, context.now)
     return {"token": secret, "username": account.username}
 
 

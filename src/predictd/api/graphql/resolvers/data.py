@@ -8,9 +8,10 @@ from ariadne import MutationType, QueryType
 from predictd.api.graphql.resolvers.objects import Info, context_of
 from predictd.data.layout import list_version, round_key, version_key
 from predictd.data.schema import LIVE_FILES
-from predictd.db.catalogue import list_data_versions
+from predictd.db.catalog import list_data_versions
 from predictd.db.rounds import find_round, latest_round
 from predictd.domain.errors import NotFoundError
+from predictd.domain.limits import PRESIGNED_URL_SECONDS
 from predictd.domain.names import CLASSIC
 from predictd.http.context import Context
 
@@ -52,7 +53,7 @@ def resolve_dataset(
         key = round_key(version, number, name)
         if context.storage.stat(key) is None:
             raise NotFoundError(f"Dataset {filename[:200]!r} was not published for round {number}.")
-    expires_at = context.now + timedelta(seconds=max(context.settings.url_seconds, DOWNLOAD_SECONDS))
+    expires_at = context.now + timedelta(seconds=max(PRESIGNED_URL_SECONDS, DOWNLOAD_SECONDS))
     return context.storage.presign("GET", key, expires_at=expires_at, filename=name)
 
 

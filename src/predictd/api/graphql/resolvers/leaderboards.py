@@ -6,7 +6,13 @@ from ariadne import MutationType, QueryType
 
 from predictd.api.graphql.compat import squash
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.db.scores import AccountStanding, Ordering, Standing, account_leaderboard, leaderboard
+from predictd.db.scores import (
+    AccountLeaderboardEntry,
+    LeaderboardEntry,
+    LeaderboardOrder,
+    account_leaderboard,
+    leaderboard,
+)
 from predictd.domain.errors import InvalidInputError
 from predictd.domain.names import CLASSIC
 
@@ -74,12 +80,12 @@ def resolve_account_leaderboard(
     return [_account_entry(row) for row in rows]
 
 
-def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, str]) -> Ordering:
+def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, str]) -> LeaderboardOrder:
     field = squash(order_by or "rank")
     if direction is not None and direction.lower() not in ("asc", "desc"):
         raise InvalidInputError(f"The direction {direction[:20]!r} is invalid. Use 'asc' or 'desc'.")
     if field in _NAME_FIELDS:
-        return Ordering(metric=None, descending=(direction or "asc").lower() == "desc")
+        return LeaderboardOrder(metric=None, descending=(direction or "asc").lower() == "desc")
     metric = metrics.get(field)
     if metric is None and not field.startswith(_NULL_FIELDS):
         raise InvalidInputError(
@@ -88,18 +94,18 @@ def _ordering(order_by: str | None, direction: str | None, metrics: dict[str, st
     # The best rank is the lowest, so ranks ascend where scores descend.
     is_rank = field == "rank"
     descending = (direction or ("asc" if is_rank else "desc")).lower() == "desc"
-    return Ordering(metric=metric or "corr", descending=descending is not is_rank)
+    return LeaderboardOrder(metric=metric or "corr", descending=descending is not is_rank)
 
 
 def _limit(limit: int | None) -> int:
     return MAX_ENTRIES if limit is None else min(max(limit, 0), MAX_ENTRIES)
 
 
-def _entry(standing: Standing) -> Object:
+def _entry(standing: LeaderboardEntry) -> Object:
     reputation, model = standing.reputation, standing.model
     change = None
-    if standing.rank_before is not None and reputation.corr_rank is not None:
-        change = standing.rank_before - reputation.corr_rank
+    if standing.previous_rank is not None and reputation.corr_rank is not None:
+        change = standing.previous_rank - reputation.corr_rank
     return {
         "id": model.id,
         "username": model.name,
@@ -116,7 +122,7 @@ def _entry(standing: Standing) -> Object:
     }
 
 
-def _account_entry(standing: AccountStanding) -> Object:
+def _account_entry(standing: AccountLeaderboardEntry) -> Object:
     account, means = standing.account, standing.means
     return {
         "id": account.id,

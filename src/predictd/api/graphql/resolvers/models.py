@@ -15,10 +15,10 @@ from predictd.api.graphql.resolvers.scores import (
 )
 from predictd.api.graphql.resolvers.submissions import list_submissions, submission_object
 from predictd.api.submission_webhook import call_webhook
-from predictd.db.model_queries import add_model, find_by_name, get_model, is_name_available, rename_model
+from predictd.db.model_queries import add_model, find_model, get_model, is_name_available, rename_model
 from predictd.db.models import Account, Model, Submission
 from predictd.db.rounds import list_rounds
-from predictd.db.scores import reputations_of
+from predictd.db.scores import list_reputations
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC, check_url
 from predictd.http.context import Context
@@ -65,7 +65,7 @@ def model_object(context: Context, model: Model) -> Object:
 
 def profile_object(context: Context, model: Model) -> Object:
     """Return the type ModelProfile; its scores are null until a round is scored."""
-    reputation = next(iter(reputations_of(context.session, model.id, limit=1)), None)
+    reputation = next(iter(list_reputations(context.session, model.id, limit=1)), None)
     return {
         "id": model.id,
         "accountId": model.account_id,
@@ -122,7 +122,7 @@ def resolve_model_name_available(_: Any, info: Info, name: str, tournament: int)
 def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | None = CLASSIC) -> Object:
     """Return the public profile of a model."""
     context = context_of(info)
-    model = find_by_name(context.session, modelName, tournament if tournament is not None else CLASSIC)
+    model = find_model(context.session, modelName, tournament if tournament is not None else CLASSIC)
     if model is None:
         raise NotFoundError(f"Model {modelName[:64]!r} not found.")
     return {
@@ -138,10 +138,10 @@ def resolve_user_profile(_: Any, info: Info, modelName: str, tournament: int | N
         "computeEnabled": model.submission_webhook is not None,
         "computeLiteEnabled": model.pickle_id is not None,
         "dailyModelPerformances": lambda info: [
-            daily_performance_object(reputation) for reputation in reputations_of(context.session, model.id)
+            daily_performance_object(reputation) for reputation in list_reputations(context.session, model.id)
         ],
         "latestSubmissionScores": lambda info: latest_submission_scores(context.session, model),
-        "latestUserScores": lambda info: user_score_objects(reputations_of(context.session, model.id, limit=1)),
+        "latestUserScores": lambda info: user_score_objects(list_reputations(context.session, model.id, limit=1)),
     }
 
 
@@ -249,7 +249,7 @@ def resolve_trigger_model_webhook(_: Any, info: Info, modelId: str) -> str:
         raise InvalidInputError(f"Model {model.name} has no submission webhook. Set one with setSubmissionWebhook.")
     # The call takes seconds, during which other requests need the database connection.
     context.session.rollback()
-    call_webhook(account_id, url, body, allow_private=context.settings.webhooks_to_private)
+    call_webhook(account_id, url, body, allow_private=context.settings.allow_private_webhooks)
     return "true"
 
 

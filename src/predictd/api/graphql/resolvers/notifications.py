@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.models import Account
-from predictd.db.notice_tables import Delivery, WebhookEndpoint
-from predictd.domain.notices import DeliveryState, Event, chosen_events
+from predictd.db.notification_tables import Delivery, WebhookEndpoint
+from predictd.domain.notification_types import DeliveryState, Event, chosen_events
 from predictd.http.context import Context
-from predictd.notifications.addresses import ask_to_confirm, set_address
+from predictd.notifications.email_addresses import send_confirmation, set_address
 from predictd.notifications.email_content import title_of
 from predictd.notifications.endpoints import (
     add_endpoint,
@@ -53,7 +53,7 @@ def resolve_set_notification_email(_: Any, info: Info, email: str | None = None)
     context = context_of(info)
     with _write_account(context) as (session, account):
         if set_address(session, account, email, context.now) and context.settings.smtp_url:
-            ask_to_confirm(session, account, context.now)
+            send_confirmation(session, account, context.now)
     return _settings(context, context.load(Account, account.id))
 
 
@@ -142,7 +142,7 @@ def _delivery(delivery: Delivery) -> Object:
         "target": delivery.target,
         "status": delivery.state,
         "attempts": delivery.attempt,
-        "answer": delivery.answer,
+        "answer": delivery.result,
         "insertedAt": delivery.inserted_at,
         "nextAttemptAt": delivery.not_before if delivery.state == DeliveryState.PENDING else None,
     }

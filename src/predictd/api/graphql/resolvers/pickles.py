@@ -8,10 +8,11 @@ from ariadne import MutationType, QueryType
 from sqlalchemy import func, select
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.db.catalogue import list_data_versions, list_runtimes
+from predictd.db.catalog import list_data_versions, list_runtimes
 from predictd.db.model_queries import get_model
 from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
 from predictd.domain.errors import InvalidInputError, NotFoundError
+from predictd.domain.limits import PRESIGNED_URL_SECONDS
 from predictd.http.context import Context
 from predictd.uploads.assignment import check_not_removed, get_pickle
 from predictd.uploads.cancellation import cancel_run
@@ -69,7 +70,7 @@ def trigger_object(trigger: Trigger) -> Object:
         "type": trigger.type,
         "status": trigger.state,
         "failureCode": trigger.failure_code,
-        "fallbackFor": trigger.fallback_for,
+        "fallbackFor": trigger.fallback_model_id,
         "statuses": lambda info: [_status_object(status) for status in trigger.statuses],
         "insertedAt": trigger.inserted_at,
         "updatedAt": trigger.updated_at,
@@ -166,7 +167,7 @@ def upload_auth(context: Context, account: Account, kind: UploadKind, filename: 
 
 def download_auth(context: Context, key: str, filename: str) -> Object:
     """Return the type FileUploadAuth for a download."""
-    expires_at = context.now + timedelta(seconds=context.settings.url_seconds)
+    expires_at = context.now + timedelta(seconds=PRESIGNED_URL_SECONDS)
     url = context.storage.presign("GET", key, expires_at=expires_at, filename=filename)
     return {"filename": filename, "url": url, "accelerated": False}
 
@@ -236,15 +237,12 @@ def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Tri
 
 
 def _logs(context: Context, trigger: Trigger) -> list[Object]:
-    # Columns, because objects of that many rows take several times as much.
-    rows = context.session.execute(
-        select(TriggerLog.timestamp, TriggerLog.message)
-        .where(TriggerLog.trigger_id == trigger.id)
-        .order_by(TriggerLog.sequence)
+    rows = context.session.scalars(
+        select(TriggerLog).where(TriggerLog.trigger_id == trigger.id).order_by(TriggerLog.sequence)
     ).all()
     lines = [{"timestamp": row.timestamp, "message": row.message} for row in rows]
-    if trigger.log_cut_bytes and rows:
-        note = f"[predictd] {trigger.log_cut_bytes} bytes of earlier output were truncated."
+    if trigger.log_dropped_bytes and rows:
+        note = f"[predictd] {trigger.log_dropped_bytes} bytes of earlier output were truncated."
         lines.insert(0, {"timestamp": rows[0].timestamp, "message": note})
     return lines
 

@@ -6,15 +6,15 @@ from ariadne import MutationType, QueryType
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.pickles import READ, own_trigger
-from predictd.db.run_tables import Recorded
-from predictd.domain.records import RunRecord
-from predictd.worker.provenance import records_of
+from predictd.db.run_tables import RunRecordRow
+from predictd.domain.run_records import RunRecord
+from predictd.worker.provenance import list_records
 
 query = QueryType()
 mutation = MutationType()
 
 
-def record_object(row: Recorded) -> Object:
+def record_object(row: RunRecordRow) -> Object:
     """Return the type RunRecord, without storage keys."""
     record = RunRecord.of(row.facts)
     limits, machine = record.limits, record.machine
@@ -58,5 +58,5 @@ def resolve_record(_: Any, info: Info, triggerId: str, attempt: int | None = Non
     """Return the record of the latest attempt that ended, or of the given one; null if there is none."""
     context = context_of(info)
     trigger = own_trigger(context, context.account(*READ), triggerId)
-    rows = records_of(context.session, trigger.id)
+    rows = list_records(context.session, trigger.id)
     return next((record_object(row) for row in rows if attempt in (None, row.attempt)), None)

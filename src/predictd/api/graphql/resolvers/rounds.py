@@ -11,10 +11,10 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.models import Model, Round, Submission
 from predictd.db.rounds import current_round, find_round, list_rounds, status_of
 from predictd.db.score_tables import Score
-from predictd.db.scores import latest_scores_of_round
+from predictd.db.scores import latest_scores_by_model
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC
-from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
+from predictd.domain.score_configs import SCORE_CONFIGS, ScoreConfig
 from predictd.domain.states import RoundStatus
 from predictd.rounds.calendar import scoring_times
 
@@ -121,7 +121,7 @@ def resolve_round_details(_: Any, info: Info, roundNumber: int, tournament: int)
         select(Model.id, Model.name).where(Model.id.in_(submitted)).order_by(Model.name)
     ).all()
     details = round_object(round_)
-    scores = latest_scores_of_round(context.session, round_.id)
+    scores = latest_scores_by_model(context.session, round_.id)
     return {
         "roundId": round_.id,
         "roundNumber": round_.number,

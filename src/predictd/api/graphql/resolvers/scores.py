@@ -14,9 +14,9 @@ from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.rounds import TARGET
 from predictd.db.models import Model, Round, Submission
 from predictd.db.score_tables import Reputation, Score
-from predictd.db.scores import latest_scores_of_model, reputations_of, scores_of_model
+from predictd.db.scores import list_latest_scores, list_reputations, list_scores
 from predictd.domain.names import CLASSIC
-from predictd.domain.scores import SCORE_CONFIGS, ScoreConfig
+from predictd.domain.score_configs import SCORE_CONFIGS, ScoreConfig
 from predictd.http.context import Context
 
 query = QueryType()
@@ -67,7 +67,7 @@ def user_score_objects(reputations: Sequence[Reputation]) -> list[Object]:
 
 def latest_submission_scores(session: Session, model: Model) -> list[Object]:
     """Return the latest scores of a model in its recent scored rounds, newest round first."""
-    return score_objects(latest_scores_of_model(session, model.id, LATEST_ROUNDS))
+    return score_objects(list_latest_scores(session, model.id, LATEST_ROUNDS))
 
 
 def daily_performance_object(reputation: Reputation) -> Object:
@@ -101,7 +101,7 @@ def resolve_submission_scores(
     """Return the scores of a model, newest round first; with `distinctOnRound` only the latest day of each round."""
     if tournament not in (None, CLASSIC):
         return []
-    scores = scores_of_model(context_of(info).session, modelId)
+    scores = list_scores(context_of(info).session, modelId)
     if lastNRounds is not None:
         rounds = list(dict.fromkeys(score.round_id for score in scores))[: max(lastNRounds, 0)]
         scores = [score for score in scores if score.round_id in rounds]
@@ -121,7 +121,7 @@ def resolve_submission_scores(
 @query.field("userScores")
 def resolve_user_scores(_: Any, info: Info, modelId: str) -> list[Object]:
     """Return the reputation and rank of a model by score and day, newest first."""
-    return user_score_objects(reputations_of(context_of(info).session, modelId))
+    return user_score_objects(list_reputations(context_of(info).session, modelId))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ def resolve_round_model_performances(
     start = max(offset or 0, 0)
     selected = selected[start : start + max(limit, 0) if limit is not None else None]
     scores: dict[str, list[Score]] = {}
-    for score in scores_of_model(context.session, model.id, rounds=[round_.id for round_ in selected]):
+    for score in list_scores(context.session, model.id, rounds=[round_.id for round_ in selected]):
         scores.setdefault(score.round_id, []).append(score)
     return [_performance(round_, submissions.get(round_.id), scores.get(round_.id, [])) for round_ in selected]
 

@@ -49,13 +49,13 @@ def upgrade() -> None:
         sa.Column("username_key", sa.String(length=64), nullable=False),
         sa.Column("email", sa.String(length=320), nullable=True),
         sa.Column("email_confirmed_at", UtcDateTime(), nullable=True),
-        sa.Column("link_secret", sa.String(length=64), nullable=True),
+        sa.Column("link_signing_key", sa.String(length=64), nullable=True),
         sa.Column("display_name", sa.String(length=128), nullable=True),
         sa.Column("bio", sa.Text(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("email_preferences", sa.JSON(), nullable=False),
         sa.Column("password_hash", sa.String(length=200), nullable=True),
-        sa.Column("is_organiser", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_admin", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("suspended_at", UtcDateTime(), nullable=True),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
@@ -78,8 +78,8 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("node", sa.String(length=100), nullable=False),
-        sa.Column("beats", sa.Integer(), nullable=False),
-        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("heartbeats", sa.Integer(), nullable=False),
+        sa.Column("log_batch", sa.Integer(), nullable=False),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("trigger_id", "attempt", name=op.f("pk_node_runs")),
     )
@@ -145,7 +145,7 @@ def upgrade() -> None:
         "audit_log",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
-        sa.Column("way", sa.String(length=16), nullable=False),
+        sa.Column("interface", sa.String(length=16), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=True),
         sa.Column("who", sa.String(length=100), nullable=False),
         sa.Column("action", sa.String(length=40), nullable=False),
@@ -171,12 +171,14 @@ def upgrade() -> None:
         sa.Column("round_id", sa.String(length=36), nullable=True),
         sa.Column("facts", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
-        sa.Column("spread_at", UtcDateTime(), nullable=True),
+        sa.Column("fanned_out_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_notifications_account_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
     )
     with op.batch_alter_table("notifications", schema=None) as batch_op:
-        batch_op.create_index("ix_notifications_spread_at_inserted_at", ["spread_at", "inserted_at"], unique=False)
+        batch_op.create_index(
+            "ix_notifications_fanned_out_at_inserted_at", ["fanned_out_at", "inserted_at"], unique=False
+        )
 
     op.create_table(
         "password_links",
@@ -203,7 +205,7 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.String(length=100), nullable=True),
         sa.Column("validation_status", sa.String(length=16), nullable=False),
-        sa.Column("takes_slot", sa.Boolean(), nullable=False),
+        sa.Column("assign_when_validated", sa.Boolean(), nullable=False),
         sa.Column("tables_key", sa.String(length=400), nullable=True),
         sa.Column("imports", sa.String(length=200), server_default="", nullable=False),
         sa.Column("forecast_seconds", sa.Double(), nullable=True),
@@ -305,7 +307,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("not_before", UtcDateTime(), nullable=False),
         sa.Column("claimed_by", sa.String(length=150), nullable=True),
-        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_deliveries_account_id")),
@@ -356,19 +358,19 @@ def upgrade() -> None:
         sa.Column("round_id", sa.String(length=36), nullable=True),
         sa.Column("account_id", sa.String(length=36), nullable=True),
         sa.Column("submission_id", sa.String(length=36), nullable=True),
-        sa.Column("fallback_for", sa.String(length=36), nullable=True),
+        sa.Column("fallback_model_id", sa.String(length=36), nullable=True),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("state", sa.String(length=24), nullable=False),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
         sa.Column("rank", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("place", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("position", sa.Integer(), server_default="0", nullable=False),
         sa.Column("forecast_seconds", sa.Double(), nullable=True),
         sa.Column("start_by", UtcDateTime(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("failure_code", sa.String(length=32), nullable=True),
         sa.Column("not_before", UtcDateTime(), nullable=False),
-        sa.Column("log_cut_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("log_dropped_bytes", sa.BigInteger(), nullable=False),
         sa.Column("used_seconds", sa.Double(), nullable=True),
         sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.String(length=100), nullable=True),
@@ -383,7 +385,9 @@ def upgrade() -> None:
     with op.batch_alter_table("triggers", schema=None) as batch_op:
         batch_op.create_index("ix_triggers_account_id_state", ["account_id", "state"], unique=False)
         batch_op.create_index("ix_triggers_pickle_id_inserted_at", ["pickle_id", "inserted_at"], unique=False)
-        batch_op.create_index("ix_triggers_queue", ["state", "priority", "rank", "inserted_at", "place"], unique=False)
+        batch_op.create_index(
+            "ix_triggers_queue", ["state", "priority", "rank", "inserted_at", "position"], unique=False
+        )
         batch_op.create_index("ix_triggers_round_id_account_id", ["round_id", "account_id"], unique=False)
 
     op.create_table(

@@ -28,9 +28,9 @@ def settings(mailbox: Mailbox) -> dict[str, object]:
     return {
         "smtp_url": mailbox.url,
         "mail_from": "predictd <noreply@predictd.test>",
-        "mail_gather_seconds": 0.5,
-        "notify_retry_seconds": 0.2,
-        "webhooks_to_private": True,
+        "email_batch_seconds": 0.5,
+        "notification_retry_seconds": 0.2,
+        "allow_private_webhooks": True,
     }
 
 

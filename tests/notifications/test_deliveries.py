@@ -16,29 +16,38 @@ from sqlalchemy import select
 from conftest import ROOT
 from predictd.db import Database
 from predictd.db.accounts import create_account
-from predictd.db.catalogue import record_data_version, record_runtime
+from predictd.db.catalog import register_data_version, register_runtime
 from predictd.db.models import Account, Pickle, Round, Trigger
-from predictd.db.notice_tables import Delivery, Notification
+from predictd.db.notification_tables import Delivery, Notification
 from predictd.domain.errors import SetupError
-from predictd.domain.notices import Channel, DeliveryState, Event
+from predictd.domain.notification_types import Channel, DeliveryState, Event
 from predictd.domain.reasons import Reason
 from predictd.domain.states import TriggerState, TriggerType
 from predictd.jobs.queue import claim as claim_run
 from predictd.jobs.queue import enqueue, retry
-from predictd.notifications.deliveries import Pace, claim, deliver, forget_old, oldest, put_off, release, try_again
-from predictd.notifications.email_batching import Mail, claim_mail
-from predictd.notifications.email_content import news, write
+from predictd.notifications.deliveries import (
+    DeliveryPolicy,
+    claim,
+    delete_old,
+    mark_delivered,
+    next_due,
+    postpone,
+    release_claims,
+    retry_later,
+)
+from predictd.notifications.email_batching import ClaimedEmail, claim_email
+from predictd.notifications.email_content import build_event_email, render_email
 from predictd.notifications.endpoints import add_endpoint
-from predictd.notifications.fanout import spread
+from predictd.notifications.fanout import fan_out
 from predictd.notifications.http_post import post
-from predictd.notifications.outbox import tell_of_round, tell_of_run
-from predictd.notifications.signatures import body_of, sign, signed_headers
+from predictd.notifications.outbox import notify_round, notify_run
+from predictd.notifications.payload import body_of, sign, signed_headers
 from predictd.notifications.smtp import Encryption, parse_mail_server
 from receiving import wait_until
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
 NO_DISK = Reason(code="platform", facts={"detail": "no disk"})
-PACE = Pace(gather_seconds=120, mails_per_hour=3, retry_seconds=10, give_up_seconds=24 * 3600)
+POLICY = DeliveryPolicy(batch_seconds=120, emails_per_hour=3, retry_seconds=10, give_up_seconds=24 * 3600)
 HERE = "https://predictd.test"
 
 
@@ -63,8 +72,8 @@ class Scene:
             account = create_account(session, "alice", NOW, "alice@mail.test")
             account.email_confirmed_at = NOW
             self.account = account
-            runtime = record_runtime(session, name="P", image="i", tag="t", python="3.12", folder="f", now=NOW)
-            version = record_data_version(session, "v5.3", NOW)
+            runtime = register_runtime(session, name="P", image="i", tag="t", python="3.12", folder="f", now=NOW)
+            version = register_data_version(session, "v5.3", NOW)
             times = dict.fromkeys(("open_time", "close_time", "score_time", "resolve_time"), NOW)
             self.round = Round(tournament=8, number=7, scheduled_at=None, **times)
             session.add(self.round)
@@ -94,23 +103,23 @@ class Scene:
             for run in runs:
                 ended = session.get_one(Trigger, run.id)
                 ended.state = state
-                tell_of_run(session, ended, event, now)
-        self.spread(now)
+                notify_run(session, ended, event, now)
+        self.fan_out(now)
 
-    def spread(self, now: datetime) -> int:
+    def fan_out(self, now: datetime) -> int:
         with self.database.write() as session:
-            return spread(session, now, address=HERE, sends_mail=True, gather_seconds=PACE.gather_seconds)
+            return fan_out(session, now, address=HERE, sends_mail=True, batch_seconds=POLICY.batch_seconds)
 
-    def claim_mail(self, now: datetime, claimed_by: str = "server/one") -> Mail | None:
+    def claim_email(self, now: datetime, claimed_by: str = "server/one") -> ClaimedEmail | None:
         with self.database.write() as session:
-            return claim_mail(session, claimed_by, now, 300, pace=PACE, address=HERE)
+            return claim_email(session, claimed_by, now, 300, policy=POLICY, address=HERE)
 
-    def send(self, now: datetime) -> Mail | None:
+    def send(self, now: datetime) -> ClaimedEmail | None:
         """What the courier does with a mail server that takes everything."""
-        mail = self.claim_mail(now)
+        mail = self.claim_email(now)
         if mail is not None:
             with self.database.write() as session:
-                assert deliver(session, "server/one", "Taken", now)
+                assert mark_delivered(session, "server/one", "Taken", now)
         return mail
 
     def states(self) -> list[str]:
@@ -127,12 +136,12 @@ def test_fifty_models_of_an_account_are_one_mail_a_round(database: Database) -> 
     scene.end(scene.runs[48:49], Event.RUN_FAILED, later(minutes=25))
     failed = scene.send(later(minutes=27, seconds=1))
     assert failed is not None
-    assert (failed.to, failed.letter.subject) == ("alice@mail.test", "model-48.pkl failed in round 7")
+    assert (failed.to, failed.content.subject) == ("alice@mail.test", "model-48.pkl failed in round 7")
     scene.end(scene.runs[49:], Event.RUN_SUCCEEDED, later(minutes=30))
     mail = scene.send(later(minutes=33))
     assert mail is not None
-    assert mail.letter.subject == "Round 7: 49 runs succeeded"
-    assert len(mail.letter.items) == 49
+    assert mail.content.subject == "Round 7: 49 runs succeeded"
+    assert len(mail.content.items) == 49
     assert scene.send(later(minutes=40)) is None
     assert set(scene.states()) == {"delivered"}
 
@@ -143,16 +152,16 @@ def test_that_the_platform_gave_up_is_told_too_and_as_no_fault_of_the_model(data
         claimed = claim_run(session, "worker", NOW, 30)
         assert claimed is not None
         retry(session, claimed, NO_DISK, NOW, wait_seconds=0, max_attempts=2)
-    assert scene.spread(NOW) == 0
+    assert scene.fan_out(NOW) == 0
     with database.write() as session:
         claimed = claim_run(session, "worker", NOW, 30)
         assert claimed is not None
         retry(session, claimed, NO_DISK, NOW, wait_seconds=0, max_attempts=2)
-    assert scene.spread(NOW) == 1
+    assert scene.fan_out(NOW) == 1
     mail = scene.send(later(minutes=3))
     assert mail is not None
-    assert mail.letter.subject == "model-0.pkl failed in round 7, by no fault of its own"
-    assert mail.letter.items[0].lines == ("The platform failed: no disk.",)
+    assert mail.content.subject == "model-0.pkl failed in round 7 because of the platform"
+    assert mail.content.items[0].lines == ("The platform failed: no disk.",)
 
 
 def test_a_run_that_never_ends_keeps_the_others_back_for_an_hour_at_most(database: Database) -> None:
@@ -172,31 +181,31 @@ def test_an_account_gets_so_many_mails_an_hour_and_the_rest_as_one(database: Dat
     assert scene.send(later(minutes=62)) is None
     rest = scene.send(later(minutes=64))
     assert rest is not None
-    assert rest.letter.subject == "Round 7: 5 runs failed"
+    assert rest.content.subject == "Round 7: 5 runs failed"
 
 
 def test_a_mail_is_tried_again_as_it_was_and_given_up_after_a_day(database: Database) -> None:
     scene = Scene(database, 2)
     scene.end(scene.runs[:1], Event.RUN_FAILED, NOW)
-    first = scene.claim_mail(later(minutes=3))
+    first = scene.claim_email(later(minutes=3))
     assert first is not None
     scene.end(scene.runs[1:], Event.RUN_FAILED, later(minutes=3))
     with database.write() as session:
-        try_again(session, "server/one", "down", later(minutes=4), wait_seconds=60, give_up_seconds=24 * 3600)
-        put_off(session, Delivery.channel == Channel.EMAIL, later(minutes=4.5))
-    assert scene.claim_mail(later(minutes=4.2)) is None
-    again = scene.claim_mail(later(minutes=5, seconds=1))
+        retry_later(session, "server/one", "down", later(minutes=4), wait_seconds=60, give_up_seconds=24 * 3600)
+        postpone(session, Delivery.channel == Channel.EMAIL, later(minutes=4.5))
+    assert scene.claim_email(later(minutes=4.2)) is None
+    again = scene.claim_email(later(minutes=5, seconds=1))
     assert again is not None
     # The second failure is due by now too, but the mail with this id has one thing to say.
-    assert (again.id, again.attempt, again.letter.subject) == (first.id, 2, first.letter.subject)
+    assert (again.id, again.attempt, again.content.subject) == (first.id, 2, first.content.subject)
     with database.write() as session:
-        try_again(session, "server/one", "down", later(hours=23.9), wait_seconds=3600, give_up_seconds=24 * 3600)
+        retry_later(session, "server/one", "down", later(hours=23.9), wait_seconds=3600, give_up_seconds=24 * 3600)
     other = scene.send(later(hours=24))
     assert other is not None
     assert other.id != first.id
     with database.read() as session:
         [given_up] = session.scalars(select(Delivery).where(Delivery.state == DeliveryState.FAILED))
-        assert given_up.answer == "Given up after 24 hours. down"
+        assert given_up.result == "Given up after 24 hours. down"
 
 
 def test_what_was_turned_off_while_it_waited_is_not_sent(database: Database) -> None:
@@ -217,17 +226,17 @@ def test_a_round_is_told_to_whoever_wants_it_in_one_go_and_forgotten_where_nobod
             account.email_preferences = {"roundOpen": number % 3 != 0}
             if number < 4:
                 add_endpoint(session, account, "https://me.test/hook", [Event.ROUND_OPEN], NOW)
-        tell_of_round(session, scene.round, NOW)
-    assert scene.spread(NOW) == 1
+        notify_round(session, scene.round, NOW)
+    assert scene.fan_out(NOW) == 1
     with database.read() as session:
         channels = session.scalars(select(Delivery.channel)).all()
     assert channels.count("webhook") == 4
     assert channels.count("email") == 100 + 1
     with database.write() as session:
-        forget_old(session, later(days=31))
+        delete_old(session, later(days=31))
         session.get_one(Account, scene.account.id).email_confirmed_at = None
-        tell_of_run(session, session.get_one(Trigger, scene.runs[0].id), Event.RUN_FAILED, NOW)
-    scene.spread(NOW)
+        notify_run(session, session.get_one(Trigger, scene.runs[0].id), Event.RUN_FAILED, NOW)
+    scene.fan_out(NOW)
     with database.read() as session:
         assert [one.event for one in session.scalars(select(Notification))] == ["round_open"]
 
@@ -242,7 +251,7 @@ def test_of_many_senders_each_message_is_had_by_one_until_its_lease_is_over(data
     def work(name: str) -> None:
         while True:
             with database.write() as session:
-                message = oldest(session, Channel.WEBHOOK, NOW, lock=True)
+                message = next_due(session, Channel.WEBHOOK, NOW, lock=True)
                 if message is None:
                     return
                 claim(session, [message], f"{name}/{message.id}", NOW, 60)
@@ -257,15 +266,15 @@ def test_of_many_senders_each_message_is_had_by_one_until_its_lease_is_over(data
     work("last")
     assert len(had) == len(set(had)) == 40
     with database.write() as session:
-        message = oldest(session, Channel.WEBHOOK, later(seconds=61), lock=True)
+        message = next_due(session, Channel.WEBHOOK, later(seconds=61), lock=True)
         assert message is not None
         lost = message.claimed_by or ""
         claim(session, [message], "other/claim", later(seconds=61), 60)
     with database.write() as session:
-        assert not deliver(session, lost, "HTTP 200", later(seconds=62))
-        assert deliver(session, "other/claim", "HTTP 200", later(seconds=62))
+        assert not mark_delivered(session, lost, "HTTP 200", later(seconds=62))
+        assert mark_delivered(session, "other/claim", "HTTP 200", later(seconds=62))
         left = sum(one.startswith("server-1/") for one in claims(session))
-        assert release(session, "server-1", NOW) == left
+        assert release_claims(session, "server-1", NOW) == left
 
 
 def claims(session: object) -> list[str]:
@@ -274,9 +283,9 @@ def claims(session: object) -> list[str]:
 
 
 def test_waits_grow_differ_and_end() -> None:
-    assert [PACE.wait(failures, 0.5) for failures in (1, 2, 3, 4)] == [10, 30, 90, 270]
-    assert (PACE.wait(1, 0), round(PACE.wait(1, 1), 6)) == (8, 12)
-    assert PACE.wait(1000, 0.5) == 4 * 3600
+    assert [POLICY.wait(failures, 0.5) for failures in (1, 2, 3, 4)] == [10, 30, 90, 270]
+    assert (POLICY.wait(1, 0), round(POLICY.wait(1, 1), 6)) == (8, 12)
+    assert POLICY.wait(1000, 0.5) == 4 * 3600
 
 
 def test_a_signature_is_that_of_standard_webhooks() -> None:
@@ -316,8 +325,8 @@ def test_what_a_stranger_wrote_makes_no_header_and_no_markup() -> None:
         "models": [{"id": "1", "name": name}],
         "round": {"number": 7},
     }
-    letter = news([(Event.RUN_FAILED, facts)], HERE, f"{HERE}/unsubscribe/x")
-    mail = write(letter, sender="predictd@host.test", to="alice@mail.test", message_id="1@host.test", now=NOW)
+    letter = build_event_email([(Event.RUN_FAILED, facts)], HERE, f"{HERE}/unsubscribe/x")
+    mail = render_email(letter, sender="predictd@host.test", to="alice@mail.test", message_id="1@host.test", now=NOW)
     assert mail["Bcc"] is None
     assert "\n" not in mail["Subject"]
     html = mail.get_body(("html",))

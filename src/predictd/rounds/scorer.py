@@ -23,11 +23,11 @@ from predictd.data.schema import FEATURES_FILE, LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
 from predictd.db.models import DataVersion, Round, Submission
 from predictd.db.score_tables import Score
-from predictd.db.scores import record_reputations, selected_submissions
+from predictd.db.scores import list_selected_submissions, record_reputations
 from predictd.domain.failures import ModelFailure
-from predictd.domain.limits import most_rows
+from predictd.domain.limits import max_rows
 from predictd.domain.names import CLASSIC
-from predictd.domain.scores import METRICS
+from predictd.domain.score_configs import METRICS
 from predictd.rounds.calendar import scoring_times
 from predictd.rounds.targets import read_targets
 from predictd.scoring.evaluation_data import EvaluationData
@@ -38,7 +38,7 @@ from predictd.storage import Storage
 
 log = structlog.get_logger()
 
-# Targets of imported data come by hand, days after a round: they need not be looked for each second.
+# Targets of imported data are added manually, days after a round, so there is no need to check every second.
 WAIT_FOR_TARGETS = timedelta(minutes=1)
 Submitted = Sequence[tuple[Submission, float]]
 
@@ -67,7 +67,7 @@ class Scorer:
                 continue
             times = scoring_times(round_.score_time, round_.resolve_time)
             for day in range(round_.score_days + 1, sum(at <= now for at in times) + 1):
-                targets = self.known_targets(round_, day, len(times))
+                targets = self.load_targets(round_, day, len(times))
                 if targets is None:
                     self.waiting[round_.id] = now + WAIT_FOR_TARGETS
                     break
@@ -76,14 +76,14 @@ class Scorer:
                     count += 1
         return count
 
-    def known_targets(self, round_: Round, day: int = 1, days: int = 1) -> dict[str, Targets] | None:
+    def load_targets(self, round_: Round, day: int = 1, days: int = 1) -> dict[str, Targets] | None:
         """A round's targets as they are known on one of its days, by data version; final ones if nothing is said.
 
         None if those of one data version are not known yet.
         """
         with self.database.read() as session:
             versions = session.scalars(sa.select(DataVersion.name).order_by(DataVersion.name)).all()
-        found = {}
+        targets = {}
         for version in versions:
             if self.storage.stat(round_key(version, round_.number, LIVE_FILE)) is None:
                 continue
@@ -93,8 +93,8 @@ class Scorer:
             with self.storage.local_path(key) as path:
                 final = read_targets(path)
             values = interim_targets(final.values, day=day, days=days, seed=round_.number)
-            found[version] = Targets(ids=final.ids, values=values)
-        return found or None
+            targets[version] = Targets(ids=final.ids, values=values)
+        return targets or None
 
     def score(
         self,
@@ -120,17 +120,17 @@ class Scorer:
             How many submissions were scored, None when somebody else was first.
         """
         with self.database.read() as session:
-            submitted = selected_submissions(session, round_.id)
+            submitted = list_selected_submissions(session, round_.id)
         rows: list[dict[str, object]] = []
         for version, known in targets.items():
             rows += self._scored(round_, version, known, submitted)
         with self.database.write() as session:
-            if not _take(session, round_, day, at, final=final, again=again):
+            if not _claim_day(session, round_, day, at, final=final, again=again):
                 return None
-            _record(session, round_.id, rows, at, final=final)
+            _record_scores(session, round_.id, rows, at, final=final)
             record_reputations(session, round_.tournament, at)
         if final:
-            shutil.rmtree(self._kept(round_), ignore_errors=True)
+            shutil.rmtree(self._factor_folder(round_), ignore_errors=True)
         prometheus.SUBMISSIONS_SCORED.inc(len(rows))
         log.info("round_scored", number=round_.number, submissions=len(rows), final=final)
         return len(rows)
@@ -140,37 +140,39 @@ class Scorer:
         with ExitStack() as files:
             live = files.enter_context(self.storage.local_path(round_key(version, round_.number, LIVE_FILE)))
             key = round_key(version, round_.number, LIVE_BENCHMARKS_FILE)
-            known = self.storage.stat(key) is not None
-            benchmarks = files.enter_context(self.storage.local_path(key)) if known else None
+            has_benchmarks = self.storage.stat(key) is not None
+            benchmarks = files.enter_context(self.storage.local_path(key)) if has_benchmarks else None
             folder = files.enter_context(self.storage.local_folder(version_key(version), [FEATURES_FILE]))
             sets = folder / FEATURES_FILE
-            data = files.enter_context(open_live(live, benchmarks, sets, targets, self.mapped, self._kept(round_)))
+            data = files.enter_context(
+                open_live(live, benchmarks, sets, targets, self.mapped, self._factor_folder(round_))
+            )
             placed = self._placed(data, submitted)
             if not placed:
                 return []
-            chosen = [submission for submission, _, _ in placed]
+            submissions = [submission for submission, _, _ in placed]
             weights = np.array([weight for _, weight, _ in placed])
             scores = score_live(data, np.stack([values for _, _, values in placed]), weights)
             if scores.meta_model is not None:
-                self._keep_meta_model(round_, version, data, scores.meta_model)
-        return [_row(submission, scores, number) for number, submission in enumerate(chosen)]
+                self._store_meta_model(round_, version, data, scores.meta_model)
+        return [_row(submission, scores, number) for number, submission in enumerate(submissions)]
 
     def _placed(self, data: EvaluationData, submitted: Submitted) -> list[tuple[Submission, float, Floats]]:
         """Submissions that are for these ids, each with its weight and its predictions in the order of the ids."""
-        read: dict[str, Floats | ModelFailure] = {}
-        found = []
+        placed_by_key: dict[str, Floats | ModelFailure] = {}
+        placed_submissions = []
         for submission, weight in submitted:
             # Several models of one pickle share the file.
-            if submission.storage_key not in read:
+            if submission.storage_key not in placed_by_key:
                 with self.storage.local_path(submission.storage_key) as path:
-                    ids, values = read_submission_columns(path, most_rows(len(data.ids)))
-                read[submission.storage_key] = data.align(ids.cast(data.ids.type), values, is_complete=True)
-            placed = read[submission.storage_key]
+                    ids, values = read_submission_columns(path, max_rows(len(data.ids)))
+                placed_by_key[submission.storage_key] = data.align(ids.cast(data.ids.type), values, is_complete=True)
+            placed = placed_by_key[submission.storage_key]
             if not isinstance(placed, ModelFailure):
-                found.append((submission, weight, placed))
-        return found
+                placed_submissions.append((submission, weight, placed))
+        return placed_submissions
 
-    def _keep_meta_model(self, round_: Round, version: str, data: EvaluationData, values: Floats) -> None:
+    def _store_meta_model(self, round_: Round, version: str, data: EvaluationData, values: Floats) -> None:
         with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
             path = Path(folder) / "meta_model.parquet"
             pq.write_table(pa.table({"id": data.ids, "meta_model": values}), path)
@@ -184,11 +186,11 @@ class Scorer:
                 .order_by(Round.number)
             ).all()
 
-    def _kept(self, round_: Round) -> Path:
+    def _factor_folder(self, round_: Round) -> Path:
         return self.factors / f"round-{round_.number}"
 
 
-def _take(session: Session, round_: Round, day: int | None, at: datetime, *, final: bool, again: bool) -> bool:
+def _claim_day(session: Session, round_: Round, day: int | None, at: datetime, *, final: bool, again: bool) -> bool:
     """Whether these scores may be recorded: no other server has recorded them."""
     locked = session.get_one(Round, round_.id, with_for_update=True, populate_existing=True)
     if locked.score_days != (day - 1 if day is not None else round_.score_days):
@@ -203,7 +205,9 @@ def _take(session: Session, round_: Round, day: int | None, at: datetime, *, fin
     return True
 
 
-def _record(session: Session, round_id: str, rows: list[dict[str, object]], at: datetime, *, final: bool) -> None:
+def _record_scores(
+    session: Session, round_id: str, rows: list[dict[str, object]], at: datetime, *, final: bool
+) -> None:
     day = session.scalars(sa.select(Round.score_days).where(Round.id == round_id)).one()
     session.execute(sa.delete(Score).where(Score.round_id == round_id, Score.day == day))
     session.execute(sa.update(Score).where(Score.round_id == round_id, Score.is_latest).values(is_latest=False))

@@ -54,10 +54,12 @@ def check_address(address: str) -> str:
     Raises:
         InvalidInputError: it can't be one.
     """
-    found = address.strip()
-    if len(found) > ADDRESS_LENGTH or not _ADDRESS.fullmatch(found):
-        raise InvalidInputError(f"{found[:60]!r} can't be taken as an e-mail address; write one such as me@mail.org.")
-    return found
+    stripped = address.strip()
+    if len(stripped) > ADDRESS_LENGTH or not _ADDRESS.fullmatch(stripped):
+        raise InvalidInputError(
+            f"{stripped[:60]!r} can't be taken as an e-mail address; write one such as me@mail.org."
+        )
+    return stripped
 
 
 def chosen_events(names: list[str]) -> list[Event]:

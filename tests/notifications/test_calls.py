@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from predictd.notifications import http_post
-from predictd.notifications.http_post import UncallableError, post
+from predictd.notifications.http_post import WebhookCallError, post
 
 DEADLINE_SECONDS = 2
 # A receiver that drips does so for a minute, so a call that waits for it takes far longer than this.
@@ -39,7 +39,7 @@ def receiver(
 ) -> Iterator[Callable[[Iterator[bytes]], str]]:
     """Starts a receiver that sends these parts to one caller, and then closes; returns its URL."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setattr(http_post, "SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(http_post, "TIMEOUT_SECONDS", DEADLINE_SECONDS)
     listener = socket.create_server(("127.0.0.1", 0))
     is_over = threading.Event()
 
@@ -110,7 +110,7 @@ def test_what_is_no_whole_head_in_time_is_no_response(
     receiver: Callable[[Iterator[bytes]], str], parts: Callable[[], Iterator[bytes]], why: str
 ) -> None:
     began = time.monotonic()
-    with pytest.raises(UncallableError, match="could not be called") as raised:
+    with pytest.raises(WebhookCallError, match="could not be called") as raised:
         post(receiver(parts()), b"{}", {}, allow_private=True)
     assert why in raised.value.why
     assert time.monotonic() - began < LATE_SECONDS
@@ -123,17 +123,17 @@ def test_a_whole_head_is_a_response(receiver: Callable[[Iterator[bytes]], str], 
 
 
 def test_a_handshake_that_never_comes_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_post, "SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(http_post, "TIMEOUT_SECONDS", DEADLINE_SECONDS)
     began = time.monotonic()
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UncallableError, match="within 2 seconds"):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(WebhookCallError, match="within 2 seconds"):
         post(f"https://localhost:{silent.getsockname()[1]}/", b"{}", {}, allow_private=True)
     assert time.monotonic() - began < LATE_SECONDS
 
 
 def test_a_name_that_is_not_found_in_time_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_post, "SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(http_post, "TIMEOUT_SECONDS", DEADLINE_SECONDS)
     monkeypatch.setattr(http_post.socket, "getaddrinfo", lambda *_, **__: time.sleep(60))
     began = time.monotonic()
-    with pytest.raises(UncallableError, match="within 2 seconds"):
+    with pytest.raises(WebhookCallError, match="within 2 seconds"):
         post("http://slow.test/", b"{}", {}, allow_private=True)
     assert time.monotonic() - began < LATE_SECONDS

@@ -1,4 +1,4 @@
-"""Threads that look at the clock."""
+"""Periodic tasks in threads."""
 
 import threading
 from collections.abc import Callable
@@ -15,15 +15,15 @@ _PAUSE_AFTER_FAILURE = 30
 _PAUSE_IN_OUTAGE = 2
 
 
-class Ticker:
-    """Calls `tick` with the time (aware, in UTC) again and again; a failure is logged and followed by a longer wait.
+class PeriodicTask:
+    """Calls `tick` with the time (aware, in UTC) repeatedly; a failure is logged and followed by a longer wait.
 
-    `ended_at` is when a call last ended well, `failed_at` when the last one failed, None if it did not; `seconds` lie
-    between the end of a call and the next.
+    `ended_at` is the end of the last successful call, `failed_at` is set if the last call failed; `seconds` is the
+    delay between calls.
     """
 
     def __init__(self, name: str, seconds: float, tick: Callable[[datetime], object]) -> None:
-        """`seconds` lie between the end of a call and the next."""
+        """`seconds` is the delay between the end of a call and the next."""
         self.name = name
         self.ended_at: datetime | None = None
         self.failed_at: datetime | None = None
@@ -33,11 +33,11 @@ class Ticker:
         self._thread = threading.Thread(target=self._loop, name=name)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking; what has begun is done to its end."""
+        """Stop the thread after the current call."""
         self._stopping.set()
         self._thread.join()
 
@@ -50,7 +50,7 @@ class Ticker:
             except Exception as error:
                 self.failed_at = datetime.now(UTC)
                 if is_outage(error) or isinstance(error, OutageError):
-                    log.warning(f"{self.name}_waits", error=str(error).splitlines()[0][:300])
+                    log.warning(f"{self.name}_unavailable", error=str(error).splitlines()[0][:300])
                     wait *= _PAUSE_IN_OUTAGE
                 else:
                     log.exception(f"{self.name}_failed")

@@ -1,4 +1,4 @@
-"""The tables of what accounts are told: what happened, to whom it goes, and how far each message is."""
+"""The tables of notifications, webhook endpoints and deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -11,14 +11,14 @@ from predictd.db.types import new_id
 
 
 class Notification(Base):
-    """Something that happened, written in the transaction in which it did.
+    """An event, written in the transaction that caused it.
 
-    `account_id` is null for what concerns everybody. `spread_at` is when its messages were made, `facts` what they say;
-    both are null before.
+    `account_id` is null for events that concern all accounts. `fanned_out_at` is when its deliveries were created and
+    `facts` is their content; both are null until then.
     """
 
     __tablename__ = "notifications"
-    __table_args__ = (Index("ix_notifications_spread_at_inserted_at", "spread_at", "inserted_at"),)
+    __table_args__ = (Index("ix_notifications_fanned_out_at_inserted_at", "fanned_out_at", "inserted_at"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     event: Mapped[str] = mapped_column(String(24))
@@ -27,13 +27,13 @@ class Notification(Base):
     round_id: Mapped[str | None] = mapped_column(String(36))
     facts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     inserted_at: Mapped[datetime]
-    spread_at: Mapped[datetime | None]
+    fanned_out_at: Mapped[datetime | None]
 
 
 class WebhookEndpoint(Base):
-    """An address of an account's that is called; `failures` counts calls in a row that it did not take.
+    """A webhook of an account; `failures` counts consecutive failed calls.
 
-    The secret is kept as it is, because signing takes it.
+    The secret is stored in plain text because it signs each call.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -51,9 +51,9 @@ class WebhookEndpoint(Base):
 class Delivery(Base):
     """One message to one address, and the job of sending it.
 
-    It is due at `not_before`. A claim raises `attempt`, puts `not_before` off by the lease and says whose it is in
-    `claimed_by`; only the claim that stands there may report. E-mails that go as one have the same `mail_id`.
-    `answer` is what came of the newest attempt.
+    It is due at `not_before`. A claim increments `attempt`, moves `not_before` to the end of the lease and sets
+    `claimed_by`; only the current claim may report. Deliveries sent as one email have the same `mail_id`. `result`
+    describes the newest attempt.
     """
 
     __tablename__ = "deliveries"
@@ -73,7 +73,7 @@ class Delivery(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
     claimed_by: Mapped[str | None] = mapped_column(String(150), index=True)
-    answer: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[str | None] = mapped_column(Text)
     inserted_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
