@@ -97,7 +97,7 @@ def test_a_file_is_taken_of_whom_it_may_come_from_and_kept_until_it_is_run_or_di
     assert (refused.status_code, "it must end in .pkl" in refused.text) == (400, True)
 
     check = send(made, csrf).url.removeprefix(visitor.address)
-    assert "Nothing speaks against it" in visitor.get(check).text
+    assert "No problems found" in visitor.get(check).text
     other = Visitor(visitor.address)
     make_account(server, f"{name[:30]}_other")
     other.sign_in(f"{name[:30]}_other")

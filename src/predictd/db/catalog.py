@@ -144,7 +144,7 @@ def set_default(session: Session, choice: Choice) -> None:
 
 
 def set_deprecated(session: Session, choice: Runtime | DataVersion, *, is_deprecated: bool) -> None:
-    """Deprecate the runtime or data version for new uploads, or restore it; existing pickles keep it.
+    """Deprecate the runtime or data version for new uploads, or restore it; existing pickles are not affected.
 
     Raises:
         ConflictError: it is the default.

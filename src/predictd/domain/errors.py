@@ -1,4 +1,4 @@
-"""One root for every error that a person is meant to read."""
+"""The errors that users see, with one base class."""
 
 import errno
 import re
@@ -13,10 +13,10 @@ def normalize_ending(sentence: str) -> str:
 
 
 class PredictdError(Exception):
-    """Something a person can act on: what is wrong, the limit it met and the remedy.
+    """An error that a user can act on: what happened, the limit and the remedy.
 
     Attributes:
-        code: stable name of the error, for programs.
+        code: stable code of the error, for programs.
         message: one or two sentences, for people.
     """
 
@@ -28,7 +28,7 @@ class PredictdError(Exception):
 
 
 class InvalidInputError(PredictdError):
-    """The input can't be taken."""
+    """The input is invalid."""
 
     code = "invalid_input"
 
@@ -70,13 +70,13 @@ class TooLargeError(PredictdError):
 
 
 class LimitReachedError(PredictdError):
-    """The account has as much as it may have."""
+    """The account has reached its limit."""
 
     code = "limit_reached"
 
 
 class BusyError(PredictdError):
-    """The server has no room for more now."""
+    """The server is busy."""
 
     code = "busy"
 
@@ -88,7 +88,7 @@ class PlatformError(PredictdError):
 
 
 class OutageError(PlatformError):
-    """Something that the platform stands on is away for now: what was asked for can be asked for again soon."""
+    """A dependency of the platform is temporarily unavailable; try again soon."""
 
     code = "unavailable"
 

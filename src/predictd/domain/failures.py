@@ -1,8 +1,8 @@
 """How a run of a user's model can fail: a stable code, a sentence and a remedy each, and the causes within a code.
 
-The sentence and the remedies are templates; `describe` fills them with the facts of one run. Every code stands in
-`FAILURES`, so that documentation, wire, log, the check of a pickle and its run say the same words. A code tells what
-happened, a cause why, where the evidence shows it: then the remedy is that of the cause.
+The sentence and the remedies are templates; `describe` fills them with the facts of one run. Every code is in `FAILURES`,
+so that documentation, wire, log and checks use the same words. A code identifies what happened, and a cause why, if there
+is evidence; then the remedy is that of the cause.
 """
 
 from collections.abc import Mapping
@@ -232,7 +232,7 @@ FAILURES: dict[str, Failure] = {
         remedy="Rank or scale them into 0 to 1, for example with predictions.rank(pct=True).",
     ),
     "constant_predictions": Failure(
-        sentence="All predictions are the same ({value}), which says nothing about the ids.",
+        sentence="All predictions are the same ({value}), which does not distinguish the ids.",
         remedy="Return predictions that differ from id to id; check that the features reach the model.",
     ),
     "duplicate_ids": Failure(

@@ -1,4 +1,4 @@
-"""What one run may use."""
+"""The resource limits of a run."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Limits:
         processes: processes and threads together.
         scratch_bytes: size of the writable scratch.
         output_bytes: size of the answer (ids and values).
-        log_kept_bytes: of what the model prints, the newest so many bytes are kept.
+        log_kept_bytes: size of the stored log; the newest output is retained.
         log_stop_bytes: a model that prints more than this is stopped.
     """
 

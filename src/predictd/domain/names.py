@@ -1,4 +1,4 @@
-"""The rules for names that people choose."""
+"""Rules for names that users choose."""
 
 import re
 import secrets
@@ -36,19 +36,19 @@ def check_username(name: str) -> None:
 def check_version_name(name: str) -> None:
     """Raise InvalidInputError unless it is a data version's name such as v5.3."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
-        raise InvalidInputError(f"Data version {name[:60]!r} can't be taken: write a name such as v5.3.")
+        raise InvalidInputError(f"Data version {name[:60]!r} is invalid: use a name such as v5.3.")
 
 
 def check_url(what: str, value: str) -> None:
-    """Raise InvalidInputError unless it is a whole http or https URL; `what` says what it is for."""
+    """Raise InvalidInputError unless it is a whole http or https URL; `what` describes its purpose."""
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > URL_LENGTH:
-        raise InvalidInputError(f"The {what} {value[:80]!r} can't be taken: give a whole http or https URL.")
+        raise InvalidInputError(f"The {what} {value[:80]!r} is invalid: enter an absolute http or https URL.")
 
 
 def _check(name: str, what: str, max_length: int) -> None:
     if not _NAME.fullmatch(name) or len(name) > max_length:
-        raise InvalidInputError(f"{what} {name[:60]!r} can't be taken: use 1 to {max_length} letters, digits, _ and -.")
+        raise InvalidInputError(f"{what} {name[:60]!r} is invalid: use 1 to {max_length} letters, digits, _ and -.")
 
 
 def unique_filename(filename: str, endings: tuple[str, ...], default: str) -> str:
@@ -62,8 +62,8 @@ def unique_filename(filename: str, endings: tuple[str, ...], default: str) -> st
     name = PurePath((filename or default).replace("\\", "/")).name
     stem, dot, ending = name.rpartition(".")
     if not dot or not stem or f".{ending.lower()}" not in endings:
-        raise InvalidInputError(f"Filename {name[:60]!r} can't be taken: it must end in {' or '.join(endings)}.")
+        raise InvalidInputError(f"Filename {name[:60]!r} is invalid: it must end in {' or '.join(endings)}.")
     if len(name) > FILENAME_LENGTH:
-        raise InvalidInputError(f"The filename has {len(name)} characters; at most {FILENAME_LENGTH} can be taken.")
+        raise InvalidInputError(f"The filename has {len(name)} characters; the limit is {FILENAME_LENGTH}.")
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip(".") or "file"
     return f"{plain}-{''.join(secrets.choice(_ALPHABET) for _ in range(12))}.{ending}"

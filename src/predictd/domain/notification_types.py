@@ -1,4 +1,4 @@
-"""What accounts may be told of, and by which channel."""
+"""Events, channels and states of notifications."""
 
 import re
 from enum import StrEnum
@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A
 
 
 class Event(StrEnum):
-    """What happened. The first four can be chosen; of the others whoever asked for them is told."""
+    """An event. Accounts can subscribe to the first four; the others are sent on request."""
 
     ROUND_OPEN = "round_open"
     RUN_FAILED = "run_failed"
@@ -21,7 +21,7 @@ class Event(StrEnum):
 
     @property
     def type(self) -> str:
-        """Its name in the body of a webhook, such as run.failed."""
+        """Return its name in webhooks, such as run.failed."""
         return self.value.replace("_", ".")
 
 
@@ -34,14 +34,14 @@ CHOICES: dict[Event, str] = {
 
 
 class Channel(StrEnum):
-    """How somebody is told."""
+    """A channel of notifications."""
 
     EMAIL = "email"
     WEBHOOK = "webhook"
 
 
 class DeliveryState(StrEnum):
-    """How far one message is."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -49,24 +49,22 @@ class DeliveryState(StrEnum):
 
 
 def check_address(address: str) -> str:
-    """The e-mail address without the space around it.
+    """Return the email address without surrounding spaces.
 
     Raises:
-        InvalidInputError: it can't be one.
+        InvalidInputError: the address is invalid.
     """
     stripped = address.strip()
     if len(stripped) > ADDRESS_LENGTH or not _ADDRESS.fullmatch(stripped):
-        raise InvalidInputError(
-            f"{stripped[:60]!r} can't be taken as an e-mail address; write one such as me@mail.org."
-        )
+        raise InvalidInputError(f"{stripped[:60]!r} is not a valid email address; enter one such as me@mail.org.")
     return stripped
 
 
 def chosen_events(names: list[str]) -> list[Event]:
-    """The events of these names, in the order of `CHOICES`.
+    """Return the events with these names, in the order of `CHOICES`.
 
     Raises:
-        InvalidInputError: there is no such event to choose.
+        InvalidInputError: an event does not exist.
     """
     unknown = [name for name in names if name not in CHOICES]
     if unknown:

@@ -1,4 +1,4 @@
-"""What is kept of a run so that it can be run again and compared."""
+"""Records of runs, for replay and comparison."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,7 +64,7 @@ class RunRecord:
         code: which predictd ran it.
         limits: what it might use.
         sandbox: what isolated it.
-        forked: whether it was forked from a warm parent; the result is the same.
+        forked: whether it was forked from a fork server; the result is the same.
         trees: whether compiled tables might answer for the tree libraries; the result is the same.
         seed: what `random` and `numpy.random` were seeded with.
         hash_seed: what Python's hashes of strings were seeded with.

@@ -1,4 +1,4 @@
-"""One run of a model: what goes in and what comes out."""
+"""The inputs and outputs of a model run."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SandboxKind(StrEnum):
-    """What stands between a model and the machine."""
+    """The isolation of runs."""
 
     BUBBLEWRAP = "bubblewrap"
     PODMAN = "podman"
@@ -50,7 +50,7 @@ class Machine:
         architecture: for example 'x86_64'.
         kernel: release of the kernel.
         libc: name and version of the C library, which has exp and log.
-        threads: how many threads libraries were told to use.
+        threads: number of threads that libraries may use.
     """
 
     processor: str
@@ -72,7 +72,7 @@ class RunRequest:
         runtime: in which Python it runs.
         limits: what it may use.
         slot: number of the worker, 0 to 999; runs of different slots never share a user id.
-        imports: modules that the model is known to import, of those that a warm parent may have ready.
+        imports: modules that the model is known to import, of those that a fork server may have imported.
         proven: whether an earlier run of this pickle in this runtime succeeded, so that its bytes need not be searched
             for versions that would explain a failure.
         trees: whether compiled tables answer for the tree libraries where that gives the same.
@@ -112,11 +112,11 @@ class RunReport:
         predictions: what the model answered, None when it failed.
         failure: why the model failed, None when it answered.
         stages: seconds spent per stage, in order: import, unpickle, read, predict, write.
-        peak_memory_bytes: the most memory that the run held at once, 0 where it can't be told.
+        peak_memory_bytes: the most memory that the run held at once, 0 if unknown.
         tables: a named temporary file of the compiled tables of the model's trees, if asked for and if it has some; for
             runs of this pickle alone. It is removed when nothing refers to it any more.
-        imports: modules that the model imported, of those that a warm parent may have ready.
-        forked: whether it was forked from a warm parent.
+        imports: modules that the model imported, of those that a fork server may have imported.
+        forked: whether it was forked from a fork server.
         machine: where it ran.
     """
 

@@ -359,7 +359,7 @@ def withdraw(session: Session, trigger: Trigger, reason: Reason, now: datetime) 
 
 
 def cancel(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> bool:
-    """End a trigger on request; its active run is cancelled, its log is kept.
+    """End a trigger on request; its active run is cancelled, its log remains.
 
     Returns:
         False, and nothing is changed, when it has ended already.

@@ -1,6 +1,6 @@
-"""Running a recorded run again, and comparing what comes out with what came out then.
+"""Replays of recorded runs, compared with the original results.
 
-Reads the database and storage, and changes neither.
+Read-only for the database and storage.
 """
 
 import io
@@ -37,7 +37,7 @@ _SLOT = 997
 
 
 class Verdict(StrEnum):
-    """What a run again says of the recorded one."""
+    """The result of a replay."""
 
     IDENTICAL = "identical"
     """The same predictions bit for bit, or the same failure."""
@@ -85,7 +85,7 @@ def find_record(session: Session, trigger_id: str, attempt: int | None) -> RunRe
     """The record of that attempt of the trigger, or of its newest one that ended.
 
     Raises:
-        NotFoundError: there is no such trigger, or no record of such an attempt; says why.
+        NotFoundError: there is no such trigger, or no record of such an attempt.
     """
     trigger = session.get(Trigger, trigger_id)
     if trigger is None:
@@ -102,7 +102,7 @@ def find_record(session: Session, trigger_id: str, attempt: int | None) -> RunRe
     if not TriggerState(trigger.state).is_final:
         raise NotFoundError(f"Trigger {trigger.id} is {trigger.state}; replay it when it has ended.")
     raise NotFoundError(
-        f"Trigger {trigger.id} has no record: no attempt of it got to its end, or it ended before records were kept."
+        f"Trigger {trigger.id} has no record: no attempt of it got to its end, or it ended before records were stored."
     )
 
 
@@ -120,10 +120,10 @@ def replay_run(
     Args:
         storage: where pickles and data are.
         record: of the run.
-        mapped: where data files are kept in mapped form.
+        mapped: cache of memory-mapped data files.
         find_runtime: where the runtime in a folder lies on this machine.
         kind: what isolates the model.
-        on_step: told in a line what goes on.
+        on_step: called with progress messages.
 
     Raises:
         PlatformError: the platform failed while running it.

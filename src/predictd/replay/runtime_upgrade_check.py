@@ -58,7 +58,7 @@ class Outcome:
         message: what went wrong, with the remedy; empty for a success.
         predictions: by live id, in the order of the live data; None unless the run succeeded.
         seconds: from the start of the sandbox to its end.
-        peak_memory_bytes: the most memory held at once, 0 where it can't be told.
+        peak_memory_bytes: the most memory held at once, 0 if unknown.
     """
 
     code: str
@@ -159,7 +159,7 @@ def check_upgrade(
         b: the runtime that they might get.
         limits: what one run may use.
         kind: what isolates the models.
-        on_run: is told before each run, with the case and 'A' or 'B'.
+        on_run: called before each run, with the case and 'A' or 'B'.
     """
     for case in cases:
         outcomes = []
@@ -174,7 +174,7 @@ def check_upgrade(
 
 
 def compare(a: NDArray[np.float64], b: NDArray[np.float64]) -> Movement:
-    """How predictions moved; both have the same ids in the same order, and neither are all the same value."""
+    """How predictions moved; both have the same ids in the same order, and neither is constant."""
     differences = np.abs(a - b)
     return Movement(
         spearman=_correlation(_ranks(a), _ranks(b)),

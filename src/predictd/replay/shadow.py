@@ -117,10 +117,10 @@ def run_shadow(
         storage: where pickles and data are.
         sides: the assigned one and the new one.
         limits: what one run may use.
-        mapped: where data files are kept in mapped form.
+        mapped: cache of memory-mapped data files.
         find_runtime: where the runtime in a folder lies on this machine.
         kind: what isolates the models.
-        on_run: told before each run.
+        on_run: called before each run.
     """
     runs = []
     for side in sides:

@@ -143,7 +143,7 @@ def parse_calendar(text: str) -> Calendar:
     """Read a calendar as the settings write it.
 
     Raises:
-        InvalidInputError: it is none of the forms.
+        InvalidInputError: the calendar is invalid.
     """
     stripped = text.strip()
     if stripped.lower() == "manual":
@@ -164,7 +164,7 @@ def parse_length(text: str) -> timedelta:
     """
     match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip().lower())
     if not match or int(match[1]) < 1:
-        raise InvalidInputError(f"{text!r} is no length of time; write a number and s, m, h or d, for example 5m.")
+        raise InvalidInputError(f"{text!r} is not a duration; enter a number and s, m, h or d, for example 5m.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -172,13 +172,13 @@ def _parse_opening(text: str) -> Opening:
     match = _OPENING.fullmatch(text.strip())
     if not match or int(match["hour"]) > 23 or int(match["minute"]) > 59:
         raise InvalidInputError(
-            f"{text.strip()!r} is no calendar: write 'classic', 'manual', 'every 5m', or weekly openings such as "
+            f"{text.strip()!r} is not a calendar: use 'classic', 'manual', 'every 5m', or weekly openings such as "
             f"'{CLASSIC_OPENINGS}'."
         )
     try:
         zone = ZoneInfo(match["zone"] or "UTC")
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise InvalidInputError(f"{match['zone']!r} is no time zone; write for example America/New_York.") from error
+        raise InvalidInputError(f"{match['zone']!r} is not a time zone; use for example America/New_York.") from error
     return Opening(
         days=frozenset(day for part in match["days"].split(",") for day in _parse_days(part)),
         at=time(int(match["hour"]), int(match["minute"])),
@@ -192,12 +192,12 @@ def _parse_days(text: str) -> list[int]:
     try:
         start, end = _DAYS.index(first[:3]), _DAYS.index((last or first)[:3])
     except ValueError as error:
-        raise InvalidInputError(f"{text!r} are no days; write for example Tue or Tue-Fri.") from error
+        raise InvalidInputError(f"{text!r} are not days; use for example Tue or Tue-Fri.") from error
     return [(start + step) % 7 for step in range((end - start) % 7 + 1)]
 
 
 def _windows_before(opening: Opening, now: datetime) -> list[Window]:
-    """The openings of the days that a window reaching `now` can have begun on."""
+    """The openings of the days on which a window that contains `now` can open."""
     return _windows(opening, now, range(-opening.length.days - 1, 1))
 
 

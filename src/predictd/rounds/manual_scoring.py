@@ -49,7 +49,7 @@ def score_by_hand(
             of synthetic data are; final scores only.
         now: the moment.
         final: whether these resolve the round.
-        again: whether a resolved round gets its final scores anew.
+        again: whether a resolved round is scored again.
 
     Raises:
         NotFoundError: there is no such round.

@@ -45,7 +45,7 @@ Submitted = Sequence[tuple[Submission, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """What scoring takes: the database, the storage, mapped files, and the folder of what is kept between days.
+    """What scoring takes: the database, the storage, mapped files, and the folder of cached factors.
 
     `waiting` has the rounds whose targets were not there, and when they are looked for again.
     """
@@ -77,7 +77,7 @@ class Scorer:
         return count
 
     def load_targets(self, round_: Round, day: int = 1, days: int = 1) -> dict[str, Targets] | None:
-        """A round's targets as they are known on one of its days, by data version; final ones if nothing is said.
+        """A round's targets as they are known on one of its days, by data version; by default the final ones.
 
         None if those of one data version are not known yet.
         """
@@ -114,7 +114,7 @@ class Scorer:
             at: the moment that the scores are of.
             final: whether they resolve the round.
             day: which of the daily scores these are, from 1; the next one by default.
-            again: whether a round that is resolved gets its final scores anew.
+            again: whether a round that is resolved is scored again.
 
         Returns:
             How many submissions were scored, None when somebody else was first.

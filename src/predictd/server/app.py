@@ -167,7 +167,7 @@ def serve(settings: Settings, *, say: Echo, progress: Progress, ready: Callable[
 
 
 def _check_fork_isolation(deployment: Deployment, parents: ForkPool) -> None:
-    """Raise SetupError if runs forked from a warm parent are not isolated.
+    """Raise SetupError if runs forked from a fork server are not isolated.
 
     If no run can be forked, runs start cold.
     """
@@ -183,7 +183,7 @@ def _check_fork_isolation(deployment: Deployment, parents: ForkPool) -> None:
         return
     if problems and not settings.trust_users:
         raise SetupError(
-            f"Runs forked from a warm parent are not isolated on this machine: {' '.join(problems)} "
+            f"Runs forked from a fork server are not isolated on this machine: {' '.join(problems)} "
             "To start every run cold, set PREDICTD_WARM_PARENTS=0."
         )
 

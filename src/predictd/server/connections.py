@@ -1,6 +1,6 @@
 """The connections that clients hold: how many there may be, and how long one may stay open without progress.
 
-An idle connection costs the server a file descriptor, so none is kept for long: the head of a request has to arrive
+An idle connection costs the server a file descriptor, so it is closed soon: the head of a request has to arrive
 within `HEAD_SECONDS`, and a body or a response has to make progress. There is no limit on the total time of a transfer.
 
 When all connections are in use, the one that has waited longest for a request is closed in favor of the new one, so a

@@ -66,7 +66,7 @@ def invalidate_tables(database: Database, trigger_id: str) -> None:
 def store_run_cache(
     database: Database, storage: Storage, pickle_id: str, report: RunReport, quotas: Quotas, *, asked_for_tables: bool
 ) -> None:
-    """Store the reusable outputs of a run; `asked_for_tables` tells whether tables were requested.
+    """Store the reusable outputs of a run; `asked_for_tables` is whether tables were requested.
 
     Tables count toward the account's storage; those that are too large for their pickle, the account's quota or the
     disk are not stored. Without them the next run is only slower.
