@@ -26,7 +26,7 @@ WORDS = (
     (r"[Ss]trangers?", "untrusted (code, model); another account"),
     (r"[Aa]nother's", "another account's"),
     (r"[Ww]hoever", "the noun: the caller, users, anyone who"),
-    (r"(?<!there )(?<!There )(?:is|are|was|were) none", "is not ..., does not exist"),
+    (r"(?<!there )(?<!There )(?:is|are|was|were) none(?! and| or| else| %| \})", "is not ..., does not exist"),
     (r"(?<!there )(?<!There )is no (?:server|file|number|name|address|URL|pickle|model|folder|token)", "is not a ..."),
     (r"can(?:'t|not) be (?:had|taken|told)", "is unavailable, is invalid, is unknown"),
     (r"[Nn]othing speaks|speaks against", "No problems found"),

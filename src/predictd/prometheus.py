@@ -42,7 +42,7 @@ QUEUE_SECONDS = Histogram(
     ["type"],
     buckets=WAIT_SECONDS,
 )
-RETRIES = Counter("predictd_run_retries", "Runs put back after a failure of the platform.")
+RETRIES = Counter("predictd_run_retries", "Runs requeued after a failure of the platform.")
 LEASES_EXPIRED = Counter("predictd_leases_expired", "Leases found expired: their worker was lost.")
 MESSAGES = Counter(
     "predictd_messages",

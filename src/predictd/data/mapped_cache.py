@@ -71,7 +71,7 @@ class MappedCache:
                 return path
             path.unlink(missing_ok=True)
         raise InvalidInputError(
-            f"{source.name} kept changing while it was read. Wait until it is written, then try again."
+            f"{source.name} changed again and again while it was read. Wait until it is written, then try again."
         )
 
     @contextmanager

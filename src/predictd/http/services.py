@@ -1,4 +1,4 @@
-"""What all requests share, and what a request says about its client."""
+"""What all requests share, and the address of the client of a request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

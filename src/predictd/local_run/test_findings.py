@@ -35,7 +35,7 @@ _STATE_REMEDY = "Don't keep state between calls of predict: compute everything f
 
 
 def failure_finding(topic: str, failure: ModelFailure, *, is_validation: bool = False) -> Finding:
-    """Report a run that failed or has invalid predictions; `is_validation` tells the kind of its ids."""
+    """Report a run that failed or has invalid predictions; `is_validation` is the kind of its ids."""
     if is_validation:
         failure = replace(failure, facts={**failure.facts, "kind": "validation"})
     return fail(topic, failure.code, f"{_CONTEXTS.get(topic, '')}{failure.sentence}", failure.remedy)
