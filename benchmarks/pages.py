@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
-from predictd.api.app import build_app
+from predictd.api.asgi import build_app
 from predictd.db import Database
 from predictd.db.models import (
     Account,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from predictd.api.app import build_schema
-from predictd.api.graphql import limits
-from predictd.api.graphql.execution import Endpoint
+from predictd.api.asgi import build_schema
+from predictd.api.graphql import query_limits
+from predictd.api.graphql.endpoint import Endpoint
 
 # Twice the size at which validation took 1.6 s, so that what grows with the square of it takes 6 s.
 SIZE = 16_000
@@ -90,7 +90,7 @@ def test_a_refusal_names_the_limit(endpoint: Endpoint, query: str, message: str)
 
 
 def test_a_response_has_a_limited_number_of_values(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_VALUES", 50)
+    monkeypatch.setattr(query_limits, "MAX_VALUES", 50)
     [error] = endpoint.execute({"query": "{ __schema { types { name } } }"}, None)["errors"]
     assert "more than" in error["message"]
     assert endpoint.execute({"query": "{ __schema { queryType { name } } }"}, None).keys() == {"data"}

@@ -16,9 +16,9 @@ from graphql import (
     print_ast,
 )
 
-from predictd.api.app import EXTENSIONS_PATH, SCHEMA_PATH
-from predictd.api.app import build_schema as served_schema
-from predictd.api.graphql.execution import Endpoint, prepare
+from predictd.api.asgi import EXTENSIONS_PATH, SCHEMA_PATH
+from predictd.api.asgi import build_schema as served_schema
+from predictd.api.graphql.endpoint import Endpoint, prepare
 
 HAS_NO_MONEY = "This server does not support stakes, wallets, or payouts"
 

@@ -13,7 +13,7 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLObjectType, get_named_type, get_nullable_type, graphql_sync, is_list_type
 
 from conftest import PREDICTD
-from predictd.api.app import build_schema
+from predictd.api.asgi import build_schema
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\b\rdone[bold]x[/bold][link=https://example.org]y[/link]:warning:"
 SHOWN = "done[bold]x[/bold][link=https://example.org]y[/link]:warning:"

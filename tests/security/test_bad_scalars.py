@@ -24,7 +24,7 @@ from starlette.routing import Route
 import predictd.web
 from browsing import PASSWORD, Visitor, make_account
 from conftest import Server, User
-from predictd.api.app import build_schema
+from predictd.api.asgi import build_schema
 from predictd.api.node_reports import node_routes
 from predictd.settings import Settings
 from predictd.web import web_routes

@@ -26,9 +26,9 @@ from starlette.routing import Route
 from browsing import Visitor, make_account
 from conftest import Server, User
 from mcp import Client
-from predictd.api.app import build_schema
-from predictd.api.graphql.execution import Endpoint
-from predictd.api.graphql.limits import SLOW_FIELDS
+from predictd.api.asgi import build_schema
+from predictd.api.graphql.endpoint import Endpoint
+from predictd.api.graphql.query_limits import SLOW_FIELDS
 from predictd.db import Database
 from predictd.db.models import Trigger
 from predictd.http.context import Context

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from browsing import Visitor, make_account
 from conftest import PREDICTD, GraphQLErrors, Server, User
-from predictd.api.app import MAX_BODY_BYTES, build_app
+from predictd.api.asgi import MAX_BODY_BYTES, build_app
 from predictd.http.services import Services
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings

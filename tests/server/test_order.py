@@ -29,7 +29,7 @@ from predictd.jobs.scheduling import Priority, deprioritize_late_runs
 from predictd.storage import FolderStorage
 from predictd.uploads.assignment import assign, queue_round_runs
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.quotas import available_upload_bytes, check_queue
+from predictd.uploads.quota_checks import available_upload_bytes, check_queue
 from predictd.uploads.submissions import StoredPredictions
 from predictd.worker.finalize import complete_run
 

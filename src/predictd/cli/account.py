@@ -9,7 +9,7 @@ from rich.prompt import Prompt
 
 from predictd.admin.suspension import reactivate as reactivate_account
 from predictd.admin.suspension import suspend as suspend_account
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AccountName, AsJson, DataDir
 from predictd.cli.output import console, echo, print_json, print_rows, say
 from predictd.db.accounts import create_account, create_token, get_account, list_accounts, set_admin

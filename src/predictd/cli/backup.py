@@ -8,12 +8,12 @@ import typer
 from rich.progress import Progress
 
 from predictd.backup import export_deployment, import_deployment
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir, read_settings
 from predictd.cli.output import console, print_json, say
 from predictd.cli.progress import Steps
 from predictd.db.audit import record_event
-from predictd.server.app import lock_home
+from predictd.server.serve import lock_home
 
 
 def export(

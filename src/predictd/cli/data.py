@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir, MakeDefault, OfferAgain
 from predictd.cli.output import console, print_rows, say
 from predictd.cli.progress import Steps

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import print_json, print_rows, say
 from predictd.db.model_queries import find_model, set_meta_model_weight

@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from predictd.cli.deployment import server_sandbox, use_deployment
+from predictd.cli.deployment_access import server_sandbox, use_deployment
 from predictd.cli.options import AsJson, Attempt, DataDir, RunId
 from predictd.cli.output import echo, fail, print_json, say
 from predictd.domain.errors import PredictdError
-from predictd.replay.replay import Difference, Replay, Verdict, find_record, replay_run
+from predictd.replay.reproduction import Difference, Replay, Verdict, find_record, replay_run
 from predictd.server.deployment import mapped_cache
 from predictd.server.setup import find_runtime
 

@@ -7,7 +7,7 @@ import typer
 from rich.progress import Progress
 
 from predictd.admin.retention import Expired, find_expired, remove_expired
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, say
 from predictd.cli.progress import Steps

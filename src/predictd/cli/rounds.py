@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import print_json, print_rows, say
 from predictd.db.models import Round

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AsJson, DataDir, MakeDefault, OfferAgain
 from predictd.cli.output import print_json, print_rows, say
 from predictd.cli.upgrade_check import python_version, runtime_name, upgrade_check

@@ -12,7 +12,7 @@ from predictd.cli.logs import configure_logs
 from predictd.cli.options import DataDir, Sandbox, TrustUsers, read_settings, setting_help
 from predictd.cli.output import console, say
 from predictd.cli.progress import Steps
-from predictd.server.app import serve as run_server
+from predictd.server.serve import serve as run_server
 
 
 class Executor(StrEnum):

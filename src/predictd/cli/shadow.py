@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from predictd.cli.deployment import server_sandbox, use_deployment
+from predictd.cli.deployment_access import server_sandbox, use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import output_console, print_json, say
 from predictd.domain.names import CLASSIC
 from predictd.replay.runtime_upgrade_check import Outcome
-from predictd.replay.shadow import Shadow, ShadowSide, find_sides, run_shadow
+from predictd.replay.shadow_run import Shadow, ShadowSide, find_sides, run_shadow
 from predictd.reports.terminal_report import print_comparison
 from predictd.server.deployment import mapped_cache
 from predictd.server.setup import find_runtime

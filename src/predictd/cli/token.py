@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from predictd.cli.deployment import use_deployment
+from predictd.cli.deployment_access import use_deployment
 from predictd.cli.options import AccountName, AsJson, DataDir
 from predictd.cli.output import echo, print_json, print_rows, say
 from predictd.db.accounts import create_token, get_account, list_tokens, revoke_token

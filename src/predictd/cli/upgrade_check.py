@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 from sqlalchemy.orm import Session
 
-from predictd.cli.deployment import server_sandbox, use_deployment
+from predictd.cli.deployment_access import server_sandbox, use_deployment
 from predictd.cli.options import AsJson, DataDir
 from predictd.cli.output import console, print_json, print_rows, say
 from predictd.db.catalog import get_runtime, list_runtimes

@@ -6,7 +6,6 @@ Depends only on requests. No command line, and no business rules of the server.
 from predictd.client.client import Client
 from predictd.client.connection import UnansweredError
 from predictd.client.credentials import Access, Token, check_server, find_access
-from predictd.client.errors import RefusedError, error_of, read_errors
 from predictd.client.follow import Outcome, Run, shown_status
 from predictd.client.models import (
     DataVersion,
@@ -23,6 +22,7 @@ from predictd.client.models import (
     Trigger,
 )
 from predictd.client.selection import RuntimeChooser, choose_runtime, python_of
+from predictd.client.server_errors import RefusedError, error_of, read_errors
 from predictd.client.transfer import ShowProgress, TransferError
 
 __all__ = [

@@ -9,7 +9,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from predictd.client.credentials import Token
-from predictd.client.errors import RefusedError, error_of
+from predictd.client.server_errors import RefusedError, error_of
 from predictd.client.transfer import TransferError, connection_error, open_session, response_error
 from predictd.domain.errors import PredictdError
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.documents import CREATE_PICKLE, PICKLE_NAMES, UPLOAD_AUTH
-from predictd.client.errors import RefusedError
 from predictd.client.resume import PendingUploads
+from predictd.client.server_errors import RefusedError
 from predictd.client.transfer import ShowProgress, TransferInterruptedError, put
 from predictd.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from predictd.domain.names import CLASSIC

@@ -1,8 +1,8 @@
 """How a run of a user's model can fail: a stable code, a sentence and a remedy each, and the causes within a code.
 
-The sentence and the remedies are templates; `describe` fills them with the facts of one run. Every code is in `FAILURES`,
-so that documentation, wire, log and checks use the same words. A code identifies what happened, and a cause why, if there
-is evidence; then the remedy is that of the cause.
+The sentence and the remedies are templates; `describe` fills them with the facts of one run. Every code is in
+`FAILURES`, so that documentation, wire, log and checks use the same words. A code identifies what happened, and a cause
+why, if there is evidence; then the remedy is that of the cause.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from predictd.domain.notification_types import Event
 from predictd.domain.reasons import PLATFORM, Reason
 from predictd.domain.runs import RunReport
 from predictd.domain.states import CLAIMED, TRIGGER_TRANSITIONS, TriggerState, TriggerType
-from predictd.jobs import events
+from predictd.jobs import run_events
 from predictd.jobs.scheduling import (
     Priority,
     is_below_account_limit,
@@ -76,7 +76,7 @@ def enqueue(
     session.add(trigger)
     session.flush()
     add_status(session, trigger.id, TriggerState.PENDING, reason, now)
-    events.queued(session, trigger)
+    run_events.queued(session, trigger)
     return trigger
 
 
@@ -148,7 +148,7 @@ def claim(
     add_status(session, claimed.trigger_id, TriggerState.RUNNING, reason, now)
     due = row.not_before
     account_id = row.account_id
-    events.claimed(
+    run_events.claimed(
         session, claimed.trigger_id, claimed.attempt, claimed.type, account_id=account_id, owner=owner, due=due, now=now
     )
     return claimed
@@ -239,7 +239,7 @@ def advance(
         return False
     add_status(session, claimed.trigger_id, to, reason, now)
     if to.is_final:
-        events.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, failure_code)
+        run_events.ended(session, claimed.trigger_id, claimed.attempt, claimed.type, to, failure_code)
     return True
 
 
@@ -251,7 +251,7 @@ def record_usage(session: Session, claimed: Claim, report: RunReport) -> bool:
     }
     if not _update(session, claimed, used):
         return False
-    events.used(session, claimed.type, report)
+    run_events.used(session, claimed.type, report)
     pickle_id = session.scalar(sa.select(Trigger.pickle_id).where(Trigger.id == claimed.trigger_id))
     if report.stages and pickle_id is not None and claimed.type is not TriggerType.DIAGNOSTICS:
         update_forecast(session, pickle_id, sum(report.stages.values()))
@@ -289,7 +289,7 @@ def retry(
     wait = min(wait_seconds * 2 ** min(doublings, 20), MAX_WAIT_SECONDS)
     retried = Reason(code="retried", facts={"attempt": trigger.attempt + 1})
     requeue(session, trigger, retried, now, wait_seconds=wait)
-    events.retried(session, trigger.id, trigger.attempt + 1)
+    run_events.retried(session, trigger.id, trigger.attempt + 1)
     return True
 
 
@@ -331,7 +331,7 @@ def end_pending(session: Session, trigger: Trigger, reason: Reason, now: datetim
     trigger.updated_at = now
     session.flush()
     add_status(session, trigger.id, TriggerState.ERROR, reason, now)
-    events.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
+    run_events.ended(session, trigger.id, trigger.attempt, TriggerType(trigger.type), TriggerState.ERROR, None)
 
 
 def fail_pending(session: Session, trigger: Trigger, failure: ModelFailure, now: datetime) -> None:
@@ -343,7 +343,7 @@ def fail_pending(session: Session, trigger: Trigger, failure: ModelFailure, now:
     add_status(session, trigger.id, TriggerState.FAILED, Reason.of_failure(failure), now)
     notify_run(session, trigger, Event.RUN_FAILED, now)
     kind = TriggerType(trigger.type)
-    events.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
+    run_events.ended(session, trigger.id, trigger.attempt, kind, TriggerState.FAILED, failure.code)
 
 
 def update_reason(session: Session, claimed: Claim, reason: Reason) -> None:
@@ -384,7 +384,7 @@ def _end_active(
     session.flush()
     add_status(session, trigger.id, to, reason, now)
     kind = TriggerType(trigger.type)
-    events.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
+    run_events.ended(session, trigger.id, attempt, kind, to, code or "withdrawn")
     return True
 
 

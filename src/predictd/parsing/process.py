@@ -19,14 +19,14 @@ from typing import BinaryIO
 from predictd.domain.errors import InvalidInputError, OutageError
 from predictd.domain.limits import MIB
 from predictd.domain.text import replace_unprintable
-from predictd.parsing.fork_server import ERROR, INVALID, MAX_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
+from predictd.parsing.parser_server import ERROR, INVALID, MAX_FILES, OUT_OF_MEMORY_EXIT, PLATFORM_EXIT, RESULT
 
 log = logging.getLogger(__name__)
 
 Parser = Callable[..., Iterable[bytes | memoryview]]
 """A module-level function that takes a list of open files and JSON arguments, and returns parts of a result."""
 
-_PROGRAM = "from predictd.parsing.fork_server import main; main({})"
+_PROGRAM = "from predictd.parsing.parser_server import main; main({})"
 _MAX_MESSAGE = 4096
 _CHUNK = 256 * 1024
 _MAX_STATUS = 256

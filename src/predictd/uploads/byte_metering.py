@@ -19,7 +19,7 @@ from predictd.domain.errors import LimitReachedError, OutageError
 from predictd.domain.quotas import Quotas
 from predictd.storage import Storage
 from predictd.uploads.incoming import UploadKind, incoming_key
-from predictd.uploads.quotas import check_free_space
+from predictd.uploads.quota_checks import check_free_space
 
 log = structlog.get_logger()
 

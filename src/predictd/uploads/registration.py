@@ -18,7 +18,7 @@ from predictd.pickles import Inspection
 from predictd.storage import Storage
 from predictd.uploads.assignment import check_has_no_webhook
 from predictd.uploads.incoming import UploadKind, register_upload
-from predictd.uploads.quotas import check_pickle_count
+from predictd.uploads.quota_checks import check_pickle_count
 from predictd.uploads.runtime_selection import certain_failure, matching_runtime
 
 MAX_LABEL_LENGTH = 200

@@ -23,7 +23,7 @@ from predictd.uploads.assignment import (
 from predictd.uploads.diagnostics import delete_diagnostics
 from predictd.uploads.incoming import UploadAuth, UploadKind, authorize_upload
 from predictd.uploads.prediction_uploads import CANT_UPLOAD_PREDICTIONS
-from predictd.uploads.quotas import available_upload_bytes, check_queue
+from predictd.uploads.quota_checks import available_upload_bytes, check_queue
 from predictd.uploads.registration import register_pickle, set_label
 from predictd.uploads.runtime_selection import inspect_upload
 

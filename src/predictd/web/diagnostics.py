@@ -23,11 +23,11 @@ from predictd.scoring.metrics import Diagnostics as Metrics
 from predictd.scoring.metrics import compare
 from predictd.uploads.diagnostics import description_of, status_of
 from predictd.web.dispatch import download_route, page_route
-from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
 from predictd.web.ratings import ratings_of
 from predictd.web.request import PageRequest
 from predictd.web.responses import attachment
+from predictd.web.server_sent_events import cursor_of
 
 MAX_COMPARED = 6
 MAX_LISTED = 200

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from predictd.domain.errors import PredictdError, TooLargeError
 from predictd.http.multipart import Body, BufferedWriter, FileForm
 from predictd.http.services import Services
-from predictd.uploads.quotas import check_free_space
+from predictd.uploads.quota_checks import check_free_space
 from predictd.web.dispatch import INVALID_TEXT, FileHandler, Handler, dispatch
 from predictd.web.request import PageRequest
 from predictd.web.responses import secured

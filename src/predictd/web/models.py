@@ -14,11 +14,11 @@ from predictd.domain.states import ValidationStatus
 from predictd.http.services import Services
 from predictd.uploads.assignment import set_webhook
 from predictd.web.dispatch import page_route
-from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
 from predictd.web.overview import overviews, runs_of
 from predictd.web.request import PageRequest
 from predictd.web.rounds import upcoming_windows
+from predictd.web.server_sent_events import cursor_of
 
 MAX_RUNS = 30
 MAX_ASSIGNABLE = 100

@@ -5,18 +5,18 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from predictd.http.services import Services
-from predictd.web.account import account_routes
+from predictd.web.account_settings import account_routes
 from predictd.web.admin import admin_routes
 from predictd.web.auth import auth_routes
 from predictd.web.diagnostics import diagnostics_routes
 from predictd.web.dispatch import PAGE
-from predictd.web.events import events_route
 from predictd.web.leaderboards import leaderboard_routes
 from predictd.web.models import model_routes
 from predictd.web.notifications import notification_routes
 from predictd.web.responses import secured
 from predictd.web.rounds import round_routes
 from predictd.web.runs import run_routes
+from predictd.web.server_sent_events import events_route
 from predictd.web.templating import ASSETS, asset, asset_version
 from predictd.web.uploads import upload_routes
 

@@ -21,10 +21,10 @@ from predictd.reports.histogram import histogram
 from predictd.scoring.prediction_files import read_submission_columns
 from predictd.uploads.cancellation import CANCELLED, cancel_run
 from predictd.web.dispatch import download_route, page_route
-from predictd.web.events import cursor_of
 from predictd.web.forms import form_route
 from predictd.web.request import PageRequest
 from predictd.web.responses import attachment, secured
+from predictd.web.server_sent_events import cursor_of
 from predictd.worker.live_run import predictions_key
 from predictd.worker.provenance import list_records
 

@@ -35,7 +35,7 @@ from predictd.scoring.metrics import Diagnostics as Figures
 from predictd.scoring.subprocess_scoring import Task, diagnose_in_subprocess
 from predictd.scoring.validation import Progress
 from predictd.storage import Storage
-from predictd.uploads.quotas import check_disk
+from predictd.uploads.quota_checks import check_disk
 from predictd.worker.config import Job
 from predictd.worker.execution import PickleRun, run_pickle
 from predictd.worker.hashes import sha256_of

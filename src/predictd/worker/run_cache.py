@@ -20,7 +20,7 @@ from predictd.domain.quotas import Quotas
 from predictd.domain.runs import RunReport
 from predictd.storage import Storage
 from predictd.trees.compiled import VERSION
-from predictd.uploads.quotas import check_disk
+from predictd.uploads.quota_checks import check_disk
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from predictd.domain.names import CLASSIC, check_tournament
 from predictd.domain.states import DiagnosticsStatus
 from predictd.uploads.diagnostics import description_of, diagnose_file, status_of
 from predictd.uploads.incoming import UploadKind
-from predictd.uploads.quotas import check_queue
+from predictd.uploads.quota_checks import check_queue
 
 query = QueryType()
 mutation = MutationType()

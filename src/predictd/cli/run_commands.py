@@ -66,7 +66,7 @@ def cancel(
     """
     if admin:
         # These need the extra server, which only an admin has.
-        from predictd.cli.deployment import use_deployment  # noqa: PLC0415
+        from predictd.cli.deployment_access import use_deployment  # noqa: PLC0415
         from predictd.uploads.cancellation import cancel_run  # noqa: PLC0415
 
         with use_deployment(data_dir) as deployment, deployment.database.write() as session:

@@ -26,7 +26,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from predictd.admin.garbage_collection import delete_orphans
 from predictd.admin.retention import remove_expired
-from predictd.api.app import build_app
+from predictd.api.asgi import build_app
 from predictd.backup import refuse_unfinished_import
 from predictd.db.catalog import choose_runtime
 from predictd.domain.errors import PlatformError, SetupError

@@ -19,11 +19,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from predictd import __version__
-from predictd.api.graphql.execution import UNAVAILABLE, Endpoint, is_unavailable
-from predictd.api.graphql.limits import SLOW_FIELDS
+from predictd.api.graphql.endpoint import UNAVAILABLE, Endpoint, is_unavailable
+from predictd.api.graphql.query_limits import SLOW_FIELDS
 from predictd.api.graphql.resolvers import BINDABLES
 from predictd.api.graphql.scalars import SCALARS, check_texts, widen_int
-from predictd.api.mcp import McpEndpoint
+from predictd.api.mcp_mount import McpEndpoint
 from predictd.api.metrics import metrics_route
 from predictd.api.node_reports import node_routes
 from predictd.api.transfers import transfer_routes

@@ -11,7 +11,7 @@ from graphql import execute as execute_document
 from graphql.validation import validate
 
 from predictd.api.graphql.compat import RULES, relax, squash
-from predictd.api.graphql.limits import (
+from predictd.api.graphql.query_limits import (
     MAX_VALUES,
     SLOW_FIELDS,
     BoundedExecutor,
