@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from load_probes import Latencies, Usage, ask, measuring_latency, measuring_usage, percentile
 from load_stand import Stand, start
 
-from predictd.db.models import Round, Submission, Trigger
-from predictd.domain.states import TriggerState
+from predictd.db.models import Round, Run, Submission
+from predictd.domain.states import RunState
 from ray_cluster import ray_cluster
 
 LAST = Path(__file__).with_name("last_load.json")
@@ -107,7 +107,7 @@ def measure(stand: Stand, arguments: argparse.Namespace) -> tuple[dict[str, floa
         ends = _wait_for_round(stand, round_id, arguments.models, arguments.seconds)
     figures |= _report("round", busy, idle, usage)
     figures |= _report_round(stand, round_id, arguments.models)
-    is_complete = ends == {TriggerState.SUCCEEDED: arguments.models}
+    is_complete = ends == {RunState.SUCCEEDED: arguments.models}
     if not is_complete:
         print(f"the runs ended as {dict(ends)}")
     if arguments.uploads:
@@ -127,9 +127,9 @@ def _wait_for_round(stand: Stand, round_id: str, count: int, seconds: float) -> 
     while True:
         with stand.database.read() as session:
             rows = session.execute(
-                sa.select(Trigger.state, sa.func.count()).where(Trigger.round_id == round_id).group_by(Trigger.state)
+                sa.select(Run.state, sa.func.count()).where(Run.round_id == round_id).group_by(Run.state)
             )
-            states = Counter({TriggerState(row[0]): row[1] for row in rows})
+            states = Counter({RunState(row[0]): row[1] for row in rows})
         done = sum(number for state, number in states.items() if state.is_final)
         print(f"\r{done} of {count} runs have ended", end="", flush=True)
         if done >= count or time.monotonic() > deadline:

@@ -31,10 +31,10 @@ from predictd.db.models import (
     Model,
     Pickle,
     Round,
+    Run,
+    RunStatus,
     Runtime,
     Submission,
-    Trigger,
-    TriggerStatus,
     new_id,
 )
 from predictd.db.sessions import create_session
@@ -114,15 +114,15 @@ def fill(database: Database) -> tuple[str, str]:
         for round_id, at in zip(rounds, opened, strict=True):
             runs = [new_id() for _ in range(MODELS)]
             session.execute(
-                sa.insert(Trigger),
+                sa.insert(Run),
                 [_run(run, pickle, round_id, at) for run, pickle in zip(runs, pickles, strict=True)],
             )
             session.execute(
-                sa.insert(TriggerStatus),
+                sa.insert(RunStatus),
                 [
                     {
                         "id": new_id(),
-                        "trigger_id": run,
+                        "run_id": run,
                         "status": state,
                         "description": "As it went.",
                         "inserted_at": at,
@@ -209,7 +209,7 @@ def _submission(run: str, model: str, account: str, round_id: str, at: datetime)
         "account_id": account,
         "model_id": model,
         "round_id": round_id,
-        "trigger_id": run,
+        "run_id": run,
         "filename": "live_predictions.csv",
         "storage_key": f"predictions/{run}",
         "status": "accepted",

@@ -162,9 +162,9 @@ def run_demo(home: Path, address: str) -> dict[str, str]:
     step("The predictions of the second round")
     print(second.head().to_string(index=False))
     step("The history of both runs")
-    for trigger in reversed(uploaded["triggers"]):
-        print(f"{trigger['type']} {trigger['id']}")
-        for status in trigger["statuses"]:
+    for run in reversed(uploaded["triggers"]):
+        print(f"{run['type']} {run['id']}")
+        for status in run["statuses"]:
             print(f"  {status['insertedAt']}  {status['status']:<20}  {status['description']}")
     step("Where everything lies")
     for what, path in {
@@ -190,14 +190,14 @@ def wait(napi: numerapi.NumerAPI, pickle_id: str, *, runs: int, seconds: float =
     shown: set[str] = set()
     while time.monotonic() < deadline:
         uploaded = napi.raw_query(STATUS_QUERY, {"id": pickle_id}, authorization=True)["data"]["computePickles"][0]
-        triggers = uploaded["triggers"]
-        newest = triggers[0]
+        runs = uploaded["triggers"]
+        newest = runs[0]
         for status in newest["statuses"]:
             line = f"{status['insertedAt']}  {status['status']}"
             if newest["id"] + line not in shown:
                 shown.add(newest["id"] + line)
                 print(line, flush=True)
-        if len(triggers) >= runs and all(trigger["status"] in FINAL for trigger in triggers):
+        if len(runs) >= runs and all(run["status"] in FINAL for run in runs):
             if newest["status"] != "submission_succeeded":
                 raise DemoError(f"the run ended as {newest['status']}: {newest['statuses'][-1]['description']}")
             return dict(uploaded)

@@ -102,15 +102,15 @@ class User:
         deadline = time.monotonic() + seconds
         while True:
             pickle = self.pickle(pickle_id)
-            triggers = pickle["triggers"]
-            if len(triggers) >= runs and all(trigger["status"] in FINAL for trigger in triggers):
+            runs = pickle["triggers"]
+            if len(runs) >= runs and all(run["status"] in FINAL for run in runs):
                 return pickle
             assert time.monotonic() < deadline, f"not ended after {seconds} s: {pickle}"
             time.sleep(0.2)
 
-    def logs(self, trigger_id: str) -> list[str]:
+    def logs(self, run_id: str) -> list[str]:
         query = "query($id: ID!) { triggerLogs(triggerId: $id) { timestamp message } }"
-        return [line["message"] for line in self.ask(query, id=trigger_id)["triggerLogs"]]
+        return [line["message"] for line in self.ask(query, id=run_id)["triggerLogs"]]
 
     def submissions(self, model_id: str) -> list[dict[str, Any]]:
         query = """query($m: ID) { submissions(modelId: $m) {

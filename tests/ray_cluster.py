@@ -119,14 +119,14 @@ class RayCluster:
     head: Machine
     nodes: list[Machine] = field(default_factory=list)
 
-    def node_with(self, trigger_id: str, attempt: int = 1, seconds: float = 30) -> Machine:
+    def node_with(self, run_id: str, attempt: int = 1, seconds: float = 30) -> Machine:
         """The node that has taken the run."""
         deadline = time.monotonic() + seconds
         while True:
             for node in self.nodes:
-                if f"Run {trigger_id} (attempt {attempt}) started." in node.log:
+                if f"Run {run_id} (attempt {attempt}) started." in node.log:
                     return node
-            assert time.monotonic() < deadline, f"no node has taken {trigger_id}"
+            assert time.monotonic() < deadline, f"no node has taken {run_id}"
             time.sleep(0.05)
 
 

@@ -55,8 +55,8 @@ def test_what_goes_on_at_the_stop_ends_well_and_once(
 
     server.start()
     user = User(server.address, user.username, user.public_id, user.secret_key)
-    [trigger] = user.wait(pickle_id)["triggers"]
-    assert [one["status"] for one in trigger["statuses"]] == [
+    [run] = user.wait(pickle_id)["triggers"]
+    assert [one["status"] for one in run["statuses"]] == [
         "pending",
         "running",
         "validating",

@@ -6,7 +6,7 @@ Each process has its own counters: of several servers, add them up. What the dat
 from prometheus_client import Counter, Histogram
 
 from predictd.domain.notification_types import Channel
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RUN_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -53,8 +53,8 @@ ROUNDS_OPENED = Counter("predictd_rounds_opened", "Rounds that this server opene
 SUBMISSIONS_SCORED = Counter("predictd_submissions_scored", "Submissions given scores, one for each day of scores.")
 
 # What has not happened yet is 0 and not missing: else the first failure of all would be no increase.
-for _type in TriggerType:
-    RUNS_ENDED.labels(_type, TriggerState.SUCCEEDED, "")
-    RUNS_ENDED.labels(_type, TriggerState.ERROR, "platform")
+for _type in RunType:
+    RUNS_ENDED.labels(_type, RunState.SUCCEEDED, "")
+    RUNS_ENDED.labels(_type, RunState.ERROR, "platform")
 for _channel in Channel:
     MESSAGES.labels(_channel, "failed")

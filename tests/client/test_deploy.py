@@ -117,8 +117,8 @@ def test_a_rollback_puts_the_pickle_back_that_served_before(desk: Desk) -> None:
     assert serving(desk) is None
     assert desk.predictd("assign", "history", third).returncode == 0
     assert serving(desk) == third
-    triggered = desk.predictd("run-now", "history", "--wait")
-    assert (triggered.returncode, "Success" in triggered.stderr) == (0, True)
+    queued = desk.predictd("run-now", "history", "--wait")
+    assert (queued.returncode, "Success" in queued.stderr) == (0, True)
 
 
 def test_logs_are_followed_line_by_line_while_the_model_runs(desk: Desk) -> None:
@@ -166,7 +166,7 @@ def test_progress_bars_look_as_in_a_terminal_wherever_the_log_is_shown(
     followed = [line.removeprefix("  │ ") for line in done.stderr.splitlines() if line.startswith("  │ ")]
     logged = [one["message"] for one in desk.json("logs", pickle["id"])]  # type: ignore[attr-defined]
     printed = desk.predictd("logs", pickle["id"]).stdout.splitlines()
-    run_id = desk.json("status", pickle["id"])["triggers"][-1]["id"]  # type: ignore[index]
+    run_id = desk.json("status", pickle["id"])["runs"][-1]["id"]  # type: ignore[index]
     page = visitor.get(f"/runs/{run_id}").text
     file = visitor.get(f"/runs/{run_id}/log").text.splitlines()
     assert "29999/30000" not in page

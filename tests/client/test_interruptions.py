@@ -68,13 +68,13 @@ def test_what_has_arrived_is_registered_by_the_next_attempt(client: Client, prox
     assert proxy.count("PUT") == 2
 
 
-def test_a_trigger_is_never_sent_twice_and_a_query_is(client: Client, proxy: Proxy, file: Path) -> None:
+def test_a_run_is_never_sent_twice_and_a_query_is(client: Client, proxy: Proxy, file: Path) -> None:
     pickle = client.upload(file)
     client.wait(pickle.id)
     proxy.faults = [("triggerComputePickleUpload", LOSE), ("query", 503), ("query", LOSE)]
     with pytest.raises(UnansweredError):
         client.run_now(pickle.id)
-    assert len(client.status(pickle.id).triggers) == 2
+    assert len(client.status(pickle.id).runs) == 2
     assert proxy.count("triggerComputePickleUpload") == 1
 
 

@@ -49,14 +49,14 @@ async def main(address: str, token: str, path: Path) -> dict[str, Any]:
         deadline = time.monotonic() + 120
         while True:
             [pickle] = (await step("list", pickleId=pickle_id))["computePickles"]
-            [trigger] = pickle["triggers"]
-            if trigger["status"] in FINAL:
+            [run] = pickle["triggers"]
+            if run["status"] in FINAL:
                 break
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)
-        logs = (await step("get_logs", triggerId=trigger["id"]))["triggerLogs"]
+        logs = (await step("get_logs", triggerId=run["id"]))["triggerLogs"]
         return {
-            "status": trigger["status"],
+            "status": run["status"],
             "validated": pickle["validationStatus"],
             "slots": pickle["assignedModelSlots"] == [model_id],
             "log": logs[0]["message"],

@@ -141,7 +141,7 @@ def test_an_answer_has_room_for_what_a_run_may_bring() -> None:
     assert tables_of(read(write_result(tables))) == b"x" * LIMITS.output_bytes
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"trigger_id": "../x"}', "\x80"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"run_id": "../x"}', "\x80"])
 def test_what_is_no_order_is_told_as_another_version(text: str) -> None:
     with pytest.raises(PlatformError, match="run the same version of predictd"):
         JobSpec.parse(text)

@@ -17,10 +17,10 @@ import requests
 
 from conftest import PREDICTD, Server, User
 from predictd.db import Database
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.db.run_tables import NodeRun
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.jobs.queue import withdraw
 from ray_cluster import Machine, NoNetworksError, RayCluster, ray_cluster
 
@@ -132,77 +132,77 @@ def test_a_good_model_makes_the_file_that_it_makes_here(site: Site, pickles: dic
 def test_a_bad_model_fails_in_the_same_words(
     site: Site, pickles: dict[str, bytes], tmp_path: Path, name: str, code: str
 ) -> None:
-    _, pickle_id, trigger_id = site.upload(name, pickles[name])
-    trigger = site.user.wait(pickle_id)["triggers"][0]
-    assert trigger["status"] == "model_failed"
+    _, pickle_id, run_id = site.upload(name, pickles[name])
+    run = site.user.wait(pickle_id)["triggers"][0]
+    assert run["status"] == "model_failed"
     report = run_here(site, name, pickles[name], tmp_path)
     assert report["code"] == code
     without_peak = report["message"].partition("its peak was")[0]
-    assert trigger["statuses"][-1]["description"].startswith(without_peak)
-    log = site.user.logs(trigger_id)
+    assert run["statuses"][-1]["description"].startswith(without_peak)
+    log = site.user.logs(run_id)
     assert log[-1].startswith(f"[predictd] {code}: ")
     if name == "raises":
         assert log[0] == "about to raise"
 
 
 def test_the_log_comes_while_the_model_runs(site: Site, pickles: dict[str, bytes]) -> None:
-    _, pickle_id, trigger_id = site.upload("talks", pickles["talks"])
-    wait_until(lambda: site.user.logs(trigger_id))
+    _, pickle_id, run_id = site.upload("talks", pickles["talks"])
+    wait_until(lambda: site.user.logs(run_id))
     assert site.user.pickle(pickle_id)["triggers"][0]["status"] == "running"
     site.user.wait(pickle_id)
-    assert site.user.logs(trigger_id) == [f"line {number}" for number in range(5)]
+    assert site.user.logs(run_id) == [f"line {number}" for number in range(5)]
 
 
 def test_the_run_of_a_node_that_died_goes_to_another_and_submits_once(site: Site, models: dict[str, bytes]) -> None:
-    model_id, pickle_id, trigger_id = site.upload("survivor", models["patient"])
-    wait_until(lambda: site.user.logs(trigger_id))
-    dead = site.cluster.node_with(trigger_id)
+    model_id, pickle_id, run_id = site.upload("survivor", models["patient"])
+    wait_until(lambda: site.user.logs(run_id))
+    dead = site.cluster.node_with(run_id)
     dead.power_off()
-    [trigger] = site.user.wait(pickle_id, seconds=60)["triggers"]
-    assert [status["status"] for status in trigger["statuses"]] == LOST_AND_DONE
-    assert site.cluster.node_with(trigger_id, attempt=2) is not dead
+    [run] = site.user.wait(pickle_id, seconds=60)["triggers"]
+    assert [status["status"] for status in run["statuses"]] == LOST_AND_DONE
+    assert site.cluster.node_with(run_id, attempt=2) is not dead
     assert [one["selected"] for one in site.user.submissions(model_id)] == [True]
     dead.start()
 
 
 def test_a_node_that_stops_gives_its_run_back(site: Site, models: dict[str, bytes]) -> None:
-    model_id, pickle_id, trigger_id = site.upload("moved", models["patient"])
-    wait_until(lambda: site.user.logs(trigger_id))
-    node = site.cluster.node_with(trigger_id)
+    model_id, pickle_id, run_id = site.upload("moved", models["patient"])
+    wait_until(lambda: site.user.logs(run_id))
+    node = site.cluster.node_with(run_id)
     assert node.stop() == 0
     assert "was requeued" in node.log
-    [trigger] = site.user.wait(pickle_id, seconds=60)["triggers"]
-    assert [status["status"] for status in trigger["statuses"]] == LOST_AND_DONE
-    assert trigger["statuses"][2]["description"] == "The machine that ran the model is shutting down."
+    [run] = site.user.wait(pickle_id, seconds=60)["triggers"]
+    assert [status["status"] for status in run["statuses"]] == LOST_AND_DONE
+    assert run["statuses"][2]["description"] == "The machine that ran the model is shutting down."
     assert len(site.user.submissions(model_id)) == 1
     node.start()
 
 
 def test_a_run_that_nobody_wants_any_more_ends_on_its_node(site: Site, models: dict[str, bytes]) -> None:
-    _, _, trigger_id = site.upload("endless", models["endless"])
-    model = process_of(site.cluster.node_with(trigger_id))
+    _, _, run_id = site.upload("endless", models["endless"])
+    model = process_of(site.cluster.node_with(run_id))
     # First the server dies, and takes the run up again when it is back; then the run is withdrawn.
     site.server.stop(signal.SIGKILL)
     gone(model)
     site.restart()
-    model = process_of(site.cluster.node_with(trigger_id, attempt=2))
+    model = process_of(site.cluster.node_with(run_id, attempt=2))
     database = site.database()
     with database.write() as session:
-        withdraw(session, session.get_one(Trigger, trigger_id), Reason(code="diagnostics_deleted"), datetime.now(UTC))
+        withdraw(session, session.get_one(Run, run_id), Reason(code="diagnostics_deleted"), datetime.now(UTC))
     gone(model)
-    wait_until(lambda: not left_over(site, database, trigger_id))
+    wait_until(lambda: not left_over(site, database, run_id))
     database.close()
 
 
 def test_a_server_that_stops_answers_its_nodes_until_their_runs_have_ended(
     site: Site, models: dict[str, bytes]
 ) -> None:
-    _, _, trigger_id = site.upload("last", models["patient"])
-    wait_until(lambda: site.user.logs(trigger_id))
+    _, _, run_id = site.upload("last", models["patient"])
+    wait_until(lambda: site.user.logs(run_id))
     assert site.server.stop() == 0
     database = site.database()
     with database.read() as session:
-        assert session.get_one(Trigger, trigger_id).state == TriggerState.SUCCEEDED
+        assert session.get_one(Run, run_id).state == RunState.SUCCEEDED
     database.close()
 
 
@@ -251,12 +251,12 @@ def gone(process: psutil.Process, seconds: float = 15) -> None:
     assert not [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
-def left_over(site: Site, database: Database, trigger_id: str) -> list[str]:
+def left_over(site: Site, database: Database, run_id: str) -> list[str]:
     """What of a run is still about: its row, its answer."""
     with database.read() as session:
-        rows = [one.node for one in session.query(NodeRun).filter(NodeRun.trigger_id == trigger_id)]
+        rows = [one.node for one in session.query(NodeRun).filter(NodeRun.run_id == run_id)]
     answers = site.server.home / "storage" / "incoming" / "answers"
-    return rows + [path.name for path in answers.glob(f"{trigger_id}*")]
+    return rows + [path.name for path in answers.glob(f"{run_id}*")]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:

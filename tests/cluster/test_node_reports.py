@@ -11,11 +11,11 @@ from predictd.cluster.scheduler import ClusterScheduler
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalog import register_data_version, register_runtime
-from predictd.db.models import Pickle, Trigger, TriggerLog
+from predictd.db.models import Pickle, Run, RunLog
 from predictd.db.run_tables import NodeRun
 from predictd.domain.errors import ForbiddenTransferError, SetupError
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.domain.terminal import LINE_LENGTH
 from predictd.jobs.queue import Claim, advance, claim, enqueue
 from predictd.worker import node_runs
@@ -54,7 +54,7 @@ def claimed(database: Database) -> Claim:
         )
         session.add(pickle)
         session.flush()
-        enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, Reason(code="validation_queued"))
+        enqueue(session, pickle, RunType.VALIDATION, None, NOW, Reason(code="validation_queued"))
     with database.write() as session:
         found = claim(session, "server", NOW, lease_seconds=30)
         assert found is not None
@@ -66,7 +66,7 @@ def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int 
     with database.write() as session:
         return node_runs.record_report(
             session,
-            claimed.trigger_id,
+            claimed.run_id,
             claimed.attempt,
             token,
             node="node-1",
@@ -79,7 +79,7 @@ def report(database: Database, claimed: Claim, body: bytes = b"", *, batch: int 
 
 def log(database: Database) -> list[str]:
     with database.read() as session:
-        return list(session.scalars(sa.select(TriggerLog.message).order_by(TriggerLog.sequence)))
+        return list(session.scalars(sa.select(RunLog.message).order_by(RunLog.sequence)))
 
 
 def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Claim) -> None:
@@ -88,7 +88,7 @@ def test_a_batch_that_is_sent_twice_counts_once(database: Database, claimed: Cla
     assert report(database, claimed, b"three\n", batch=2)
     assert log(database) == ["one", "two", "three"]
     with database.read() as session:
-        assert node_runs.list_heartbeats(session) == {(claimed.trigger_id, claimed.attempt): (3, "node-1")}
+        assert node_runs.list_heartbeats(session) == {(claimed.run_id, claimed.attempt): (3, "node-1")}
 
 
 def test_a_line_that_could_be_ours_is_set_apart(database: Database, claimed: Claim) -> None:
@@ -106,14 +106,14 @@ def test_of_a_flood_the_newest_lines_stay(database: Database, claimed: Claim) ->
     assert kept <= 100
     assert lines[-1] == "00109"
     with database.read() as session:
-        assert session.get_one(Trigger, claimed.trigger_id).log_dropped_bytes == 600 - kept
+        assert session.get_one(Run, claimed.run_id).log_dropped_bytes == 600 - kept
 
 
 def test_a_run_that_is_nobodys_any_more_takes_no_reports(database: Database, claimed: Claim) -> None:
     with pytest.raises(ForbiddenTransferError):
         report(database, claimed, b"from another\n", token="guessed")
     with database.write() as session:
-        assert advance(session, claimed, TriggerState.ERROR, Reason(code="worker_lost"), NOW)
+        assert advance(session, claimed, RunState.ERROR, Reason(code="worker_lost"), NOW)
     assert not report(database, claimed, b"from the dead\n")
     with database.write() as session:
         node_runs.delete_ended(session)

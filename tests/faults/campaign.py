@@ -22,12 +22,12 @@ from faults.kinds import FAULTS
 from faults.plan import ACCOUNTS, Moment, Plan, Upload
 from faults.system import PatientUser, System
 from predictd.db import Database
-from predictd.db.models import Round, Trigger
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.db.models import Round, Run
+from predictd.domain.states import RunState, RunType
 from predictd.server.deployment import open_deployment
 from predictd.settings import Settings
 
-_FINAL = [state for state in TriggerState if state.is_final]
+_FINAL = [state for state in RunState if state.is_final]
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.1
 # Without progress for so long while nothing strikes, something is stuck.
@@ -102,7 +102,7 @@ class Campaign:
                 thread.join()
             self._check_threads()
             for number in range(2, self._plan.rounds + 1):
-                self._wait(TriggerType.VALIDATION, TriggerType.LIVE)
+                self._wait(RunType.VALIDATION, RunType.LIVE)
                 self._open_round(number)
             self._wait()
             striking.join()
@@ -173,13 +173,13 @@ class Campaign:
 
     def _ended(self) -> int:
         """How many triggers have; while the database is away, how many had."""
-        ended = self._read(sa.select(sa.func.count()).where(Trigger.state.in_(_FINAL)))
+        ended = self._read(sa.select(sa.func.count()).where(Run.state.in_(_FINAL)))
         self._known_ended = ended if ended is not None else self._known_ended
         return self._known_ended
 
-    def _wait(self, *kinds: TriggerType) -> None:
+    def _wait(self, *kinds: RunType) -> None:
         """Until every trigger has ended, or every one of these kinds."""
-        unended = sa.select(sa.func.count()).where(Trigger.state.not_in(_FINAL), Trigger.type.in_(kinds or TriggerType))
+        unended = sa.select(sa.func.count()).where(Run.state.not_in(_FINAL), Run.type.in_(kinds or RunType))
         self._wait_for(lambda: self._read(unended) == 0, "the runs")
 
     def _wait_for(self, is_so: Callable[[], bool], what: str) -> None:
@@ -237,7 +237,7 @@ class Campaign:
         system.stop()
         outcome.findings += self._left_behind()
         outcome.runs = self._ended()
-        outcome.attempts = self._read(sa.select(sa.func.sum(Trigger.attempt))) or 0
+        outcome.attempts = self._read(sa.select(sa.func.sum(Run.attempt))) or 0
         with self._database.read() as session:
             (self._folder / "history.txt").write_text("\n".join(whole_history(session)))
 

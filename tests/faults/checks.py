@@ -15,8 +15,8 @@ from faults.plan import Plan
 from predictd.data import read_ids
 from predictd.data.layout import round_key
 from predictd.db import Database
-from predictd.db.models import Diagnostics, Model, Pickle, Round, Submission, Trigger, TriggerLog, Upload
-from predictd.domain.states import TRIGGER_TRANSITIONS, TriggerState, TriggerType, ValidationStatus
+from predictd.db.models import Diagnostics, Model, Pickle, Round, Run, RunLog, Submission, Upload
+from predictd.domain.states import RUN_TRANSITIONS, RunState, RunType, ValidationStatus
 from predictd.storage import Storage
 
 # What is the platform's own: the data, that of rounds, and the specifications and locks of runtimes.
@@ -48,32 +48,32 @@ class Findings:
 
     def _ends(self, session: Session) -> Iterator[str]:
         """Every trigger has ended, good models well and bad ones by their own failure."""
-        for trigger in session.scalars(sa.select(Trigger)):
-            kind = self._kinds.get(trigger.pickle_id or "", "?")
-            told = f"trigger {trigger.id} ({trigger.type} of {kind}) is {trigger.state}"
-            newest = trigger.statuses[-1].description if trigger.statuses else "no history"
-            if not TriggerState(trigger.state).is_final:
+        for run in session.scalars(sa.select(Run)):
+            kind = self._kinds.get(run.pickle_id or "", "?")
+            told = f"trigger {run.id} ({run.type} of {kind}) is {run.state}"
+            newest = run.statuses[-1].description if run.statuses else "no history"
+            if not RunState(run.state).is_final:
                 yield f"{told} for ever: {newest}"
-            elif trigger.lease_owner is not None:
-                yield f"{told}, and {trigger.lease_owner} holds a lease of it"
+            elif run.lease_owner is not None:
+                yield f"{told}, and {run.lease_owner} holds a lease of it"
             elif kind in BAD:
-                if trigger.state != TriggerState.FAILED or trigger.failure_code != BAD[kind]:
-                    yield f"{told} with {trigger.failure_code}, not {BAD[kind]}: {newest}"
-            elif trigger.state != TriggerState.SUCCEEDED:
-                yield f"{told} with {trigger.failure_code}: {newest}"
+                if run.state != RunState.FAILED or run.failure_code != BAD[kind]:
+                    yield f"{told} with {run.failure_code}, not {BAD[kind]}: {newest}"
+            elif run.state != RunState.SUCCEEDED:
+                yield f"{told} with {run.failure_code}: {newest}"
 
     def _histories(self, session: Session) -> Iterator[str]:
         """Each step follows from the one before, and each attempt began once."""
-        for trigger in session.scalars(sa.select(Trigger)):
-            steps = [TriggerState(one.status) for one in trigger.statuses]
-            wrong = [pair for pair in itertools.pairwise(steps) if pair[1] not in TRIGGER_TRANSITIONS[pair[0]]]
-            if not steps or steps[0] is not TriggerState.PENDING or wrong or steps[-1] != trigger.state:
-                yield f"trigger {trigger.id} is {trigger.state} after {' '.join(steps)}"
-            if steps.count(TriggerState.RUNNING) != trigger.attempt:
-                yield f"trigger {trigger.id} has {trigger.attempt} attempts after {' '.join(steps)}"
-            final = [step for step in steps if step in (TriggerState.SUCCEEDED, TriggerState.FAILED)]
+        for run in session.scalars(sa.select(Run)):
+            steps = [RunState(one.status) for one in run.statuses]
+            wrong = [pair for pair in itertools.pairwise(steps) if pair[1] not in RUN_TRANSITIONS[pair[0]]]
+            if not steps or steps[0] is not RunState.PENDING or wrong or steps[-1] != run.state:
+                yield f"trigger {run.id} is {run.state} after {' '.join(steps)}"
+            if steps.count(RunState.RUNNING) != run.attempt:
+                yield f"trigger {run.id} has {run.attempt} attempts after {' '.join(steps)}"
+            final = [step for step in steps if step in (RunState.SUCCEEDED, RunState.FAILED)]
             if len(final) > 1:
-                yield f"trigger {trigger.id} ended twice: {' '.join(steps)}"
+                yield f"trigger {run.id} ended twice: {' '.join(steps)}"
 
     def _uploads(self, session: Session) -> Iterator[str]:
         """What was registered is one pickle, and every pickle was uploaded by somebody who knows."""
@@ -93,14 +93,14 @@ class Findings:
             wanted = ValidationStatus.INVALID if kind in BAD else ValidationStatus.VALIDATED
             if pickle.validation_status != wanted:
                 yield f"the pickle {pickle.id} ({kind}) is {pickle.validation_status}"
-            validations = [one for one in pickle.triggers if one.type == TriggerType.VALIDATION]
+            validations = [one for one in pickle.runs if one.type == RunType.VALIDATION]
             if len(validations) != 1:
                 yield f"the pickle {pickle.id} ({kind}) has {len(validations)} validations"
         _, *others = self._rounds(session)
         if len(others) != self._plan.rounds - 1:
             yield f"{1 + len(others)} rounds were opened, not {self._plan.rounds}"
         for round_, pickle in itertools.product(others, session.scalars(sa.select(Pickle)).all()):
-            runs = [one for one in pickle.triggers if one.round_id == round_.id]
+            runs = [one for one in pickle.runs if one.round_id == round_.id]
             if len(runs) != (self._kinds.get(pickle.id) not in BAD):
                 yield f"the pickle {pickle.id} ({self._kinds.get(pickle.id)}) ran {len(runs)} times for {round_.number}"
 
@@ -118,7 +118,7 @@ class Findings:
             selected = [one for one in found if one.selected]
             if len(selected) != 1:
                 yield f"{model.name} has {len(selected)} selected submissions for round {round_.number}"
-            runs = Counter(one.trigger_id for one in found)
+            runs = Counter(one.run_id for one in found)
             yield from (
                 f"{model.name} was submitted {count} times by {run}" for run, count in runs.items() if count > 1
             )
@@ -151,23 +151,23 @@ class Findings:
 
     def _logs(self, session: Session) -> Iterator[str]:
         """The log of the attempt that counts has each line once, and of a failure the platform's line at its end."""
-        for trigger in session.scalars(sa.select(Trigger).where(Trigger.pickle_id.is_not(None))):
-            kind = self._kinds.get(trigger.pickle_id or "", "?")
+        for run in session.scalars(sa.select(Run).where(Run.pickle_id.is_not(None))):
+            kind = self._kinds.get(run.pickle_id or "", "?")
             lines = session.scalars(
-                sa.select(TriggerLog.message)
-                .where(TriggerLog.trigger_id == trigger.id, TriggerLog.attempt == trigger.attempt)
-                .order_by(TriggerLog.sequence)
+                sa.select(RunLog.message)
+                .where(RunLog.run_id == run.id, RunLog.attempt == run.attempt)
+                .order_by(RunLog.sequence)
             ).all()
             if kind in BAD:
                 own = [line for line in lines if line.startswith("[predictd]")]
                 if len(own) != 1 or not own[0].startswith(f"[predictd] {BAD[kind]}:"):
-                    yield f"the log of trigger {trigger.id} ({kind}) ends with {own}"
+                    yield f"the log of trigger {run.id} ({kind}) ends with {own}"
                 continue
             # On validation data a model is called several times.
             wanted = LINES.get(kind, [])
-            times = len(lines) // len(wanted) if wanted and trigger.type == TriggerType.DIAGNOSTICS else 1
+            times = len(lines) // len(wanted) if wanted and run.type == RunType.DIAGNOSTICS else 1
             if list(lines) != wanted * max(times, 1):
-                yield f"the log of trigger {trigger.id} ({kind}) has {len(lines)} lines, not {len(wanted)}"
+                yield f"the log of trigger {run.id} ({kind}) has {len(lines)} lines, not {len(wanted)}"
 
     def _files(self, session: Session) -> Iterator[str]:
         """Every file is referred to, and is there."""
@@ -219,7 +219,7 @@ def _is_temporary(path: Path) -> bool:
 def whole_history(session: Session) -> list[str]:
     """All histories as text, for whoever reads a failure."""
     lines = []
-    for trigger in session.scalars(sa.select(Trigger).order_by(Trigger.inserted_at)):
-        steps = " > ".join(f"{one.status} ({one.description})" for one in trigger.statuses)
-        lines.append(f"{trigger.id} {trigger.type} attempt {trigger.attempt}: {steps}")
+    for run in session.scalars(sa.select(Run).order_by(Run.inserted_at)):
+        steps = " > ".join(f"{one.status} ({one.description})" for one in run.statuses)
+        lines.append(f"{run.id} {run.type} attempt {run.attempt}: {steps}")
     return lines

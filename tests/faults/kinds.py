@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from database import PostgresMissingError, find_postgresql
 from faults.system import System
 from predictd.db import Database
-from predictd.db.models import Trigger, TriggerStatus
+from predictd.db.models import Run, RunStatus
 from predictd.domain.reasons import KILLED
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from s3 import RCLONE
 
 _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
@@ -28,7 +28,7 @@ _RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER = (
     "a launcher",
 )
 _WORKERS = (_RUNNER, _FIRST, _SCORER, _PARENT, _LAUNCHER)
-FINAL = [state for state in TriggerState if state.is_final]
+FINAL = [state for state in RunState if state.is_final]
 # Most live but for a moment.
 _HUNT_SECONDS = 4.0
 
@@ -80,8 +80,8 @@ def _was_a_runner_killed(system: System) -> bool:
     database = Database(system.database_url)
     try:
         with database.read() as session:
-            found = sa.select(Trigger.id).join(TriggerStatus).where(TriggerStatus.code == KILLED)
-            return session.scalar(found.where(Trigger.state.not_in(FINAL)).limit(1)) is not None
+            found = sa.select(Run.id).join(RunStatus).where(RunStatus.code == KILLED)
+            return session.scalar(found.where(Run.state.not_in(FINAL)).limit(1)) is not None
     finally:
         database.close()
 

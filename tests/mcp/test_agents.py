@@ -119,15 +119,15 @@ async def upload(agent: Agent, path: Path, model: str, *, by_put_file: bool, **t
     deadline = time.monotonic() + 120
     while True:
         [pickle] = (await step("list", pickleId=pickle_id))["computePickles"]
-        [trigger] = pickle["triggers"]
-        if trigger["status"] in FINAL:
+        [run] = pickle["triggers"]
+        if run["status"] in FINAL:
             break
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
-    assert (trigger["status"], pickle["validationStatus"]) == ("submission_succeeded", "validated")
+    assert (run["status"], pickle["validationStatus"]) == ("submission_succeeded", "validated")
     assert pickle["assignedModelSlots"] == [model_id]
     assert (await step("assign", modelId=model_id, pickleId=pickle_id)) == {"assignPickleToModel": "true"}
-    logs = (await step("get_logs", triggerId=trigger["id"]))["triggerLogs"]
+    logs = (await step("get_logs", triggerId=run["id"]))["triggerLogs"]
     assert logs[0]["message"].startswith("predicting")
     return str(model_id)
 

@@ -17,12 +17,12 @@ from conftest import ROOT
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalog import register_data_version, register_runtime
-from predictd.db.models import Account, Pickle, Round, Trigger
+from predictd.db.models import Account, Pickle, Round, Run
 from predictd.db.notification_tables import Delivery, Notification
 from predictd.domain.errors import SetupError
 from predictd.domain.notification_types import Channel, DeliveryState, Event
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.jobs.queue import claim as claim_run
 from predictd.jobs.queue import enqueue, retry
 from predictd.notifications.deliveries import (
@@ -80,7 +80,7 @@ class Scene:
             session.flush()
             self.runs = [self._run(session, runtime.id, version.id, number) for number in range(runs)]
 
-    def _run(self, session: object, runtime_id: str, version_id: str, number: int) -> Trigger:
+    def _run(self, session: object, runtime_id: str, version_id: str, number: int) -> Run:
         pickle = Pickle(
             account_id=self.account.id,
             runtime_id=runtime_id,
@@ -94,14 +94,14 @@ class Scene:
         )
         session.add(pickle)  # type: ignore[attr-defined]
         session.flush()  # type: ignore[attr-defined]
-        return enqueue(session, pickle, TriggerType.LIVE, self.round.id, NOW, Reason(code="round_opened"))  # type: ignore[arg-type]
+        return enqueue(session, pickle, RunType.LIVE, self.round.id, NOW, Reason(code="round_opened"))  # type: ignore[arg-type]
 
-    def end(self, runs: list[Trigger], event: Event, now: datetime) -> None:
+    def end(self, runs: list[Run], event: Event, now: datetime) -> None:
         """End runs, and make the messages about it."""
-        state = TriggerState.FAILED if event is Event.RUN_FAILED else TriggerState.SUCCEEDED
+        state = RunState.FAILED if event is Event.RUN_FAILED else RunState.SUCCEEDED
         with self.database.write() as session:
             for run in runs:
-                ended = session.get_one(Trigger, run.id)
+                ended = session.get_one(Run, run.id)
                 ended.state = state
                 notify_run(session, ended, event, now)
         self.fan_out(now)
@@ -235,7 +235,7 @@ def test_a_round_is_told_to_whoever_wants_it_in_one_go_and_forgotten_where_nobod
     with database.write() as session:
         delete_old(session, later(days=31))
         session.get_one(Account, scene.account.id).email_confirmed_at = None
-        notify_run(session, session.get_one(Trigger, scene.runs[0].id), Event.RUN_FAILED, NOW)
+        notify_run(session, session.get_one(Run, scene.runs[0].id), Event.RUN_FAILED, NOW)
     scene.fan_out(NOW)
     with database.read() as session:
         assert [one.event for one in session.scalars(select(Notification))] == ["round_open"]

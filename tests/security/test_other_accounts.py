@@ -30,7 +30,7 @@ from predictd.api.asgi import build_schema
 from predictd.api.graphql.endpoint import Endpoint
 from predictd.api.graphql.query_limits import SLOW_FIELDS
 from predictd.db import Database
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.http.context import Context
 from predictd.http.services import Services
 from predictd.settings import Settings
@@ -61,19 +61,17 @@ def everything_of(user: User, pickles: dict[str, bytes], server: Server, name: s
     """One object of each kind, by kind: ids, and filenames of uploads that arrived and are not registered."""
     model = user.add_model(f"{name}_model")
     pickle = user.upload(pickles["one_argument"], model)
-    trigger = user.wait(pickle)["triggers"][0]
+    run = user.wait(pickle)["triggers"][0]
     told = user.ask("{ account { id } diagnostics { id } submissions { id } }")
     database = Database(server.environment["PREDICTD_DATABASE_URL"])
     with closing(database), database.read() as session:
-        diagnosing = session.scalars(
-            sa.select(Trigger.id).where(Trigger.diagnostics_id == told["diagnostics"][0]["id"])
-        )
-        diagnostics_trigger = diagnosing.one()
+        diagnosing = session.scalars(sa.select(Run.id).where(Run.diagnostics_id == told["diagnostics"][0]["id"]))
+        diagnostics_run = diagnosing.one()
     return {
         "model": model,
         "pickle": pickle,
-        "trigger": trigger["id"],
-        "diagnostics_trigger": diagnostics_trigger,
+        "trigger": run["id"],
+        "diagnostics_trigger": diagnostics_run,
         "submission": told["submissions"][0]["id"],
         "diagnostics": told["diagnostics"][0]["id"],
         "token": user.public_id,

@@ -349,10 +349,10 @@ def test_an_answer_of_eleven_million_rows_is_refused_as_the_models_failure(
 ) -> None:
     mallory.wait(mallory.upload(pickles["one_argument"]))
     with bounded(site):
-        [trigger] = mallory.wait(mallory.upload(pickles["returns_eleven_million_rows"]), seconds=240)["triggers"]
-    told = trigger["statuses"][-1]["description"]
+        [run] = mallory.wait(mallory.upload(pickles["returns_eleven_million_rows"]), seconds=240)["triggers"]
+    told = run["statuses"][-1]["description"]
     assert re.search(r"The output is larger than [\d]+ predictions for data of \d+ rows", told), told
-    assert trigger["status"] == "model_failed"
+    assert run["status"] == "model_failed"
 
 
 def test_compiled_trees_that_a_run_hands_out_take_little(

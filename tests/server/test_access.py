@@ -62,7 +62,7 @@ def test_an_object_of_another_account_is_as_unknown_as_none(
     owner = server.user("owner_of_all")
     model_id = owner.add_model("owned_model")
     pickle_id = owner.upload(pickles["one_argument"], model_id)
-    trigger_id = owner.wait(pickle_id)["triggers"][0]["id"]
+    run_id = owner.wait(pickle_id)["triggers"][0]["id"]
     own_model = user.add_model(f"m{user.username[-12:]}")
     unknown = "00000000-0000-4000-8000-000000000000"
     for query in (
@@ -81,7 +81,7 @@ def test_an_object_of_another_account_is_as_unknown_as_none(
         "mutation($x: ID) { assignPickleToModel(modelId: $x, pickleId: null) }",
         f'mutation($x: ID) {{ assignPickleToModel(modelId: "{own_model}", pickleId: $x) }}',
     ):
-        theirs = model_id if "odelId: $x" in query else trigger_id if "triggerId" in query else pickle_id
+        theirs = model_id if "odelId: $x" in query else run_id if "triggerId" in query else pickle_id
         assert answer(user, query, theirs) == answer(user, query, unknown), query
     assert owner.pickle(pickle_id)["assignedModelSlots"] == [model_id]
 

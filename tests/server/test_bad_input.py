@@ -25,12 +25,12 @@ def endings(server: Server, pickles: dict[str, bytes], other_python_pickle: byte
     ended = {}
     for name, pickle_id in uploaded.items():
         pickle = user.wait(pickle_id, seconds=240)
-        [trigger] = pickle["triggers"]
+        [run] = pickle["triggers"]
         ended[name] = {
             "validation": pickle["validationStatus"],
-            "status": trigger["status"],
-            "description": trigger["statuses"][-1]["description"],
-            "log": "\n".join(user.logs(trigger["id"])),
+            "status": run["status"],
+            "description": run["statuses"][-1]["description"],
+            "log": "\n".join(user.logs(run["id"])),
         }
     return ended
 
@@ -150,9 +150,9 @@ def test_a_pickle_that_can_work_nowhere_is_told_so_at_once(user: User, default_p
         pickle_id = user.upload(bad)
         [pickle] = user.ask(query, id=pickle_id)["computePickles"]
         assert pickle["validationStatus"] == "invalid"
-        [trigger] = pickle["triggers"]
-        assert [status["status"] for status in trigger["statuses"]] == ["pending", "model_failed"]
-        assert f"[predictd] {says}:" in user.logs(trigger["id"])[0]
+        [run] = pickle["triggers"]
+        assert [status["status"] for status in run["statuses"]] == ["pending", "model_failed"]
+        assert f"[predictd] {says}:" in user.logs(run["id"])[0]
 
 
 def test_without_a_named_runtime_a_pickle_gets_that_of_its_own_python(

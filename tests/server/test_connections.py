@@ -119,8 +119,8 @@ def test_runs_inherit_no_descriptor_of_a_busy_server(server: Server, pickles: di
             assert time.monotonic() < deadline, "the server has not accepted the connections"
             time.sleep(0.05)
         pickle_id = user.upload(pickles["lists_descriptors"])
-        [trigger] = user.wait(pickle_id)["triggers"]
-    listed = [line.removeprefix("descriptor ").split() for line in user.logs(trigger["id"])]
+        [run] = user.wait(pickle_id)["triggers"]
+    listed = [line.removeprefix("descriptor ").split() for line in user.logs(run["id"])]
     # The standard streams, the answer, and perhaps its own data.
     assert {number for number, kind in listed if kind != "-"} == {"0", "1", "2", "500"}
     assert {kind for _, kind in listed} <= {"c", "p", "-"}

@@ -46,7 +46,7 @@ def test_the_migrations_make_the_tables_and_nothing_else(database: Database) -> 
     with database.engine.connect() as connection:
         command.check(alembic_config(connection))
         command.current(alembic_config(connection))
-        assert inspect(connection).has_table("triggers")
+        assert inspect(connection).has_table("runs")
     assert database.revision() == newest_revision()
 
 

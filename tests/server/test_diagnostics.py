@@ -180,7 +180,7 @@ def test_a_validated_pickle_gets_all_its_figures_without_being_asked(
     owner.wait(pickle_id)
     pickle = wait_for(owner, pickle_id)
     assert pickle["diagnosticsStatus"] == "done", pickle
-    assert [trigger["type"] for trigger in pickle["triggers"]] == ["validation"]
+    assert [run["type"] for run in pickle["triggers"]] == ["validation"]
     logs = owner.ask("query($id: ID!) { diagnosticsTriggerLogs(pickleId: $id) { message } }", id=pickle_id)
     rows = len(validation) // validation["era"].nunique()
     assert [line["message"] for line in logs["diagnosticsTriggerLogs"]] == [f"predicting {rows} rows"] * 8

@@ -15,9 +15,9 @@ from sqlalchemy import select, update
 from test_order import NOW, Platform, platform
 
 from conftest import GraphQLErrors, Server, User
-from predictd.db.models import Model, Pickle, Trigger
+from predictd.db.models import Model, Pickle, Run
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.jobs.queue import advance
 from predictd.uploads.fallback import queue_fallbacks
 from predictd.worker.finalize import retry_or_give_up
@@ -58,23 +58,23 @@ def test_a_cancelled_run_ends_within_two_seconds_and_leaves_no_process(
 ) -> None:
     name = f"asleep{os.getpid()}"
     pickle_id = user.upload(made(default_python, SLEEPS, name))
-    trigger_id = user.pickle(pickle_id)["triggers"][0]["id"]
-    until(lambda: user.logs(trigger_id) == ["asleep"])
+    run_id = user.pickle(pickle_id)["triggers"][0]["id"]
+    until(lambda: user.logs(run_id) == ["asleep"])
     assert is_there(name)
     with pytest.raises(GraphQLErrors, match="not found"):
-        server.user("mallory").ask(CANCEL, t=trigger_id)
+        server.user("mallory").ask(CANCEL, t=run_id)
     began = time.monotonic()
-    answer = user.ask(CANCEL, t=trigger_id)["cancelComputePickleTrigger"]
+    answer = user.ask(CANCEL, t=run_id)["cancelComputePickleTrigger"]
     until(lambda: not is_there(name), seconds=10)
     assert time.monotonic() - began < 2
     assert (answer["status"], answer["failureCode"]) == ("model_failed", "cancelled")
     assert answer["statuses"][-1]["description"].startswith(f"Cancelled by {user.username}.")
-    assert user.ask(CANCEL, t=trigger_id)["cancelComputePickleTrigger"]["status"] == "model_failed"
+    assert user.ask(CANCEL, t=run_id)["cancelComputePickleTrigger"]["status"] == "model_failed"
     time.sleep(1)
     pickle = user.pickle(pickle_id)
     assert pickle["validationStatus"] == "invalid"
     assert [one["status"] for one in pickle["triggers"][0]["statuses"]] == ["pending", "running", "model_failed"]
-    log = user.logs(trigger_id)
+    log = user.logs(run_id)
     assert log[0] == "asleep"
     assert log[1].startswith("[predictd] cancelled: Cancelled by")
 
@@ -83,9 +83,9 @@ def test_the_organiser_cancels_any_run_and_what_has_ended_stays(
     server: Server, user: User, default_python: str, pickles: dict[str, bytes]
 ) -> None:
     pickle_id = user.upload(made(default_python, SLEEPS, "asleep"))
-    trigger_id = user.pickle(pickle_id)["triggers"][0]["id"]
-    done = server.predictd("cancel", trigger_id, "--admin", "--json")
-    assert json.loads(done.stdout) == {"trigger": trigger_id, "outcome": "cancelled"}
+    run_id = user.pickle(pickle_id)["triggers"][0]["id"]
+    done = server.predictd("cancel", run_id, "--admin", "--json")
+    assert json.loads(done.stdout) == {"run": run_id, "outcome": "cancelled"}
     assert user.pickle(pickle_id)["triggers"][0]["statuses"][-1]["description"].startswith("Cancelled by an admin.")
     ended = user.wait(user.upload(pickles["one_argument"]))["triggers"][0]["id"]
     with pytest.raises(GraphQLErrors, match="has already ended"):
@@ -153,8 +153,8 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
     good = platform.claim()
     assert good is not None
     with platform.database.write() as session:
-        assert advance(session, good, TriggerState.VALIDATING, Reason(code="checking_predictions"), NOW)
-        assert advance(session, good, TriggerState.SUCCEEDED, Reason(code="not_assigned"), NOW)
+        assert advance(session, good, RunState.VALIDATING, Reason(code="checking_predictions"), NOW)
+        assert advance(session, good, RunState.SUCCEEDED, Reason(code="not_assigned"), NOW)
         session.execute(update(Model).values(pickle_id=new))
     platform.open_round(number=2)
 
@@ -174,7 +174,7 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
 
     def fallbacks() -> list[tuple[str | None, str | None]]:
         with platform.database.read() as session:
-            found = session.scalars(select(Trigger).where(Trigger.fallback_model_id.is_not(None)))
+            found = session.scalars(select(Run).where(Run.fallback_model_id.is_not(None)))
             return [(one.pickle_id, one.fallback_model_id) for one in found]
 
     assert give_up()
@@ -182,7 +182,7 @@ def test_a_run_that_the_platform_gives_up_falls_back_once_for_the_model_that_has
     assert not give_up()
     assert fallbacks() == [(old, with_older.id)]
     with platform.database.write() as session:
-        failed = session.scalars(select(Trigger.id).where(Trigger.state == TriggerState.ERROR)).one()
+        failed = session.scalars(select(Run.id).where(Run.state == RunState.ERROR)).one()
         queue_fallbacks(session, failed, "platform", lambda *_: True, NOW)
     assert fallbacks() == [(old, with_older.id)]
     assert platform.next_names() == ["alice_0"]

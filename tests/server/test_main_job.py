@@ -29,14 +29,14 @@ def test_an_uploaded_pickle_submits_at_once_and_again_when_the_next_round_opens(
 
     assert pickle["validationStatus"] == "validated"
     assert pickle["assignedModelSlots"] == [model_id]
-    [trigger] = pickle["triggers"]
-    assert [status["status"] for status in trigger["statuses"]] == [
+    [run] = pickle["triggers"]
+    assert [status["status"] for status in run["statuses"]] == [
         "pending",
         "running",
         "validating",
         "submission_succeeded",
     ]
-    assert "predicting" in user.logs(trigger["id"])[0]
+    assert "predicting" in user.logs(run["id"])[0]
     first = predictions(user, model_id)
     assert list(first["id"]) == live_ids(user, 1)
     assert first["prediction"].between(0, 1).all()
@@ -113,8 +113,8 @@ def test_logs_are_there_while_the_model_runs(server: Server, user: User, pickles
         time.sleep(0.1)
     assert lines[0] == "second 0"
     assert user.pickle(pickle_id)["triggerStatus"] == "running"
-    trigger = user.wait(pickle_id)["triggers"][0]
-    assert user.logs(trigger["id"]) == [f"second {number}" for number in range(8)]
+    run = user.wait(pickle_id)["triggers"][0]
+    assert user.logs(run["id"]) == [f"second {number}" for number in range(8)]
 
 
 def test_a_run_that_ends_after_the_close_is_late_and_counts_for_no_other_round(
@@ -127,8 +127,8 @@ def test_a_run_that_ends_after_the_close_is_late_and_counts_for_no_other_round(
     while user.pickle(pickle_id)["triggerStatus"] != "running":
         time.sleep(0.1)
     owned.close_round()
-    trigger = user.wait(pickle_id)["triggers"][0]
-    assert "is late and is queued for the next round" in trigger["statuses"][-1]["description"]
+    run = user.wait(pickle_id)["triggers"][0]
+    assert "is late and is queued for the next round" in run["statuses"][-1]["description"]
     [late] = user.submissions(model_id)
     assert (late["status"], late["selected"]) == ("late", False)
     latest = user.ask("query($m: ID) { model(modelId: $m) { latestSubmissions { status roundNumber } } }", m=model_id)

@@ -122,8 +122,8 @@ def lines(server: Server) -> list[dict[str, Any]]:
 
 
 def test_a_run_is_followed_through_the_log_by_its_id(watched: Server, owner: tuple[User, str]) -> None:
-    _, trigger = owner
-    about = [line for line in lines(watched) if line.get("trigger") == trigger]
+    _, run = owner
+    about = [line for line in lines(watched) if line.get("run") == run]
     events = [line["event"] for line in about]
     for expected in ("run_queued", "run_claimed", "predictions_stored", "run_ended"):
         assert expected in events, events
@@ -142,7 +142,7 @@ def test_no_line_is_without_its_run_and_none_has_a_secret(watched: Server, owner
     assert given.headers["x-request-id"] == "followed-from-afar"
     for line in lines(watched):
         is_of_run = line["event"].startswith(("run_", "predictions_", "the model"))
-        assert not is_of_run or "trigger" in line or line.get("purpose") == "isolation_probe", line
+        assert not is_of_run or "run" in line or line.get("purpose") == "isolation_probe", line
         assert {"timestamp", "level", "event"} <= set(line)
     assert user.secret_key not in watched.log
     assert "0123456789abcdef" not in watched.log

@@ -16,14 +16,14 @@ from conftest import GraphQLErrors, Server, User
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
 from predictd.db.catalog import register_data_version, register_runtime
-from predictd.db.models import Model, Pickle, Round, Submission, Trigger
+from predictd.db.models import Model, Pickle, Round, Run, Submission
 from predictd.db.types import new_id
 from predictd.domain.errors import BusyError, LimitReachedError
 from predictd.domain.limits import Limits
 from predictd.domain.quotas import Quotas
 from predictd.domain.reasons import Reason
 from predictd.domain.runs import RunReport
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.jobs.queue import Claim, advance, claim, enqueue, record_usage
 from predictd.jobs.scheduling import Priority, deprioritize_late_runs
 from predictd.storage import FolderStorage
@@ -93,9 +93,9 @@ class Platform:
             self.round_id = round_.id
             return queue_round_runs(session, round_, now)
 
-    def queue(self, pickle_id: str, kind: TriggerType, now: datetime = NOW) -> None:
+    def queue(self, pickle_id: str, kind: RunType, now: datetime = NOW) -> None:
         with self.database.write() as session:
-            round_id = self.round_id if kind is TriggerType.LIVE else None
+            round_id = self.round_id if kind is RunType.LIVE else None
             enqueue(session, session.get_one(Pickle, pickle_id), kind, round_id, now, Reason(code="round_opened"))
 
     def claim(self, now: datetime = NOW, **how: object) -> Claim | None:
@@ -107,14 +107,14 @@ class Platform:
         if claimed is None:
             return None
         with self.database.read() as session:
-            return session.scalars(select(Pickle.filename).join(Trigger).where(Trigger.id == claimed.trigger_id)).one()
+            return session.scalars(select(Pickle.filename).join(Run).where(Run.id == claimed.run_id)).one()
 
     def owner(self, claimed: Claim) -> str:
         return str(self.name(claimed)).partition("_")[0]
 
     def end(self, claimed: Claim) -> bool:
         with self.database.write() as session:
-            return advance(session, claimed, TriggerState.FAILED, Reason(code="exited"), NOW)
+            return advance(session, claimed, RunState.FAILED, Reason(code="exited"), NOW)
 
     def next_names(self, now: datetime = NOW, **how: object) -> list[str]:
         """What is run one after the other until nothing is left."""
@@ -148,8 +148,8 @@ def test_one_that_comes_late_keeps_its_place_and_a_flood_pushes_nobody_out(platf
         session.query(Model).filter(Model.name.in_(["late_0", "flood_0"])).update({"pickle_id": None})
     assert platform.open_round() == 30
     for number in range(100):
-        platform.queue(flood, TriggerType.LIVE, NOW + timedelta(seconds=1, milliseconds=number))
-    platform.queue(late, TriggerType.LIVE, NOW + timedelta(seconds=2))
+        platform.queue(flood, RunType.LIVE, NOW + timedelta(seconds=1, milliseconds=number))
+    platform.queue(late, RunType.LIVE, NOW + timedelta(seconds=2))
     order = platform.next_names(NOW + timedelta(minutes=1))
     assert order[0].startswith("early")
     assert order.index("late_0") == 2
@@ -177,7 +177,7 @@ def test_rounds_come_before_validations_which_have_one_turn_in_five(platform: Pl
     with platform.database.write() as session:
         session.query(Model).filter(Model.name.startswith("uploads")).update({"pickle_id": None})
     for pickle_id in uploads:
-        platform.queue(pickle_id, TriggerType.VALIDATION, NOW - timedelta(minutes=1))
+        platform.queue(pickle_id, RunType.VALIDATION, NOW - timedelta(minutes=1))
     platform.open_round()
     assert [platform.name(platform.claim()) for _ in range(2)] == ["runs_0", "runs_1"]
     assert platform.name(platform.claim(first=Priority.VALIDATION)) == "uploads_0"
@@ -200,9 +200,9 @@ def test_an_account_at_its_limit_is_passed_over_and_never_exceeds_it(platform: P
     platform.open_round()
     # Diagnostics, which may take an hour, keep nobody's runs from a round.
     for _ in range(3):
-        platform.queue(few, TriggerType.DIAGNOSTICS)
+        platform.queue(few, RunType.DIAGNOSTICS)
     diagnoses = [platform.claim(first=Priority.DIAGNOSTICS, account_runs=2) for _ in range(2)]
-    assert [one.type for one in diagnoses if one is not None] == [TriggerType.DIAGNOSTICS] * 2
+    assert [one.type for one in diagnoses if one is not None] == [RunType.DIAGNOSTICS] * 2
     claims: list[Claim] = []
     while (claimed := platform.claim(account_runs=2)) is not None:
         claims.append(claimed)
@@ -327,7 +327,7 @@ def test_a_pickle_that_is_assigned_while_its_run_ends_submits_once_for_the_model
     claimed = platform.claim()
     assert claimed is not None
     with platform.database.write() as session:
-        assert advance(session, claimed, TriggerState.VALIDATING, Reason(code="checking_predictions"), NOW)
+        assert advance(session, claimed, RunState.VALIDATING, Reason(code="checking_predictions"), NOW)
     predictions = StoredPredictions(key="predictions/x.csv", filename="predictions.csv", row_count=1)
     holds_lock = threading.Event()
 
@@ -353,6 +353,6 @@ def test_a_pickle_that_is_assigned_while_its_run_ends_submits_once_for_the_model
         thread.join()
     with platform.database.read() as session:
         submitted = {submission.model_id for submission in session.scalars(select(Submission))}
-        waiting = session.scalars(select(Trigger.id).where(Trigger.state == TriggerState.PENDING)).all()
+        waiting = session.scalars(select(Run.id).where(Run.state == RunState.PENDING)).all()
     # Either the run submits for both models, or another run is queued for the second.
     assert (submitted, len(waiting)) == ((model_ids, 0) if comes_first == "assignment" else ({first.id}, 1))

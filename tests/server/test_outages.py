@@ -30,9 +30,9 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(
     server = new_server(database_url=own_cluster.create_database())
     user = server.user("alice")
     running = user.upload(pickles["slow"])
-    [trigger] = user.pickle(running)["triggers"]
+    [run] = user.pickle(running)["triggers"]
     deadline = time.monotonic() + 60
-    while not user.logs(trigger["id"]):
+    while not user.logs(run["id"]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     own_cluster.kill()
@@ -51,8 +51,8 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(
     own_cluster.restart()
     assert user.wait(running)["validationStatus"] == "validated"
     # The model had run to its end by then, and was not run again for it.
-    [trigger] = user.pickle(running)["triggers"]
-    assert [one["status"] for one in trigger["statuses"]].count("running") == 1, trigger
+    [run] = user.pickle(running)["triggers"]
+    assert [one["status"] for one in run["statuses"]].count("running") == 1, run
 
 
 def test_a_mistake_in_a_statement_is_no_outage(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_wire_has_codes_beside_the_description(server: Server, user: User, p
     assert used["code"] == "used"
     assert used["facts"]["limit_seconds"] == 45
     with Client(server.address, f"{user.public_id}${user.secret_key}") as client:
-        ended = client.status(pickle_id).triggers[0]
+        ended = client.status(pickle_id).runs[0]
     assert (ended.code, ended.statuses[1].facts) == (NO_OPEN_ROUND, {"attempt": 1})
 
 
@@ -113,12 +113,12 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     with Client(reworded.address, f"{user.public_id}${user.secret_key}") as client:
         uploaded = client.upload(path, model="falls_back")
         run = client.wait(uploaded.id)
-    assert (run.outcome, run.reason, run.trigger.code) == (Outcome.VALIDATED, "Reworded.", NO_OPEN_ROUND)
+    assert (run.outcome, run.reason, run.run.code) == (Outcome.VALIDATED, "Reworded.", NO_OPEN_ROUND)
     database = Database(reworded.environment["PREDICTD_DATABASE_URL"])
     with database.write() as session:
         assert list_errors(session, 10) == []
         with pytest.raises(ConflictError, match="no round was open"):
-            requeue_run(session, run.trigger.id, datetime.now(UTC))
+            requeue_run(session, run.run.id, datetime.now(UTC))
     database.close()
 
     # The newest pickle fails in the round, and the last good one runs in its place.
@@ -131,7 +131,7 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     # A failure has its sentence and its remedy on the page, a cancelled run that it was cancelled.
     failed = user.upload(pickles["raises"])
     user.wait(failed)
-    [trigger] = user.ask(RUNS, id=failed)["computePickles"][0]["triggers"]
-    assert (trigger["failureCode"], trigger["statuses"][-1]["code"]) == ("exception", "exception")
+    [run] = user.ask(RUNS, id=failed)["computePickles"][0]["triggers"]
+    assert (run["failureCode"], run["statuses"][-1]["code"]) == ("exception", "exception")
     with pytest.raises(GraphQLErrors, match="has ended already"):
-        user.ask("mutation($t: ID!) { cancelComputePickleTrigger(triggerId: $t) { id } }", t=trigger["id"])
+        user.ask("mutation($t: ID!) { cancelComputePickleTrigger(triggerId: $t) { id } }", t=run["id"])

@@ -18,12 +18,12 @@ from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
 from predictd.db.accounts import create_account
 from predictd.db.catalog import register_data_version, register_runtime
-from predictd.db.models import Pickle, Trigger, TriggerStatus
+from predictd.db.models import Pickle, Run, RunStatus
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
 from predictd.domain.reasons import Reason
 from predictd.domain.runs import RuntimePaths, SandboxKind
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.jobs.queue import advance, claim, enqueue, renew, retry
 from predictd.storage import FolderStorage
 from predictd.worker.config import Job, RuntimeBackoff, WorkerConfig
@@ -73,11 +73,11 @@ def queue(database: Database, count: int) -> list[str]:
         session.add(pickle)
         session.flush()
         queued = Reason(code="validation_queued")
-        return [enqueue(session, pickle, TriggerType.VALIDATION, None, NOW, queued).id for _ in range(count)]
+        return [enqueue(session, pickle, RunType.VALIDATION, None, NOW, queued).id for _ in range(count)]
 
 
 def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database) -> None:
-    [trigger_id] = queue(database, 1)
+    [run_id] = queue(database, 1)
     with database.write() as session:
         lost = claim(session, "first", NOW, lease_seconds=30)
     assert lost is not None
@@ -91,19 +91,19 @@ def test_a_lease_that_ran_out_fences_the_worker_that_held_it(database: Database)
         assert watch.recover(session, later, max_attempts=3) == 1
         taken = claim(session, "second", later, lease_seconds=30)
     assert taken is not None
-    assert (taken.trigger_id, taken.attempt) == (trigger_id, 2)
+    assert (taken.run_id, taken.attempt) == (run_id, 2)
     with database.write() as session:
         assert not renew(session, lost, later, lease_seconds=30)
-        assert not advance(session, lost, TriggerState.VALIDATING, Reason(code="checking_predictions"), later)
-        assert advance(session, taken, TriggerState.VALIDATING, Reason(code="checking_predictions"), later)
-        assert advance(session, taken, TriggerState.SUCCEEDED, Reason(code="not_assigned"), later)
+        assert not advance(session, lost, RunState.VALIDATING, Reason(code="checking_predictions"), later)
+        assert advance(session, taken, RunState.VALIDATING, Reason(code="checking_predictions"), later)
+        assert advance(session, taken, RunState.SUCCEEDED, Reason(code="not_assigned"), later)
     with database.read() as session:
-        history = session.scalars(select(TriggerStatus.status).order_by(TriggerStatus.sequence)).all()
+        history = session.scalars(select(RunStatus.status).order_by(RunStatus.sequence)).all()
     assert history == ["pending", "running", "error", "pending", "running", "validating", "submission_succeeded"]
 
 
 def test_the_platform_gives_up_after_its_attempts_and_says_so(database: Database) -> None:
-    [trigger_id] = queue(database, 1)
+    [run_id] = queue(database, 1)
     now, watch = NOW, Watch()
     for _ in range(3):
         with database.write() as session:
@@ -115,11 +115,11 @@ def test_the_platform_gives_up_after_its_attempts_and_says_so(database: Database
                 watch.recover(session, now, max_attempts=3)
     with database.write() as session:
         assert claim(session, "worker", now, lease_seconds=30) is None
-        assert session.get_one(Trigger, trigger_id).state == TriggerState.ERROR
+        assert session.get_one(Run, run_id).state == RunState.ERROR
 
 
 def test_a_clock_that_is_set_takes_no_run_from_its_worker_and_keeps_none_waiting(database: Database) -> None:
-    triggers = queue(database, 2)
+    runs = queue(database, 2)
     watch = Watch()
     with database.write() as session:
         held = claim(session, "first", NOW, lease_seconds=30)
@@ -134,7 +134,7 @@ def test_a_clock_that_is_set_takes_no_run_from_its_worker_and_keeps_none_waiting
         assert bring_forward(session, early) == 1
         taken = claim(session, "second", early, lease_seconds=30)
     assert taken is not None
-    assert {held.trigger_id, taken.trigger_id} == set(triggers)
+    assert {held.run_id, taken.run_id} == set(runs)
 
 
 def test_after_a_time_without_the_database_nobody_is_taken_for_lost(database: Database) -> None:
@@ -152,20 +152,20 @@ def test_after_a_time_without_the_database_nobody_is_taken_for_lost(database: Da
 
 
 def test_an_outage_costs_a_run_none_of_its_attempts(database: Database) -> None:
-    [trigger_id] = queue(database, 1)
+    [run_id] = queue(database, 1)
     now = NOW
     for _ in range(20):
         with database.write() as session:
             claimed = claim(session, "worker", now, lease_seconds=30)
             assert claimed is not None
             assert retry(session, claimed, FULL_DISK, now, wait_seconds=5, max_attempts=3, is_outage=True)
-            trigger = session.get_one(Trigger, trigger_id)
-            assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
-            assert timedelta(seconds=5) <= trigger.not_before - now <= timedelta(seconds=60)
-        now = trigger.not_before
+            run = session.get_one(Run, run_id)
+            assert (run.state, run.failures) == (RunState.PENDING, 0)
+            assert timedelta(seconds=5) <= run.not_before - now <= timedelta(seconds=60)
+        now = run.not_before
 
 
-def test_no_trigger_is_claimed_twice(database: Database) -> None:
+def test_no_run_is_claimed_twice(database: Database) -> None:
     expected = sorted(queue(database, 60))
     claimed: list[str] = []
 
@@ -175,7 +175,7 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
                 got = claim(session, name, NOW, lease_seconds=30)
             if got is None:
                 return
-            claimed.append(got.trigger_id)
+            claimed.append(got.run_id)
 
     threads = [threading.Thread(target=run_job, args=(f"worker-{number}",)) for number in range(4)]
     for thread in threads:
@@ -188,7 +188,7 @@ def test_no_trigger_is_claimed_twice(database: Database) -> None:
 def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    [trigger_id] = queue(database, 1)
+    [run_id] = queue(database, 1)
     missing = RuntimeBackoff()
 
     def find_runtime(folder: str) -> RuntimePaths:
@@ -229,8 +229,8 @@ def test_a_run_whose_runtime_a_machine_lacks_is_left_to_others_and_loses_no_atte
     )
     assert missing.folders() == ("folder",)
     with database.write() as session:
-        trigger = session.get_one(Trigger, trigger_id)
-        assert (trigger.state, trigger.failures) == (TriggerState.PENDING, 0)
+        run = session.get_one(Run, run_id)
+        assert (run.state, run.failures) == (RunState.PENDING, 0)
         later = datetime.now(UTC)
         assert claim(session, "first", later, lease_seconds=30, missing_runtimes=missing.folders()) is None
         assert claim(session, "second", later, lease_seconds=30) is not None
@@ -254,8 +254,8 @@ def test_a_server_killed_in_the_middle_of_a_run_finishes_it_once(
     server.start()
     user = type(user)(server.address, user.username, user.public_id, user.secret_key)
     pickle = user.wait(pickle_id)
-    [trigger] = pickle["triggers"]
-    assert [status["status"] for status in trigger["statuses"]] == [
+    [run] = pickle["triggers"]
+    assert [status["status"] for status in run["statuses"]] == [
         "pending",
         "running",
         "error",

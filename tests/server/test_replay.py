@@ -13,7 +13,7 @@ import pytest
 
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.db import Database
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.db.run_tables import RunRecordRow
 
 MODELS = """
@@ -66,17 +66,17 @@ def runs(owned: Server, alice: User, default_python: str, tmp_path_factory: pyte
     return {name: alice.wait(pickle_id)["triggers"][0]["id"] for name, pickle_id in uploaded.items()}
 
 
-def record(user: User, trigger_id: str, **variables: Any) -> Any:
-    return user.ask(RECORD, id=trigger_id, **variables)["runRecord"]
+def record(user: User, run_id: str, **variables: Any) -> Any:
+    return user.ask(RECORD, id=run_id, **variables)["runRecord"]
 
 
-def replay(server: Server, trigger_id: str, *arguments: str) -> tuple[int, Any]:
-    done = server.predictd("replay", trigger_id, "--json", *arguments, check=False)
+def replay(server: Server, run_id: str, *arguments: str) -> tuple[int, Any]:
+    done = server.predictd("replay", run_id, "--json", *arguments, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 
-def stored(server: Server, trigger_id: str) -> Path:
-    return server.home / "storage" / "predictions" / f"{trigger_id}-1.csv"
+def stored(server: Server, run_id: str) -> Path:
+    return server.home / "storage" / "predictions" / f"{run_id}-1.csv"
 
 
 def pickle_of(server: Server, sha256: str) -> Path:
@@ -108,7 +108,7 @@ def test_a_run_keeps_what_went_in_and_what_came_out(owned: Server, alice: User, 
 
 
 def test_only_the_owner_reads_it(owned: Server, runs: dict[str, str]) -> None:
-    with pytest.raises(GraphQLErrors, match=r"^Trigger '.*' not found\.$"):
+    with pytest.raises(GraphQLErrors, match=r"^Run '.*' not found\.$"):
         record(owned.user("mallory"), runs["draws"])
 
 
@@ -140,9 +140,9 @@ def test_diagnostics_are_replayed_too(owned: Server, alice: User, runs: dict[str
         time.sleep(0.2)
     database = Database(owned.environment["PREDICTD_DATABASE_URL"])
     with database.read() as session:
-        ended = session.query(RunRecordRow.trigger_id).join(Trigger).where(Trigger.type == "diagnostics").all()
+        ended = session.query(RunRecordRow.run_id).join(Run).where(Run.type == "diagnostics").all()
     database.close()
-    told = [replay(owned, row.trigger_id)[1] for row in ended]
+    told = [replay(owned, row.run_id)[1] for row in ended]
     assert {one["record"]["is_validation"] for one in told} == {True}
     assert sorted(one["verdict"] for one in told) == ["differs", "identical"], "one asks the system, one does not"
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from conftest import GraphQLErrors, Server
 from predictd.db import Database
-from predictd.db.models import Pickle, Trigger, TriggerLog
+from predictd.db.models import Pickle, Run, RunLog
 
 LONG_AGO = timedelta(days=400)
 AGES = ["--logs", "90d", "--pickles", "365d", "--json"]
@@ -83,9 +83,7 @@ def wait_for_all(database: Database) -> None:
     while True:
         with database.read() as session:
             left = session.scalar(
-                sa.select(sa.func.count())
-                .select_from(Trigger)
-                .where(Trigger.state.in_(["pending", "running", "validating"]))
+                sa.select(sa.func.count()).select_from(Run).where(Run.state.in_(["pending", "running", "validating"]))
             )
         if not left:
             return
@@ -95,9 +93,9 @@ def wait_for_all(database: Database) -> None:
 def make_older(database: Database, by: timedelta) -> None:
     """As if everything that has ended had been long ago."""
     with database.write() as session:
-        for table in (Pickle, Trigger):
+        for table in (Pickle, Run):
             for row in session.scalars(sa.select(table)):
                 row.inserted_at -= by
                 row.updated_at -= by
-        for line in session.scalars(sa.select(TriggerLog)):
+        for line in session.scalars(sa.select(RunLog)):
             line.timestamp -= int(by.total_seconds() * 1000)

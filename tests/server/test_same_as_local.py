@@ -52,13 +52,13 @@ class Both:
     def on_server(self, name: str, content: bytes) -> tuple[dict[str, Any], bytes | None]:
         """The last status of the model's run on the server, and the file that it submitted."""
         model_id = self.user.add_model(name[:20])
-        trigger = self.user.wait(self.user.upload(content, model_id))["triggers"][0]
+        run = self.user.wait(self.user.upload(content, model_id))["triggers"][0]
         submissions = self.user.submissions(model_id)
         if not submissions:
-            return trigger, None
+            return run, None
         query = "query($id: ID!) { submissionDownloadAuth(id: $id) { url } }"
         url = self.user.ask(query, id=submissions[0]["id"])["submissionDownloadAuth"]["url"]
-        return trigger, requests.get(url, timeout=60).content
+        return run, requests.get(url, timeout=60).content
 
     def here(self, name: str, content: bytes) -> dict[str, Any]:
         """The report of `predictd run --json`."""
@@ -100,24 +100,24 @@ def models(
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_model_makes_the_same_file(both: Both, models: dict[str, bytes], name: str) -> None:
-    trigger, submitted = both.on_server(name, models[name])
+    run, submitted = both.on_server(name, models[name])
     report = both.here(name, models[name])
-    assert (trigger["status"], report["code"]) == ("submission_succeeded", None)
+    assert (run["status"], report["code"]) == ("submission_succeeded", None)
     assert submitted == (both.folder / report["predictions"]).read_bytes()
-    assert without_measures(report["message"]) in without_measures(trigger["statuses"][-1]["description"])
+    assert without_measures(report["message"]) in without_measures(run["statuses"][-1]["description"])
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_model_fails_in_the_same_words(both: Both, models: dict[str, bytes], name: str) -> None:
     if name not in models:
         pytest.skip("this machine has runtimes of one Python only")
-    trigger, submitted = both.on_server(name, models[name])
+    run, submitted = both.on_server(name, models[name])
     report = both.here(name, models[name])
-    assert (trigger["status"], report["code"]) == ("model_failed", BAD[name])
+    assert (run["status"], report["code"]) == ("model_failed", BAD[name])
     assert submitted is None
     assert report["predictions"] is None
-    assert without_measures(trigger["statuses"][-1]["description"]) == without_measures(report["message"])
-    logged = both.user.logs(trigger["id"])[-1]
+    assert without_measures(run["statuses"][-1]["description"]) == without_measures(report["message"])
+    logged = both.user.logs(run["id"])[-1]
     assert logged.startswith(f"[predictd] {report['code']}: ")
 
 

@@ -21,7 +21,7 @@ from test_recovery import queue, wait_for_log
 from conftest import Server, User
 from database import Cluster
 from predictd.db import Database
-from predictd.db.models import DataVersion, Round, Runtime, Trigger, TriggerStatus
+from predictd.db.models import DataVersion, Round, Run, RunStatus, Runtime
 from predictd.db.secrets import shared_secret
 from predictd.domain.errors import RuntimeMissingError
 from predictd.jobs.queue import claim
@@ -179,9 +179,9 @@ def test_what_a_killed_server_ran_is_taken_over_by_the_other(
     model_id = user.add_model("taken_over")
     pickle_id = user.upload(pickles["slow"], model_id)
     wait_for_log(pair[0], user, pickle_id)
-    trigger_id = user.pickle(pickle_id)["triggers"][0]["id"]
+    run_id = user.pickle(pickle_id)["triggers"][0]["id"]
     with database_of(pair[0]).read() as session:
-        owner = session.get_one(Trigger, trigger_id).lease_owner.partition("/")[0]
+        owner = session.get_one(Run, run_id).lease_owner.partition("/")[0]
     killed, other = sorted(pair, key=lambda one: (one.home / "server.id").read_text().strip() != owner)
     killed.stop(signal.SIGKILL)
     user = at(other, user)
@@ -248,25 +248,25 @@ def test_a_round_opens_once_however_many_servers_look_at_the_calendar(
         database.close()
 
 
-def test_ten_thousand_triggers_are_claimed_once_each_by_several_processes(postgres: Cluster) -> None:
+def test_ten_thousand_runs_are_claimed_once_each_by_several_processes(postgres: Cluster) -> None:
     database = Database(postgres.create_database())
     database.upgrade()
     [one] = queue(database, 1)
     with database.write() as session:
-        row = session.execute(sa.select(Trigger.__table__).where(Trigger.id == one)).mappings().one()
+        row = session.execute(sa.select(Run.__table__).where(Run.id == one)).mappings().one()
         times = (NOW - timedelta(microseconds=number) for number in range(1, CLAIMS))
         more = [dict(row) | {"id": f"t{number}", "not_before": at} for number, at in enumerate(times)]
-        session.execute(sa.insert(Trigger), more)
+        session.execute(sa.insert(Run), more)
     context = multiprocessing.get_context("spawn")
     with context.Pool(3) as pool:
         claimed = pool.map(claim_all, [(database.url, name) for name in ("a", "b", "c")])
-    counts = Counter(trigger_id for some in claimed for trigger_id in some)
+    counts = Counter(run_id for some in claimed for run_id in some)
     assert len(counts) == CLAIMS
     assert set(counts.values()) == {1}
     assert min(map(len, claimed)) > 0
     with database.read() as session:
-        assert session.scalar(sa.select(sa.func.max(Trigger.attempt))) == 1
-        running = sa.select(sa.func.count()).select_from(TriggerStatus).where(TriggerStatus.status == "running")
+        assert session.scalar(sa.select(sa.func.max(Run.attempt))) == 1
+        running = sa.select(sa.func.count()).select_from(RunStatus).where(RunStatus.status == "running")
         assert session.scalar(running) == CLAIMS
     database.close()
 
@@ -293,4 +293,4 @@ def claim_all(given: tuple[str, str]) -> list[str]:
         if got is None:
             database.close()
             return claimed
-        claimed.append(got.trigger_id)
+        claimed.append(got.run_id)

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from conftest import Server
 from predictd.db import Database
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.doctor.deployment_checks import deployment_checks
 from predictd.doctor.machine_checks import check_clock_rate
 from predictd.monitoring.checks import State, ok, run_checks
@@ -47,7 +47,7 @@ def test_what_is_broken_is_told_and_keeps_nothing_else_from_being_told(
     database = Database(server.environment["PREDICTD_DATABASE_URL"])
     with database.write() as session:
         then = datetime.now(UTC) - timedelta(hours=1)
-        session.execute(update(Trigger).values(state="running", lease_owner="gone/1/0", lease_expires_at=then))
+        session.execute(update(Run).values(state="running", lease_owner="gone/1/0", lease_expires_at=then))
     database.close()
     shutil.rmtree(server.home / "storage" / "data")
     code, checks = found(server, runtimes_dir=str(server.home / "elsewhere"))

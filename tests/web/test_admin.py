@@ -120,9 +120,9 @@ def test_a_suspended_account_is_kept_out_and_its_models_do_not_run(
     with pytest.raises(GraphQLErrors, match="session is invalid"):
         dave.ask("{ account { id } }")
     opened = json.loads(site.predictd("round", "open", "--json").stdout)
-    assert opened["triggered"] == 0
+    assert opened["queued"] == 0
     assert "Account reactivated" in olga.send(f"{own}/reactivate", own).text
-    assert json.loads(site.predictd("round", "open", "--json").stdout)["triggered"] == 1
+    assert json.loads(site.predictd("round", "open", "--json").stdout)["queued"] == 1
     dave.wait(dave.pickle(dave.ask("{ computePickles { id } }")["computePickles"][0]["id"])["id"], runs=2)
     assert "your own account" in olga.send(f"{account_page(olga, 'olga')}/suspend", own, confirmed="yes").text
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
-from predictd.db.models import Diagnostics, Pickle, Submission, Trigger
+from predictd.db.models import Diagnostics, Pickle, Run, Submission
 from predictd.db.stored_files import RESERVED, keys_before, release
 from predictd.storage import Storage
 from predictd.uploads.incoming import INCOMING, UploadKind
@@ -64,18 +64,16 @@ def _referenced_keys(session: Session, prefix: str, keys: Sequence[str]) -> set[
     referenced = {key for key in session.scalars(sa.select(column).where(column.in_(keys))) if key}
     if prefix == "predictions":
         attempts = {key: _attempt(key) for key in keys}
-        newest = sa.select(Trigger.id, Trigger.attempt).where(
-            Trigger.id.in_([attempt_key[0] for attempt_key in attempts.values()])
-        )
+        newest = sa.select(Run.id, Run.attempt).where(Run.id.in_([attempt_key[0] for attempt_key in attempts.values()]))
         current = {(row.id, row.attempt) for row in session.execute(newest)}
         referenced |= {key for key, attempt in attempts.items() if attempt in current}
     return referenced
 
 
 def _attempt(key: str) -> tuple[str, int]:
-    """Return the trigger and attempt of a key of `predictions_key`; attempt -1 for other keys."""
-    trigger_id, _, attempt = PurePosixPath(key).stem.rpartition("-")
-    return trigger_id, int(attempt) if attempt.isdecimal() else -1
+    """Return the run and attempt of a key of `predictions_key`; attempt -1 for other keys."""
+    run_id, _, attempt = PurePosixPath(key).stem.rpartition("-")
+    return run_id, int(attempt) if attempt.isdecimal() else -1
 
 
 def _batches(keys: Iterable[str]) -> Iterator[Sequence[str]]:

@@ -11,20 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from predictd.db import Database
-from predictd.db.models import Model, Pickle, Trigger, TriggerLog
+from predictd.db.models import Model, Pickle, Run, RunLog
 from predictd.db.stored_files import release
-from predictd.domain.states import TriggerState, ValidationStatus
+from predictd.domain.states import RunState, ValidationStatus
 from predictd.storage import Storage
 from predictd.uploads.fallback import select_good_pickles
 
 LOG_REMOVED = "[predictd] The log was removed"
-_FINAL = [state for state in TriggerState if state.is_final]
+_FINAL = [state for state in RunState if state.is_final]
 _BATCH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expired:
-    """Expired logs, by trigger, and expired pickles, with sizes in bytes."""
+    """Expired logs, by run, and expired pickles, with sizes in bytes."""
 
     logs: Sequence[str]
     log_lines: int
@@ -44,7 +44,7 @@ def find_expired(
     expired_logs = [] if logs is None else session.execute(_old_logs(now - logs)).all()
     unused = [] if pickles is None else _unused(session, now - pickles)
     return Expired(
-        logs=[row.trigger_id for row in expired_logs],
+        logs=[row.run_id for row in expired_logs],
         log_lines=sum(row.lines for row in expired_logs),
         log_bytes=sum(row.bytes for row in expired_logs),
         pickles=unused,
@@ -94,27 +94,23 @@ def remove_expired(
 def _old_logs(before: datetime) -> sa.Select[tuple[str, int, int]]:
     return (
         sa.select(
-            TriggerLog.trigger_id,
+            RunLog.run_id,
             sa.func.count().label("lines"),
-            sa.func.coalesce(sa.func.sum(sa.func.length(TriggerLog.message)), 0).label("bytes"),
+            sa.func.coalesce(sa.func.sum(sa.func.length(RunLog.message)), 0).label("bytes"),
         )
-        .join(Trigger, Trigger.id == TriggerLog.trigger_id)
-        .where(Trigger.state.in_(_FINAL), Trigger.updated_at < before, ~TriggerLog.message.startswith(LOG_REMOVED))
-        .group_by(TriggerLog.trigger_id)
-        .order_by(TriggerLog.trigger_id)
+        .join(Run, Run.id == RunLog.run_id)
+        .where(Run.state.in_(_FINAL), Run.updated_at < before, ~RunLog.message.startswith(LOG_REMOVED))
+        .group_by(RunLog.run_id)
+        .order_by(RunLog.run_id)
     )
 
 
-def _remove_logs(session: Session, trigger_ids: Sequence[str], now: datetime) -> None:
-    ended = session.scalars(
-        sa.select(Trigger.id).where(Trigger.id.in_(trigger_ids), Trigger.state.in_(_FINAL)).with_for_update()
-    ).all()
-    session.execute(sa.delete(TriggerLog).where(TriggerLog.trigger_id.in_(ended)))
+def _remove_logs(session: Session, run_ids: Sequence[str], now: datetime) -> None:
+    ended = session.scalars(sa.select(Run.id).where(Run.id.in_(run_ids), Run.state.in_(_FINAL)).with_for_update()).all()
+    session.execute(sa.delete(RunLog).where(RunLog.run_id.in_(ended)))
     message = f"{LOG_REMOVED} on {now:%Y-%m-%d}, because it was old."
     milliseconds = int(now.timestamp() * 1000)
-    session.add_all(
-        TriggerLog(trigger_id=trigger_id, attempt=0, timestamp=milliseconds, message=message) for trigger_id in ended
-    )
+    session.add_all(RunLog(run_id=run_id, attempt=0, timestamp=milliseconds, message=message) for run_id in ended)
 
 
 def _unused(session: Session, before: datetime, among: Sequence[str] | None = None) -> Sequence[Pickle]:
@@ -125,9 +121,7 @@ def _unused(session: Session, before: datetime, among: Sequence[str] | None = No
         Pickle.updated_at < before,
         Pickle.assign_when_validated.is_(False) | (Pickle.validation_status == ValidationStatus.INVALID),
         ~sa.exists().where(Model.pickle_id == Pickle.id),
-        ~sa.exists().where(
-            Trigger.pickle_id == Pickle.id, Trigger.state.not_in(_FINAL) | (Trigger.updated_at >= before)
-        ),
+        ~sa.exists().where(Run.pickle_id == Pickle.id, Run.state.not_in(_FINAL) | (Run.updated_at >= before)),
     )
     if among is not None:
         # Lock first, then query in a second statement, which sees changes committed while this one waited.

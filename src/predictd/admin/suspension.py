@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Trigger, WebSession
+from predictd.db.models import Account, Run, WebSession
 from predictd.domain.reasons import Reason
 from predictd.domain.states import ACTIVE
 from predictd.jobs.queue import withdraw
@@ -20,7 +20,7 @@ def suspend(session: Session, account: Account, now: datetime) -> int:
         return 0
     account.suspended_at = account.updated_at = now
     session.execute(sa.delete(WebSession).where(WebSession.account_id == account.id))
-    active = sa.select(Trigger).where(Trigger.state.in_(ACTIVE), Trigger.account_id == account.id)
+    active = sa.select(Run).where(Run.state.in_(ACTIVE), Run.account_id == account.id)
     runs = session.scalars(active.with_for_update()).all()
     for run in runs:
         withdraw(session, run, Reason(code="account_suspended"), now)

@@ -32,16 +32,16 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
             attempt = _number(str(request.path_params["attempt"]), _MAX_NUMBER)
             batch = _number(request.headers.get(BATCH, ""), _MAX_NUMBER)
             cut = _number(request.headers.get(DROPPED_BYTES, ""), _MAX_CUT_BYTES)
-            trigger = str(request.path_params["trigger"])
-            if not is_storable(trigger):
-                raise ValueError(trigger)
+            run = str(request.path_params["run"])
+            if not is_storable(run):
+                raise ValueError(run)
         except ValueError:
             return PlainTextResponse("The body is not a valid node report.\n", 400)
         try:
             with database.write() as session:
                 is_accepted = record_report(
                     session,
-                    trigger,
+                    run,
                     attempt,
                     token,
                     node=request.headers.get(NODE, ""),
@@ -56,7 +56,7 @@ def node_routes(database: Database, kept_bytes: int) -> list[Route]:
             return PlainTextResponse("This attempt has ended.\n", 410)
         return Response(status_code=204)
 
-    return [Route("/nodes/runs/{trigger}/{attempt}", report, methods=["POST"])]
+    return [Route("/nodes/runs/{run}/{attempt}", report, methods=["POST"])]
 
 
 def _number(text: str, limit: int) -> int:

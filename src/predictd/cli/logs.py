@@ -19,7 +19,7 @@ _SECRETS = re.compile(
     r"|(authorization:?\s+(?:token|bearer)\s+)\S+"
     r"|(://[^:/@\s]+:)[^@/\s]+(?=@)"
 )
-_KEYS = ["timestamp", "level", "event", "trigger", "attempt", "request"]
+_KEYS = ["timestamp", "level", "event", "run", "attempt", "request"]
 
 
 def configure_logs(level: int, form: str = "logfmt") -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from predictd.cli.output import console, fail, print_json, say
 from predictd.cli.progress import Transfers
-from predictd.client import Client, LogLine, Outcome, Pickle, Run, Status, TransferError, shown_status
+from predictd.client import Client, LogLine, Outcome, Pickle, RunResult, Status, TransferError, shown_status
 from predictd.domain.errors import PlatformError, PredictdError
 from predictd.domain.reasons import NO_OPEN_ROUND
 
@@ -65,15 +65,15 @@ def show_event(event: Status | LogLine) -> None:
     console.print(line, soft_wrap=True)
 
 
-def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float | None) -> Run:
+def watch(client: Client, pickle: Pickle, run_id: str | None, seconds: float | None) -> RunResult:
     """Follow a run until it has ended; on a terminal, with a clock."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     clock = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     try:
         with clock:
             task = clock.add_task("Waiting", total=None)
-            for event in client.follow(pickle.id, trigger_id, seconds=seconds):
-                if isinstance(event, Run):
+            for event in client.follow(pickle.id, run_id, seconds=seconds):
+                if isinstance(event, RunResult):
                     return event
                 show_event(event)
                 if isinstance(event, Status):
@@ -84,43 +84,43 @@ def watch(client: Client, pickle: Pickle, trigger_id: str | None, seconds: float
     raise AssertionError("a watch ends with a run")
 
 
-def show_end(run: Run, *, as_json: bool) -> None:
+def show_end(result: RunResult, *, as_json: bool) -> None:
     """Print how a run ended, and exit with its exit code."""
-    pickle = run.pickle
+    pickle = result.pickle
     if as_json:
-        print_json(run_row(run))
-    elif run.outcome is Outcome.VALIDATED:
+        print_json(run_row(result))
+    elif result.outcome is Outcome.VALIDATED:
         say("The pickle is validated. No round is open; it runs when the next round opens.")
-    elif run.outcome is Outcome.FAILED:
+    elif result.outcome is Outcome.FAILED:
         say(f"Show the log with: predictd logs {pickle.id}. All failures: docs/reference/failures.md")
-    elif run.trigger.code == NO_OPEN_ROUND:
+    elif result.run.code == NO_OPEN_ROUND:
         say("A round runs all assigned pickles when it opens.")
-    elif run.outcome is Outcome.ERROR:
+    elif result.outcome is Outcome.ERROR:
         say(f"The platform failed, not the model. Run it again: predictd run-now {pickle.id}")
-    raise typer.Exit(EXIT_CODES[run.outcome])
+    raise typer.Exit(EXIT_CODES[result.outcome])
 
 
-def run_row(run: Run) -> dict[str, Any]:
+def run_row(result: RunResult) -> dict[str, Any]:
     """Return the JSON object of a run that has ended."""
     return {
-        "outcome": run.outcome.value,
-        "code": run.trigger.code,
-        "reason": run.reason,
-        "trigger": run.trigger.id,
-        **pickle_row(run.pickle),
+        "outcome": result.outcome.value,
+        "code": result.run.code,
+        "reason": result.reason,
+        "run": result.run.id,
+        **pickle_row(result.pickle),
     }
 
 
 def pickle_row(pickle: Pickle) -> dict[str, Any]:
     """Return the JSON object of a pickle."""
-    trigger = pickle.newest_trigger
+    run = pickle.newest_run
     return {
         "id": pickle.id,
         "filename": pickle.filename,
         "runtime": pickle.runtime,
         "data_version": pickle.data_version,
         "validation": pickle.validation_status,
-        "status": shown_status(trigger.status) if trigger else None,
+        "status": shown_status(run.status) if run else None,
         "model_id": pickle.model_id,
         "assigned_model_ids": list(pickle.assigned_model_ids),
         "inserted_at": pickle.inserted_at,

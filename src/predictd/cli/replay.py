@@ -56,7 +56,7 @@ def replay(
 
 def _print(result: Replay) -> None:
     record = result.record
-    echo(f"Run {record.trigger_id}, attempt {record.attempt}: recorded outcome {record.outcome}.")
+    echo(f"Run {record.run_id}, attempt {record.attempt}: recorded outcome {record.outcome}.")
     for difference in result.inputs:
         echo(f"{difference.name}: {_describe(difference)}")
         if difference.name == "runtime":
@@ -97,7 +97,7 @@ def _describe(difference: Difference) -> str:
 
 def _wire(result: Replay) -> dict[str, Any]:
     return {
-        "trigger": result.record.trigger_id,
+        "run": result.record.run_id,
         "attempt": result.record.attempt,
         "verdict": result.verdict.value,
         "outcome": result.outcome or None,

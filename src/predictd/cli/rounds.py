@@ -41,13 +41,13 @@ def open_(
     with use_deployment(data_dir) as deployment:
         result = open_by_hand(deployment.database, deployment.storage, datetime.now(UTC), parse_length(length))
     if as_json:
-        print_json({**_row(result.round), "triggered": result.triggered})
+        print_json({**_row(result.round), "queued": result.queued})
         return
     if result.closed is not None:
         say(f"Closed round {result.closed.number}.")
     say(
         f"Opened round {result.round.number} until {result.round.close_time:%Y-%m-%d %H:%M:%S} UTC and queued "
-        f"{result.triggered} runs."
+        f"{result.queued} runs."
     )
 
 

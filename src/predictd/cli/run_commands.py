@@ -38,7 +38,7 @@ def run_now(
     """
     with exit_codes(as_json=as_json), opened_client(server, profile) as client:
         pickle = client.run_now(target, validation=validation)
-        run = pickle.newest_trigger
+        run = pickle.newest_run
         if wait:
             show_end(watch(client, pickle, run.id if run else None, timeout), as_json=as_json)
         if as_json:
@@ -75,7 +75,7 @@ def cancel(
         with opened_client(server, profile) as client:
             client.cancel(run)
     if as_json:
-        print_json({"trigger": run, "outcome": "cancelled"})
+        print_json({"run": run, "outcome": "cancelled"})
     else:
         say(f"Cancelled run {run}.")
 

@@ -8,7 +8,7 @@ import typer
 from predictd.cli.options import AsJson
 from predictd.cli.output import echo, print_json, say
 from predictd.cli.remote import ModelOrPickle, ProfileName, Server, opened_client, pickle_row, show_event
-from predictd.client import Client, LogLine, Pickle, Run, Trigger, shown_status
+from predictd.client import Client, LogLine, Pickle, Run, RunResult, shown_status
 from predictd.domain.errors import NotFoundError
 
 
@@ -20,7 +20,7 @@ def status(target: ModelOrPickle, server: Server = None, profile: ProfileName = 
     with opened_client(server, profile) as client:
         pickle = client.status(target)
         if as_json:
-            print_json({**pickle_row(pickle), "triggers": [asdict(run) for run in pickle.triggers]})
+            print_json({**pickle_row(pickle), "runs": [asdict(run) for run in pickle.runs]})
             return
         names = {model.id: model.name for model in client.models()}
     _show(pickle, names)
@@ -55,7 +55,7 @@ def _follow(client: Client, pickle: Pickle, run_id: str | None, *, as_json: bool
     for event in client.follow(pickle.id, _find_run(pickle, run_id).id):
         if isinstance(event, LogLine):
             _print([event], as_json=as_json, compact=True)
-        elif not isinstance(event, Run):
+        elif not isinstance(event, RunResult):
             show_event(event)
 
 
@@ -70,10 +70,10 @@ def _print(lines: list[LogLine], *, as_json: bool, compact: bool = False) -> Non
             echo(line.message)
 
 
-def _find_run(pickle: Pickle, run_id: str | None) -> Trigger:
-    matches = [run for run in pickle.triggers if run_id is None or run.id == run_id]
+def _find_run(pickle: Pickle, run_id: str | None) -> Run:
+    matches = [run for run in pickle.runs if run_id is None or run.id == run_id]
     if not matches:
-        run_ids = ", ".join(run.id for run in pickle.triggers) or "none"
+        run_ids = ", ".join(run.id for run in pickle.runs) or "none"
         raise NotFoundError(f"{pickle.filename} has no run {run_id or 'yet'}; its runs are: {run_ids}.")
     return matches[0]
 
@@ -82,10 +82,10 @@ def _show(pickle: Pickle, names: dict[str, str]) -> None:
     models = ", ".join(names.get(model_id, model_id) for model_id in pickle.assigned_model_ids) or "no model"
     echo(f"{pickle.filename}  {pickle.validation_status}, assigned to {models}")
     echo(f"  id {pickle.id}, {pickle.runtime}, data {pickle.data_version}")
-    for run in pickle.triggers:
+    for run in pickle.runs:
         echo(f"\n{shown_status(run.status)}  {run.type} run {run.id}")
         for status in run.statuses:
             time = f"{status.inserted_at:%Y-%m-%d %H:%M:%S}" if status.inserted_at else " " * 19
             echo(f"  {time}  {shown_status(status.status):<10}  {status.description}")
-    if not pickle.triggers:
+    if not pickle.runs:
         say(f"The pickle has no runs. Run it with: predictd run-now {pickle.id}")

@@ -6,7 +6,7 @@ Depends only on requests. No command line, and no business rules of the server.
 from predictd.client.client import Client
 from predictd.client.connection import UnansweredError
 from predictd.client.credentials import Access, Token, check_server, find_access
-from predictd.client.follow import Outcome, Run, shown_status
+from predictd.client.follow import Outcome, RunResult, shown_status
 from predictd.client.models import (
     DataVersion,
     Diagnostics,
@@ -14,12 +14,12 @@ from predictd.client.models import (
     Model,
     Pickle,
     Round,
+    Run,
     Runtime,
     Score,
     Status,
     Submission,
     TokenInfo,
-    Trigger,
 )
 from predictd.client.selection import RuntimeChooser, choose_runtime, python_of
 from predictd.client.server_errors import RefusedError, error_of, read_errors
@@ -37,6 +37,7 @@ __all__ = [
     "RefusedError",
     "Round",
     "Run",
+    "RunResult",
     "Runtime",
     "RuntimeChooser",
     "Score",
@@ -46,7 +47,6 @@ __all__ = [
     "Token",
     "TokenInfo",
     "TransferError",
-    "Trigger",
     "UnansweredError",
     "check_server",
     "choose_runtime",

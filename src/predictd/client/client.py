@@ -8,7 +8,7 @@ from predictd.client import documents
 from predictd.client.connection import Connection, UnansweredError
 from predictd.client.credentials import Token, find_access
 from predictd.client.datasets import dataset_url, list_datasets
-from predictd.client.follow import Run, Watch
+from predictd.client.follow import RunResult, Watch
 from predictd.client.models import (
     DataVersion,
     Diagnostics,
@@ -255,13 +255,13 @@ class Client:
         self._connection.query(documents.TRIGGER, {"pickleId": pickle_id, "triggerValidation": validation})
         return self._pickle(pickle_id)
 
-    def cancel(self, trigger_id: str) -> None:
+    def cancel(self, run_id: str) -> None:
         """Cancel a run that is queued or running. It is not retried, and its log remains. Idempotent.
 
         Raises:
             ConflictError: The run has ended.
         """
-        self._connection.query(documents.CANCEL, {"triggerId": trigger_id}, is_idempotent=True)
+        self._connection.query(documents.CANCEL, {"triggerId": run_id}, is_idempotent=True)
 
     def fallback(self, model: str, enabled: bool | None = None) -> bool:
         """Return whether the model falls back to its last successful pickle if the assigned one fails; or set it."""
@@ -285,9 +285,9 @@ class Client:
         download(str(auth["url"]), path, self._on_progress)
         return path
 
-    def logs(self, trigger_id: str) -> list[LogLine]:
+    def logs(self, run_id: str) -> list[LogLine]:
         """Return the log of a run so far."""
-        return self._list(documents.TRIGGER_LOGS, {"triggerId": trigger_id}, "triggerLogs", LogLine.of)
+        return self._list(documents.TRIGGER_LOGS, {"triggerId": run_id}, "triggerLogs", LogLine.of)
 
     def diagnostics_logs(self, pickle: str) -> list[LogLine]:
         """Return the logs of a pickle's diagnostics runs."""
@@ -295,25 +295,25 @@ class Client:
         return self._list(documents.DIAGNOSTICS_LOGS, variables, "diagnosticsTriggerLogs", LogLine.of)
 
     def follow(
-        self, pickle: str, trigger_id: str | None = None, *, seconds: float | None = None
-    ) -> Iterator[Status | LogLine | Run]:
+        self, pickle: str, run_id: str | None = None, *, seconds: float | None = None
+    ) -> Iterator[Status | LogLine | RunResult]:
         """Yield new statuses and log lines of a run as they come; the last item is the `Run` that has ended.
 
         Args:
             pickle: Id of a pickle, or name of a model for its newest pickle.
-            trigger_id: Id of the run. Default: the newest.
+            run_id: Id of the run. Default: the newest.
             seconds: Timeout.
 
         Raises:
             TransferError: The run has not ended within the timeout, or the server is unreachable.
         """
         pickle_id = self.status(pickle).id
-        watch = Watch(pickle=lambda: self._pickle(pickle_id), logs=self.logs, trigger_id=trigger_id, seconds=seconds)
+        watch = Watch(pickle=lambda: self._pickle(pickle_id), logs=self.logs, run_id=run_id, seconds=seconds)
         return watch.events()
 
-    def wait(self, pickle: str, trigger_id: str | None = None, *, seconds: float | None = None) -> Run:
+    def wait(self, pickle: str, run_id: str | None = None, *, seconds: float | None = None) -> RunResult:
         """Wait until a run has ended and return it. The arguments are those of `follow`."""
-        runs = [event for event in self.follow(pickle, trigger_id, seconds=seconds) if isinstance(event, Run)]
+        runs = [event for event in self.follow(pickle, run_id, seconds=seconds) if isinstance(event, RunResult)]
         return runs[-1]
 
     def submissions(self, model: str) -> list[Submission]:

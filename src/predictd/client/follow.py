@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from predictd.client.models import LogLine, Pickle, Status, Trigger
+from predictd.client.models import LogLine, Pickle, Run, Status
 from predictd.client.transfer import TransferError
 from predictd.domain.reasons import NO_OPEN_ROUND
-from predictd.domain.states import TriggerState, ValidationStatus
+from predictd.domain.states import RunState, ValidationStatus
 
 STATUS_LABELS = {
-    TriggerState.PENDING: "Pending",
-    TriggerState.RUNNING: "Running",
-    TriggerState.VALIDATING: "Validating",
-    TriggerState.SUCCEEDED: "Success",
-    TriggerState.ERROR: "Error",
-    TriggerState.FAILED: "Failed",
+    RunState.PENDING: "Pending",
+    RunState.RUNNING: "Running",
+    RunState.VALIDATING: "Validating",
+    RunState.SUCCEEDED: "Success",
+    RunState.ERROR: "Error",
+    RunState.FAILED: "Failed",
 }
 
 
@@ -34,28 +34,28 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunResult:
     """A run that has ended, with its pickle."""
 
     pickle: Pickle
-    trigger: Trigger
+    run: Run
     outcome: Outcome
     reason: str
 
 
 def shown_status(status: str) -> str:
     """Return the label of a status, such as `Success` for `submission_succeeded`."""
-    return STATUS_LABELS[TriggerState(status)] if status in set(TriggerState) else status
+    return STATUS_LABELS[RunState(status)] if status in set(RunState) else status
 
 
-def outcome_of(pickle: Pickle, trigger: Trigger) -> Outcome:
+def outcome_of(pickle: Pickle, run: Run) -> Outcome:
     """Return how a run has ended."""
-    if trigger.status == TriggerState.SUCCEEDED:
+    if run.status == RunState.SUCCEEDED:
         return Outcome.SUCCESS
-    if trigger.status == TriggerState.FAILED:
+    if run.status == RunState.FAILED:
         return Outcome.FAILED
     # A pickle is validated even if there is no round to submit to.
-    if trigger.type == "validation" and pickle.is_validated and trigger.code == NO_OPEN_ROUND:
+    if run.type == "validation" and pickle.is_validated and run.code == NO_OPEN_ROUND:
         return Outcome.VALIDATED
     return Outcome.ERROR
 
@@ -67,7 +67,7 @@ class Watch:
     Attributes:
         pickle: Returns the pickle.
         logs: Returns the log of a run so far.
-        trigger_id: Id of the run; by default the newest.
+        run_id: Id of the run; by default the newest.
         seconds: Timeout; None for none.
         interval: Delay between requests, in seconds; it increases while nothing changes.
         max_interval: Maximum of this delay.
@@ -77,38 +77,38 @@ class Watch:
 
     pickle: Callable[[], Pickle]
     logs: Callable[[str], Sequence[LogLine]]
-    trigger_id: str | None = None
+    run_id: str | None = None
     seconds: float | None = None
     interval: float = 0.5
     max_interval: float = 3.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def events(self) -> Iterator[Status | LogLine | Run]:
+    def events(self) -> Iterator[Status | LogLine | RunResult]:
         """Yield each new status and each new line of the log, and finally the run.
 
         Raises:
             TransferError: The run has not ended within the timeout.
         """
         started = self.clock()
-        trigger_id = self.trigger_id
+        run_id = self.run_id
         seen: set[str] = set()
         log: list[LogLine] = []
         pause = self.interval
         while True:
             pickle = self.pickle()
-            trigger = _find(pickle, trigger_id)
-            if trigger is not None:
-                trigger_id = trigger.id
-                statuses = [status for status in trigger.statuses if status.id not in seen]
+            run = _find(pickle, run_id)
+            if run is not None:
+                run_id = run.id
+                statuses = [status for status in run.statuses if status.id not in seen]
                 seen.update(status.id for status in statuses)
-                current_log = list(self.logs(trigger.id)) if _has_started(trigger) else []
+                current_log = list(self.logs(run.id)) if _has_started(run) else []
                 lines = new_lines(log, current_log)
                 log = current_log or log
                 yield from _in_order(statuses, lines)
-                if trigger.is_final and not _is_being_validated(pickle, trigger):
-                    outcome = outcome_of(pickle, trigger)
-                    yield Run(pickle=pickle, trigger=trigger, outcome=outcome, reason=trigger.reason)
+                if run.is_final and not _is_being_validated(pickle, run):
+                    outcome = outcome_of(pickle, run)
+                    yield RunResult(pickle=pickle, run=run, outcome=outcome, reason=run.reason)
                     return
                 pause = self.interval if statuses or lines else min(pause * 1.3, self.max_interval)
             if self.seconds is not None and self.clock() - started > self.seconds:
@@ -136,15 +136,15 @@ def _without_note(lines: Sequence[LogLine]) -> Sequence[LogLine]:
     return lines[1:] if has_note else lines
 
 
-def _find(pickle: Pickle, trigger_id: str | None) -> Trigger | None:
-    if trigger_id is None:
-        return pickle.newest_trigger
-    return next((trigger for trigger in pickle.triggers if trigger.id == trigger_id), None)
+def _find(pickle: Pickle, run_id: str | None) -> Run | None:
+    if run_id is None:
+        return pickle.newest_run
+    return next((run for run in pickle.runs if run.id == run_id), None)
 
 
 def _in_order(statuses: Sequence[Status], lines: Sequence[LogLine]) -> list[Status | LogLine]:
     """Sort by time, with the final status after all lines."""
-    final = [item for item in statuses if item.status in set(TriggerState) and TriggerState(item.status).is_final]
+    final = [item for item in statuses if item.status in set(RunState) and RunState(item.status).is_final]
     events: list[Status | LogLine] = [*(status for status in statuses if status not in final), *lines]
     return [*sorted(events, key=_milliseconds), *final]
 
@@ -155,11 +155,11 @@ def _milliseconds(event: Status | LogLine) -> float:
     return event.inserted_at.timestamp() * 1000 if event.inserted_at else 0
 
 
-def _has_started(trigger: Trigger) -> bool:
-    return any(status.status != TriggerState.PENDING for status in trigger.statuses)
+def _has_started(run: Run) -> bool:
+    return any(status.status != RunState.PENDING for status in run.statuses)
 
 
-def _is_being_validated(pickle: Pickle, trigger: Trigger) -> bool:
+def _is_being_validated(pickle: Pickle, run: Run) -> bool:
     """Return whether the run has ended and the status of the pickle will change soon."""
-    is_pending = trigger.type == "validation" and pickle.validation_status == ValidationStatus.PENDING
-    return is_pending and trigger.status != TriggerState.ERROR
+    is_pending = run.type == "validation" and pickle.validation_status == ValidationStatus.PENDING
+    return is_pending and run.status != RunState.ERROR

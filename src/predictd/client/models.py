@@ -7,7 +7,7 @@ from typing import Any
 
 from predictd.client.documents import DIAGNOSTICS_METRICS
 from predictd.domain.reasons import NO_OPEN_ROUND
-from predictd.domain.states import TriggerState, ValidationStatus
+from predictd.domain.states import RunState, ValidationStatus
 
 JsonObject = dict[str, Any]
 _NO_OPEN_ROUND_TEXT = "No currently open rounds!"
@@ -141,7 +141,7 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trigger:
+class Run:
     """A run of a pickle, with its status history, oldest first."""
 
     id: str
@@ -155,7 +155,7 @@ class Trigger:
     @property
     def is_final(self) -> bool:
         """Return whether the run has ended."""
-        return self.status in set(TriggerState) and TriggerState(self.status).is_final
+        return self.status in set(RunState) and RunState(self.status).is_final
 
     @property
     def reason(self) -> str:
@@ -168,7 +168,7 @@ class Trigger:
         return self.statuses[-1].code if self.statuses else None
 
     @classmethod
-    def of(cls, data: JsonObject) -> "Trigger":
+    def of(cls, data: JsonObject) -> "Run":
         """Create it from the GraphQL type ComputePickleTrigger."""
         statuses = [Status.of(item) for item in data.get("statuses") or ()]
         return cls(
@@ -197,7 +197,7 @@ class Pickle:
     validation_status: str
     diagnostics_status: str | None
     inserted_at: datetime | None
-    triggers: tuple[Trigger, ...]
+    runs: tuple[Run, ...]
 
     @property
     def is_validated(self) -> bool:
@@ -205,14 +205,14 @@ class Pickle:
         return self.validation_status == ValidationStatus.VALIDATED
 
     @property
-    def newest_trigger(self) -> Trigger | None:
+    def newest_run(self) -> Run | None:
         """The newest run."""
-        return self.triggers[0] if self.triggers else None
+        return self.runs[0] if self.runs else None
 
     @classmethod
     def of(cls, data: JsonObject) -> "Pickle":
         """Create it from the GraphQL type ComputePickleUpload."""
-        triggers = [Trigger.of(item) for item in data.get("triggers") or ()]
+        runs = [Run.of(item) for item in data.get("triggers") or ()]
         return cls(
             id=str(data["id"]),
             filename=str(data.get("filename") or ""),
@@ -225,7 +225,7 @@ class Pickle:
             validation_status=str(data.get("validationStatus") or ""),
             diagnostics_status=data.get("diagnosticsStatus"),
             inserted_at=_time(data.get("insertedAt")),
-            triggers=tuple(sorted(triggers, key=lambda item: _sort_key(item.inserted_at), reverse=True)),
+            runs=tuple(sorted(runs, key=lambda item: _sort_key(item.inserted_at), reverse=True)),
         )
 
 
@@ -251,7 +251,7 @@ class Submission:
     status: str | None
     selected: bool
     round_number: int | None
-    trigger_id: str | None
+    run_id: str | None
     notes: str | None
     inserted_at: datetime | None
 
@@ -264,7 +264,7 @@ class Submission:
             status=data.get("status"),
             selected=bool(data.get("selected")),
             round_number=(data.get("round") or {}).get("number"),
-            trigger_id=data.get("triggerId"),
+            run_id=data.get("triggerId"),
             notes=data.get("notes"),
             inserted_at=_time(data.get("insertedAt")),
         )

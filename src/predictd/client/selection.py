@@ -65,14 +65,14 @@ def previous_pickle(model: Model, pickles: Sequence[Pickle], submissions: Sequen
         pickles: All pickles of the account.
         submissions: All submissions of the model.
     """
-    run_ids = {submission.trigger_id for submission in submissions if submission.trigger_id}
+    run_ids = {submission.run_id for submission in submissions if submission.run_id}
     assigned = next((pickle for pickle in pickles if pickle.id == model.pickle_id), None)
     candidates = [
         pickle
         for pickle in pickles
         if pickle.is_validated
         and pickle.id != model.pickle_id
-        and (pickle.model_id == model.id or any(run.id in run_ids for run in pickle.triggers))
+        and (pickle.model_id == model.id or any(run.id in run_ids for run in pickle.runs))
         and (assigned is None or _time_of(pickle) < _time_of(assigned))
     ]
     return max(candidates, key=_time_of, default=None)

@@ -41,7 +41,7 @@ class JobSpec(_FrozenModel):
         lease_seconds: the node loses the run after this time without a response of the server.
     """
 
-    trigger_id: Name
+    run_id: Name
     attempt: Annotated[int, Field(ge=1)]
     limits: Limits
     runtime: Name

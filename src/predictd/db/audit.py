@@ -24,9 +24,9 @@ from predictd.db.models import (
     Model,
     PasswordLink,
     Round,
+    Run,
     Runtime,
     Token,
-    Trigger,
     Upload,
     WebSession,
 )
@@ -173,7 +173,7 @@ AUDITED_TABLES: dict[type[Base], AuditedTable] = {
         },
         name=lambda row: f"{row.name} ({row.tag})",
     ),
-    Trigger: AuditedTable(
+    Run: AuditedTable(
         kind="run",
         changed={
             "state": lambda old, new: {

@@ -184,7 +184,7 @@ class Runtime(Base):
 class Pickle(Base):
     """An uploaded pickle; `model_id` is the model that it was uploaded for.
 
-    With `assign_when_validated` it is assigned to that model after validation. `triggers` are its round and validation
+    With `assign_when_validated` it is assigned to that model after validation. `runs` are its round and validation
     runs. `tables_key` is the storage key of the compiled trees, empty if it has none and null before the first run;
     `imports` lists the warm modules that it imports, separated by spaces. Both only make later runs faster.
     `forecast_seconds` is the expected duration of the next run, null before the first. The file of an old pickle may
@@ -214,9 +214,9 @@ class Pickle(Base):
 
     runtime: Mapped[Runtime] = relationship()
     data_version: Mapped[DataVersion] = relationship()
-    triggers: Mapped[list["Trigger"]] = relationship(
-        primaryjoin="and_(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))",
-        order_by="Trigger.inserted_at.desc()",
+    runs: Mapped[list["Run"]] = relationship(
+        primaryjoin="and_(Run.pickle_id == Pickle.id, Run.diagnostics_id.is_(None))",
+        order_by="Run.inserted_at.desc()",
         viewonly=True,
     )
     diagnostics: Mapped[list["Diagnostics"]] = relationship(order_by="Diagnostics.inserted_at.desc()", viewonly=True)
@@ -248,11 +248,11 @@ class Round(Base):
     resolved_at: Mapped[datetime | None]
 
 
-class Trigger(Base):
+class Run(Base):
     """One run of a pickle, or the scoring of an uploaded file, and its job in the queue.
 
-    Workers claim due triggers by `priority`, then `rank` (the position among the runs of the account), then age, then
-    `position` (among triggers queued together, the longest `forecast_seconds` first). `start_by` is the latest start to
+    Workers claim due runs by `priority`, then `rank` (the position among the runs of the account), then age, then
+    `position` (among runs queued together, the longest `forecast_seconds` first). `start_by` is the latest start to
     end before the round closes. A fallback submits only for the model `fallback_model_id`.
 
     `attempt` is the fencing token: it grows with each claim, and reports count only for the current attempt. `failures`
@@ -260,12 +260,12 @@ class Trigger(Base):
     `peak_memory_bytes` are the usage of the newest attempt, null if unknown.
     """
 
-    __tablename__ = "triggers"
+    __tablename__ = "runs"
     __table_args__ = (
-        Index("ix_triggers_queue", "state", "priority", "rank", "inserted_at", "position"),
-        Index("ix_triggers_pickle_id_inserted_at", "pickle_id", "inserted_at"),
-        Index("ix_triggers_round_id_account_id", "round_id", "account_id"),
-        Index("ix_triggers_account_id_state", "account_id", "state"),
+        Index("ix_runs_queue", "state", "priority", "rank", "inserted_at", "position"),
+        Index("ix_runs_pickle_id_inserted_at", "pickle_id", "inserted_at"),
+        Index("ix_runs_round_id_account_id", "round_id", "account_id"),
+        Index("ix_runs_account_id_state", "account_id", "state"),
     )
 
     id: Mapped[str] = _id()
@@ -296,27 +296,27 @@ class Trigger(Base):
 
     pickle: Mapped[Pickle | None] = relationship()
     round: Mapped[Round | None] = relationship()
-    statuses: Mapped[list["TriggerStatus"]] = relationship(order_by="TriggerStatus.sequence", back_populates="trigger")
+    statuses: Mapped[list["RunStatus"]] = relationship(order_by="RunStatus.sequence", back_populates="run")
 
 
-class TriggerStatus(Base):
-    """One entry in the status history of a trigger: a state and its reason."""
+class RunStatus(Base):
+    """One entry in the status history of a run: a state and its reason."""
 
-    __tablename__ = "trigger_statuses"
+    __tablename__ = "run_statuses"
 
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(36), default=new_id)
-    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), index=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
     status: Mapped[str] = mapped_column(String(24))
     code: Mapped[str] = mapped_column(String(32))
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
     inserted_at: Mapped[datetime]
 
-    trigger: Mapped[Trigger] = relationship(back_populates="statuses")
+    run: Mapped[Run] = relationship(back_populates="statuses")
 
     @property
     def reason(self) -> Reason:
-        """Return why the trigger is in this state."""
+        """Return why the run is in this state."""
         return Reason.of_row(self.code, self.facts)
 
     @property
@@ -325,13 +325,13 @@ class TriggerStatus(Base):
         return self.reason.describe()
 
 
-class TriggerLog(Base):
+class RunLog(Base):
     """One line of model output; `timestamp` is in milliseconds since the epoch."""
 
-    __tablename__ = "trigger_logs"
+    __tablename__ = "run_logs"
 
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), index=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
     attempt: Mapped[int]
     timestamp: Mapped[int] = mapped_column(BigInteger)
     message: Mapped[str] = mapped_column(Text)
@@ -360,7 +360,7 @@ class Submission(Base):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
     round_id: Mapped[str] = mapped_column(ForeignKey("rounds.id"), index=True)
-    trigger_id: Mapped[str | None] = mapped_column(ForeignKey("triggers.id"))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))
     filename: Mapped[str] = mapped_column(String(300))
     storage_key: Mapped[str] = mapped_column(String(400))
     status: Mapped[str] = mapped_column(String(16))
@@ -378,7 +378,7 @@ class Submission(Base):
 class Diagnostics(Base):
     """Diagnostics of a pickle, or of an uploaded file of validation predictions.
 
-    Their status is that of their trigger. `storage_key` is the key of the predictions, null until there are some;
+    Their status is that of their run. `storage_key` is the key of the predictions, null until there are some;
     `figures` are the fields of V2Diagnostics by wire name; `message` describes what is wrong with the model or
     suspicious in its figures.
     """
@@ -399,6 +399,6 @@ class Diagnostics(Base):
     updated_at: Mapped[datetime]
 
     data_version: Mapped[DataVersion | None] = relationship()
-    trigger: Mapped[Trigger | None] = relationship(
-        primaryjoin="foreign(Trigger.diagnostics_id) == Diagnostics.id", uselist=False, viewonly=True, lazy="joined"
+    run: Mapped[Run | None] = relationship(
+        primaryjoin="foreign(Run.diagnostics_id) == Diagnostics.id", uselist=False, viewonly=True, lazy="joined"
     )

@@ -23,7 +23,7 @@ class Notification(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     event: Mapped[str] = mapped_column(String(24))
     account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
-    trigger_id: Mapped[str | None] = mapped_column(String(36))
+    run_id: Mapped[str | None] = mapped_column(String(36))
     round_id: Mapped[str | None] = mapped_column(String(36))
     facts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     inserted_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""Statistics of the queue: pending and running triggers, and recent errors of the platform."""
+"""Statistics of the queue: pending and running runs, and recent errors of the platform."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
-from predictd.db.models import Pickle, Trigger, TriggerStatus
+from predictd.db.models import Pickle, Run, RunStatus
 from predictd.db.stored_files import StoredFile
 from predictd.domain.reasons import NO_OPEN_ROUND
-from predictd.domain.states import CLAIMED, TriggerState, TriggerType
+from predictd.domain.states import CLAIMED, RunState, RunType
 
 # Errors are searched only in this part of the history, so that the cost stays constant.
 _MAX_STATUSES = 50_000
@@ -21,9 +21,9 @@ _BATCH = 500
 
 @dataclass(frozen=True, kw_only=True)
 class PendingRuns:
-    """The pending triggers of a type: their number, how many are due, and when the oldest became due."""
+    """The pending runs of a type: their number, how many are due, and when the oldest became due."""
 
-    type: TriggerType
+    type: RunType
     count: int
     due: int
     oldest_due_at: datetime | None
@@ -46,17 +46,17 @@ class WorkerSlot:
 
 
 def list_pending(session: Session, now: datetime) -> list[PendingRuns]:
-    """Return the pending triggers by type, including types without any."""
-    is_due = Trigger.not_before <= now
+    """Return the pending runs by type, including types without any."""
+    is_due = Run.not_before <= now
     rows = session.execute(
         sa.select(
-            Trigger.type,
+            Run.type,
             sa.func.count(),
             sa.func.sum(sa.case((is_due, 1), else_=0)),
-            sa.func.min(sa.case((is_due, Trigger.not_before))),
+            sa.func.min(sa.case((is_due, Run.not_before))),
         )
-        .where(Trigger.state == TriggerState.PENDING)
-        .group_by(Trigger.type)
+        .where(Run.state == RunState.PENDING)
+        .group_by(Run.type)
     )
     row_by_type = {row[0]: row for row in rows}
     return [
@@ -66,27 +66,27 @@ def list_pending(session: Session, now: datetime) -> list[PendingRuns]:
             due=row_by_type[run_type][2] if run_type in row_by_type else 0,
             oldest_due_at=row_by_type[run_type][3] if run_type in row_by_type else None,
         )
-        for run_type in TriggerType
+        for run_type in RunType
     ]
 
 
-def list_running(session: Session, limit: int | None = None) -> Sequence[Trigger]:
-    """Return the claimed triggers with their pickles, longest running first."""
+def list_running(session: Session, limit: int | None = None) -> Sequence[Run]:
+    """Return the claimed runs with their pickles, longest running first."""
     query = (
-        sa.select(Trigger)
-        .where(Trigger.state.in_(CLAIMED))
-        .order_by(Trigger.updated_at)
-        .options(joinedload(Trigger.pickle), joinedload(Trigger.round))
+        sa.select(Run)
+        .where(Run.state.in_(CLAIMED))
+        .order_by(Run.updated_at)
+        .options(joinedload(Run.pickle), joinedload(Run.round))
     )
     return session.scalars(query.limit(limit) if limit is not None else query).all()
 
 
 def count_running(session: Session) -> dict[tuple[str, str], int]:
-    """Return the number of claimed triggers by server and type."""
+    """Return the number of claimed runs by server and type."""
     rows = session.execute(
-        sa.select(Trigger.lease_owner, Trigger.type, sa.func.count())
-        .where(Trigger.state.in_(CLAIMED))
-        .group_by(Trigger.lease_owner, Trigger.type)
+        sa.select(Run.lease_owner, Run.type, sa.func.count())
+        .where(Run.state.in_(CLAIMED))
+        .group_by(Run.lease_owner, Run.type)
     )
     counts: dict[tuple[str, str], int] = {}
     for owner, kind, count in rows:
@@ -98,9 +98,9 @@ def count_running(session: Session) -> dict[tuple[str, str], int]:
 def count_runs_by_state(session: Session, round_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return the number of runs by state for each round."""
     rows = session.execute(
-        sa.select(Trigger.round_id, Trigger.state, sa.func.count())
-        .where(Trigger.round_id.in_(round_ids))
-        .group_by(Trigger.round_id, Trigger.state)
+        sa.select(Run.round_id, Run.state, sa.func.count())
+        .where(Run.round_id.in_(round_ids))
+        .group_by(Run.round_id, Run.state)
     )
     counts: dict[str, dict[str, int]] = {round_id: {} for round_id in round_ids}
     for round_id, state, count in rows:
@@ -108,19 +108,19 @@ def count_runs_by_state(session: Session, round_ids: Sequence[str]) -> dict[str,
     return counts
 
 
-def list_errors(session: Session, limit: int) -> Sequence[tuple[TriggerStatus, Trigger]]:
-    """Return the newest errors of the platform with their triggers."""
-    newest = session.scalar(sa.select(sa.func.max(TriggerStatus.sequence))) or 0
+def list_errors(session: Session, limit: int) -> Sequence[tuple[RunStatus, Run]]:
+    """Return the newest errors of the platform with their runs."""
+    newest = session.scalar(sa.select(sa.func.max(RunStatus.sequence))) or 0
     rows = session.execute(
-        sa.select(TriggerStatus, Trigger)
-        .join(Trigger, Trigger.id == TriggerStatus.trigger_id)
+        sa.select(RunStatus, Run)
+        .join(Run, Run.id == RunStatus.run_id)
         .where(
-            TriggerStatus.sequence > newest - _MAX_STATUSES,
-            TriggerStatus.status == TriggerState.ERROR,
-            TriggerStatus.code != NO_OPEN_ROUND,
+            RunStatus.sequence > newest - _MAX_STATUSES,
+            RunStatus.status == RunState.ERROR,
+            RunStatus.code != NO_OPEN_ROUND,
         )
-        .options(joinedload(Trigger.pickle))
-        .order_by(TriggerStatus.sequence.desc())
+        .options(joinedload(Run.pickle))
+        .order_by(RunStatus.sequence.desc())
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
@@ -139,9 +139,9 @@ def storage_by_account(session: Session, account_ids: Sequence[str]) -> dict[str
 def newest_states(session: Session, pickle_ids: Sequence[str]) -> dict[str, str | None]:
     """Return the state of the newest run of each pickle except diagnostics runs; None if it never ran."""
     newest = (
-        sa.select(Trigger.state)
-        .where(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))
-        .order_by(Trigger.inserted_at.desc())
+        sa.select(Run.state)
+        .where(Run.pickle_id == Pickle.id, Run.diagnostics_id.is_(None))
+        .order_by(Run.inserted_at.desc())
         .limit(1)
         .correlate(Pickle)
         .scalar_subquery()

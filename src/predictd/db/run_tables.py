@@ -14,7 +14,7 @@ class RunRecordRow(Base):
 
     __tablename__ = "run_records"
 
-    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     outcome: Mapped[str] = mapped_column(String(32))
     facts: Mapped[dict[str, Any]]
@@ -41,7 +41,7 @@ class NodeRun(Base):
 
     __tablename__ = "node_runs"
 
-    trigger_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     token_hash: Mapped[str] = mapped_column(String(64))
     node: Mapped[str] = mapped_column(String(100), default="")

@@ -20,10 +20,10 @@ from predictd.data.layout import version_key
 from predictd.data.schema import LIVE_FILE
 from predictd.db import Database
 from predictd.db.catalog import list_data_versions, list_runtimes
-from predictd.db.models import Trigger, TriggerStatus
+from predictd.db.models import Run, RunStatus
 from predictd.domain.errors import PredictdError
 from predictd.domain.runs import SandboxKind
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.monitoring.checks import Check, RunCheck, fail, ok, warn
 from predictd.monitoring.health import check_clock, check_database, check_leases, check_queue
 from predictd.runtimes import load
@@ -121,12 +121,10 @@ def check_runs(settings: Settings) -> Iterator[Check]:
     with closing(Database(settings.resolved_database_url)) as database:
         yield from check_queue(database, now)
         yield from check_leases(database, None, now)
-        errors = sa.select(sa.func.count()).select_from(TriggerStatus).join(Trigger)
-        is_recent = TriggerStatus.inserted_at > now - timedelta(days=1)
+        errors = sa.select(sa.func.count()).select_from(RunStatus).join(Run)
+        is_recent = RunStatus.inserted_at > now - timedelta(days=1)
         with database.read() as session:
-            count = session.scalar(
-                errors.where(TriggerStatus.status == TriggerState.ERROR, is_recent, Trigger.failures > 0)
-            )
+            count = session.scalar(errors.where(RunStatus.status == RunState.ERROR, is_recent, Run.failures > 0))
     if count:
         yield warn("errors", f"the platform failed {count} times within a day", "See `predictd status` and the log.")
     else:

@@ -52,7 +52,7 @@ class RunRecord:
     """One run that ended: what went in, what came out, and what else may matter.
 
     Attributes:
-        trigger_id: the trigger, of which this was one attempt.
+        run_id: the run, of which this was one attempt.
         attempt: its number, from 1 on.
         outcome: 'success', or the code of the model's failure.
         pickle: the user's file.
@@ -71,7 +71,7 @@ class RunRecord:
         machine: where it ran, None if that is not known.
     """
 
-    trigger_id: str
+    run_id: str
     attempt: int
     outcome: str
     pickle: StoredObject

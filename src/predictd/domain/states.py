@@ -1,9 +1,9 @@
-"""The states of triggers, pickles, diagnostics and rounds, with the transitions that are allowed."""
+"""The states of runs, pickles, diagnostics and rounds, with the transitions that are allowed."""
 
 from enum import StrEnum
 
 
-class TriggerState(StrEnum):
+class RunState(StrEnum):
     """Where one run of a pickle stands; the values are those on the wire."""
 
     PENDING = "pending"
@@ -19,24 +19,24 @@ class TriggerState(StrEnum):
         return self in ENDED
 
 
-CLAIMED = (TriggerState.RUNNING, TriggerState.VALIDATING)
+CLAIMED = (RunState.RUNNING, RunState.VALIDATING)
 """A worker has the run and holds a lease."""
-ACTIVE = (TriggerState.PENDING, *CLAIMED)
+ACTIVE = (RunState.PENDING, *CLAIMED)
 """The run has not ended."""
-ENDED = (TriggerState.SUCCEEDED, TriggerState.ERROR, TriggerState.FAILED)
+ENDED = (RunState.SUCCEEDED, RunState.ERROR, RunState.FAILED)
 """No further transition is expected, unless an Error is requeued."""
 
-TRIGGER_TRANSITIONS: dict[TriggerState, frozenset[TriggerState]] = {
-    TriggerState.PENDING: frozenset({TriggerState.RUNNING, TriggerState.FAILED, TriggerState.ERROR}),
-    TriggerState.RUNNING: frozenset({TriggerState.VALIDATING, TriggerState.FAILED, TriggerState.ERROR}),
-    TriggerState.VALIDATING: frozenset({TriggerState.SUCCEEDED, TriggerState.FAILED, TriggerState.ERROR}),
-    TriggerState.ERROR: frozenset({TriggerState.PENDING}),
-    TriggerState.SUCCEEDED: frozenset(),
-    TriggerState.FAILED: frozenset(),
+RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
+    RunState.PENDING: frozenset({RunState.RUNNING, RunState.FAILED, RunState.ERROR}),
+    RunState.RUNNING: frozenset({RunState.VALIDATING, RunState.FAILED, RunState.ERROR}),
+    RunState.VALIDATING: frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.ERROR}),
+    RunState.ERROR: frozenset({RunState.PENDING}),
+    RunState.SUCCEEDED: frozenset(),
+    RunState.FAILED: frozenset(),
 }
 
 
-class TriggerType(StrEnum):
+class RunType(StrEnum):
     """Why a pickle runs: to be validated, for a round, or on the validation data; the last is for files too."""
 
     VALIDATION = "validation"
@@ -61,13 +61,13 @@ class DiagnosticsStatus(StrEnum):
     FAILED = "failed"
 
     @classmethod
-    def of(cls, state: TriggerState) -> "DiagnosticsStatus":
-        """That of diagnostics whose trigger stands there."""
+    def of(cls, state: RunState) -> "DiagnosticsStatus":
+        """That of diagnostics whose run stands there."""
         return {
-            TriggerState.PENDING: cls.PENDING,
-            TriggerState.RUNNING: cls.RUNNING,
-            TriggerState.VALIDATING: cls.RUNNING,
-            TriggerState.SUCCEEDED: cls.DONE,
+            RunState.PENDING: cls.PENDING,
+            RunState.RUNNING: cls.RUNNING,
+            RunState.VALIDATING: cls.RUNNING,
+            RunState.SUCCEEDED: cls.DONE,
         }.get(state, cls.FAILED)
 
 

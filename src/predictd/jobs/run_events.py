@@ -1,4 +1,4 @@
-"""Metrics and log events of runs, emitted after the transaction commits; each has the trigger id."""
+"""Metrics and log events of runs, emitted after the transaction commits; each has the run id."""
 
 from datetime import datetime
 
@@ -7,29 +7,29 @@ from sqlalchemy.orm import Session
 
 from predictd import prometheus
 from predictd.db.hooks import after_commit
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.domain.runs import RunReport
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 
 log = structlog.get_logger()
 
 
-def queued(session: Session, trigger: Trigger) -> None:
+def queued(session: Session, run: Run) -> None:
     """Log that the run is queued."""
     names = {
-        "trigger": trigger.id,
-        "type": str(trigger.type),
-        "pickle": trigger.pickle_id,
-        "account": trigger.account_id,
+        "run": run.id,
+        "type": str(run.type),
+        "pickle": run.pickle_id,
+        "account": run.account_id,
     }
     after_commit(session, lambda: log.info("run_queued", **names, attempt=0))
 
 
 def claimed(
     session: Session,
-    trigger_id: str,
+    run_id: str,
     attempt: int,
-    kind: TriggerType,
+    kind: RunType,
     *,
     account_id: str | None,
     owner: str,
@@ -38,7 +38,7 @@ def claimed(
 ) -> None:
     """Log that a worker claimed the run, and observe how long it was due."""
     waited = max(0.0, (now - due).total_seconds())
-    names = {"trigger": trigger_id, "attempt": attempt, "type": str(kind), "account": account_id, "owner": owner}
+    names = {"run": run_id, "attempt": attempt, "type": str(kind), "account": account_id, "owner": owner}
 
     def emit() -> None:
         prometheus.QUEUE_SECONDS.labels(kind).observe(waited)
@@ -47,29 +47,27 @@ def claimed(
     after_commit(session, emit)
 
 
-def ended(
-    session: Session, trigger_id: str, attempt: int, kind: TriggerType, state: TriggerState, code: str | None
-) -> None:
+def ended(session: Session, run_id: str, attempt: int, kind: RunType, state: RunState, code: str | None) -> None:
     """Log and count the end of the run; an Error may be retried."""
 
     def emit() -> None:
         prometheus.RUNS_ENDED.labels(kind, state, code or "").inc()
-        log.info("run_ended", trigger=trigger_id, attempt=attempt, type=str(kind), state=str(state), code=code or "")
+        log.info("run_ended", run=run_id, attempt=attempt, type=str(kind), state=str(state), code=code or "")
 
     after_commit(session, emit)
 
 
-def retried(session: Session, trigger_id: str, attempt: int) -> None:
+def retried(session: Session, run_id: str, attempt: int) -> None:
     """Log and count a retry after a platform failure."""
 
     def emit() -> None:
         prometheus.RETRIES.inc()
-        log.info("run_retried", trigger=trigger_id, attempt=attempt)
+        log.info("run_retried", run=run_id, attempt=attempt)
 
     after_commit(session, emit)
 
 
-def used(session: Session, kind: TriggerType, report: RunReport) -> None:
+def used(session: Session, kind: RunType, report: RunReport) -> None:
     """Observe the run time that counts toward the limit."""
     if report.stages:
         seconds = report.limited_seconds

@@ -1,6 +1,6 @@
 """The order of the queue: fair turns between accounts, and run time forecasts.
 
-The sort keys are stored in the trigger when it is queued, so that claiming the next run is one index lookup, however
+The sort keys are stored in the run when it is queued, so that claiming the next run is one index lookup, however
 long the queue is.
 """
 
@@ -12,9 +12,9 @@ from enum import IntEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Pickle, Round, Trigger
+from predictd.db.models import Pickle, Round, Run
 from predictd.domain.limits import MIB
-from predictd.domain.states import ACTIVE, CLAIMED, TriggerState, TriggerType
+from predictd.domain.states import ACTIVE, CLAIMED, RunState, RunType
 
 # Key of the PostgreSQL advisory lock that claims hold.
 _CLAIMS_LOCK = 738212
@@ -35,25 +35,25 @@ class Priority(IntEnum):
 
 
 _PRIORITIES = {
-    TriggerType.LIVE: Priority.ROUND,
-    TriggerType.VALIDATION: Priority.VALIDATION,
-    TriggerType.DIAGNOSTICS: Priority.DIAGNOSTICS,
+    RunType.LIVE: Priority.ROUND,
+    RunType.VALIDATION: Priority.VALIDATION,
+    RunType.DIAGNOSTICS: Priority.DIAGNOSTICS,
 }
 
 
-def set_queue_order(session: Session, trigger: Trigger, pickle: Pickle | None) -> None:
-    """Set the sort keys of a new trigger: it ranks after the runs of its account in the round, or in the queue."""
-    run_type = TriggerType(trigger.type)
-    trigger.priority = _PRIORITIES[run_type]
+def set_queue_order(session: Session, run: Run, pickle: Pickle | None) -> None:
+    """Set the sort keys of a new run: it ranks after the runs of its account in the round, or in the queue."""
+    run_type = RunType(run.type)
+    run.priority = _PRIORITIES[run_type]
     if pickle is not None:
-        trigger.forecast_seconds = forecast(pickle)
-    account_runs = sa.select(sa.func.count()).select_from(Trigger).where(Trigger.account_id == trigger.account_id)
-    if run_type is TriggerType.LIVE and trigger.round_id is not None:
-        trigger.start_by = _start_by(session.get_one(Round, trigger.round_id), trigger.forecast_seconds)
-        counted = account_runs.where(Trigger.round_id == trigger.round_id, Trigger.type == run_type)
+        run.forecast_seconds = forecast(pickle)
+    account_runs = sa.select(sa.func.count()).select_from(Run).where(Run.account_id == run.account_id)
+    if run_type is RunType.LIVE and run.round_id is not None:
+        run.start_by = _start_by(session.get_one(Round, run.round_id), run.forecast_seconds)
+        counted = account_runs.where(Run.round_id == run.round_id, Run.type == run_type)
     else:
-        counted = account_runs.where(Trigger.state.in_(ACTIVE), Trigger.type == run_type)
-    trigger.rank = session.scalar(counted) or 0
+        counted = account_runs.where(Run.state.in_(ACTIVE), Run.type == run_type)
+    run.rank = session.scalar(counted) or 0
 
 
 def order_round(round_: Round, pickles: Sequence[Pickle]) -> list[tuple[Pickle, dict[str, object]]]:
@@ -100,10 +100,10 @@ def update_forecast(session: Session, pickle_id: str, seconds: float) -> None:
 def deprioritize_late_runs(session: Session, now: datetime) -> int:
     """Deprioritize runs that can no longer end before their round closes; return their number."""
     moved = session.execute(
-        sa.update(Trigger)
+        sa.update(Run)
         .where(*_is_late(now))
         .values(priority=Priority.LATE)
-        .returning(Trigger.id)
+        .returning(Run.id)
         .execution_options(synchronize_session=False)
     )
     return len(moved.all())
@@ -111,7 +111,7 @@ def deprioritize_late_runs(session: Session, now: datetime) -> int:
 
 def has_late_runs(session: Session, now: datetime) -> bool:
     """Return whether `deprioritize_late_runs` would change any run."""
-    return session.scalar(sa.select(Trigger.id).where(*_is_late(now)).limit(1)) is not None
+    return session.scalar(sa.select(Run.id).where(*_is_late(now)).limit(1)) is not None
 
 
 def lock_claims(session: Session) -> None:
@@ -122,7 +122,7 @@ def lock_claims(session: Session) -> None:
 
 def is_below_account_limit(max_runs: int) -> sa.ColumnElement[bool]:
     """Return the condition that the account has fewer active runs; diagnostics runs are counted separately."""
-    running, is_diagnostics = sa.orm.aliased(Trigger), Trigger.priority == Priority.DIAGNOSTICS
+    running, is_diagnostics = sa.orm.aliased(Run), Run.priority == Priority.DIAGNOSTICS
 
     def accounts_at_limit(are_diagnostics: sa.ColumnElement[bool]) -> sa.Select[str | None]:
         return (
@@ -133,16 +133,14 @@ def is_below_account_limit(max_runs: int) -> sa.ColumnElement[bool]:
         )
 
     return sa.or_(
-        Trigger.account_id.is_(None),
-        sa.and_(
-            ~is_diagnostics, Trigger.account_id.not_in(accounts_at_limit(running.priority != Priority.DIAGNOSTICS))
-        ),
-        sa.and_(is_diagnostics, Trigger.account_id.not_in(accounts_at_limit(running.priority == Priority.DIAGNOSTICS))),
+        Run.account_id.is_(None),
+        sa.and_(~is_diagnostics, Run.account_id.not_in(accounts_at_limit(running.priority != Priority.DIAGNOSTICS))),
+        sa.and_(is_diagnostics, Run.account_id.not_in(accounts_at_limit(running.priority == Priority.DIAGNOSTICS))),
     )
 
 
 def _is_late(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
-    return (Trigger.state == TriggerState.PENDING, Trigger.priority == Priority.ROUND, Trigger.start_by < now)
+    return (Run.state == RunState.PENDING, Run.priority == Priority.ROUND, Run.start_by < now)
 
 
 def _start_by(round_: Round, seconds: float | None) -> datetime:

@@ -94,8 +94,8 @@ def add_upload_tool(server: MCPServer[Any], tool_context: ToolContext, files: Lo
             presigned_url=presignedUrl,
             local_path=localPath,
             pickle_id=pickleId,
-            trigger_id=triggerId,
-            trigger_validation=triggerValidation,
+            run_id=triggerId,
+            run_validation=triggerValidation,
             docker_image_id=dockerImageId or None,
             data_version_id=dataVersionId or None,
             unassigned=unassigned,
@@ -124,8 +124,8 @@ class _UploadCall:
     presigned_url: str | None
     local_path: str | None
     pickle_id: str | None
-    trigger_id: str | None
-    trigger_validation: bool
+    run_id: str | None
+    run_validation: bool
     docker_image_id: str | None
     data_version_id: str | None
     unassigned: bool
@@ -170,25 +170,25 @@ class _UploadCall:
             fail('assign needs pickleId: list has it. To empty the model\'s slot give pickleId "".')
         return self.query(operations.ASSIGN, {"modelId": model, "pickleId": self.pickle_id or None})
 
-    def trigger(self) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         if not self.pickle_id and not self.model_id:
             fail("trigger needs pickleId, or modelId for the pickle in its slot: list has both.")
         variables = {
             "modelId": self.model_id,
             "pickleId": self.pickle_id or None,
-            "triggerValidation": self.trigger_validation,
+            "triggerValidation": self.run_validation,
         }
         return self.query(operations.TRIGGER, variables)
 
     def cancel(self) -> dict[str, Any]:
-        trigger = require(self.trigger_id, "triggerId", "cancel", "list has it, in triggers of the pickle")
-        return self.query(operations.CANCEL, {"triggerId": trigger})
+        run = require(self.run_id, "triggerId", "cancel", "list has it, in triggers of the pickle")
+        return self.query(operations.CANCEL, {"triggerId": run})
 
     def get_logs(self) -> dict[str, Any]:
-        if not self.trigger_id and self.pickle_id:
+        if not self.run_id and self.pickle_id:
             return self.query(operations.DIAGNOSTICS_LOGS, {"pickleId": self.pickle_id})
-        trigger = require(self.trigger_id, "triggerId", "get_logs", "list has it, in triggers of the pickle")
-        return self.query(operations.LOGS, {"triggerId": trigger})
+        run = require(self.run_id, "triggerId", "get_logs", "list has it, in triggers of the pickle")
+        return self.query(operations.LOGS, {"triggerId": run})
 
     def list_data_versions(self) -> dict[str, Any]:
         return self.query(operations.DATA_VERSIONS, {})
@@ -203,7 +203,7 @@ _OPERATIONS: dict[Operation, Callable[[_UploadCall], dict[str, Any]]] = {
     "create": _UploadCall.create,
     "list": _UploadCall.list_pickles,
     "assign": _UploadCall.assign,
-    "trigger": _UploadCall.trigger,
+    "trigger": _UploadCall.run,
     "cancel": _UploadCall.cancel,
     "get_logs": _UploadCall.get_logs,
     "list_data_versions": _UploadCall.list_data_versions,

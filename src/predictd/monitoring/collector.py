@@ -25,7 +25,7 @@ from predictd.db.queue_stats import count_running, count_runs_by_state, list_pen
 from predictd.db.rounds import current_round, latest_round
 from predictd.domain.names import CLASSIC
 from predictd.domain.notification_types import Channel, DeliveryState
-from predictd.domain.states import TriggerType
+from predictd.domain.states import RunType
 from predictd.monitoring.server_status import ServerStatus
 from predictd.rounds.calendar import scoring_times
 
@@ -119,7 +119,7 @@ def _queue(session: Session, now: datetime, own: str | None) -> Iterator[Metric]
         waited = (now - group.oldest_due_at).total_seconds() if group.oldest_due_at is not None else 0.0
         age.add_metric([group.type], waited)
     running = GaugeMetricFamily("predictd_running", "Running runs, by server and type.", labels=["server", "type"])
-    idle = {(own, str(kind)): 0 for kind in TriggerType} if own is not None else {}
+    idle = {(own, str(kind)): 0 for kind in RunType} if own is not None else {}
     for (server, kind), count in (idle | count_running(session)).items():
         running.add_metric([server, kind], count)
     yield from (depth, due, age, running)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Pickle, Trigger
+from predictd.db.models import Account, Pickle, Run
 from predictd.db.notification_tables import Delivery
 from predictd.domain.notification_types import CHOICES, Channel, DeliveryState, Event
-from predictd.domain.states import ACTIVE, TriggerType
+from predictd.domain.states import ACTIVE, RunType
 from predictd.notifications.deliveries import DeliveryPolicy, claim, next_due
 from predictd.notifications.email_content import (
     EmailContent,
@@ -118,7 +118,7 @@ def _postpone_early(
     ready = []
     for message in messages:
         is_success = message.notification.event == Event.RUN_SUCCEEDED
-        is_for_round = (message.notification.facts or {}).get("run", {}).get("type") == TriggerType.LIVE
+        is_for_round = (message.notification.facts or {}).get("run", {}).get("type") == RunType.LIVE
         may_wait = message.inserted_at > now - timedelta(seconds=ROUND_SECONDS)
         if is_success and is_for_round and may_wait and message.notification.round_id in running:
             message.not_before = now + timedelta(seconds=policy.batch_seconds)
@@ -146,9 +146,9 @@ def _rate_limited_until(session: Session, account: Account, now: datetime, polic
 def _running_rounds(session: Session, account: Account) -> set[str | None]:
     """Return the rounds for which the account has active runs."""
     round_ids = session.scalars(
-        sa.select(Trigger.round_id)
-        .join(Pickle, Pickle.id == Trigger.pickle_id)
-        .where(Pickle.account_id == account.id, Trigger.state.in_(ACTIVE), Trigger.round_id.is_not(None))
+        sa.select(Run.round_id)
+        .join(Pickle, Pickle.id == Run.pickle_id)
+        .where(Pickle.account_id == account.id, Run.state.in_(ACTIVE), Run.round_id.is_not(None))
         .distinct()
     )
     return set(round_ids)

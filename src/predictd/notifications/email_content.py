@@ -11,7 +11,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from predictd.domain.notification_types import Event
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.domain.text import single_line
 from predictd.notifications.payload import Facts, display_name
 
@@ -81,7 +81,7 @@ def item_of(event: Event, facts: Facts) -> EmailItem:
         where = f" in round {round_['number']}" if round_ is not None else ""
         outcomes = (f"succeeded{where}", f"failed{where}")
     reason, outcome = run["reason"], outcomes[event is Event.RUN_FAILED]
-    if run["status"] == TriggerState.ERROR:
+    if run["status"] == RunState.ERROR:
         # Both are errors on the wire: the platform gave up, or no round is open for the validated pickle.
         outcome, reason = (
             (f"{outcome} because of the platform", reason)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Diagnostics, Model, Pickle, Round, Trigger
+from predictd.db.models import Account, Diagnostics, Model, Pickle, Round, Run
 from predictd.db.notification_tables import Notification
 from predictd.domain.notification_types import Event
 
@@ -32,28 +32,28 @@ def notification_facts(session: Session, notification: Notification, address: st
     if notification.event == Event.ROUND_OPEN:
         round_ = session.get(Round, notification.round_id)
         return {"round": _round(round_, address)} if round_ is not None else None
-    trigger = session.get(Trigger, notification.trigger_id)
+    run = session.get(Run, notification.run_id)
     account = session.get(Account, notification.account_id)
-    if trigger is None or account is None:
+    if run is None or account is None:
         return None
-    diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
-    reason = trigger.statuses[-1].reason
+    diagnostics = session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
+    reason = run.statuses[-1].reason
     failure = reason.failure
     notes = [note.message for note in reason.notes]
     facts: Facts = {
         "account": account.username,
         "run": {
-            "id": trigger.id,
-            "type": trigger.type,
-            "status": trigger.state,
-            "code": trigger.failure_code,
+            "id": run.id,
+            "type": run.type,
+            "status": run.state,
+            "code": run.failure_code,
             "reason": reason.describe() if failure is None else failure.sentence,
             "remedy": None if failure is None else " ".join([failure.remedy, *notes]),
-            "url": f"{address}/runs/{trigger.id}",
+            "url": f"{address}/runs/{run.id}",
         },
-        "pickle": _pickle(trigger.pickle),
-        "models": _models(session, trigger.pickle, diagnostics),
-        "round": _round(trigger.round, address) if trigger.round is not None else None,
+        "pickle": _pickle(run.pickle),
+        "models": _models(session, run.pickle, diagnostics),
+        "round": _round(run.round, address) if run.round is not None else None,
     }
     if diagnostics is not None:
         figures = diagnostics.figures or {}

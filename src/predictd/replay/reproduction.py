@@ -17,13 +17,13 @@ from sqlalchemy.orm import Session
 
 from predictd.data import read_ids
 from predictd.data.mapped_cache import MappedCache
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.domain.errors import InvalidInputError, NotFoundError, PlatformError
 from predictd.domain.failures import ModelFailure
 from predictd.domain.limits import max_rows
 from predictd.domain.run_records import SUCCESS, RunRecord, StoredObject
 from predictd.domain.runs import Machine, Predictions, RunReport, RunRequest, RuntimePaths, SandboxKind
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.replay.runtime_upgrade_check import UNCHANGED, Movement, compare
 from predictd.sandbox import run
 from predictd.scoring import check_submission, predictions_csv
@@ -81,28 +81,28 @@ class Replay:
     movement: Movement | None = None
 
 
-def find_record(session: Session, trigger_id: str, attempt: int | None) -> RunRecord:
-    """The record of that attempt of the trigger, or of its newest one that ended.
+def find_record(session: Session, run_id: str, attempt: int | None) -> RunRecord:
+    """The record of that attempt of the run, or of its newest one that ended.
 
     Raises:
-        NotFoundError: there is no such trigger, or no record of such an attempt.
+        NotFoundError: there is no such run, or no record of such an attempt.
     """
-    trigger = session.get(Trigger, trigger_id)
-    if trigger is None:
-        raise NotFoundError(f"There is no trigger {trigger_id[:64]!r}; `predictd status MODEL` shows a pickle's runs.")
-    rows = list_records(session, trigger.id)
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFoundError(f"There is no run {run_id[:64]!r}; `predictd status MODEL` shows a pickle's runs.")
+    rows = list_records(session, run.id)
     for row in rows:
         if attempt in (None, row.attempt):
             return RunRecord.of(row.facts)
     if rows:
         attempts = ", ".join(str(row.attempt) for row in rows)
-        raise NotFoundError(f"Attempt {attempt} of trigger {trigger.id} has no record; there are those of: {attempts}.")
-    if trigger.pickle_id is None:
-        raise NotFoundError(f"Trigger {trigger.id} scored an uploaded file; there is no run that could be replayed.")
-    if not TriggerState(trigger.state).is_final:
-        raise NotFoundError(f"Trigger {trigger.id} is {trigger.state}; replay it when it has ended.")
+        raise NotFoundError(f"Attempt {attempt} of run {run.id} has no record; there are those of: {attempts}.")
+    if run.pickle_id is None:
+        raise NotFoundError(f"Run {run.id} scored an uploaded file; there is no run that could be replayed.")
+    if not RunState(run.state).is_final:
+        raise NotFoundError(f"Run {run.id} is {run.state}; replay it when it has ended.")
     raise NotFoundError(
-        f"Trigger {trigger.id} has no record: no attempt of it got to its end, or it ended before records were stored."
+        f"Run {run.id} has no record: no attempt of it got to its end, or it ended before records were stored."
     )
 
 

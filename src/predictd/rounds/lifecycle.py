@@ -38,7 +38,7 @@ class OpenedRound:
 
     round: Round
     closed: Round | None
-    triggered: int
+    queued: int
 
 
 def open_by_hand(database: Database, storage: Storage, now: datetime, length: timedelta) -> OpenedRound:
@@ -147,14 +147,14 @@ def _open(
             session.add(round_)
             session.flush()
             notify_round(session, round_, now)
-            triggered = queue_round_runs(session, round_, now)
+            queued = queue_round_runs(session, round_, now)
             if versions:
                 _take_queued(session, storage, round_, versions, now)
     except IntegrityError:
         return None
     prometheus.ROUNDS_OPENED.inc()
-    log.info("round_opened", number=number, triggered=triggered, closes=times.closes.isoformat())
-    return OpenedRound(round=round_, closed=closed, triggered=triggered)
+    log.info("round_opened", number=number, queued=queued, closes=times.closes.isoformat())
+    return OpenedRound(round=round_, closed=closed, queued=queued)
 
 
 def _close(round_: Round, now: datetime) -> None:

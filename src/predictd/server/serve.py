@@ -175,7 +175,7 @@ def _check_fork_isolation(deployment: Deployment, parents: ForkPool) -> None:
     with deployment.database.read() as session:
         folder = choose_runtime(session, None).folder
     try:
-        # Log events of this run have no trigger.
+        # Log events of this run have no run.
         with structlog.contextvars.bound_contextvars(purpose="isolation_probe"):
             problems = probe_forked(parents, find_runtime(deployment, folder), settings.limits, settings.mapped_home)
     except PlatformError as error:

@@ -5,12 +5,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Model, Pickle, Round, Trigger
+from predictd.db.models import Account, Model, Pickle, Round, Run
 from predictd.db.rounds import current_round
 from predictd.domain.errors import ConflictError, NotFoundError
 from predictd.domain.names import check_url
 from predictd.domain.reasons import NO_OPEN_ROUND, Reason
-from predictd.domain.states import ACTIVE, TriggerType, ValidationStatus
+from predictd.domain.states import ACTIVE, RunType, ValidationStatus
 from predictd.jobs.queue import end_pending, enqueue, enqueue_round
 
 WEBHOOK_IS_SET = (
@@ -94,7 +94,7 @@ def assign(session: Session, model: Model, pickle: Pickle, now: datetime) -> Non
     _set_pickle(session, model, pickle)
     if round_ is not None and model.archived_at is None and not has_active_run:
         reason = Reason(code="assigned", facts={"model": model.name})
-        enqueue(session, pickle, TriggerType.LIVE, round_.id, now, reason)
+        enqueue(session, pickle, RunType.LIVE, round_.id, now, reason)
 
 
 def unassign(session: Session, model: Model) -> None:
@@ -127,7 +127,7 @@ def assign_when_validated(session: Session, pickle: Pickle) -> Reason | None:
     return None
 
 
-def queue_run(session: Session, pickle: Pickle, now: datetime, *, validation: bool, tournament: int) -> Trigger:
+def queue_run(session: Session, pickle: Pickle, now: datetime, *, validation: bool, tournament: int) -> Run:
     """Queue a run of the pickle for the open round, or another validation.
 
     Without an open round, a round run ends at once as Error.
@@ -140,13 +140,13 @@ def queue_run(session: Session, pickle: Pickle, now: datetime, *, validation: bo
     if validation:
         pickle.validation_status = ValidationStatus.PENDING
         pickle.updated_at = now
-        return enqueue(session, pickle, TriggerType.VALIDATION, None, now, Reason(code="validation_requested"))
+        return enqueue(session, pickle, RunType.VALIDATION, None, now, Reason(code="validation_requested"))
     round_ = current_round(session, tournament, now)
     round_id = round_.id if round_ is not None else None
-    trigger = enqueue(session, pickle, TriggerType.LIVE, round_id, now, Reason(code="run_requested"))
+    run = enqueue(session, pickle, RunType.LIVE, round_id, now, Reason(code="run_requested"))
     if round_ is None:
-        end_pending(session, trigger, Reason(code=NO_OPEN_ROUND), now)
-    return trigger
+        end_pending(session, run, Reason(code=NO_OPEN_ROUND), now)
+    return run
 
 
 def queue_round_runs(session: Session, round_: Round, now: datetime) -> int:
@@ -189,13 +189,13 @@ def _set_pickle(session: Session, model: Model, pickle: Pickle) -> None:
 def _lock_active_run(session: Session, pickle: Pickle, round_id: str) -> bool:
     """Lock a run of the pickle for the round that has not ended until the transaction ends; False if there is none."""
     active_run = (
-        sa.select(Trigger.id)
+        sa.select(Run.id)
         .where(
-            Trigger.pickle_id == pickle.id,
-            Trigger.round_id == round_id,
-            Trigger.fallback_model_id.is_(None),
-            Trigger.type != TriggerType.DIAGNOSTICS,
-            Trigger.state.in_(ACTIVE),
+            Run.pickle_id == pickle.id,
+            Run.round_id == round_id,
+            Run.fallback_model_id.is_(None),
+            Run.type != RunType.DIAGNOSTICS,
+            Run.state.in_(ACTIVE),
         )
         .limit(1)
         .with_for_update()

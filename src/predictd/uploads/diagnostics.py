@@ -6,12 +6,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Diagnostics, Pickle, Trigger
+from predictd.db.models import Account, Diagnostics, Pickle, Run
 from predictd.db.stored_files import release
 from predictd.domain.errors import NotFoundError
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import Reason
-from predictd.domain.states import DiagnosticsStatus, TriggerState, TriggerType
+from predictd.domain.states import DiagnosticsStatus, RunState, RunType
 from predictd.jobs.queue import enqueue, withdraw
 from predictd.storage import Storage
 from predictd.uploads.incoming import UploadKind, register_upload
@@ -19,14 +19,14 @@ from predictd.uploads.incoming import UploadKind, register_upload
 
 def status_of(diagnostics: Diagnostics) -> DiagnosticsStatus:
     """Return the status of diagnostics."""
-    trigger = diagnostics.trigger
-    return DiagnosticsStatus.PENDING if trigger is None else DiagnosticsStatus.of(TriggerState(trigger.state))
+    run = diagnostics.run
+    return DiagnosticsStatus.PENDING if run is None else DiagnosticsStatus.of(RunState(run.state))
 
 
 def description_of(diagnostics: Diagnostics) -> str | None:
     """Return the latest status text of the run; None if there is none."""
-    trigger = diagnostics.trigger
-    return trigger.statuses[-1].description if trigger is not None and trigger.statuses else None
+    run = diagnostics.run
+    return run.statuses[-1].description if run is not None and run.statuses else None
 
 
 def diagnose_pickle(session: Session, pickle: Pickle, now: datetime) -> None:
@@ -88,11 +88,9 @@ def delete_diagnostics(session: Session, account: Account, ids: Sequence[str], n
     missing = set(ids) - {row.id for row in rows}
     if missing:
         raise NotFoundError(f"Diagnostics {', '.join(sorted(missing))[:200]} not found, so nothing was deleted.")
-    triggers = session.scalars(
-        sa.select(Trigger).where(Trigger.diagnostics_id.in_([row.id for row in rows])).with_for_update()
-    )
-    for trigger in triggers:
-        withdraw(session, trigger, Reason(code="diagnostics_deleted"), now)
+    runs = session.scalars(sa.select(Run).where(Run.diagnostics_id.in_([row.id for row in rows])).with_for_update())
+    for run in runs:
+        withdraw(session, run, Reason(code="diagnostics_deleted"), now)
     for row in rows:
         session.delete(row)
     session.flush()
@@ -105,6 +103,4 @@ def _queue(session: Session, pickle: Pickle | None, diagnostics: Diagnostics, co
     session.add(diagnostics)
     session.flush()
     owner, key = diagnostics.account_id, diagnostics.id
-    enqueue(
-        session, pickle, TriggerType.DIAGNOSTICS, None, now, Reason(code=code), account_id=owner, diagnostics_id=key
-    )
+    enqueue(session, pickle, RunType.DIAGNOSTICS, None, now, Reason(code=code), account_id=owner, diagnostics_id=key)

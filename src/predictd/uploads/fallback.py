@@ -9,10 +9,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Model, Pickle, Round, Runtime, Submission, Trigger, TriggerStatus
+from predictd.db.models import Model, Pickle, Round, Run, RunStatus, Runtime, Submission
 from predictd.db.rounds import status_of
 from predictd.domain.reasons import NO_OPEN_ROUND, Reason
-from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
+from predictd.domain.states import RoundStatus, RunState, RunType, ValidationStatus
 from predictd.jobs.queue import enqueue
 from predictd.jobs.status_history import add_notes
 from predictd.storage import Storage
@@ -41,15 +41,15 @@ def usability_check(storage: Storage, has_runtime: Callable[[str], bool]) -> IsU
     return is_usable
 
 
-def queue_fallbacks(session: Session, trigger_id: str, failed_code: str, is_usable: IsUsable, now: datetime) -> None:
+def queue_fallbacks(session: Session, run_id: str, failed_code: str, is_usable: IsUsable, now: datetime) -> None:
     """Queue the last good pickle of every model that a failed run leaves without a submission.
 
     Only runs of assigned pickles for an open round have a fallback, and a fallback has none. The histories of both runs
     record it. `failed_code` is the code of the failure.
     """
-    failed = session.get_one(Trigger, trigger_id, populate_existing=True)
+    failed = session.get_one(Run, run_id, populate_existing=True)
     round_ = session.get(Round, failed.round_id) if failed.round_id else None
-    if failed.type != TriggerType.LIVE or failed.fallback_model_id or round_ is None or failed.pickle_id is None:
+    if failed.type != RunType.LIVE or failed.fallback_model_id or round_ is None or failed.pickle_id is None:
         return
     if status_of(round_, now) is not RoundStatus.OPEN:
         return
@@ -67,7 +67,7 @@ def queue_fallbacks(session: Session, trigger_id: str, failed_code: str, is_usab
             "round": round_.number,
         }
         reason = Reason(code="fallback", facts=facts)
-        run = enqueue(session, replacement, TriggerType.LIVE, round_.id, now, reason)
+        run = enqueue(session, replacement, RunType.LIVE, round_.id, now, reason)
         # The fallback gets the rank of the failed run.
         run.fallback_model_id, run.rank = model.id, failed.rank
         session.flush()
@@ -78,7 +78,7 @@ def queue_fallbacks(session: Session, trigger_id: str, failed_code: str, is_usab
 
 def has_succeeded(session: Session, pickle: Pickle) -> bool:
     """Return whether a round or validation run of the pickle ended with valid predictions."""
-    query = sa.select(Trigger.id).where(Trigger.pickle_id == pickle.id, _has_succeeded()).limit(1)
+    query = sa.select(Run.id).where(Run.pickle_id == pickle.id, _has_succeeded()).limit(1)
     return session.scalar(query) is not None
 
 
@@ -93,13 +93,11 @@ def has_submission(session: Session, model_id: str, round_id: str) -> bool:
 def select_good_pickles(model: Model) -> sa.Select[Pickle]:
     """Select the validated pickles that succeeded for the model or were uploaded for it, last run first."""
     ran_for_model = (
-        sa.select(Trigger.pickle_id)
-        .join(Submission, Submission.trigger_id == Trigger.id)
-        .where(Submission.model_id == model.id)
+        sa.select(Run.pickle_id).join(Submission, Submission.run_id == Run.id).where(Submission.model_id == model.id)
     )
     return (
         sa.select(Pickle)
-        .join(Trigger, Trigger.pickle_id == Pickle.id)
+        .join(Run, Run.pickle_id == Pickle.id)
         .where(
             Pickle.account_id == model.account_id,
             Pickle.validation_status == ValidationStatus.VALIDATED,
@@ -108,7 +106,7 @@ def select_good_pickles(model: Model) -> sa.Select[Pickle]:
             _has_succeeded(),
         )
         .group_by(Pickle.id)
-        .order_by(sa.func.max(Trigger.updated_at).desc())
+        .order_by(sa.func.max(Run.updated_at).desc())
     )
 
 
@@ -116,16 +114,14 @@ def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, 
     """Return the pickle to run instead of the failed one; None if none is needed or usable."""
     # Lock the model, so that concurrent failures queue only one fallback.
     session.execute(sa.select(Model.id).where(Model.id == model.id).with_for_update())
-    existing = (
-        sa.select(Trigger.id).where(Trigger.round_id == round_.id, Trigger.fallback_model_id == model.id).limit(1)
-    )
+    existing = sa.select(Run.id).where(Run.round_id == round_.id, Run.fallback_model_id == model.id).limit(1)
     if has_submission(session, model.id, round_.id) or session.scalar(existing) is not None:
         return None
-    failed_pickles = sa.select(Trigger.pickle_id).where(
-        Trigger.round_id == round_.id,
-        Trigger.type == TriggerType.LIVE,
-        Trigger.pickle_id.is_not(None),
-        Trigger.state.in_([TriggerState.FAILED, TriggerState.ERROR]),
+    failed_pickles = sa.select(Run.pickle_id).where(
+        Run.round_id == round_.id,
+        Run.type == RunType.LIVE,
+        Run.pickle_id.is_not(None),
+        Run.state.in_([RunState.FAILED, RunState.ERROR]),
     )
     candidates = session.scalars(
         select_good_pickles(model)
@@ -137,8 +133,8 @@ def _replacement(session: Session, model: Model, failed: Pickle, round_: Round, 
 
 def _has_succeeded() -> sa.ColumnElement[bool]:
     """Return the condition for success; without an open round, a successful validation ends as an Error."""
-    has_no_round = sa.exists().where(TriggerStatus.trigger_id == Trigger.id, TriggerStatus.code == NO_OPEN_ROUND)
-    is_validation = Trigger.type == TriggerType.VALIDATION
-    without_round = sa.and_(is_validation, Trigger.state == TriggerState.ERROR, has_no_round)
-    succeeded = sa.and_(Trigger.type != TriggerType.DIAGNOSTICS, Trigger.state == TriggerState.SUCCEEDED)
+    has_no_round = sa.exists().where(RunStatus.run_id == Run.id, RunStatus.code == NO_OPEN_ROUND)
+    is_validation = Run.type == RunType.VALIDATION
+    without_round = sa.and_(is_validation, Run.state == RunState.ERROR, has_no_round)
+    succeeded = sa.and_(Run.type != RunType.DIAGNOSTICS, Run.state == RunState.SUCCEEDED)
     return sa.or_(succeeded, without_round)

@@ -32,7 +32,7 @@ def submit_file(
     filename: str,
     *,
     now: datetime,
-    trigger_id: str | None = None,
+    run_id: str | None = None,
     source: str | None = None,
     data_datestamp: int | None = None,
     quotas: Quotas = NO_LIMITS,
@@ -74,7 +74,7 @@ def submit_file(
             session.merge(round_, load=True),
             stored,
             now=now,
-            trigger_id=trigger_id,
+            run_id=run_id,
             source=source,
             data_datestamp=data_datestamp,
         ).id

@@ -7,11 +7,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Account, Pickle, Trigger, Upload
+from predictd.db.models import Account, Pickle, Run, Upload
 from predictd.db.stored_files import StoredFile, charge, storage_available
 from predictd.domain.errors import BusyError, LimitReachedError
 from predictd.domain.quotas import GB, Quotas
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.storage import FolderStorage, Storage
 from predictd.uploads.incoming import UploadKind, incoming_key
 
@@ -79,10 +79,10 @@ def check_queue(
         BusyError: the server has as many pending runs as it may, or its disk is too full for logs and predictions.
     """
     check_disk(storage, quotas.free_bytes)
-    pending = sa.select(sa.func.count()).select_from(Trigger).where(Trigger.state == TriggerState.PENDING)
+    pending = sa.select(sa.func.count()).select_from(Run).where(Run.state == RunState.PENDING)
     if quotas.account_queue:
-        is_counted = (Trigger.type == TriggerType.DIAGNOSTICS) == diagnostics
-        count = session.scalar(pending.where(Trigger.account_id == account.id, is_counted)) or 0
+        is_counted = (Run.type == RunType.DIAGNOSTICS) == diagnostics
+        count = session.scalar(pending.where(Run.account_id == account.id, is_counted)) or 0
         if count >= quotas.account_queue:
             raise LimitReachedError(
                 f"The account has {count} pending runs, which is the limit ({quotas.account_queue}). Wait until some "

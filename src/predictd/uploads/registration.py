@@ -12,7 +12,7 @@ from predictd.domain.errors import InvalidInputError
 from predictd.domain.names import check_tournament
 from predictd.domain.quotas import NO_LIMITS, Quotas
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerType, ValidationStatus
+from predictd.domain.states import RunType, ValidationStatus
 from predictd.jobs.queue import enqueue, fail_pending
 from predictd.pickles import Inspection
 from predictd.storage import Storage
@@ -92,11 +92,11 @@ def register_pickle(
     )
     session.add(pickle)
     session.flush()
-    trigger = enqueue(session, pickle, TriggerType.VALIDATION, None, now, Reason(code="validation_queued"))
+    run = enqueue(session, pickle, RunType.VALIDATION, None, now, Reason(code="validation_queued"))
     if inspection is not None and runtimes_home is not None:
         failure = certain_failure(session, inspection, chosen_runtime, runtimes_home)
         if failure is not None:
-            fail_pending(session, trigger, failure, now)
+            fail_pending(session, run, failure, now)
             pickle.validation_status = ValidationStatus.INVALID
             session.flush()
     return pickle

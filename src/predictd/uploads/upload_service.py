@@ -6,7 +6,7 @@ from datetime import datetime
 
 from predictd.db import Database
 from predictd.db.model_queries import get_model
-from predictd.db.models import Account, Pickle, Trigger
+from predictd.db.models import Account, Pickle, Run
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.limits import MAX_SUBMISSION_BYTES, PRESIGNED_URL_SECONDS
 from predictd.domain.names import CLASSIC
@@ -92,7 +92,7 @@ class UploadService:
         source: str | None,
         tournament: int = CLASSIC,
         label: str | None = None,
-    ) -> Trigger:
+    ) -> Run:
         """Register an uploaded pickle and queue its validation run, which is returned.
 
         Raises: as `register_pickle`, `inspect_upload`, `check_queue` and `set_label`.
@@ -119,7 +119,7 @@ class UploadService:
             )
             set_label(pickle, label)
             session.flush()
-            [run] = pickle.triggers
+            [run] = pickle.runs
         self.wake()
         self.hash_pickle(pickle)
         return run
@@ -150,7 +150,7 @@ class UploadService:
         pickle_id: str | None = None,
         model_id: str | None = None,
         is_validation: bool = False,
-    ) -> Trigger:
+    ) -> Run:
         """Queue a run of a pickle, or of the one that is assigned to a model, and return it.
 
         Raises:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.db.model_queries import add_model, get_model, rename_model, search_models
-from predictd.db.models import Model, Pickle, Trigger
+from predictd.db.models import Model, Pickle, Run
 from predictd.db.rounds import latest_round, status_of
 from predictd.domain.names import CLASSIC
 from predictd.domain.states import ValidationStatus
@@ -36,7 +36,7 @@ def model_routes(services: Services) -> list[Route]:
         *(
             form_route(services, f"/models/{{id}}/{action}", handler, show_model)
             for action, handler in {
-                "trigger": run_now,
+                "run": run_now,
                 "assign": assign_pickle,
                 "unassign": unassign_pickle,
                 "rename": rename,
@@ -99,9 +99,7 @@ def show_model(request: PageRequest) -> Response:
     cursor = cursor_of(request.session)
     pickles = _pickles(request, model)
     pickle_ids = [pickle.id for pickle in pickles]
-    runs = runs_of(
-        request.session, sa.and_(Trigger.pickle_id.in_(pickle_ids), Trigger.diagnostics_id.is_(None)), MAX_RUNS
-    )
+    runs = runs_of(request.session, sa.and_(Run.pickle_id.in_(pickle_ids), Run.diagnostics_id.is_(None)), MAX_RUNS)
     assignable = _assignable_pickles(request, model, pickle_ids)
     return request.render("model.html", model=model, pickles=pickles, assignable=assignable, runs=runs, cursor=cursor)
 

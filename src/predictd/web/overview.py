@@ -8,13 +8,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from predictd.db.models import Diagnostics, Model, Pickle, Round, Submission, Trigger
+from predictd.db.models import Diagnostics, Model, Pickle, Round, Run, Submission
 from predictd.db.rounds import list_rounds
 from predictd.domain.names import CLASSIC
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 
 MAX_ROUNDS = 8
-_KINDS = {TriggerState.FAILED: "failed", TriggerState.ERROR: "error", TriggerState.SUCCEEDED: "none"}
+_KINDS = {RunState.FAILED: "failed", RunState.ERROR: "error", RunState.SUCCEEDED: "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Overview:
     model: Model
     pickle: Pickle | None
     unassigned_upload: Pickle | None
-    run: Trigger | None
+    run: Run | None
     outcomes: tuple[Outcome, ...]
     diagnostics: Diagnostics | None
 
@@ -77,14 +77,14 @@ def overviews(session: Session, models: Sequence[Model], now: datetime) -> list[
     return rows
 
 
-def runs_of(session: Session, condition: sa.ColumnElement[bool], limit: int) -> Sequence[Trigger]:
+def runs_of(session: Session, condition: sa.ColumnElement[bool], limit: int) -> Sequence[Run]:
     """Return the latest runs that match the condition."""
     return session.scalars(
-        sa.select(Trigger)
+        sa.select(Run)
         .where(condition)
-        .order_by(Trigger.inserted_at.desc())
+        .order_by(Run.inserted_at.desc())
         .limit(limit)
-        .options(joinedload(Trigger.round), joinedload(Trigger.pickle), selectinload(Trigger.statuses))
+        .options(joinedload(Run.round), joinedload(Run.pickle), selectinload(Run.statuses))
     ).all()
 
 
@@ -102,21 +102,21 @@ def _pickles(session: Session, models: Sequence[Model]) -> dict[str, Pickle]:
     return {pickle.id: pickle for pickle in pickles}
 
 
-def _newest_runs(session: Session, pickle_ids: Sequence[str]) -> dict[str, Trigger]:
+def _newest_runs(session: Session, pickle_ids: Sequence[str]) -> dict[str, Run]:
     """Return the latest run of each of these pickles, except diagnostics runs, by pickle."""
     newest = (
-        sa.select(Trigger.id)
-        .where(Trigger.pickle_id == Pickle.id, Trigger.diagnostics_id.is_(None))
-        .order_by(Trigger.inserted_at.desc())
+        sa.select(Run.id)
+        .where(Run.pickle_id == Pickle.id, Run.diagnostics_id.is_(None))
+        .order_by(Run.inserted_at.desc())
         .limit(1)
         .correlate(Pickle)
         .scalar_subquery()
     )
     ids = session.scalars(sa.select(newest).select_from(Pickle).where(Pickle.id.in_(pickle_ids))).all()
     runs = session.scalars(
-        sa.select(Trigger)
-        .where(Trigger.id.in_([run_id for run_id in ids if run_id is not None]))
-        .options(joinedload(Trigger.round), selectinload(Trigger.statuses))
+        sa.select(Run)
+        .where(Run.id.in_([run_id for run_id in ids if run_id is not None]))
+        .options(joinedload(Run.round), selectinload(Run.statuses))
     )
     return {run.pickle_id: run for run in runs if run.pickle_id is not None}
 
@@ -133,17 +133,17 @@ def _outcomes(
         if model.pickle_id is not None:
             models_of[model.pickle_id].append(model.id)
     runs = session.execute(
-        sa.select(Trigger.id, Trigger.pickle_id, Trigger.round_id, Trigger.state, Pickle.model_id)
-        .join(Pickle, Pickle.id == Trigger.pickle_id)
-        .where(Trigger.round_id.in_(round_ids), sa.or_(Pickle.model_id.in_(model_ids), Pickle.id.in_(list(models_of))))
-        .order_by(Trigger.inserted_at)
+        sa.select(Run.id, Run.pickle_id, Run.round_id, Run.state, Pickle.model_id)
+        .join(Pickle, Pickle.id == Run.pickle_id)
+        .where(Run.round_id.in_(round_ids), sa.or_(Pickle.model_id.in_(model_ids), Pickle.id.in_(list(models_of))))
+        .order_by(Run.inserted_at)
     )
     for run in runs:
-        kind = _KINDS.get(TriggerState(run.state), "running")
+        kind = _KINDS.get(RunState(run.state), "running")
         for model_id in {*models_of[run.pickle_id], run.model_id}:
             outcomes[model_id, run.round_id] = Outcome(round=by_id[run.round_id], kind=kind, run_id=run.id)
     submissions = session.execute(
-        sa.select(Submission.model_id, Submission.round_id, Submission.trigger_id, Submission.selected)
+        sa.select(Submission.model_id, Submission.round_id, Submission.run_id, Submission.selected)
         .where(Submission.model_id.in_(model_ids), Submission.round_id.in_(round_ids))
         .order_by(Submission.selected, Submission.inserted_at)
     )
@@ -151,7 +151,7 @@ def _outcomes(
         key = (submission.model_id, submission.round_id)
         if key not in outcomes or outcomes[key].kind != "running":
             kind = "success" if submission.selected else "late"
-            outcomes[key] = Outcome(round=by_id[submission.round_id], kind=kind, run_id=submission.trigger_id)
+            outcomes[key] = Outcome(round=by_id[submission.round_id], kind=kind, run_id=submission.run_id)
     return outcomes
 
 

@@ -9,12 +9,12 @@ from sqlalchemy.orm import joinedload
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from predictd.db.models import Diagnostics, Model, Submission, Trigger, TriggerLog
+from predictd.db.models import Diagnostics, Model, Run, RunLog, Submission
 from predictd.domain.errors import ConflictError, NotFoundError, PredictdError
 from predictd.domain.limits import MIB, PRESIGNED_URL_SECONDS, Limits
 from predictd.domain.reasons import NO_OPEN_ROUND
 from predictd.domain.run_records import RunRecord
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.domain.terminal import printable
 from predictd.http.services import Services
 from predictd.reports.histogram import histogram
@@ -53,14 +53,14 @@ def run_routes(services: Services) -> list[Route]:
     ]
 
 
-def find_run(request: PageRequest) -> Trigger:
+def find_run(request: PageRequest) -> Run:
     """Return the run of the path.
 
     Raises:
         NotFoundError: there is no such run of this account.
     """
-    own_run = sa.select(Trigger).where(Trigger.id == request.path_param("id"), Trigger.account_id == request.account.id)
-    run = request.session.scalar(own_run.options(joinedload(Trigger.round), joinedload(Trigger.pickle)))
+    own_run = sa.select(Run).where(Run.id == request.path_param("id"), Run.account_id == request.account.id)
+    run = request.session.scalar(own_run.options(joinedload(Run.round), joinedload(Run.pickle)))
     if run is None:
         raise NotFoundError("Run not found.")
     return run
@@ -81,10 +81,10 @@ def show_run(request: PageRequest) -> Response:
         diagnostics=diagnostics,
         fallback_for=request.session.get(Model, run.fallback_model_id) if run.fallback_model_id else None,
         models=_models(request, run),
-        failure=failure.sentence if failure else reason.message if run.state == TriggerState.FAILED else "",
+        failure=failure.sentence if failure else reason.message if run.state == RunState.FAILED else "",
         remedy=failure.remedy if failure else "",
         is_cancelled=is_cancelled,
-        fallbacks=_fallbacks(request, run) if run.state == TriggerState.FAILED else (),
+        fallbacks=_fallbacks(request, run) if run.state == RunState.FAILED else (),
         # To cancel it raised the attempt once more.
         attempts=run.attempt - is_cancelled,
         is_known=failure is not None,
@@ -99,16 +99,14 @@ def show_run(request: PageRequest) -> Response:
         submissions=_submissions(request, run),
         record=_record(request, run),
         cursor=cursor,
-        is_final=TriggerState(run.state).is_final,
+        is_final=RunState(run.state).is_final,
     )
 
 
 def download_log(request: PageRequest) -> Response:
     """Return the stored log lines, without terminal control characters."""
     run = find_run(request)
-    lines = request.session.scalars(
-        sa.select(TriggerLog.message).where(TriggerLog.trigger_id == run.id).order_by(TriggerLog.sequence)
-    )
+    lines = request.session.scalars(sa.select(RunLog.message).where(RunLog.run_id == run.id).order_by(RunLog.sequence))
     text = "".join(f"{printable(line)}\n" for line in lines)
     return attachment(PlainTextResponse(text), f"run-{run.id[:8]}.log")
 
@@ -127,9 +125,9 @@ def download_predictions(request: PageRequest) -> Response:
 def run_again(request: PageRequest) -> Response:
     """Run the pickle again and redirect to the new run."""
     run = find_run(request)
-    if run.pickle_id is None or run.type == TriggerType.DIAGNOSTICS:
+    if run.pickle_id is None or run.type == RunType.DIAGNOSTICS:
         raise ConflictError("Diagnostics can't be run again alone. Validate the pickle again instead.")
-    is_validation = run.type == TriggerType.VALIDATION
+    is_validation = run.type == RunType.VALIDATION
     new_run = request.uploads.run(request.account, request.now, pickle_id=run.pickle_id, is_validation=is_validation)
     return request.redirect(f"/runs/{new_run.id}")
 
@@ -142,7 +140,7 @@ def cancel(request: PageRequest) -> Response:
     return request.redirect(f"/runs/{run.id}", "canceled")
 
 
-def _models(request: PageRequest, run: Trigger) -> Sequence[Model]:
+def _models(request: PageRequest, run: Run) -> Sequence[Model]:
     """Return the models of the run: those of its pickle, or the model that a fallback runs for."""
     if run.pickle is None:
         return ()
@@ -152,43 +150,43 @@ def _models(request: PageRequest, run: Trigger) -> Sequence[Model]:
     return run.pickle.assigned_models or ([uploaded_for] if uploaded_for is not None else [])
 
 
-def _fallbacks(request: PageRequest, run: Trigger) -> Sequence[tuple[Trigger, Model]]:
+def _fallbacks(request: PageRequest, run: Run) -> Sequence[tuple[Run, Model]]:
     """Return the fallback runs for the models of a failed run."""
     if run.round_id is None or run.fallback_model_id is not None:
         return ()
     rows = request.session.execute(
-        sa.select(Trigger, Model)
-        .join(Model, Model.id == Trigger.fallback_model_id)
-        .where(Trigger.round_id == run.round_id, Model.id.in_([model.id for model in _models(request, run)]))
+        sa.select(Run, Model)
+        .join(Model, Model.id == Run.fallback_model_id)
+        .where(Run.round_id == run.round_id, Model.id.in_([model.id for model in _models(request, run)]))
         .order_by(Model.name_key)
-        .options(joinedload(Trigger.pickle))
+        .options(joinedload(Run.pickle))
     )
     return [(row[0], row[1]) for row in rows]
 
 
-def _submissions(request: PageRequest, run: Trigger) -> Sequence[tuple[Submission, Model]]:
+def _submissions(request: PageRequest, run: Run) -> Sequence[tuple[Submission, Model]]:
     rows = request.session.execute(
         sa.select(Submission, Model)
         .join(Model, Model.id == Submission.model_id)
-        .where(Submission.trigger_id == run.id)
+        .where(Submission.run_id == run.id)
         .order_by(Model.name_key)
     )
     return [(row[0], row[1]) for row in rows]
 
 
-def _lines(request: PageRequest, run: Trigger) -> tuple[list[TriggerLog], int]:
+def _lines(request: PageRequest, run: Run) -> tuple[list[RunLog], int]:
     """Return the latest log lines that match the search, oldest first, and the number of all matches."""
-    query = sa.select(TriggerLog).where(TriggerLog.trigger_id == run.id)
+    query = sa.select(RunLog).where(RunLog.run_id == run.id)
     if search := request.query_param("q"):
-        query = query.where(TriggerLog.message.icontains(search, autoescape=True))
+        query = query.where(RunLog.message.icontains(search, autoescape=True))
     count = request.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
-    latest = request.session.scalars(query.order_by(TriggerLog.sequence.desc()).limit(MAX_LINES)).all()
+    latest = request.session.scalars(query.order_by(RunLog.sequence.desc()).limit(MAX_LINES)).all()
     return list(reversed(latest)), count
 
 
-def _resources(request: PageRequest, run: Trigger) -> list[ResourceUse]:
+def _resources(request: PageRequest, run: Run) -> list[ResourceUse]:
     settings = request.services.settings
-    limits: Limits = settings.diagnostics_limits if run.type == TriggerType.DIAGNOSTICS else settings.limits
+    limits: Limits = settings.diagnostics_limits if run.type == RunType.DIAGNOSTICS else settings.limits
     resources = []
     if run.used_seconds is not None:
         text = f"{run.used_seconds:.2f} of {limits.seconds:g} s"
@@ -199,10 +197,10 @@ def _resources(request: PageRequest, run: Trigger) -> list[ResourceUse]:
     return resources
 
 
-def _histogram(request: PageRequest, run: Trigger) -> str:
+def _histogram(request: PageRequest, run: Run) -> str:
     """Return the histogram of the predictions as SVG; empty if there are none."""
     key = predictions_key(run.id, run.attempt)
-    if run.type == TriggerType.DIAGNOSTICS or request.services.storage.stat(key) is None:
+    if run.type == RunType.DIAGNOSTICS or request.services.storage.stat(key) is None:
         return ""
     try:
         with request.services.storage.local_path(key) as path:
@@ -211,7 +209,7 @@ def _histogram(request: PageRequest, run: Trigger) -> str:
         return ""
 
 
-def _record(request: PageRequest, run: Trigger) -> list[tuple[str, str]]:
+def _record(request: PageRequest, run: Run) -> list[tuple[str, str]]:
     """Return the names and values of the record of the latest attempt that ended; empty if none has ended."""
     rows = list_records(request.session, run.id)
     if not rows:

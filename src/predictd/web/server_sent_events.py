@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from predictd.db.models import Trigger, TriggerLog, TriggerStatus
+from predictd.db.models import Run, RunLog, RunStatus
 from predictd.db.sessions import find_session
 from predictd.domain.text import is_storable
 from predictd.http.services import Services
@@ -70,7 +70,7 @@ def events_route(services: Services) -> Route:
 
 def cursor_of(session: Session, run_id: str | None = None) -> str:
     """Return the cursor of a page that is rendered in this transaction."""
-    status = session.scalar(sa.select(sa.func.max(TriggerStatus.sequence))) or 0
+    status = session.scalar(sa.select(sa.func.max(RunStatus.sequence))) or 0
     line = _last_line(session, run_id) if run_id is not None else 0
     return f"{status}.{line}"
 
@@ -79,24 +79,24 @@ def _poll(services: Services, account_id: str, run_id: str | None, cursor: tuple
     """Return the cursor after the latest change of the account, or of the run; unchanged if there is none."""
     status, line = cursor
     with services.database.read() as session:
-        newest = session.scalar(sa.select(sa.func.max(TriggerStatus.sequence))) or 0
+        newest = session.scalar(sa.select(sa.func.max(RunStatus.sequence))) or 0
         if newest - status > MAX_BACKLOG:
             status = newest
         query = (
-            sa.select(sa.func.max(TriggerStatus.sequence))
-            .join(Trigger, Trigger.id == TriggerStatus.trigger_id)
-            .where(TriggerStatus.sequence > status, Trigger.account_id == account_id)
+            sa.select(sa.func.max(RunStatus.sequence))
+            .join(Run, Run.id == RunStatus.run_id)
+            .where(RunStatus.sequence > status, Run.account_id == account_id)
         )
         if run_id is not None:
-            query = query.where(Trigger.id == run_id)
-            own_run = sa.select(Trigger.id).where(Trigger.id == run_id, Trigger.account_id == account_id)
+            query = query.where(Run.id == run_id)
+            own_run = sa.select(Run.id).where(Run.id == run_id, Run.account_id == account_id)
             if session.scalar(own_run) is not None:
                 line = max(line, _last_line(session, run_id))
         return max(status, session.scalar(query) or 0), line
 
 
 def _last_line(session: Session, run_id: str) -> int:
-    return session.scalar(sa.select(sa.func.max(TriggerLog.sequence)).where(TriggerLog.trigger_id == run_id)) or 0
+    return session.scalar(sa.select(sa.func.max(RunLog.sequence)).where(RunLog.run_id == run_id)) or 0
 
 
 def _account_id(services: Services, request: Request) -> str | None:

@@ -83,8 +83,8 @@ class ClusterBackend:
             PlatformError: the run could not be started, or was lost.
             CancelledError: the job was cancelled.
         """
-        key = result_key(job.claimed.trigger_id, job.claimed.attempt)
-        claim = (job.claimed.trigger_id, job.claimed.attempt)
+        key = result_key(job.claimed.run_id, job.claimed.attempt)
+        claim = (job.claimed.run_id, job.claimed.attempt)
         self._own_claims.add(claim)
         answer = ResultLimits(expected=rows, output_bytes=limits.output_bytes)
         try:
@@ -95,7 +95,7 @@ class ClusterBackend:
                 if self._execute(job, order):
                     report = retry_until_available(lambda: self._answer(key, answer), cancel=job.cancel)
                     return report, order.keep_tables
-                log.info("job_respecified", trigger=job.claimed.trigger_id, attempt=job.claimed.attempt)
+                log.info("job_respecified", run=job.claimed.run_id, attempt=job.claimed.attempt)
         finally:
             self._own_claims.discard(claim)
             with suppress(SQLAlchemyError), job.database.write() as session:
@@ -108,7 +108,7 @@ class ClusterBackend:
         # collection deletes what remains.
         with suppress(PlatformError, OSError):
             for attempt in range(max(1, claimed.attempt - 1), claimed.attempt + 1):
-                self._storage.delete(result_key(claimed.trigger_id, attempt))
+                self._storage.delete(result_key(claimed.run_id, attempt))
 
     def room(self, limits: Limits) -> int:
         """Return how many runs with these limits this server may have on the cluster beside those of other servers."""
@@ -130,7 +130,7 @@ class ClusterBackend:
             self._placer.cancel(placed)
 
     def _wait_for_end(self, job: Job, placed: SubmittedJob, limits: Limits) -> bool:
-        claim = (job.claimed.trigger_id, job.claimed.attempt)
+        claim = (job.claimed.run_id, job.claimed.attempt)
         started = seen_at = time.monotonic()
         seen, node, shows_waiting = 0, "", False
         while not placed.wait(_POLL_SECONDS):
@@ -168,7 +168,7 @@ class ClusterBackend:
         long_until = until + timedelta(seconds=limits.seconds + _PREPARATION_SECONDS)
         tables = self._tables(pickle_run.tables_key, until) if config.trees else None
         return JobSpec(
-            trigger_id=claimed.trigger_id,
+            run_id=claimed.run_id,
             attempt=claimed.attempt,
             limits=limits,
             runtime=pickle_run.runtime_folder,
@@ -185,7 +185,7 @@ class ClusterBackend:
             seed=seed_of(claimed),
             result_url=self._storage.presign("PUT", key, expires_at=long_until, max_bytes=max_bytes),
             max_result_bytes=max_bytes,
-            report_url=f"{self._node_url}/nodes/runs/{claimed.trigger_id}/{claimed.attempt}",
+            report_url=f"{self._node_url}/nodes/runs/{claimed.run_id}/{claimed.attempt}",
             report_token=secrets.token_urlsafe(32),
             heartbeat_seconds=max(0.5, self._lease_seconds / 6),
             lease_seconds=self._lease_seconds,
@@ -265,9 +265,9 @@ class _Heartbeats:
         self._read_at = time.monotonic()
 
 
-def result_key(trigger_id: str, attempt: int) -> str:
+def result_key(run_id: str, attempt: int) -> str:
     """Return the storage key of the result of a node; leftovers are deleted with unregistered uploads."""
-    return f"incoming/answers/{trigger_id}-{attempt}"
+    return f"incoming/answers/{run_id}-{attempt}"
 
 
 def _update_reason(job: Job, code: str) -> None:

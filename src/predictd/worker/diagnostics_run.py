@@ -18,7 +18,7 @@ from predictd.data.layout import version_key
 from predictd.data.schema import VALIDATION_BENCHMARKS_FILE, VALIDATION_FILE, VALIDATION_FILES
 from predictd.db import Database
 from predictd.db.catalog import list_data_versions
-from predictd.db.models import DataVersion, Diagnostics, Pickle, Trigger
+from predictd.db.models import DataVersion, Diagnostics, Pickle, Run
 from predictd.db.retry import retry_transaction, retry_until_available
 from predictd.db.stored_files import charge
 from predictd.domain.errors import BusyError, InvalidInputError, OutageError
@@ -28,7 +28,7 @@ from predictd.domain.notification_types import Event
 from predictd.domain.reasons import Reason
 from predictd.domain.run_records import RunRecord, StoredObject
 from predictd.domain.runs import Predictions, RunReport
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.jobs.queue import Claim, advance, update_reason
 from predictd.notifications.outbox import notify_run
 from predictd.scoring.metrics import Diagnostics as Figures
@@ -58,7 +58,7 @@ class _DiagnosticsTask:
 
 
 def diagnose(job: Job) -> None:
-    """Run the diagnostics of the claimed trigger.
+    """Run the diagnostics of the claimed run.
 
     Raises:
         PlatformError: the platform is at fault.
@@ -91,7 +91,7 @@ def diagnose(job: Job) -> None:
         reason = Reason(code="scoring_predictions", notes=() if used is None else (used,))
         if not retry_transaction(
             database,
-            lambda session: advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC)),
+            lambda session: advance(session, claimed, RunState.VALIDATING, reason, datetime.now(UTC)),
             cancel=job.cancel,
         ):
             return
@@ -150,11 +150,11 @@ def _figures(
 
 
 def _prepare(database: Database, storage: Storage, claimed: Claim) -> _DiagnosticsTask | None:
-    """Return the input of the trigger; None if nothing is left to do."""
+    """Return the input of the run; None if nothing is left to do."""
     with database.write() as session:
-        trigger = session.get_one(Trigger, claimed.trigger_id)
-        diagnostics = session.get(Diagnostics, trigger.diagnostics_id) if trigger.diagnostics_id else None
-        if trigger.attempt != claimed.attempt or diagnostics is None:
+        run = session.get_one(Run, claimed.run_id)
+        diagnostics = session.get(Diagnostics, run.diagnostics_id) if run.diagnostics_id else None
+        if run.attempt != claimed.attempt or diagnostics is None:
             return None
         pickle = session.get(Pickle, diagnostics.pickle_id) if diagnostics.pickle_id else None
         data_versions = list_data_versions(session) if pickle is None else [pickle.data_version]
@@ -166,11 +166,11 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Diagnosti
         if not versions:
             names = ", ".join(version.name for version in data_versions)
             reason = Reason(code="no_validation_data", facts={"versions": names, "file": VALIDATION_FILE})
-            advance(session, claimed, TriggerState.ERROR, reason, datetime.now(UTC), failure_code=reason.code)
+            advance(session, claimed, RunState.ERROR, reason, datetime.now(UTC), failure_code=reason.code)
             return None
-        run = None
+        pickle_run = None
         if pickle is not None:
-            run = PickleRun.of(
+            pickle_run = PickleRun.of(
                 session,
                 pickle,
                 features_key=version_key(versions[0], VALIDATION_FILE),
@@ -179,7 +179,7 @@ def _prepare(database: Database, storage: Storage, claimed: Claim) -> _Diagnosti
             )
         return _DiagnosticsTask(
             diagnostics_id=diagnostics.id,
-            run=run,
+            run=pickle_run,
             upload_key=diagnostics.storage_key if pickle is None else None,
             versions=versions,
         )
@@ -213,7 +213,7 @@ def _store(job: Job, key: str, predictions: Predictions) -> StoredObject:
         except BusyError as error:
             raise OutageError(error.message) from error
         with job.database.write() as session:
-            account_id = session.get_one(Trigger, job.claimed.trigger_id).account_id
+            account_id = session.get_one(Run, job.claimed.run_id).account_id
             if account_id is not None:
                 charge(session, account_id, key, size, datetime.now(UTC))
         job.storage.put_file(key, path)
@@ -230,11 +230,11 @@ def _complete(
     version: str,
     seconds: float,
 ) -> bool:
-    """End the trigger with the figures; return False, without changes, if the claim is lost."""
+    """End the run with the figures; return False, without changes, if the claim is lost."""
     now = datetime.now(UTC)
     facts = {"eras": figures.eras_accepted_count, "corr_mean": figures.validation_corr_mean}
     reason = Reason(code="diagnostics_done", facts=facts)
-    if not advance(session, claimed, TriggerState.SUCCEEDED, reason, now):
+    if not advance(session, claimed, RunState.SUCCEEDED, reason, now):
         return False
     diagnostics = session.get_one(Diagnostics, task.diagnostics_id)
     diagnostics.figures = figures.wire()
@@ -243,7 +243,7 @@ def _complete(
     diagnostics.data_version_id = session.scalars(select(DataVersion.id).where(DataVersion.name == version)).one()
     diagnostics.process_seconds = seconds
     diagnostics.updated_at = now
-    notify_run(session, session.get_one(Trigger, claimed.trigger_id), Event.DIAGNOSTICS_READY, now)
+    notify_run(session, session.get_one(Run, claimed.run_id), Event.DIAGNOSTICS_READY, now)
     return True
 
 
@@ -252,7 +252,7 @@ def _refuse(job: Job, error: InvalidInputError) -> None:
 
     def end(session: Session) -> None:
         reason = Reason(code="invalid_file", facts={"detail": error.message})
-        if advance(session, claimed, TriggerState.FAILED, reason, now, failure_code=reason.code):
-            notify_run(session, session.get_one(Trigger, claimed.trigger_id), Event.RUN_FAILED, now)
+        if advance(session, claimed, RunState.FAILED, reason, now, failure_code=reason.code):
+            notify_run(session, session.get_one(Run, claimed.run_id), Event.RUN_FAILED, now)
 
     retry_transaction(job.database, end, cancel=job.cancel)

@@ -55,7 +55,7 @@ class PickleRun:
 
 def seed_of(claimed: Claim) -> int:
     """Return the random seed of an attempt: different for each attempt, the same in a replay."""
-    return int.from_bytes(hashlib.sha256(f"{claimed.trigger_id}/{claimed.attempt}".encode()).digest()[:4])
+    return int.from_bytes(hashlib.sha256(f"{claimed.run_id}/{claimed.attempt}".encode()).digest()[:4])
 
 
 def lock_key(folder: str) -> str:

@@ -6,13 +6,13 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from predictd.db.models import Model, Pickle, Round, Trigger
+from predictd.db.models import Model, Pickle, Round, Run
 from predictd.db.rounds import current_round, status_of
 from predictd.domain.failures import ModelFailure
 from predictd.domain.names import CLASSIC
 from predictd.domain.notification_types import Event
 from predictd.domain.reasons import NO_OPEN_ROUND, PLATFORM, Reason
-from predictd.domain.states import RoundStatus, TriggerState, TriggerType, ValidationStatus
+from predictd.domain.states import RoundStatus, RunState, RunType, ValidationStatus
 from predictd.jobs.queue import Claim, advance, enqueue, retry
 from predictd.notifications.outbox import notify_run
 from predictd.uploads.assignment import assign_when_validated, assigned_models
@@ -22,23 +22,23 @@ from predictd.uploads.submissions import StoredPredictions, accept
 
 
 def fail_run(session: Session, claimed: Claim, failure: ModelFailure, now: datetime, is_usable: IsUsable) -> bool:
-    """End the trigger as a model failure; a pickle in validation becomes invalid.
+    """End the run as a model failure; a pickle in validation becomes invalid.
 
     Models without a submission for the open round fall back to their last good pickle that `is_usable`.
 
     Returns:
         False, without changes, if the claim is lost.
     """
-    if not advance(session, claimed, TriggerState.FAILED, Reason.of_failure(failure), now, failure_code=failure.code):
+    if not advance(session, claimed, RunState.FAILED, Reason.of_failure(failure), now, failure_code=failure.code):
         return False
-    trigger = session.get_one(Trigger, claimed.trigger_id)
-    if trigger.type == TriggerType.VALIDATION:
-        pickle = session.get_one(Pickle, trigger.pickle_id)
+    run = session.get_one(Run, claimed.run_id)
+    if run.type == RunType.VALIDATION:
+        pickle = session.get_one(Pickle, run.pickle_id)
         pickle.validation_status = ValidationStatus.INVALID
         pickle.updated_at = now
     session.flush()
-    notify_run(session, trigger, Event.RUN_FAILED, now)
-    queue_fallbacks(session, claimed.trigger_id, failure.code, is_usable, now)
+    notify_run(session, run, Event.RUN_FAILED, now)
+    queue_fallbacks(session, claimed.run_id, failure.code, is_usable, now)
     return True
 
 
@@ -53,16 +53,16 @@ def retry_or_give_up(
     is_usable: IsUsable,
     is_outage: bool = False,
 ) -> bool:
-    """Requeue a trigger after a platform failure; after the last attempt its models fall back.
+    """Requeue a run after a platform failure; after the last attempt its models fall back.
 
     Returns:
         Whether it will be retried.
     """
     if retry(session, claimed, reason, now, wait_seconds=wait_seconds, max_attempts=max_attempts, is_outage=is_outage):
         return True
-    trigger = session.get_one(Trigger, claimed.trigger_id, populate_existing=True)
-    if trigger.attempt == claimed.attempt and trigger.state == TriggerState.ERROR:
-        queue_fallbacks(session, trigger.id, PLATFORM, is_usable, now)
+    run = session.get_one(Run, claimed.run_id, populate_existing=True)
+    if run.attempt == claimed.attempt and run.state == RunState.ERROR:
+        queue_fallbacks(session, run.id, PLATFORM, is_usable, now)
     return False
 
 
@@ -76,12 +76,12 @@ def complete_run(session: Session, claimed: Claim, predictions: StoredPrediction
     Returns:
         False, without changes, if the claim is lost.
     """
-    trigger = session.get_one(Trigger, claimed.trigger_id, with_for_update=True, populate_existing=True)
-    if trigger.attempt != claimed.attempt or trigger.state != TriggerState.VALIDATING:
+    run = session.get_one(Run, claimed.run_id, with_for_update=True, populate_existing=True)
+    if run.attempt != claimed.attempt or run.state != RunState.VALIDATING:
         return False
-    pickle = session.get_one(Pickle, trigger.pickle_id)
+    pickle = session.get_one(Pickle, run.pickle_id)
     notes = []
-    is_validation = trigger.type == TriggerType.VALIDATION
+    is_validation = run.type == RunType.VALIDATION
     if is_validation:
         pickle.validation_status = ValidationStatus.VALIDATED
         pickle.updated_at = now
@@ -91,48 +91,48 @@ def complete_run(session: Session, claimed: Claim, predictions: StoredPrediction
         not_assigned = assign_when_validated(session, pickle)
         if not_assigned is not None:
             notes.append(not_assigned)
-    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+    round_ = session.get_one(Round, run.round_id) if run.round_id else None
     if round_ is None:
-        advance(session, claimed, TriggerState.ERROR, Reason(code=NO_OPEN_ROUND), now)
+        advance(session, claimed, RunState.ERROR, Reason(code=NO_OPEN_ROUND), now)
     else:
-        submitted = _submit(session, trigger, pickle, round_, predictions, now)
+        submitted = _submit(session, run, pickle, round_, predictions, now)
         reason = replace(submitted, notes=(*submitted.notes, *notes, used))
-        advance(session, claimed, TriggerState.SUCCEEDED, reason, now)
-    notify_run(session, trigger, Event.RUN_SUCCEEDED, now)
+        advance(session, claimed, RunState.SUCCEEDED, reason, now)
+    notify_run(session, run, Event.RUN_SUCCEEDED, now)
     if is_validation:
         _enqueue_for_new_round(session, pickle, round_, now)
     return True
 
 
 def _submit(
-    session: Session, trigger: Trigger, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
+    session: Session, run: Run, pickle: Pickle, round_: Round, predictions: StoredPredictions, now: datetime
 ) -> Reason:
     """Submit for every model of the pickle; return the result."""
-    if trigger.fallback_model_id is not None:
-        return _submit_in_place(session, trigger, round_, predictions, now)
+    if run.fallback_model_id is not None:
+        return _submit_in_place(session, run, round_, predictions, now)
     models = assigned_models(session, pickle)
     if not models:
         return Reason(code="not_assigned")
     for model in models:
-        submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source="model_upload")
-        if trigger.submission_id is None or model.id == pickle.model_id:
-            trigger.submission_id = submission.id
+        submission = accept(session, model, round_, predictions, now=now, run_id=run.id, source="model_upload")
+        if run.submission_id is None or model.id == pickle.model_id:
+            run.submission_id = submission.id
     session.flush()
     return _submitted(round_, models, now)
 
 
 def _submit_in_place(
-    session: Session, trigger: Trigger, round_: Round, predictions: StoredPredictions, now: datetime
+    session: Session, run: Run, round_: Round, predictions: StoredPredictions, now: datetime
 ) -> Reason:
     """Submit for the model of a fallback, unless it has a newer submission."""
-    model = session.get_one(Model, trigger.fallback_model_id, with_for_update=True, populate_existing=True)
+    model = session.get_one(Model, run.fallback_model_id, with_for_update=True, populate_existing=True)
     if model.archived_at is not None or model.pickle_id is None:
         return Reason(code="model_inactive", facts={"model": model.name})
     if has_submission(session, model.id, round_.id):
         return Reason(code="newer_submission", facts={"model": model.name, "round": round_.number})
-    notes = trigger.statuses[0].description
-    submission = accept(session, model, round_, predictions, now=now, trigger_id=trigger.id, source=SOURCE, notes=notes)
-    trigger.submission_id = submission.id
+    notes = run.statuses[0].description
+    submission = accept(session, model, round_, predictions, now=now, run_id=run.id, source=SOURCE, notes=notes)
+    run.submission_id = submission.id
     session.flush()
     return replace(_submitted(round_, [model], now), notes=(Reason(code="is_fallback"),))
 
@@ -151,7 +151,7 @@ def _enqueue_for_new_round(session: Session, pickle: Pickle, round_: Round | Non
         enqueue(
             session,
             pickle,
-            TriggerType.LIVE,
+            RunType.LIVE,
             open_now.id,
             now,
             Reason(code="round_opened_during_validation"),

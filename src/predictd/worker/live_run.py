@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from predictd.data.layout import round_key, version_key
 from predictd.data.schema import LIVE_BENCHMARKS_FILE, LIVE_FILE
 from predictd.db import Database
-from predictd.db.models import Pickle, Round, Trigger
+from predictd.db.models import Pickle, Round, Run
 from predictd.db.retry import retry_transaction, retry_until_available
 from predictd.db.rounds import current_round
 from predictd.domain.errors import KilledOnceError
@@ -23,7 +23,7 @@ from predictd.domain.names import CLASSIC
 from predictd.domain.reasons import KILLED, Reason
 from predictd.domain.run_records import RunRecord
 from predictd.domain.runs import RunReport
-from predictd.domain.states import TriggerState, TriggerType
+from predictd.domain.states import RunState, RunType
 from predictd.jobs.queue import Claim, advance, record_usage
 from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 def predict(job: Job) -> None:
-    """Run the claimed trigger's pickle on live data, and submit or record its failure.
+    """Execute the claimed run's pickle on live data, and submit or record its failure.
 
     Raises:
         PlatformError: the platform is at fault.
@@ -63,7 +63,7 @@ def predict(job: Job) -> None:
 
     def begin_check(session: Session) -> bool:
         reason = Reason(code="checking_predictions", notes=(used,))
-        is_ours = advance(session, claimed, TriggerState.VALIDATING, reason, datetime.now(UTC))
+        is_ours = advance(session, claimed, RunState.VALIDATING, reason, datetime.now(UTC))
         return is_ours and record_usage(session, claimed, report)
 
     if not retry_transaction(job.database, begin_check, cancel=job.cancel):
@@ -88,15 +88,15 @@ def predict(job: Job) -> None:
     retry_transaction(job.database, end, cancel=job.cancel)
 
 
-def predictions_key(trigger_id: str, attempt: int) -> str:
+def predictions_key(run_id: str, attempt: int) -> str:
     """Return the storage key of the predictions of an attempt."""
-    return f"predictions/{trigger_id}-{attempt}.csv"
+    return f"predictions/{run_id}-{attempt}.csv"
 
 
 def record_failure(
     job: Job, failure: ModelFailure, report: RunReport | None = None, record: RunRecord | None = None
 ) -> None:
-    """End the trigger as a model failure and append the failure to its log; store the usage of `report`, if given.
+    """End the run as a model failure and append the failure to its log; store the usage of `report`, if given.
 
     `record` is the record of the run, if there is one.
 
@@ -123,9 +123,9 @@ def _is_doubtful(job: Job, failure: ModelFailure) -> bool:
         return False
 
     def is_first(session: Session) -> bool:
-        trigger = session.get_one(Trigger, job.claimed.trigger_id)
-        was_killed = any(status.code == KILLED for status in trigger.statuses)
-        return not was_killed and trigger.failures + 1 < job.config.max_attempts
+        run = session.get_one(Run, job.claimed.run_id)
+        was_killed = any(status.code == KILLED for status in run.statuses)
+        return not was_killed and run.failures + 1 < job.config.max_attempts
 
     return retry_transaction(job.database, is_first, cancel=job.cancel)
 
@@ -140,19 +140,19 @@ def _prepare(database: Database, claimed: Claim) -> PickleRun | None:
     """Return the run to execute; a validation joins the open round."""
     now = datetime.now(UTC)
     # A read transaction does not block writers.
-    with database.write() if claimed.type is TriggerType.VALIDATION else database.read() as session:
+    with database.write() if claimed.type is RunType.VALIDATION else database.read() as session:
         return _read(session, claimed, now)
 
 
 def _read(session: Session, claimed: Claim, now: datetime) -> PickleRun | None:
-    trigger = session.get_one(Trigger, claimed.trigger_id)
-    if trigger.attempt != claimed.attempt:
+    run = session.get_one(Run, claimed.run_id)
+    if run.attempt != claimed.attempt:
         return None
-    pickle = session.get_one(Pickle, trigger.pickle_id)
-    if trigger.type == TriggerType.VALIDATION:
+    pickle = session.get_one(Pickle, run.pickle_id)
+    if run.type == RunType.VALIDATION:
         open_now = current_round(session, CLASSIC, now)
-        trigger.round_id = open_now.id if open_now is not None else None
-    round_ = session.get_one(Round, trigger.round_id) if trigger.round_id else None
+        run.round_id = open_now.id if open_now is not None else None
+    round_ = session.get_one(Round, run.round_id) if run.round_id else None
     version = pickle.data_version.name
 
     def live(filename: str) -> str:
@@ -162,7 +162,7 @@ def _read(session: Session, claimed: Claim, now: datetime) -> PickleRun | None:
 
 
 def _store(storage: Storage, claimed: Claim, content: bytes, *, row_count: int) -> StoredPredictions:
-    key = predictions_key(claimed.trigger_id, claimed.attempt)
+    key = predictions_key(claimed.run_id, claimed.attempt)
     with tempfile.TemporaryDirectory(prefix="predictd-") as folder:
         path = Path(folder) / "predictions.csv"
         path.write_bytes(content)

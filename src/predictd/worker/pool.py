@@ -1,4 +1,4 @@
-"""The worker pool: threads that claim and run triggers, and one that renews leases and stores logs."""
+"""The worker pool: threads that claim and execute runs, and one that renews leases and stores logs."""
 
 import itertools
 import os
@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
 
 from predictd.db import Database
-from predictd.db.models import Trigger
+from predictd.db.models import Run
 from predictd.db.retry import is_outage, retry_transaction
 from predictd.domain.reasons import Reason
-from predictd.domain.states import TriggerType
+from predictd.domain.states import RunType
 from predictd.jobs.queue import Claim, claim, find_lost_claims, has_due_run, renew, requeue_claim
 from predictd.jobs.scheduling import VALIDATION_INTERVAL, Priority, deprioritize_late_runs, has_late_runs
 from predictd.storage import Storage
@@ -45,11 +45,11 @@ class _ActiveRun:
 
 def _log_context(run: _ActiveRun) -> AbstractContextManager[object]:
     """Add the ids of the run to log events."""
-    return bound_contextvars(trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+    return bound_contextvars(run=run.claimed.run_id, attempt=run.claimed.attempt)
 
 
 class WorkerPool:
-    """Runs the triggers of the queue, up to `workers` at a time.
+    """Executes the runs of the queue, up to `workers` at a time.
 
     Args:
         capacity: returns how many runs the cluster has room for now; limits the claims.
@@ -104,7 +104,7 @@ class WorkerPool:
             thread.start()
 
     def wake(self) -> None:
-        """Wake the workers because a trigger was added."""
+        """Wake the workers because a run was added."""
         self._due.release()
 
     def stop(self, drain_seconds: float) -> None:
@@ -115,7 +115,7 @@ class WorkerPool:
         self._stopping.set()
         for _ in self._threads:
             self._due.release()
-        self._requeue_runs([run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS])
+        self._requeue_runs([run for run in self._active() if run.claimed.type is RunType.DIAGNOSTICS])
         deadline = time.monotonic() + drain_seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -171,7 +171,7 @@ class WorkerPool:
                     )
                 )
             except Exception:
-                log.exception("worker_failed", trigger=claimed.trigger_id)
+                log.exception("worker_failed", run=claimed.run_id)
             finally:
                 with self._lock:
                     del self._runs[slot]
@@ -220,7 +220,7 @@ class WorkerPool:
 
     def _preempt_diagnostics(self) -> None:
         """With a single worker, requeue diagnostics when a round or validation run is due."""
-        running = [run for run in self._active() if run.claimed.type is TriggerType.DIAGNOSTICS]
+        running = [run for run in self._active() if run.claimed.type is RunType.DIAGNOSTICS]
         if not running or not self._is_single_slot():
             return
         with self._database.read() as session:
@@ -249,8 +249,8 @@ class WorkerPool:
         with self._database.read() as session:
             lost_ids = find_lost_claims(session, [run.claimed for run in runs])
         for run in runs:
-            if run.claimed.trigger_id in lost_ids and not run.cancel.is_set():
-                log.info("claim_lost", trigger=run.claimed.trigger_id, attempt=run.claimed.attempt)
+            if run.claimed.run_id in lost_ids and not run.cancel.is_set():
+                log.info("claim_lost", run=run.claimed.run_id, attempt=run.claimed.attempt)
                 run.cancel.set()
 
     def _deprioritize_late_runs(self) -> None:
@@ -272,8 +272,8 @@ class WorkerPool:
 
     def _has_ended(self, claimed: Claim) -> bool:
         with self._database.read() as session:
-            trigger = session.get(Trigger, claimed.trigger_id)
-            return trigger is not None and trigger.attempt == claimed.attempt and trigger.lease_owner is None
+            run = session.get(Run, claimed.run_id)
+            return run is not None and run.attempt == claimed.attempt and run.lease_owner is None
 
     def _recover(self) -> None:
         now = datetime.now(UTC)

@@ -33,7 +33,7 @@ def build_record(job: Job, pickle_run: PickleRun, report: RunReport, limits: Lim
         keys.append(pickle_run.benchmarks_key)
     objects = object_hashes(job.database, storage, *keys)
     return RunRecord(
-        trigger_id=claimed.trigger_id,
+        run_id=claimed.run_id,
         attempt=claimed.attempt,
         outcome=report.failure.code if report.failure is not None else SUCCESS,
         pickle=objects[pickle_run.pickle_key],
@@ -59,14 +59,14 @@ def stored_object(key: str, content: bytes) -> StoredObject:
 
 
 def save_record(session: Session, claimed: Claim, record: RunRecord, now: datetime) -> None:
-    """Store the record in the transaction that ends the claimed trigger."""
-    key = {"trigger_id": claimed.trigger_id, "attempt": claimed.attempt}
+    """Store the record in the transaction that ends the claimed run."""
+    key = {"run_id": claimed.run_id, "attempt": claimed.attempt}
     session.merge(RunRecordRow(**key, outcome=record.outcome, facts=record.facts(), inserted_at=now))
 
 
-def list_records(session: Session, trigger_id: str) -> Sequence[RunRecordRow]:
-    """Return the records of the trigger, newest attempt first."""
-    query = sa.select(RunRecordRow).where(RunRecordRow.trigger_id == trigger_id).order_by(RunRecordRow.attempt.desc())
+def list_records(session: Session, run_id: str) -> Sequence[RunRecordRow]:
+    """Return the records of the run, newest attempt first."""
+    query = sa.select(RunRecordRow).where(RunRecordRow.run_id == run_id).order_by(RunRecordRow.attempt.desc())
     return session.scalars(query).all()
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from predictd.data import read_ids
 from predictd.db import Database
-from predictd.db.models import Pickle, Trigger
+from predictd.db.models import Pickle, Run
 from predictd.db.stored_files import charge
 from predictd.domain.errors import BusyError, LimitReachedError, PlatformError
 from predictd.domain.quotas import Quotas
@@ -55,10 +55,10 @@ def tables_hash(key: str | None) -> str:
     return sha256 if version == str(VERSION) else ""
 
 
-def invalidate_tables(database: Database, trigger_id: str) -> None:
-    """Discard the compiled tables of the pickle of the trigger."""
+def invalidate_tables(database: Database, run_id: str) -> None:
+    """Discard the compiled tables of the pickle of the run."""
     with database.write() as session:
-        pickle = session.get_one(Trigger, trigger_id).pickle
+        pickle = session.get_one(Run, run_id).pickle
         if pickle is not None and pickle.tables_key:
             pickle.tables_key = None
 

@@ -1,4 +1,4 @@
-"""Execution of one claimed trigger from its claim to its end."""
+"""Execution of one claimed run from its claim to its end."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +20,7 @@ from predictd.domain.errors import (
     is_disk_full,
 )
 from predictd.domain.reasons import KILLED, PLATFORM, Reason
-from predictd.domain.states import TriggerType
+from predictd.domain.states import RunType
 from predictd.jobs.queue import requeue_claim
 from predictd.worker.config import Job
 from predictd.worker.diagnostics_run import diagnose
@@ -36,18 +36,18 @@ _MAX_REQUEUES = 100
 
 
 def run_job(job: Job) -> None:
-    """Run the claimed trigger and record how it ended; never raises. Log events have the id of the trigger.
+    """Execute the claimed run and record how it ended; never raises. Log events have the id of the run.
 
-    A model failure ends the trigger; a platform failure requeues it; a cancelled run records nothing, because the
-    cancellation already changed the trigger.
+    A model failure ends the run; a platform failure requeues it; a cancelled run records nothing, because the
+    cancellation already changed the run.
     """
-    with bound_contextvars(trigger=job.claimed.trigger_id, attempt=job.claimed.attempt, worker=job.slot):
+    with bound_contextvars(run=job.claimed.run_id, attempt=job.claimed.attempt, worker=job.slot):
         _run(job)
 
 
 def _run(job: Job) -> None:
     try:
-        (diagnose if job.claimed.type is TriggerType.DIAGNOSTICS else predict)(job)
+        (diagnose if job.claimed.type is RunType.DIAGNOSTICS else predict)(job)
     except CancelledError:
         log.info("run_cancelled")
     except JobRequeuedError:
@@ -67,7 +67,7 @@ def _run(job: Job) -> None:
         elif isinstance(error, PlatformError):
             log.error("platform_error", error=error.message)
             with suppress(SQLAlchemyError):
-                invalidate_tables(job.database, job.claimed.trigger_id)
+                invalidate_tables(job.database, job.claimed.run_id)
             _retry(
                 job,
                 Reason(
@@ -120,6 +120,6 @@ def _record(job: Job, do: Callable[[Session], bool]) -> None:
     try:
         retry_transaction(job.database, do, cancel=job.cancel)
     except CancelledError:
-        log.info("run_cancelled", trigger=job.claimed.trigger_id)
+        log.info("run_cancelled", run=job.claimed.run_id)
     except Exception:
         log.exception("retry_not_recorded")

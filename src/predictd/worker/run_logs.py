@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from predictd.db import Database
-from predictd.db.models import Trigger, TriggerLog
+from predictd.db.models import Run, RunLog
 from predictd.domain.terminal import LINE_LENGTH, TerminalLines
 from predictd.jobs.queue import Claim
 
@@ -98,13 +98,13 @@ class LogWriter:
         """Remove lines that a failed call stored anyway: the commit succeeded, but the connection was lost."""
         with self._database.read() as session:
             rows = session.execute(
-                sa.select(TriggerLog.sequence, TriggerLog.message)
+                sa.select(RunLog.sequence, RunLog.message)
                 .where(
-                    TriggerLog.trigger_id == self._claimed.trigger_id,
-                    TriggerLog.attempt == self._claimed.attempt,
-                    TriggerLog.sequence > self._newest,
+                    RunLog.run_id == self._claimed.run_id,
+                    RunLog.attempt == self._claimed.attempt,
+                    RunLog.sequence > self._newest,
                 )
-                .order_by(TriggerLog.sequence)
+                .order_by(RunLog.sequence)
             ).all()
         for row in rows:
             if pending and pending[0][1] == row.message:
@@ -121,7 +121,7 @@ class LogWriter:
             return
         rows = [
             {
-                "trigger_id": self._claimed.trigger_id,
+                "run_id": self._claimed.run_id,
                 "attempt": self._claimed.attempt,
                 "timestamp": at,
                 "message": message,
@@ -129,7 +129,7 @@ class LogWriter:
             for at, message in pending
         ]
         with self._database.write() as session:
-            insert = sa.insert(TriggerLog).returning(TriggerLog.sequence, sort_by_parameter_order=True)
+            insert = sa.insert(RunLog).returning(RunLog.sequence, sort_by_parameter_order=True)
             sequences = session.scalars(insert, rows).all()
             for sequence, (_, message) in zip(sequences, pending, strict=True):
                 self._remember(sequence, message)
@@ -143,22 +143,22 @@ class LogWriter:
             self._dropped_bytes += size
         if last_cut is not None:
             session.execute(
-                sa.delete(TriggerLog).where(
-                    TriggerLog.trigger_id == self._claimed.trigger_id,
-                    TriggerLog.attempt == self._claimed.attempt,
-                    TriggerLog.sequence <= last_cut,
+                sa.delete(RunLog).where(
+                    RunLog.run_id == self._claimed.run_id,
+                    RunLog.attempt == self._claimed.attempt,
+                    RunLog.sequence <= last_cut,
                 )
             )
         if self._dropped_bytes:
             session.execute(
-                sa.update(Trigger)
-                .where(Trigger.id == self._claimed.trigger_id, Trigger.attempt == self._claimed.attempt)
+                sa.update(Run)
+                .where(Run.id == self._claimed.run_id, Run.attempt == self._claimed.attempt)
                 .values(log_dropped_bytes=self._dropped_bytes)
             )
 
 
 def store_lines(
-    session: sa.orm.Session, trigger_id: str, attempt: int, body: bytes, max_bytes: int, dropped_bytes: int = 0
+    session: sa.orm.Session, run_id: str, attempt: int, body: bytes, max_bytes: int, dropped_bytes: int = 0
 ) -> None:
     """Append lines of model output, as a `LogWriter` would; any process may have stored the earlier lines.
 
@@ -168,26 +168,26 @@ def store_lines(
     now = int(time.time() * 1000)
     terminal = TerminalLines()
     texts = [_quoted(line) for line in (*terminal.feed(body), *terminal.close())]
-    of_run = (TriggerLog.trigger_id == trigger_id, TriggerLog.attempt == attempt)
+    of_run = (RunLog.run_id == run_id, RunLog.attempt == attempt)
     if texts:
-        shared = {"trigger_id": trigger_id, "attempt": attempt, "timestamp": now}
-        session.execute(sa.insert(TriggerLog), [shared | {"message": text} for text in texts])
-    size = sa.func.length(TriggerLog.message) + 1
+        shared = {"run_id": run_id, "attempt": attempt, "timestamp": now}
+        session.execute(sa.insert(RunLog), [shared | {"message": text} for text in texts])
+    size = sa.func.length(RunLog.message) + 1
     excess = (session.scalar(sa.select(sa.func.sum(size)).where(*of_run)) or 0) - max_bytes
     if texts and excess > 0:
         last = 0
         for sequence, length in session.execute(
-            sa.select(TriggerLog.sequence, size).where(*of_run).order_by(TriggerLog.sequence)
+            sa.select(RunLog.sequence, size).where(*of_run).order_by(RunLog.sequence)
         ):
             if excess <= 0:
                 break
             last, excess, dropped_bytes = sequence, excess - length, dropped_bytes + length
-        session.execute(sa.delete(TriggerLog).where(*of_run, TriggerLog.sequence <= last))
+        session.execute(sa.delete(RunLog).where(*of_run, RunLog.sequence <= last))
     if dropped_bytes:
         session.execute(
-            sa.update(Trigger)
-            .where(Trigger.id == trigger_id, Trigger.attempt == attempt)
-            .values(log_dropped_bytes=Trigger.log_dropped_bytes + dropped_bytes)
+            sa.update(Run)
+            .where(Run.id == run_id, Run.attempt == attempt)
+            .values(log_dropped_bytes=Run.log_dropped_bytes + dropped_bytes)
         )
 
 

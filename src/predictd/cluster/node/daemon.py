@@ -127,7 +127,7 @@ class Daemon:
                 connection.settimeout(_RECEIVE_SECONDS)
                 spec = JobSpec.parse(_receive_spec(connection))
                 connection.settimeout(None)
-                with _log_context(spec.trigger_id, spec.attempt):
+                with _log_context(spec.run_id, spec.attempt):
                     outcome: dict[str, object] = self._execute(spec, connection, cancel)
             except PlatformError as error:
                 outcome = {"error": error.message[:_MAX_MESSAGE]}
@@ -148,7 +148,7 @@ class Daemon:
         watcher = threading.Thread(target=_watch_connection, args=(connection, cancel), name="job-watcher", daemon=True)
         watcher.start()
         started_at = time.monotonic()
-        label = f"{spec.trigger_id} (attempt {spec.attempt})"
+        label = f"{spec.run_id} (attempt {spec.attempt})"
         self._show(f"Run {label} started.")
         ending = "failed on this node"
         try:
@@ -248,13 +248,13 @@ class Daemon:
         )
 
 
-def _log_context(trigger_id: str, attempt: int) -> AbstractContextManager[object]:
+def _log_context(run_id: str, attempt: int) -> AbstractContextManager[object]:
     """Bind the run to the log lines of this thread; do nothing on a node without structlog."""
     try:
         from structlog.contextvars import bound_contextvars  # noqa: PLC0415 (optional on a node)
     except ModuleNotFoundError:
         return nullcontext()
-    return bound_contextvars(trigger=trigger_id, attempt=attempt)
+    return bound_contextvars(run=run_id, attempt=attempt)
 
 
 def _receive_spec(connection: socket.socket) -> bytes:

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictd.admin.run_actions import requeue_run
-from predictd.db.models import Account, Model, Trigger
+from predictd.db.models import Account, Model, Run
 from predictd.db.queue_stats import WorkerSlot, list_errors, list_pending, list_running
-from predictd.domain.states import TriggerState
+from predictd.domain.states import RunState
 from predictd.http.services import Services
 from predictd.uploads.cancellation import cancel_run
 from predictd.web.admin.permissions import admin_form, admin_page, check_confirmed
@@ -34,11 +34,11 @@ def show_queue(request: PageRequest) -> Response:
     session = request.session
     running = list_running(session, MAX_RUNNING)
     pending = session.scalars(
-        sa.select(Trigger)
-        .where(Trigger.state == TriggerState.PENDING)
-        .order_by(Trigger.priority, Trigger.rank, Trigger.inserted_at, Trigger.position)
+        sa.select(Run)
+        .where(Run.state == RunState.PENDING)
+        .order_by(Run.priority, Run.rank, Run.inserted_at, Run.position)
         .limit(MAX_WAITING)
-        .options(sa.orm.joinedload(Trigger.pickle), sa.orm.joinedload(Trigger.round))
+        .options(sa.orm.joinedload(Run.pickle), sa.orm.joinedload(Run.round))
     ).all()
     errors = list_errors(session, MAX_ERRORS)
     runs = [*running, *pending, *(run for _, run in errors)]
@@ -72,14 +72,14 @@ def requeue(request: PageRequest) -> Response:
     return request.redirect("/admin/queue", "requeued")
 
 
-def _owners(session: sa.orm.Session, runs: Sequence[Trigger]) -> dict[str, Account]:
+def _owners(session: sa.orm.Session, runs: Sequence[Run]) -> dict[str, Account]:
     """Return the account of each run, by run."""
     ids = {run.account_id for run in runs if run.account_id}
     accounts = {account.id: account for account in session.scalars(sa.select(Account).where(Account.id.in_(ids)))}
     return {run.id: accounts[run.account_id] for run in runs if run.account_id in accounts}
 
 
-def _models(session: sa.orm.Session, runs: Sequence[Trigger]) -> dict[str, str]:
+def _models(session: sa.orm.Session, runs: Sequence[Run]) -> dict[str, str]:
     """Return the names of the models that the pickles of the runs were uploaded for, by model."""
     ids = {run.pickle.model_id for run in runs if run.pickle is not None and run.pickle.model_id}
     rows = session.execute(sa.select(Model.id, Model.name).where(Model.id.in_(ids)))

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.db.catalog import list_data_versions, list_runtimes
 from predictd.db.model_queries import get_model
-from predictd.db.models import Account, Diagnostics, Model, Pickle, Runtime, Trigger, TriggerLog, TriggerStatus
+from predictd.db.models import Account, Diagnostics, Model, Pickle, Run, RunLog, RunStatus, Runtime
 from predictd.domain.errors import InvalidInputError, NotFoundError
 from predictd.domain.limits import PRESIGNED_URL_SECONDS
 from predictd.http.context import Context
@@ -46,7 +46,7 @@ def pickle_object(context: Context, pickle: Pickle) -> Object:
         "dataVersion": version.name,
         "validationStatus": pickle.validation_status,
         "triggerStatus": lambda info: context.newest_state(pickle),
-        "triggers": lambda info: [trigger_object(trigger) for trigger in pickle.triggers],
+        "triggers": lambda info: [run_object(run) for run in pickle.runs],
         "diagnosticsId": lambda info: _of_latest_diagnostics(pickle, lambda diagnostics: diagnostics.id),
         "diagnosticsStatus": lambda info: _of_latest_diagnostics(pickle, status_of),
         "diagnosticsStatusDescription": lambda info: _of_latest_diagnostics(pickle, description_of),
@@ -60,27 +60,27 @@ def _of_latest_diagnostics(pickle: Pickle, field: Callable[[Diagnostics], str | 
     return field(pickle.diagnostics[0]) if pickle.diagnostics else None
 
 
-def trigger_object(trigger: Trigger) -> Object:
+def run_object(run: Run) -> Object:
     """Return the type ComputePickleTrigger, its history oldest first."""
     return {
-        "id": trigger.id,
-        "computePickleUploadId": trigger.pickle_id,
-        "roundId": trigger.round_id,
-        "submissionId": trigger.submission_id,
-        "type": trigger.type,
-        "status": trigger.state,
-        "failureCode": trigger.failure_code,
-        "fallbackFor": trigger.fallback_model_id,
-        "statuses": lambda info: [_status_object(status) for status in trigger.statuses],
-        "insertedAt": trigger.inserted_at,
-        "updatedAt": trigger.updated_at,
+        "id": run.id,
+        "computePickleUploadId": run.pickle_id,
+        "roundId": run.round_id,
+        "submissionId": run.submission_id,
+        "type": run.type,
+        "status": run.state,
+        "failureCode": run.failure_code,
+        "fallbackFor": run.fallback_model_id,
+        "statuses": lambda info: [_status_object(status) for status in run.statuses],
+        "insertedAt": run.inserted_at,
+        "updatedAt": run.updated_at,
     }
 
 
-def _status_object(status: TriggerStatus) -> Object:
+def _status_object(status: RunStatus) -> Object:
     return {
         "id": status.id,
-        "computePickleTriggerId": status.trigger_id,
+        "computePickleTriggerId": status.run_id,
         "status": status.status,
         "description": status.description,
         "code": status.code,
@@ -213,36 +213,32 @@ def resolve_pickles(
 def resolve_trigger_logs(_: Any, info: Info, triggerId: str) -> list[Object]:
     """Return the log lines of a run, in order."""
     context = context_of(info)
-    return _logs(context, own_trigger(context, context.account(*READ), triggerId))
+    return _logs(context, own_run(context, context.account(*READ), triggerId))
 
 
-def own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger:
+def own_run(context: Context, account: Account, run_id: str) -> Run:
     """Return the run of that id.
 
     Raises:
         NotFoundError: there is no such run of this account.
     """
-    trigger = find_own_trigger(context, account, trigger_id)
-    if trigger is None:
-        raise NotFoundError(f"Trigger {trigger_id[:64]!r} not found.")
-    return trigger
+    run = find_own_run(context, account, run_id)
+    if run is None:
+        raise NotFoundError(f"Run {run_id[:64]!r} not found.")
+    return run
 
 
-def find_own_trigger(context: Context, account: Account, trigger_id: str) -> Trigger | None:
+def find_own_run(context: Context, account: Account, run_id: str) -> Run | None:
     """Return the run of that id; None if the account has none. One query, so that timing reveals nothing."""
-    own_run = select(Trigger).where(
-        Trigger.id == trigger_id, Trigger.account_id == account.id, Trigger.pickle_id.is_not(None)
-    )
+    own_run = select(Run).where(Run.id == run_id, Run.account_id == account.id, Run.pickle_id.is_not(None))
     return context.session.scalar(own_run)
 
 
-def _logs(context: Context, trigger: Trigger) -> list[Object]:
-    rows = context.session.scalars(
-        select(TriggerLog).where(TriggerLog.trigger_id == trigger.id).order_by(TriggerLog.sequence)
-    ).all()
+def _logs(context: Context, run: Run) -> list[Object]:
+    rows = context.session.scalars(select(RunLog).where(RunLog.run_id == run.id).order_by(RunLog.sequence)).all()
     lines = [{"timestamp": row.timestamp, "message": row.message} for row in rows]
-    if trigger.log_dropped_bytes and rows:
-        note = f"[predictd] {trigger.log_dropped_bytes} bytes of earlier output were truncated."
+    if run.log_dropped_bytes and rows:
+        note = f"[predictd] {run.log_dropped_bytes} bytes of earlier output were truncated."
         lines.insert(0, {"timestamp": rows[0].timestamp, "message": note})
     return lines
 
@@ -252,8 +248,8 @@ def resolve_diagnostics_trigger_logs(_: Any, info: Info, pickleId: str) -> list[
     """Return the log lines of the latest diagnostics run of a pickle; empty if there is none."""
     context = context_of(info)
     pickle = get_pickle(context.session, context.account(*READ), pickleId)
-    trigger = pickle.diagnostics[0].trigger if pickle.diagnostics else None
-    return [] if trigger is None else _logs(context, trigger)
+    run = pickle.diagnostics[0].run if pickle.diagnostics else None
+    return [] if run is None else _logs(context, run)
 
 
 @mutation.field("createComputePickleUpload")
@@ -324,7 +320,7 @@ def resolve_cancel(_: Any, info: Info, triggerId: str) -> Object:
     account = context.account(WRITE)
     with context.write() as session:
         cancel_run(session, triggerId, context.now, account)
-    return trigger_object(context.load(Trigger, triggerId))
+    return run_object(context.load(Run, triggerId))
 
 
 @mutation.field("updatePickleLabel")

@@ -5,7 +5,7 @@ from typing import Any
 from ariadne import MutationType, QueryType
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
-from predictd.api.graphql.resolvers.pickles import READ, own_trigger
+from predictd.api.graphql.resolvers.pickles import READ, own_run
 from predictd.db.run_tables import RunRecordRow
 from predictd.domain.run_records import RunRecord
 from predictd.worker.provenance import list_records
@@ -19,7 +19,7 @@ def record_object(row: RunRecordRow) -> Object:
     record = RunRecord.of(row.facts)
     limits, machine = record.limits, record.machine
     return {
-        "triggerId": record.trigger_id,
+        "triggerId": record.run_id,
         "attempt": record.attempt,
         "outcome": record.outcome,
         "insertedAt": row.inserted_at,
@@ -57,6 +57,6 @@ def record_object(row: RunRecordRow) -> Object:
 def resolve_record(_: Any, info: Info, triggerId: str, attempt: int | None = None) -> Object | None:
     """Return the record of the latest attempt that ended, or of the given one; null if there is none."""
     context = context_of(info)
-    trigger = own_trigger(context, context.account(*READ), triggerId)
-    rows = list_records(context.session, trigger.id)
+    run = own_run(context, context.account(*READ), triggerId)
+    rows = list_records(context.session, run.id)
     return next((record_object(row) for row in rows if attempt in (None, row.attempt)), None)

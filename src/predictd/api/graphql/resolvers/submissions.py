@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from predictd.api.graphql.resolvers.objects import Info, Object, context_of
 from predictd.api.graphql.resolvers.ownership import own_model, own_rows
-from predictd.api.graphql.resolvers.pickles import download_auth, find_own_trigger, upload_auth
+from predictd.api.graphql.resolvers.pickles import download_auth, find_own_run, upload_auth
 from predictd.api.graphql.resolvers.rounds import round_object
 from predictd.db.models import Model, Submission
 from predictd.domain.errors import NotFoundError
@@ -38,7 +38,7 @@ def submission_object(submission: Submission) -> Object:
         "status": submission.status,
         "selected": submission.selected,
         "insertedAt": submission.inserted_at,
-        "triggerId": submission.trigger_id,
+        "triggerId": submission.run_id,
         "round": lambda info: round_object(submission.round),
         "notes": submission.notes,
         "submittedCount": submission.row_count,
@@ -107,7 +107,7 @@ def resolve_create_submission(
     account = context.account(WRITE)
     check_tournament(tournament)
     model = own_model(context, account, modelId)
-    is_own = bool(triggerId) and find_own_trigger(context, account, triggerId or "") is not None
+    is_own = bool(triggerId) and find_own_run(context, account, triggerId or "") is not None
     submission_id = submit_file(
         context.database,
         context.storage,
@@ -115,7 +115,7 @@ def resolve_create_submission(
         model.id,
         filename,
         now=context.now,
-        trigger_id=triggerId if is_own else None,
+        run_id=triggerId if is_own else None,
         source=source[:100] if source else None,
         data_datestamp=dataDatestamp,
         quotas=context.settings.quotas,

@@ -30,13 +30,13 @@ TABLES = (
     "webhook_endpoints",
     "deliveries",
     "models",
-    "triggers",
+    "runs",
     "diagnostics",
     "reputations",
+    "run_logs",
     "run_records",
+    "run_statuses",
     "submissions",
-    "trigger_logs",
-    "trigger_statuses",
     "scores",
 )
 
@@ -74,14 +74,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "node_runs",
-        sa.Column("trigger_id", sa.String(length=36), nullable=False),
+        sa.Column("run_id", sa.String(length=36), nullable=False),
         sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("node", sa.String(length=100), nullable=False),
         sa.Column("heartbeats", sa.Integer(), nullable=False),
         sa.Column("log_batch", sa.Integer(), nullable=False),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("trigger_id", "attempt", name=op.f("pk_node_runs")),
+        sa.PrimaryKeyConstraint("run_id", "attempt", name=op.f("pk_node_runs")),
     )
     op.create_table(
         "object_hashes",
@@ -167,7 +167,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("event", sa.String(length=24), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=True),
-        sa.Column("trigger_id", sa.String(length=36), nullable=True),
+        sa.Column("run_id", sa.String(length=36), nullable=True),
         sa.Column("round_id", sa.String(length=36), nullable=True),
         sa.Column("facts", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
@@ -351,7 +351,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_models_pickle_id"), ["pickle_id"], unique=False)
 
     op.create_table(
-        "triggers",
+        "runs",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("pickle_id", sa.String(length=36), nullable=True),
         sa.Column("diagnostics_id", sa.String(length=36), nullable=True),
@@ -377,18 +377,16 @@ def upgrade() -> None:
         sa.Column("lease_expires_at", UtcDateTime(), nullable=True),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(["pickle_id"], ["pickles.id"], name=op.f("fk_triggers_pickle_id")),
-        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_triggers_round_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_triggers")),
-        sa.UniqueConstraint("diagnostics_id", name=op.f("uq_triggers_diagnostics_id")),
+        sa.ForeignKeyConstraint(["pickle_id"], ["pickles.id"], name=op.f("fk_runs_pickle_id")),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_runs_round_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
+        sa.UniqueConstraint("diagnostics_id", name=op.f("uq_runs_diagnostics_id")),
     )
-    with op.batch_alter_table("triggers", schema=None) as batch_op:
-        batch_op.create_index("ix_triggers_account_id_state", ["account_id", "state"], unique=False)
-        batch_op.create_index("ix_triggers_pickle_id_inserted_at", ["pickle_id", "inserted_at"], unique=False)
-        batch_op.create_index(
-            "ix_triggers_queue", ["state", "priority", "rank", "inserted_at", "position"], unique=False
-        )
-        batch_op.create_index("ix_triggers_round_id_account_id", ["round_id", "account_id"], unique=False)
+    with op.batch_alter_table("runs", schema=None) as batch_op:
+        batch_op.create_index("ix_runs_account_id_state", ["account_id", "state"], unique=False)
+        batch_op.create_index("ix_runs_pickle_id_inserted_at", ["pickle_id", "inserted_at"], unique=False)
+        batch_op.create_index("ix_runs_queue", ["state", "priority", "rank", "inserted_at", "position"], unique=False)
+        batch_op.create_index("ix_runs_round_id_account_id", ["round_id", "account_id"], unique=False)
 
     op.create_table(
         "diagnostics",
@@ -438,22 +436,50 @@ def upgrade() -> None:
         batch_op.create_index("ix_reputations_tournament_day", ["tournament", "day"], unique=False)
 
     op.create_table(
+        "run_logs",
+        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("run_id", sa.String(length=36), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("timestamp", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_logs_run_id")),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_run_logs")),
+    )
+    with op.batch_alter_table("run_logs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_run_logs_run_id"), ["run_id"], unique=False)
+
+    op.create_table(
         "run_records",
-        sa.Column("trigger_id", sa.String(length=36), nullable=False),
+        sa.Column("run_id", sa.String(length=36), nullable=False),
         sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("outcome", sa.String(length=32), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.Column("inserted_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(["trigger_id"], ["triggers.id"], name=op.f("fk_run_records_trigger_id")),
-        sa.PrimaryKeyConstraint("trigger_id", "attempt", name=op.f("pk_run_records")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_records_run_id")),
+        sa.PrimaryKeyConstraint("run_id", "attempt", name=op.f("pk_run_records")),
     )
+    op.create_table(
+        "run_statuses",
+        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("run_id", sa.String(length=36), nullable=False),
+        sa.Column("status", sa.String(length=24), nullable=False),
+        sa.Column("code", sa.String(length=32), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("inserted_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_statuses_run_id")),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_run_statuses")),
+    )
+    with op.batch_alter_table("run_statuses", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_run_statuses_run_id"), ["run_id"], unique=False)
+
     op.create_table(
         "submissions",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=False),
         sa.Column("model_id", sa.String(length=36), nullable=False),
         sa.Column("round_id", sa.String(length=36), nullable=False),
-        sa.Column("trigger_id", sa.String(length=36), nullable=True),
+        sa.Column("run_id", sa.String(length=36), nullable=True),
         sa.Column("filename", sa.String(length=300), nullable=False),
         sa.Column("storage_key", sa.String(length=400), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
@@ -467,7 +493,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_submissions_account_id")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_submissions_model_id")),
         sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_submissions_round_id")),
-        sa.ForeignKeyConstraint(["trigger_id"], ["triggers.id"], name=op.f("fk_submissions_trigger_id")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_submissions_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_submissions")),
     )
     with op.batch_alter_table("submissions", schema=None) as batch_op:
@@ -481,34 +507,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("selected"),
             postgresql_where=sa.text("selected"),
         )
-
-    op.create_table(
-        "trigger_logs",
-        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("trigger_id", sa.String(length=36), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("timestamp", sa.BigInteger(), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["trigger_id"], ["triggers.id"], name=op.f("fk_trigger_logs_trigger_id")),
-        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_trigger_logs")),
-    )
-    with op.batch_alter_table("trigger_logs", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_trigger_logs_trigger_id"), ["trigger_id"], unique=False)
-
-    op.create_table(
-        "trigger_statuses",
-        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("trigger_id", sa.String(length=36), nullable=False),
-        sa.Column("status", sa.String(length=24), nullable=False),
-        sa.Column("code", sa.String(length=32), nullable=False),
-        sa.Column("facts", sa.JSON(), nullable=False),
-        sa.Column("inserted_at", UtcDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(["trigger_id"], ["triggers.id"], name=op.f("fk_trigger_statuses_trigger_id")),
-        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_trigger_statuses")),
-    )
-    with op.batch_alter_table("trigger_statuses", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_trigger_statuses_trigger_id"), ["trigger_id"], unique=False)
 
     op.create_table(
         "scores",
