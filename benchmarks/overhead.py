@@ -107,9 +107,9 @@ def measure(home: Path, runs: int) -> tuple[list[float], list[float], float]:
 def wait(napi: numerapi.NumerAPI, pickle_id: str, runs: int) -> None:
     while True:
         answer = napi.raw_query(STATUS, {"id": pickle_id}, authorization=True)
-        runs = answer["data"]["computePickles"][0]["triggers"]
-        if len(runs) >= runs and all(run["status"] in FINAL for run in runs):
-            failed = [run for run in runs if run["status"] != "submission_succeeded"]
+        triggers = answer["data"]["computePickles"][0]["triggers"]
+        if len(triggers) >= runs and all(run["status"] in FINAL for run in triggers):
+            failed = [run for run in triggers if run["status"] != "submission_succeeded"]
             if failed:
                 sys.exit(f"a run failed: {failed[0]}")
             return

@@ -190,14 +190,14 @@ def wait(napi: numerapi.NumerAPI, pickle_id: str, *, runs: int, seconds: float =
     shown: set[str] = set()
     while time.monotonic() < deadline:
         uploaded = napi.raw_query(STATUS_QUERY, {"id": pickle_id}, authorization=True)["data"]["computePickles"][0]
-        runs = uploaded["triggers"]
-        newest = runs[0]
+        triggers = uploaded["triggers"]
+        newest = triggers[0]
         for status in newest["statuses"]:
             line = f"{status['insertedAt']}  {status['status']}"
             if newest["id"] + line not in shown:
                 shown.add(newest["id"] + line)
                 print(line, flush=True)
-        if len(runs) >= runs and all(run["status"] in FINAL for run in runs):
+        if len(triggers) >= runs and all(run["status"] in FINAL for run in triggers):
             if newest["status"] != "submission_succeeded":
                 raise DemoError(f"the run ended as {newest['status']}: {newest['statuses'][-1]['description']}")
             return dict(uploaded)

@@ -102,8 +102,8 @@ class User:
         deadline = time.monotonic() + seconds
         while True:
             pickle = self.pickle(pickle_id)
-            runs = pickle["triggers"]
-            if len(runs) >= runs and all(run["status"] in FINAL for run in runs):
+            triggers = pickle["triggers"]
+            if len(triggers) >= runs and all(run["status"] in FINAL for run in triggers):
                 return pickle
             assert time.monotonic() < deadline, f"not ended after {seconds} s: {pickle}"
             time.sleep(0.2)
