@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alembic import command
 
-from predictd.db.database import MIGRATIONS, Database
-from predictd.db.migrate import alembic_config
+from predictd.db import Database
+from predictd.db.migrations.revisions import MIGRATIONS, alembic_config
 
 with tempfile.TemporaryDirectory() as folder:
     database = Database(f"sqlite:///{Path(folder) / 'empty.db'}")

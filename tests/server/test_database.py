@@ -17,8 +17,7 @@ from sqlalchemy import inspect, text
 from conftest import PREDICTD
 from predictd.db import Database
 from predictd.db.accounts import create_account, list_accounts
-from predictd.db.database import MIGRATIONS, newest_revision
-from predictd.db.migrate import alembic_config
+from predictd.db.migrations.revisions import MIGRATIONS, alembic_config, newest_revision
 from predictd.domain.errors import ConflictError, SetupError
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -139,8 +138,7 @@ def test_an_upgrade_does_not_hold_up_servers_behind_a_table_in_use(
     database.upgrade()
     migrations = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
     (migrations / "versions" / "0002_one_more_column.py").write_text(ONE_MORE_COLUMN)
-    monkeypatch.setattr("predictd.db.database.MIGRATIONS", migrations)
-    monkeypatch.setattr("predictd.db.migrate.MIGRATIONS", migrations)
+    monkeypatch.setattr("predictd.db.migrations.revisions.MIGRATIONS", migrations)
     upgrading = threading.Thread(target=database.upgrade)
     with database.engine.connect() as busy:
         busy.execute(text("LOCK TABLE pickles IN ACCESS SHARE MODE"))

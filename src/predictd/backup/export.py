@@ -14,8 +14,8 @@ from predictd.backup.containers import Writer, open_writer
 from predictd.backup.manifest import MANIFEST, OBJECTS, FileFacts, Manifest, TableFacts
 from predictd.backup.rows import write_table
 from predictd.db import Database
-from predictd.db.database import newest_revision
 from predictd.db.metadata import all_tables
+from predictd.db.migrations.revisions import newest_revision
 from predictd.domain.errors import PlatformError, SetupError, StorageDownError
 from predictd.storage import Storage, StoredObject
 

@@ -17,8 +17,8 @@ from predictd.backup.export import TEMPORARY_PREFIXES, Progress, object_name
 from predictd.backup.manifest import MANIFEST, MAX_MANIFEST_BYTES, FileFacts, Manifest
 from predictd.backup.rows import BATCH_ROWS, read_lines, read_rows
 from predictd.db import Database
-from predictd.db.database import newest_revision
 from predictd.db.metadata import all_tables
+from predictd.db.migrations.revisions import newest_revision
 from predictd.domain.errors import ConflictError, InvalidInputError, SetupError
 from predictd.storage import Storage
 

@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 from predictd.cli.options import AsJson, DataDir, read_settings
 from predictd.cli.output import print_json, say
 from predictd.db import Database
-from predictd.db.database import known_revisions, newest_revision
+from predictd.db.migrations.revisions import known_revisions, newest_revision
 
 app = typer.Typer(help="The database schema.\n\nExample: predictd db upgrade", no_args_is_help=True)
 

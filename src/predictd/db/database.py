@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from predictd.db.audit import record_changes, start_recording
+from predictd.db.migrations.revisions import newest_revision, upgrade
 from predictd.domain.errors import SetupError
 
 BUSY_SECONDS = 60
@@ -29,7 +30,6 @@ LOCK_SECONDS = 3
 UPGRADE_ATTEMPTS = 20
 # Keys of PostgreSQL advisory locks.
 _UPGRADE_LOCK, _SETUP_LOCK = 738210, 738211
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
@@ -103,8 +103,6 @@ class Database:
         return current == newest
 
     def _upgrade(self) -> None:
-        from predictd.db.migrate import upgrade  # noqa: PLC0415 (Alembic takes most of a second to import)
-
         with self._unchecked() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
@@ -167,16 +165,6 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-
-
-def newest_revision() -> str:
-    """Return the schema revision of this version of predictd."""
-    return known_revisions()[-1]
-
-
-def known_revisions() -> list[str]:
-    """Return all schema revisions of this version of predictd, oldest first."""
-    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _is_lock_timeout(error: OperationalError) -> bool:

@@ -184,11 +184,9 @@ class Runtime(Base):
 class Pickle(Base):
     """An uploaded pickle; `model_id` is the model that it was uploaded for.
 
-    With `assign_when_validated` it is assigned to that model after validation. `runs` are its round and validation
-    runs. `tables_key` is the storage key of the compiled trees, empty if it has none and null before the first run;
-    `imports` lists the warm modules that it imports, separated by spaces. Both only make later runs faster.
-    `forecast_seconds` is the expected duration of the next run, null before the first. The file of an old pickle may
-    be deleted, at `removed_at`.
+    With `assign_when_validated` it is assigned to that model after validation. `tables_key` is the storage key of the
+    compiled trees (empty: it has none; null: no run yet) and `imports` lists its warm modules; both only make later
+    runs faster. `forecast_seconds` is the expected duration of the next run. `removed_at` is when its file was deleted.
     """
 
     __tablename__ = "pickles"
@@ -255,9 +253,8 @@ class Run(Base):
     `position` (among runs queued together, the longest `forecast_seconds` first). `start_by` is the latest start to
     end before the round closes. A fallback submits only for the model `fallback_model_id`.
 
-    `attempt` is the fencing token: it grows with each claim, and reports count only for the current attempt. `failures`
-    counts attempts that the platform failed. `log_dropped_bytes` of output were not stored. `used_seconds` and
-    `peak_memory_bytes` are the usage of the newest attempt, null if unknown.
+    `attempt` is the fencing token: it grows with each claim, and only reports of the current attempt count. `failures`
+    counts failures of the platform. `used_seconds` and `peak_memory_bytes` are the usage of the newest attempt.
     """
 
     __tablename__ = "runs"
@@ -379,8 +376,7 @@ class Diagnostics(Base):
     """Diagnostics of a pickle, or of an uploaded file of validation predictions.
 
     Their status is that of their run. `storage_key` is the key of the predictions, null until there are some;
-    `figures` are the fields of V2Diagnostics by wire name; `message` describes what is wrong with the model or
-    suspicious in its figures.
+    `figures` are the fields of V2Diagnostics by wire name; `message` describes what is wrong or suspicious.
     """
 
     __tablename__ = "diagnostics"

@@ -340,8 +340,7 @@ def fail_pending(session: Session, run: Run, failure: ModelFailure, now: datetim
     log_failure(session, run.id, run.attempt, failure, now)
     add_status(session, run.id, RunState.FAILED, Reason.of_failure(failure), now)
     notify_run(session, run, Event.RUN_FAILED, now)
-    kind = RunType(run.type)
-    run_events.ended(session, run.id, run.attempt, kind, RunState.FAILED, failure.code)
+    run_events.ended(session, run.id, run.attempt, RunType(run.type), RunState.FAILED, failure.code)
 
 
 def update_reason(session: Session, claimed: Claim, reason: Reason) -> None:

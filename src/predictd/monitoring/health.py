@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from predictd.db import Database
-from predictd.db.database import newest_revision
+from predictd.db.migrations.revisions import newest_revision
 from predictd.db.queue_stats import WorkerSlot, list_pending, list_running
 from predictd.monitoring.checks import Check, RunCheck, State, check_disk, fail, ok, warn
 from predictd.monitoring.server_status import ServerStatus

@@ -1,14 +1,9 @@
 """The metrics of a report in groups, with short definitions; docs/reference/metrics.md has the formulas."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from predictd.reports.numbers import format_number
 from predictd.scoring.metrics import Diagnostics
-
-if TYPE_CHECKING:
-    from predictd.reports.report import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +175,3 @@ GROUPS = (
 
 
 RATED = tuple(metric for group in GROUPS for metric in group.metrics if metric.better and not metric.of_tails)
-
-
-def available_groups(models: "Sequence[Model]") -> Iterator[MetricGroup]:
-    """Yield the groups with the metrics that at least one of the models has."""
-    for group in GROUPS:
-        metrics = tuple(
-            metric for metric in group.metrics if any(metric.value(model.diagnostics) is not None for model in models)
-        )
-        if metrics:
-            yield MetricGroup(title=group.title, metrics=metrics)
-
-
-def missing_labels(models: "Sequence[Model]") -> list[str]:
-    """Return the labels of the metrics that no model has."""
-    available = {metric.label for group in available_groups(models) for metric in group.metrics}
-    return [metric.label for group in GROUPS for metric in group.metrics if metric.label not in available]

@@ -7,10 +7,10 @@ from importlib.resources import files
 from predictd.reports.charts import cumulative_chart, drawdown_chart, era_chart, exposure_chart
 from predictd.reports.forest_plot import difference_chart, difference_table
 from predictd.reports.markup import Markup, element, joined
-from predictd.reports.metric_catalog import Metric, MetricGroup, available_groups, missing_labels
+from predictd.reports.metric_catalog import Metric, MetricGroup
 from predictd.reports.metric_ratings import Ratings
 from predictd.reports.plots import COLORS
-from predictd.reports.report import Model, Report
+from predictd.reports.report import Model, Report, available_groups, missing_labels
 from predictd.scoring.metrics import Comparison
 from predictd.scoring.metrics.comparison import Outcome
 

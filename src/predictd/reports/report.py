@@ -1,5 +1,6 @@
 """The contents of a report: models by name, their diagnostics, and their comparisons."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictd.reports.metric_catalog import GROUPS, MetricGroup
 from predictd.reports.metric_ratings import Ratings
 from predictd.scoring.metrics import Comparison, Diagnostics, series
 
@@ -75,3 +77,19 @@ def _era_order(era: str) -> tuple[int, str]:
     """Order eras by number, with or without leading zeros."""
     digits = "".join(character for character in era if character in "0123456789")
     return int(digits[:18] or "0"), era
+
+
+def available_groups(models: Sequence[Model]) -> Iterator[MetricGroup]:
+    """Yield the groups with the metrics that at least one of the models has."""
+    for group in GROUPS:
+        metrics = tuple(
+            metric for metric in group.metrics if any(metric.value(model.diagnostics) is not None for model in models)
+        )
+        if metrics:
+            yield MetricGroup(title=group.title, metrics=metrics)
+
+
+def missing_labels(models: Sequence[Model]) -> list[str]:
+    """Return the labels of the metrics that no model has."""
+    available = {metric.label for group in available_groups(models) for metric in group.metrics}
+    return [metric.label for group in GROUPS for metric in group.metrics if metric.label not in available]

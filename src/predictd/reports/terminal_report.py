@@ -6,9 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from predictd.domain.text import replace_unprintable
-from predictd.reports.metric_catalog import available_groups, missing_labels
 from predictd.reports.numbers import format_number
-from predictd.reports.report import Floats, Model, Report
+from predictd.reports.report import Floats, Model, Report, available_groups, missing_labels
 from predictd.scoring.metrics import Comparison, Difference
 from predictd.scoring.metrics.series import LABELS
 

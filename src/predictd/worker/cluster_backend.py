@@ -26,8 +26,9 @@ from predictd.sandbox.protocol import ResultLimits
 from predictd.storage import Storage
 from predictd.worker import node_runs
 from predictd.worker.config import Job
-from predictd.worker.execution import PickleRun, lock_key, seed_of
+from predictd.worker.execution import lock_key, seed_of
 from predictd.worker.hashes import object_hashes
+from predictd.worker.pickle_run import PickleRun
 from predictd.worker.run_cache import NO_TREES, tables_hash
 
 log = structlog.get_logger()

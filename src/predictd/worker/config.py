@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from predictd.data.mapped_cache import MappedCache
 from predictd.db import Database
@@ -16,10 +16,8 @@ from predictd.jobs.queue import Claim
 from predictd.sandbox import ForkPool
 from predictd.storage import Storage
 from predictd.uploads.fallback import IsUsable, usability_check
+from predictd.worker.pickle_run import PickleRun
 from predictd.worker.run_logs import LogWriter
-
-if TYPE_CHECKING:
-    from predictd.worker.execution import PickleRun
 
 RETRY_AFTER_SECONDS = 300.0
 
@@ -49,7 +47,7 @@ class RunBackend(Protocol):
     """An executor of claimed runs outside this machine."""
 
     def run(
-        self, job: "Job", pickle_run: "PickleRun", limits: Limits, *, rows: int, has_benchmarks: bool
+        self, job: "Job", pickle_run: PickleRun, limits: Limits, *, rows: int, has_benchmarks: bool
     ) -> tuple[RunReport, bool]:
         """Run the pickle on data of `rows` rows; return the report and whether tables were requested.
 

@@ -37,9 +37,10 @@ from predictd.scoring.validation import Progress
 from predictd.storage import Storage
 from predictd.uploads.quota_checks import check_disk
 from predictd.worker.config import Job
-from predictd.worker.execution import PickleRun, run_pickle
+from predictd.worker.execution import run_pickle
 from predictd.worker.hashes import sha256_of
 from predictd.worker.live_run import finish_log, record_failure
+from predictd.worker.pickle_run import PickleRun
 from predictd.worker.provenance import build_record, save_record
 
 log = structlog.get_logger()

@@ -2,13 +2,9 @@
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from predictd.data.files import row_count
-from predictd.db.models import Pickle, Runtime
 from predictd.domain.errors import RuntimeMissingError
 from predictd.domain.limits import Limits
 from predictd.domain.runs import RunReport, RunRequest, RuntimePaths
@@ -17,40 +13,8 @@ from predictd.sandbox import run
 from predictd.sandbox.import_hints import likely_imports
 from predictd.storage import Storage
 from predictd.worker.config import Job, WorkerConfig
+from predictd.worker.pickle_run import PickleRun
 from predictd.worker.run_cache import NO_TREES, cached_tables, store_run_cache
-
-
-@dataclass(frozen=True, kw_only=True)
-class PickleRun:
-    """A pickle, its runtime and its input data, as storage keys; `benchmarks_key` may not exist.
-
-    With `is_validation` the data contain targets, which are hidden from the model.
-    """
-
-    pickle_id: str
-    pickle_key: str
-    runtime_folder: str
-    tables_key: str | None
-    imports: tuple[str, ...]
-    features_key: str
-    benchmarks_key: str
-    is_validation: bool
-
-    @classmethod
-    def of(
-        cls, session: Session, pickle: Pickle, *, features_key: str, benchmarks_key: str, is_validation: bool = False
-    ) -> "PickleRun":
-        """Return the run of a pickle on these data."""
-        return cls(
-            pickle_id=pickle.id,
-            pickle_key=pickle.storage_key,
-            runtime_folder=session.get_one(Runtime, pickle.runtime_id).folder,
-            tables_key=pickle.tables_key,
-            imports=tuple(pickle.imports.split()),
-            features_key=features_key,
-            benchmarks_key=benchmarks_key,
-            is_validation=is_validation,
-        )
 
 
 def seed_of(claimed: Claim) -> int:

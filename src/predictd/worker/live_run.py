@@ -29,8 +29,9 @@ from predictd.scoring import check_submission, predictions_csv
 from predictd.storage import Storage
 from predictd.uploads.submissions import StoredPredictions
 from predictd.worker.config import Job
-from predictd.worker.execution import PickleRun, run_pickle
+from predictd.worker.execution import run_pickle
 from predictd.worker.finalize import complete_run, fail_run
+from predictd.worker.pickle_run import PickleRun
 from predictd.worker.provenance import build_record, save_record, stored_object
 from predictd.worker.run_cache import ids_of
 

@@ -17,8 +17,9 @@ from predictd.jobs.queue import Claim
 from predictd.runtimes.build import LOCK
 from predictd.sandbox.command import HASH_SEED
 from predictd.worker.config import Job
-from predictd.worker.execution import PickleRun, lock_key, seed_of
+from predictd.worker.execution import lock_key, seed_of
 from predictd.worker.hashes import cached_sha256, code_version, object_hashes
+from predictd.worker.pickle_run import PickleRun
 
 
 def build_record(job: Job, pickle_run: PickleRun, report: RunReport, limits: Limits) -> RunRecord:
