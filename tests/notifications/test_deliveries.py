@@ -1,5 +1,6 @@
 """The queue of messages: which go as one e-mail, who may send them, when they are tried again and given up."""
 
+import contextlib
 import json
 import re
 import socket
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 
 import pytest
 from sqlalchemy import select
@@ -42,7 +45,7 @@ from predictd.notifications.fanout import fan_out
 from predictd.notifications.http_post import post
 from predictd.notifications.outbox import notify_round, notify_run
 from predictd.notifications.payload import body_of, sign, signed_headers
-from predictd.notifications.smtp import Encryption, parse_mail_server
+from predictd.notifications.smtp import Encryption, MailError, parse_mail_server
 from receiving import wait_until
 
 NOW = datetime(2026, 1, 6, 13, 0, tzinfo=UTC)
@@ -348,3 +351,26 @@ def test_the_mail_server_is_read_from_its_url() -> None:
         assert "secret" not in refused.value.message
     with pytest.raises(SetupError, match="PREDICTD_MAIL_FROM"):
         parse_mail_server("smtp://localhost", "")
+
+
+def test_a_mail_server_whose_reply_never_ends_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("predictd.notifications.smtp.TOTAL_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reply_for_ever() -> None:
+            client, _ = listener.accept()
+            with client, contextlib.suppress(OSError):
+                client.sendall(b"220 mail\r\n")
+                while True:
+                    client.sendall(b"250-more\r\n")
+                    time.sleep(0.01)
+
+        thread = threading.Thread(target=reply_for_ever)
+        thread.start()
+        mail_server = parse_mail_server(f"smtp://127.0.0.1:{listener.getsockname()[1]}", "predictd <noreply@host.org>")
+        assert mail_server is not None
+        began = time.monotonic()
+        with pytest.raises(MailError):
+            mail_server.send(EmailMessage(), "somebody@host.org")
+        assert time.monotonic() - began < 10
+        thread.join()

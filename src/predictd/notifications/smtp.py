@@ -2,16 +2,20 @@
 
 import smtplib
 import ssl
+import time
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import parseaddr
 from enum import StrEnum
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from predictd.domain.errors import InvalidInputError, PredictdError, SetupError
 from predictd.domain.notification_types import check_address
 
+# For one read, and for all replies to one email: a reply may have any number of lines.
 TIMEOUT_SECONDS = 20
+TOTAL_SECONDS = 60
 _EXAMPLE = "smtp://USER:PASSWORD@HOST:587?starttls, smtps://USER:PASSWORD@HOST or smtp://localhost:25"
 
 
@@ -90,9 +94,9 @@ class MailServer:
     def _connect(self) -> smtplib.SMTP:
         if self.encryption is Encryption.TLS:
             context = ssl.create_default_context()
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
+            connection: smtplib.SMTP = _TLSConnection(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
         else:
-            connection = smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_SECONDS)
+            connection = _Connection(self.host, self.port, timeout=TIMEOUT_SECONDS)
         try:
             if self.encryption is Encryption.STARTTLS:
                 connection.starttls(context=ssl.create_default_context())
@@ -102,6 +106,37 @@ class MailServer:
             connection.close()
             raise
         return connection
+
+
+class _Replies:
+    """The replies of a server, up to a deadline."""
+
+    def __init__(self, file: IO[bytes], deadline: float) -> None:
+        self._file = file
+        self._deadline = deadline
+
+    def readline(self, size: int) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError(f"its replies took longer than {TOTAL_SECONDS} s")
+        return self._file.readline(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Connection(smtplib.SMTP):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._deadline = time.monotonic() + TOTAL_SECONDS
+        super().__init__(*args, **kwargs)
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Replies(self.sock.makefile("rb"), self._deadline)
+        return super().getreply()
+
+
+class _TLSConnection(_Connection, smtplib.SMTP_SSL):
+    pass
 
 
 def parse_mail_server(url: str, sender: str) -> MailServer | None:
