@@ -133,5 +133,5 @@ def test_no_behavior_depends_on_the_wording_of_a_message(
     user.wait(failed)
     [run] = user.ask(RUNS, id=failed)["computePickles"][0]["triggers"]
     assert (run["failureCode"], run["statuses"][-1]["code"]) == ("exception", "exception")
-    with pytest.raises(GraphQLErrors, match="has ended already"):
+    with pytest.raises(GraphQLErrors, match="has already ended"):
         user.ask("mutation($t: ID!) { cancelComputePickleTrigger(triggerId: $t) { id } }", t=run["id"])
