@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from predictd.domain.failures import FAILURES
+from predictd.domain.reasons import MESSAGES
 from predictd.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +43,27 @@ def failures_page() -> str:
     for code, failure in FAILURES.items():
         for cause, remedy in failure.causes.items():
             lines.append(f"| `{code}` | `{cause}` | {remedy.replace('{{', '{').replace('}}', '}')} |")
+    lines += ["", "## Other reasons", "", "The codes of statuses that are not failures of a model.", ""]
+    lines += ["| code | text |", "| --- | --- |"]
+    for code, message in MESSAGES.items():
+        lines.append(f"| `{code}` | {message(EXAMPLE) if callable(message) else message} |")
     return "\n".join(lines) + "\n"
 
+
+# Facts for the messages that are more than a template.
+EXAMPLE = {
+    "attempt": 2,
+    "corr_mean": 0.01234,
+    "detail": "{detail}",
+    "eras": 12,
+    "limit_memory_bytes": 4 << 30,
+    "limit_seconds": 600,
+    "memory_bytes": 1 << 30,
+    "models": ["my_model"],
+    "round": 7,
+    "seconds": 1.5,
+    "stages": {"import": 0.5, "predict": 1.0},
+}
 
 PAGES = {
     "docs/reference/settings.md": settings_page,
