@@ -208,7 +208,7 @@ def test_webhooks_lead_into_a_private_network_only_where_the_organiser_says_so(
     wait_until(lambda: deliveries(user, "test")[0]["status"] == "failed")
     assert "not on the public internet" in str(deliveries(user, "test")[0]["answer"])
     assert hook.arrived == 0
-    with pytest.raises(GraphQLErrors, match="Confirm your e-mail address first"):
+    with pytest.raises(GraphQLErrors, match="Your email address is not confirmed"):
         user.ask("mutation { testNotification }")
 
 
