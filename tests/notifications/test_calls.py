@@ -112,7 +112,7 @@ def test_what_is_no_whole_head_in_time_is_no_response(
     began = time.monotonic()
     with pytest.raises(WebhookCallError, match="could not be called") as raised:
         post(receiver(parts()), b"{}", {}, allow_private=True)
-    assert why in raised.value.why
+    assert why in raised.value.cause
     assert time.monotonic() - began < LATE_SECONDS
 
 
