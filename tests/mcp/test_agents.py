@@ -292,8 +292,8 @@ def test_put_file_sends_pickles_alone_and_where_the_server_wants_them_alone(alic
             for path, says in [
                 (secret, "must end in .pkl"),
                 (link, "must end in .pkl"),
-                (folder, "is no file"),
-                (pipe, "is no file"),
+                (folder, "is not a file"),
+                (pipe, "is not a file"),
                 (pickle.with_name("missing.pkl"), "does not exist"),
             ]:
                 with pytest.raises(Refused, match=says):
@@ -303,7 +303,7 @@ def test_put_file_sends_pickles_alone_and_where_the_server_wants_them_alone(alic
                     await put(pickle, url)
             assert proxy.count("PUT") == 0
             proxy.faults = [("PUT", 307)]
-            with pytest.raises(Refused, match="answered 307"):
+            with pytest.raises(Refused, match="responded with 307"):
                 await put(pickle, auth["url"])
             assert proxy.count("PUT") == 1
 
