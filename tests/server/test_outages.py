@@ -40,13 +40,13 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(
     # numerapi and others try again after a 5xx, and never after a 200.
     assert asked.status_code == 503
     assert "Try again in a minute" in asked.json()["errors"][0]["message"]
-    for path, told in (("/readyz", "Database: "), ("/models", "Try again in a minute")):
+    for path, told in (("/readyz", "database: "), ("/models", "Try again in a minute")):
         answer = requests.get(server.address + path, cookies={"predictd_session": "x"}, timeout=60)
         assert (answer.status_code, told in answer.text) == (503, True), path
     assert requests.get(f"{server.address}/healthz", timeout=60).status_code == 200
     listed = server.predictd("round", "list", check=False)
     assert (listed.returncode, "Traceback" in listed.stderr) == (1, False)
-    assert "The database does not answer" in listed.stderr
+    assert "The database is unavailable" in listed.stderr
     time.sleep(8)
     own_cluster.restart()
     assert user.wait(running)["validationStatus"] == "validated"

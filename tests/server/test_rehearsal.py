@@ -107,5 +107,5 @@ def test_the_rehearsal_tells_what_breaks_what_moves_and_what_stays(
 
 
 def test_a_rehearsal_with_an_unknown_runtime_names_those_that_there_are(server: Server) -> None:
-    done = server.predictd("runtime", "upgrade-rehearsal", "nonsense", "3.12", check=False)
+    done = server.predictd("runtime", "upgrade-check", "nonsense", "3.12", check=False)
     assert (done.returncode, "available: Python 3." in done.stderr) == (1, True)
