@@ -176,4 +176,4 @@ def test_what_is_missing_or_changed_is_named(owned: Server, alice: User, runs: d
 
 def test_what_never_ran_can_t_be_replayed(owned: Server) -> None:
     done = owned.predictd("replay", "nonsense", check=False)
-    assert (done.returncode, "There is no trigger 'nonsense'" in done.stderr) == (2, True)
+    assert (done.returncode, "There is no run 'nonsense'" in done.stderr) == (2, True)

@@ -220,7 +220,7 @@ def test_a_model_is_renamed_archived_and_used_again(visitor: Visitor, name: str)
     taken = visitor.send("/models", "/models", name=old.upper())
     assert (taken.status_code, "is already taken" in taken.text) == (409, True)
     assert "Model renamed." in visitor.send(f"{model}/rename", model, name=new).text
-    assert "give a whole http or https URL" in visitor.send(f"{model}/webhook", model, url="javascript:1").text
+    assert "enter an absolute http or https URL" in visitor.send(f"{model}/webhook", model, url="javascript:1").text
     visitor.send(f"{model}/archive", model)
     assert new not in visitor.get("/models").text
     assert new in visitor.get("/models?archived=yes").text
