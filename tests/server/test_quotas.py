@@ -93,7 +93,7 @@ def test_unregistered_uploads_count_although_their_urls_were_handed_out_before(
 
     answers = [requests.put(url, data=body(), timeout=60) for url in urls]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 413]
-    assert "the account has only 0 of 0.003 GB left; send a smaller one" in answers[-1].text
+    assert "the account has only 0 of 0.003 GB left; delete" in answers[-1].text
     assert stored_bytes(small) - before == 3 * PIECE
     with pytest.raises(GraphQLErrors, match=r"files take 0\.003 GB, and may take 0\.003"):
         new_url(user, kind)
