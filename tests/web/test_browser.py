@@ -300,7 +300,7 @@ def test_every_page_is_accessible(
         assert answer is not None
         assert answer.status == 200, address
         if path == "/diagnostics/{id}":
-            assert alice.locator(".tiles .sub").first.inner_text().endswith(" others")
+            assert alice.locator(".tiles .sub").first.inner_text().endswith(" other models")
         audit(alice)
     for address in ("/models?archived=yes", "/models?q=none", "/models/none"):
         alice.goto(f"{site.address}{address}")
