@@ -156,7 +156,7 @@ def test_uploaded_predictions_replace_each_other_until_the_close(owned: Server) 
     late, selected, _ = user.submissions(model_id)
     assert (late["status"], late["selected"], selected["selected"]) == ("late", False, True)
     owned.open_round()
-    assert "it is not for the ids of round 2" in user.submissions(model_id)[0]["notes"]
+    assert "its ids are not those of round 2" in user.submissions(model_id)[0]["notes"]
 
 
 def submit(user: User, model_id: str, frame: pd.DataFrame) -> None:
