@@ -48,7 +48,7 @@ def test_a_custom_runtime_is_offered_and_runs_pickles_until_its_name_gets_other_
     replaced = server.predictd(*mine, str(less))
     [replacing] = json.loads(replaced.stdout)
     assert replacing["tag"] != added["tag"]
-    assert f"takes the place of {added['tag']}" in replaced.stderr
+    assert f"It replaces {added['tag']} for new uploads" in replaced.stderr
     offered = user.ask("{ computePickleDockerImages { image tag } }")["computePickleDockerImages"]
     assert [one["tag"] for one in offered if one["image"] == image] == [replacing["tag"]]
     user.ask(
