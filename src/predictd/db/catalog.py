@@ -101,8 +101,8 @@ def delete_runtime(session: Session, runtime: Runtime) -> None:
     pickles = session.scalar(select(func.count()).select_from(Pickle).where(Pickle.runtime_id == runtime.id)) or 0
     if pickles:
         raise ConflictError(
-            f"The runtime {runtime.name} ({runtime.tag}) can't be removed: {pickles} of the pickles use it. Deprecate it "
-            "instead, so that new uploads can't choose it."
+            f"The runtime {runtime.name} ({runtime.tag}) can't be removed: {pickles} of the pickles use it. "
+            "Deprecate it instead, so that new uploads can't choose it."
         )
     session.delete(runtime)
     session.flush()
