@@ -125,6 +125,7 @@ class Server:
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    program: str | Path = PREDICTD
 
     @property
     def log(self) -> str:
@@ -139,7 +140,11 @@ class Server:
         (self.home / "server.json").unlink(missing_ok=True)
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PREDICTD, "serve", "--port", "0"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [self.program, "serve", "--port", "0"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + 180
         while not (self.home / "server.json").exists():
@@ -156,7 +161,7 @@ class Server:
     def predictd(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command of the organiser's beside the server."""
         done = subprocess.run(
-            [PREDICTD, *arguments], env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            [self.program, *arguments], env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert not check or done.returncode == 0, done.stderr
         return done
@@ -211,10 +216,13 @@ def database_url(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFacto
 def make_server(
     tmp_path_factory: pytest.TempPathFactory, database_url: Callable[[], str]
 ) -> Callable[..., AbstractContextManager[Server]]:
-    """Runs servers, each with a data dir and a database of its own; settings are keyword arguments."""
+    """Runs servers, each with a data dir and a database of its own; settings are keyword arguments.
+
+    `program` is run instead of `predictd`.
+    """
 
     @contextmanager
-    def running(**settings: object) -> Iterator[Server]:
+    def running(program: str | Path = PREDICTD, **settings: object) -> Iterator[Server]:
         home = tmp_path_factory.mktemp("server") / "home"
         defaults = {
             "data_dir": home,
@@ -227,7 +235,7 @@ def make_server(
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREDICTD_", "NUMERAI"))}
         environment["UV_OFFLINE"] = "1"
         environment |= {f"PREDICTD_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
-        server = Server(home, environment).start()
+        server = Server(home, environment, program=program).start()
         yield server
         if server.process is not None and server.process.poll() is None:
             server.stop()

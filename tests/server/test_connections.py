@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-import conftest
 from conftest import PREDICTD, Server
 
 # Ten times what it takes here; the fault that this is about makes it hang.
@@ -31,10 +30,8 @@ def small_server(
     program = tmp_path_factory.mktemp("limited") / "predictd"
     program.write_text(f'#!/bin/sh\nulimit -n 1024 && exec "{PREDICTD}" "$@"\n')
     program.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "PREDICTD", str(program))
-        with make_server() as running:
-            yield running
+    with make_server(program=program) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

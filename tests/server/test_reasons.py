@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from test_fallback import BREAKS, first_id, made
 
-import conftest
 from conftest import PREDICTD, GraphQLErrors, Server, User
 from predictd.admin.run_actions import requeue_run
 from predictd.client import Client, Outcome
@@ -17,7 +16,7 @@ from predictd.db import Database
 from predictd.db.queue_stats import list_errors
 from predictd.domain.errors import ConflictError
 from predictd.domain.failures import FAILURES, ModelFailure
-from predictd.domain.reasons import CODES, MESSAGES, NO_OPEN_ROUND, Reason
+from predictd.domain.reasons import MESSAGES, NO_OPEN_ROUND, Reason
 
 REWORDED = """import sys
 from predictd.domain import failures, reasons
@@ -61,10 +60,8 @@ def reworded(
     program = tmp_path_factory.mktemp("reworded") / "predictd"
     program.write_text(f"#!{Path(PREDICTD).parent / 'python'}\n{REWORDED}")
     program.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "PREDICTD", str(program))
-        with make_server() as running:
-            yield running
+    with make_server(program=program) as running:
+        yield running
 
 
 @pytest.mark.parametrize("code", sorted(MESSAGES))
@@ -78,7 +75,7 @@ def test_every_code_has_a_message_and_survives_its_row(code: str) -> None:
 
 def test_codes_of_failures_and_of_other_reasons_differ_and_fit_the_column() -> None:
     assert not set(FAILURES) & set(MESSAGES)
-    assert max(map(len, CODES)) <= 32
+    assert max(map(len, [*FAILURES, *MESSAGES])) <= 32
     failure = ModelFailure(code="nan_predictions", cause="all_missing", facts={"count": "3"})
     assert Reason.of_failure(failure).failure == failure
 

@@ -17,7 +17,7 @@ class Reason:
     """Why a run is in a state.
 
     Attributes:
-        code: one of `CODES`.
+        code: one of `FAILURES` or `MESSAGES`.
         facts: fill the message of the code; strings, numbers, booleans, and lists and dicts of these.
         notes: what else there is to know.
     """
@@ -172,5 +172,3 @@ MESSAGES: dict[str, str | Callable[[Facts], str]] = {
     "account_suspended": "The account was suspended by an admin.",
     "diagnostics_deleted": "The diagnostics were deleted.",
 }
-
-CODES = frozenset({*FAILURES, *MESSAGES})

@@ -92,15 +92,12 @@ class PatchedMethods:
                 calls = confirmed.get(self) or confirmed.put(self, set())
                 if call not in calls:
                     bound.arguments[free[0]] = head(bound.arguments[free[0]])
-                    compared, self_name = result, next(iter(bound.arguments))
-                    if shorten is not None and (short := shorten(self)) is not None:
-                        store.last_fingerprint = None
-                        options = {key: value for key, value in bound.arguments.items() if key in free}
-                        short_result = replacement(short, **options)
-                        if store.last_fingerprint is not None:
-                            store.forget(store.last_fingerprint)
+                    compared = result
+                    if shorten is not None:
+                        arguments = {key: value for key, value in bound.arguments.items() if key in free}
+                        short, short_result = _predict_short(store, self, shorten, replacement, arguments)
                         if short_result is not None:
-                            compared, bound.arguments[self_name] = short_result, short
+                            compared, bound.arguments[next(iter(bound.arguments))] = short_result, short
                     problem = _difference(compared, lambda: original(*bound.args, **bound.kwargs), tolerance)
                     if problem is None:
                         calls.add(call)
@@ -137,6 +134,26 @@ class PatchedMethods:
     def _set(self, owner: type, name: str, method: Any) -> None:
         self._originals.append((owner, name, owner.__dict__[name]))
         setattr(owner, name, method)
+
+
+def _predict_short(
+    store: Store,
+    model: Any,
+    shorten: Callable[[Any], Any],
+    replacement: Callable[..., Any],
+    arguments: dict[str, Any],
+) -> tuple[Any, Any]:
+    """Return a smaller copy of the model and its result, None if there is none; its tables are not stored."""
+    store.last_fingerprint = None
+    try:
+        short = shorten(model)
+        result = None if short is None else replacement(short, **arguments)
+    except _UNEXPECTED:
+        return None, None
+    finally:
+        if store.last_fingerprint is not None:
+            store.forget(store.last_fingerprint)
+    return short, result
 
 
 def _equals_default(value: Any, default: Any) -> bool:
